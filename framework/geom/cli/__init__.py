@@ -1,0 +1,61 @@
+"""The command line: one module a command, and no logic that the Python API lacks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from geom.cli import export, plugins, run, show, verify
+from geom.errors import GeomError
+
+app = typer.Typer(
+    name="geom",
+    help="Which tokens a language model can and cannot say, with proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("show")(show.show)
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
+app.command("plugins")(plugins.plugins)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"geom {version('geom-unembed')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    """Which tokens a language model can and cannot say, with proof."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code; every expected error is one line."""
+    try:
+        code = app(args=arguments, prog_name="geom", standalone_mode=False)
+    except GeomError as error:
+        code = _refuse(str(error))
+    except TyperException as error:
+        code = _refuse(error.format_message())
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> int:
+    line = " ".join(message.split())
+    typer.echo(f"geom: {line}" if line else "geom: see geom --help", err=True)
+    return 2

@@ -1,0 +1,57 @@
+"""``--config FILE.toml``: what the flags of ``geom run`` say, and tables of plugin options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from geom.errors import InputError, unknown
+from geom.options import Given, by_plugin, parse_assignments, read_config
+from geom.plugins import HOOKS
+
+
+@dataclass(frozen=True)
+class Config:
+    """The keys of a configuration file beside its tables of options; None where absent."""
+
+    model: str | None = None
+    detectors: list[str] | None = None
+    certifiers: list[str] | None = None
+    domain: str | None = None
+    tokens: str | None = None
+    executor: str | None = None
+    device: str | None = None
+    out: str | None = None
+
+
+def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]:
+    """The file's keys, and its options with the ``-o`` flags winning over them.
+
+    Raises InputError where the file is malformed or holds a key that means nothing.
+    """
+    content = read_config(path) if path else {}
+    keys = {field.name for field in fields(Config)}
+    kinds = {*HOOKS, "domain"}
+    for key in content:
+        if key not in keys | kinds:
+            raise unknown(f"key in {path}", key, keys | kinds)
+    try:
+        config = msgspec.convert({k: v for k, v in content.items() if k in keys}, Config)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: {str(error).replace('`', '')}") from error
+    values = _flattened({k: v for k, v in content.items() if k in kinds}, path)
+    return config, by_plugin(values | parse_assignments(assignments))
+
+
+def _flattened(tables: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """``{"certifier": {"highs": {"tolerance": 1}}}`` as ``{"certifier.highs.tolerance": 1}``."""
+    out: dict[str, Any] = {}
+    for kind, plugins in tables.items():
+        for name, values in plugins.items() if isinstance(plugins, dict) else [(None, None)]:
+            if not isinstance(values, dict):
+                raise InputError(f"{path}: write options as a table, [{kind}.NAME], OPTION = VALUE")
+            out |= {f"{kind}.{name}.{option}": value for option, value in values.items()}
+    return out

@@ -1,0 +1,135 @@
+"""``geom run``: decide tokens and keep the verdicts with their certificates."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from geom.pipeline import Plan
+    from geom.store import Run
+
+
+class Format(StrEnum):
+    """What goes to standard output."""
+
+    table = "table"
+    jsonl = "jsonl"
+
+
+class FailOn(StrEnum):
+    """Verdicts that ``--fail-on`` can watch for."""
+
+    unspeakable = "unspeakable"
+    undecided = "undecided"
+
+
+def run(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="SOURCE:LOCATION", help="The model.  [default: demo]"
+        ),
+    ] = None,
+    detectors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector", "-d", metavar="NAME", help="Flags candidates; may be given again."
+        ),
+    ] = None,
+    certifiers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--certifier",
+            "-c",
+            metavar="NAME",
+            help="The chain, in order; 'none' only detects.  [default: highs]",
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="auto, layernorm, rmsnorm, box or unbounded."),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens", "-t", metavar="SPEC", help="candidates, all, 5,9,100-120 or @FILE."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KIND.NAME.OPTION=VALUE", help="A plugin's option."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags win over them.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where plugins compute: cpu or cuda.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where certifiers run.  [default: serial]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="The run's file.  [default: named after the settings]"),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="Leave with 1 where some token has this verdict.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
+) -> None:
+    """Decide which tokens the model can say, and keep the proofs in a run file."""
+    from geom.cli.config import configure
+    from geom.cli.progress import bars
+    from geom.loading import DEFAULT_MODEL, load
+    from geom.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, execute, plan
+    from geom.plugins import installed
+
+    settings, given = configure(config, option or [])
+    for skipped in installed().skipped:
+        typer.echo(f"geom: {skipped}", err=True)
+    chain = certifiers or settings.certifiers or list(DEFAULT_CERTIFIERS)
+    with bars() as watcher:
+        readout = load(model or settings.model or DEFAULT_MODEL, given)
+        asked = plan(
+            readout,
+            detectors=detectors or settings.detectors,
+            certifiers=[] if chain == ["none"] else chain,
+            domain=domain or settings.domain or "auto",
+            tokens=tokens or settings.tokens or "candidates",
+            given=given,
+            executor=executor or settings.executor or DEFAULT_EXECUTOR,
+            device=device or settings.device or "cpu",
+        )
+        path = out or (Path(settings.out) if settings.out else _default_path(asked))
+        try:
+            finished = execute(asked, path, watcher)
+        except KeyboardInterrupt:
+            typer.echo(f"geom: interrupted; the same command goes on from {path}", err=True)
+            raise typer.Exit(130) from None
+    with finished:
+        _print(finished, format)
+        failed = fail_on is not None and finished.counts()[fail_on] > 0
+    if failed:
+        raise typer.Exit(1)
+
+
+def _default_path(asked: Plan) -> Path:
+    """A file name of its own for every model and settings, so that runs never collide."""
+    import hashlib
+    import json
+
+    digest = hashlib.sha256(json.dumps(asked.settings, sort_keys=True).encode()).hexdigest()
+    return Path(f"geom-{asked.readout.source.partition(':')[0].partition('?')[0]}-{digest[:8]}.db")
+
+
+def _print(finished: Run, format: Format) -> None:
+    if format is Format.jsonl:
+        from geom.cli.export import write
+
+        write(finished, "jsonl", None)
+        return
+    from geom.cli.tables import print_run
+
+    print_run(finished, limit=40)

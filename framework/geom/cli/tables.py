@@ -1,0 +1,186 @@
+"""Tables for people: runs, tokens and plugins on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from geom.certificates import Weights, Witness
+from geom.options import OptionInfo
+from geom.plugins import Listed
+from geom.rounding import Floats
+from geom.store import Row, Run
+from geom.text import visible
+
+_COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
+_ORDER = {"unspeakable": 0, "undecided": 1, "speakable": 2}
+
+
+def print_run(run: Run, verdict: str | None = None, limit: int | None = None) -> None:
+    """Counts by class, then the tokens: unspeakable first, then the hardest to speak."""
+    console = _console()
+    for warning in run.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+    _print_counts(console, run)
+    rows = sorted(run.rows(verdict), key=_hardness)
+    if not rows:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("id", justify="right")
+    table.add_column("token", overflow="ellipsis", no_wrap=True, max_width=28)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("proof", no_wrap=True)
+    table.add_column("largest margin", justify="right", no_wrap=True)
+    table.add_column("own direction won by", overflow="ellipsis", no_wrap=True, max_width=28)
+    for row in rows[:limit]:
+        table.add_row(
+            str(row.token_id),
+            Text(visible(row.token)),
+            Text(row.verdict, style=_COLOURS[row.verdict]),
+            row.proof or "-",
+            _margin(row),
+            "itself" if row.self_argmax else _winner(row),
+        )
+    console.print(table)
+    if limit is not None and len(rows) > limit:
+        console.print(f"{len(rows) - limit} more: geom show {run.path}")
+    if run.path is not None and verdict is None:
+        console.print(Text(f"kept in {run.path}; check it with: geom verify {run.path}"))
+
+
+def print_token(run: Run, row: Row) -> None:
+    """All that a run knows of one token."""
+    console = _console()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(run, row):
+        table.add_row(name, Text(value))
+    console.print(table)
+    console.print()
+
+
+def print_plugins(listed: Sequence[Listed]) -> None:
+    """Every plugin by kind, with the distribution that brought it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("kind", "name", "what it does", "from"):
+        table.add_column(column, overflow="fold")
+    kind = ""
+    for item in listed:
+        shown = "" if item.kind == kind else item.kind
+        kind = item.kind
+        table.add_row(shown, item.record.name, Text(item.record.summary), str(item.origin))
+    _console().print(table)
+
+
+def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
+    """One plugin and its options, with types and defaults."""
+    console = _console()
+    console.print(Text(f"{item.kind} {item.record.name}: {item.record.summary}"))
+    console.print(Text(f"from {item.origin}, module {item.origin.module}"))
+    if not options:
+        console.print("no options")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("option", "type", "default", "meaning"):
+        table.add_column(column, overflow="fold")
+    for option in options:
+        default = "-" if option.default is None else str(option.default)
+        name = f"{item.kind}.{item.record.name}.{option.name}"
+        table.add_row(name, Text(option.type), Text(default), Text(option.summary))
+    console.print(table)
+
+
+def _console() -> Console:
+    """Standard output; a fixed width where it is no terminal, so that files look the same."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+def _print_counts(console: Console, run: Run) -> None:
+    settings, counts = run.settings, run.counts()
+    rows = list(run.rows())
+    own = sum(bool(row.self_argmax) for row in rows if row.verdict == "speakable")
+    lines = [
+        (
+            counts["speakable"] - own,
+            "hard to speak",
+            "others win along its own direction, and yet some point makes it win",
+        ),
+        (own, "speakable", "wins along its own direction"),
+        (counts["unspeakable"], "unspeakable", "no point of the domain makes it win"),
+        (counts["undecided"], "undecided", "not proven either way"),
+        (counts["pending"], "not examined yet", "the same command goes on"),
+    ]
+    title = Text(run.model, style="bold")
+    title.append(
+        f"  {settings.get('V')} tokens, d = {settings.get('d')}, "
+        f"domain {settings.get('domain', {}).get('name')}",
+        style="not bold",
+    )
+    console.print(title)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right")
+    for count, name, meaning in lines:
+        if count:
+            table.add_row(str(count), name, Text(meaning, style="dim"))
+    rest = int(settings.get("V", 0)) - len(rows) - counts["pending"]
+    if rest > 0:
+        flagged = ", ".join(settings.get("detectors", {})) or "the list of tokens"
+        table.add_row(str(rest), "not examined", Text(f"passed over by {flagged}", style="dim"))
+    console.print(table)
+
+
+def _hardness(row: Row) -> tuple[int, float, int]:
+    low = row.margin_lower if row.margin_lower is not None else row.margin_upper
+    return _ORDER[row.verdict], low if low is not None else 0.0, row.token_id
+
+
+def _margin(row: Row) -> str:
+    """The proven enclosure of the largest margin, in logits."""
+    low, high = row.margin_lower, row.margin_upper
+    if low is None and high is None:
+        return "-"
+    if high is None:
+        return f">= {low:.3g}"
+    if low is None:
+        return f"<= {high:.3g}"
+    return f"{low:.3g} .. {high:.3g}"
+
+
+def _winner(row: Row) -> str:
+    return (
+        f"{row.argmax_id} {visible(row.argmax)}" if row.argmax is not None else str(row.argmax_id)
+    )
+
+
+def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
+    """Names and values for `print_token`."""
+    facts = [
+        ("token", f"{row.token_id} {visible(row.token)}"),
+        ("verdict", f"{row.verdict} ({row.proof})" if row.proof else row.verdict),
+        ("own direction", "won by itself" if row.self_argmax else f"won by {_winner(row)}"),
+        ("flagged by", ", ".join(row.flagged_by) or "-"),
+        ("certifier", row.certifier or "-"),
+        ("largest margin", f"{_margin(row)} logits"),
+        ("seconds", f"{row.seconds:.3g}"),
+        ("note", row.note or "-"),
+    ]
+    certificate = run.certificate(row.token_id)
+    if isinstance(certificate, Witness):
+        facts.append(("witness x", f"{certificate.x.size} numbers: {_head(certificate.x)}"))
+    if isinstance(certificate, Weights):
+        facts.append(("weights on", f"{certificate.indices.size} tokens"))
+        heaviest = certificate.values.argsort()[::-1][:8]
+        for i in heaviest:
+            facts.append((f"  {certificate.indices[i]}", f"{certificate.values[i]!r:.24}"))
+    return facts
+
+
+def _head(x: Floats) -> str:
+    shown = ", ".join(f"{float(value):.6g}" for value in x[:6])
+    return f"{shown}, ..." if len(x) > 6 else shown

@@ -1,0 +1,33 @@
+"""The one exception family. Each message names the thing, what is wrong, and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GeomError(Exception):
+    """Root of every error that geom raises on purpose. The command line prints it in one line."""
+
+
+class InputError(GeomError):
+    """A file, a name, an option or a list of tokens that cannot be used as given."""
+
+
+class PluginError(GeomError):
+    """A plugin that cannot be registered beside the others, or that breaks its contract."""
+
+
+class StoreError(GeomError):
+    """A run file that cannot be opened, written or continued."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
+    """An error for a name nobody knows: it answers with the nearest, or with all of them."""
+    choices = sorted(known)
+    near = get_close_matches(name, choices, n=1, cutoff=0.5)
+    if near:
+        remedy = f"did you mean {near[0]!r}?"
+    else:
+        remedy = f"known: {', '.join(choices)}" if choices else "none is known"
+    return InputError(f"unknown {what} {name!r}: {remedy}")

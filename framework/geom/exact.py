@@ -1,0 +1,421 @@
+"""The only code that may say "proven". It calls no solver.
+
+Weights of a model are floats, so they are exact rationals, and "is this margin positive" has one
+answer. This module gives it, from a certificate: a point ``x`` that is to show a token speakable,
+or weights that are to show it unspeakable. Four proofs stand below, each with its argument; a
+float64 step is followed by a bound on what its rounding can have done (`geom.rounding`), and
+where that does not settle the matter, rationals do (`geom.rationals`).
+
+Throughout, t is the token, j another, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``, and the margin of t
+at x is ``min_j -(a_j . x + c_j)``. For weights ``lam_j >= 0``, not all zero, let
+``r = sum lam_j a_j`` and ``g = sum lam_j c_j``. Then at every x
+
+    sum lam_j (logit_j - logit_t)(x) = r . x + g                                          (1)
+
+and the sum is at least ``sum(lam)`` times its least term, so ``margin(x) <= -(r . x + g) / sum(lam)``.
+If the right side of (1) is >= 0 on the whole domain, some j is at least as high as t wherever we
+look, and t is unspeakable.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.certificates import Finding, ProofName, Verdict, Weights, Witness
+from geom.domains import Domain
+from geom.problem import Problem
+from geom.rationals import (
+    above,
+    below,
+    differences,
+    integer_differences,
+    integers,
+    null_combination,
+    power_of_two,
+    scaled,
+    square_sum,
+)
+from geom.rounding import TINY, UP, Floats, U, dot_error, gamma, norm_above
+
+RATIONAL_LIMIT = 256
+"""The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""
+
+CLAIM = 4.0
+"""Error bounds are widened by this factor when a claim is made, and not when it is checked:
+another machine sums in another order, and must find every claim to hold by its own bounds."""
+
+
+def judge(problem: Problem, token: int, finding: Finding) -> Verdict:
+    """What the finding proves about the token, with proven bounds on its largest margin.
+
+    Never raises for a wrong finding: what proves nothing is `undecided`, the note saying why.
+    """
+    seen = _weigh(problem, token, finding, CLAIM)
+    if seen.speakable and finding.x is not None:
+        return Verdict("speakable", "witness", Witness(finding.x), seen.lower, seen.upper)
+    if seen.proof is not None:
+        return Verdict("unspeakable", seen.proof, finding.weights, seen.lower, seen.upper)
+    note = "; ".join(seen.faults) or None
+    return Verdict("undecided", None, None, seen.lower, seen.upper, note)
+
+
+def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> list[str]:
+    """What a stored verdict claims and its stored evidence does not prove; empty when it holds.
+
+    ``evidence`` is what a run kept (point and weights), ``claim`` its verdict, proof and bounds.
+    """
+    seen = _weigh(problem, token, evidence, 1.0)
+    out = list(seen.faults)
+    if claim.name == "speakable" and not (seen.speakable and claim.proof == "witness"):
+        out.append("no stored point proves it speakable")
+    if claim.name == "unspeakable" and (seen.proof is None or claim.proof in (None, "witness")):
+        out.append("no stored weights prove it unspeakable")
+    if claim.name == "undecided" and claim.proof is not None:
+        out.append(f"it is undecided and yet names a proof, {claim.proof}")
+    lower, upper = claim.margin_lower, claim.margin_upper
+    if lower is not None and not (seen.lower is not None and lower <= seen.lower):
+        out.append(f"the stored point does not prove margin_lower {lower!r}")
+    if upper is not None and not (seen.upper is not None and upper >= seen.upper):
+        out.append(f"the stored weights do not prove margin_upper {upper!r}")
+    return out
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What evidence proves: bounds on the largest margin, a proof of unspeakability, faults."""
+
+    lower: float | None
+    upper: float | None
+    proof: ProofName | None
+    faults: tuple[str, ...]
+
+    @property
+    def speakable(self) -> bool:
+        return self.lower is not None and self.lower > 0.0
+
+
+def _weigh(problem: Problem, token: int, evidence: Finding, widen: float) -> _Seen:
+    lower: float | None = None
+    upper: float | None = None
+    proof: ProofName | None = None
+    found: list[str] = []
+    if evidence.x is not None:
+        fault = _point_fault(problem, evidence.x)
+        if fault is None:
+            lower = margin_below(problem, token, evidence.x)
+        else:
+            found.append(fault)
+    if evidence.weights is not None:
+        fault = _weights_fault(problem, token, evidence.weights)
+        if fault is None:
+            proof, upper = prove_unspeakable(problem, token, evidence.weights, widen)
+        else:
+            found.append(fault)
+    return _Seen(lower, upper, proof, tuple(found))
+
+
+def _point_fault(problem: Problem, x: Floats) -> str | None:
+    """Why ``x`` is no point of the domain, None when it is one."""
+    if x.dtype != np.float64 or x.shape != (problem.readout.d,):
+        return f"the point is no float64 vector of length {problem.readout.d}"
+    if not problem.domain.contains(x):
+        return f"the point is not in the domain {problem.domain}"
+    return None
+
+
+def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None:
+    """Why these are no weights over other tokens, None when they are."""
+    indices, values = weights.indices, weights.values
+    if indices.dtype != np.int64 or values.dtype != np.float64:
+        return "the weights are not int64 indices and float64 values"
+    if indices.ndim != 1 or indices.shape != values.shape or indices.size == 0:
+        return "the weights are not one value an index"
+    if indices.min() < 0 or indices.max() >= problem.readout.V or (indices == token).any():
+        return "the weights name the token itself or ids outside the vocabulary"
+    if np.unique(indices).size != indices.size:
+        return "the weights name a token twice"
+    if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() > 0.0):
+        return "the weights are not finite numbers >= 0, one of them > 0"
+    return None
+
+
+# The witness check
+
+
+def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
+    """The margin of ``token`` at the float64 point ``x`` (d,), exactly; None where V = 1.
+
+    All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
+    two logits. A row whose lower end lies above another's upper end cannot be the least. The few
+    that can be are computed in rationals, from the lowest lower end up, until the least of them
+    lies below every lower end that is left. The result does not depend on how float64 rounded.
+    """
+    readout = problem.readout
+    if readout.V == 1:
+        return None
+    if not x.any():
+        others = np.delete(readout.b, token)
+        return Fraction(float(readout.b[token])) - Fraction(float(others.max()))
+    low, high = _margin_ends(problem, token, x)
+    rows = np.flatnonzero(low <= high.min())
+    rows = rows[rows != token]
+    rows = rows[np.argsort(low[rows], kind="stable")]
+    best: Fraction | None = None
+    for start in range(0, rows.size, 64):
+        if best is not None and best <= Fraction(float(low[rows[start]])):
+            break
+        chunk = _exact_margins(problem, token, rows[start : start + 64], x)
+        best = min(chunk) if best is None else min(best, *chunk)
+    return best
+
+
+def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
+    """Lower and upper ends (V,) of an interval around each margin; infinite at the token."""
+    readout = problem.readout
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = readout.logits(x)
+        error = dot_error(readout.row_norms, float(norm_above(x)), readout.b, readout.d)
+        gaps = logits[token] - logits
+        slop = (error[token] + error + U * np.abs(gaps)) * UP
+        low, high = gaps - slop * UP, gaps + slop * UP
+    unknown = ~np.isfinite(low) | ~np.isfinite(high)
+    low[unknown], high[unknown] = -np.finfo(np.float64).max, np.inf
+    low[token] = high[token] = np.inf
+    return low, high
+
+
+def _exact_margins(
+    problem: Problem, token: int, rows: NDArray[np.intp], x: Floats
+) -> list[Fraction]:
+    """``-(a_j . x + c_j)`` for the given rows, exactly."""
+    readout = problem.readout
+    products = (differences(readout.W[rows], readout.W[token]) @ scaled(x)).fractions()
+    bias = Fraction(float(readout.b[token]))
+    return [bias - Fraction(float(readout.b[j])) - p for j, p in zip(rows, products, strict=True)]
+
+
+def margin_below(problem: Problem, token: int, x: Floats) -> float:
+    """A lower bound on the largest margin, from a point ``x`` (d,) of the domain.
+
+    It is the margin at ``x``, rounded down; where the domain is unbounded and no bias tells tokens
+    apart, the margin at ``x / |x|``. A token without rivals has every margin: the largest float.
+    Positive only where the exact margin is positive.
+    """
+    margin = margin_at(problem, token, x)
+    if margin is None:
+        return float(np.finfo(np.float64).max)
+    if problem.domain.bounded or not problem.homogeneous or margin == 0:
+        return below(margin)
+    squared = margin * margin / square_sum(scaled(x).fractions())
+    if margin > 0:
+        return max(0.0, math.nextafter(math.sqrt(below(squared)), -math.inf))
+    return -math.nextafter(math.sqrt(above(squared)), math.inf)
+
+
+# The three proofs that a token is unspeakable
+
+
+def prove_unspeakable(
+    problem: Problem, token: int, weights: Weights, widen: float = CLAIM
+) -> tuple[ProofName | None, float | None]:
+    """The first of the three proofs that holds, and an upper bound on the largest margin.
+
+    ``widen`` multiplies every bound on rounding. The bound is None where the weights give none,
+    as on an unbounded domain when ``r`` is not proven zero.
+    """
+    sums = _combine(problem, token, weights)
+    upper = _margin_above(problem, sums, widen)
+    if upper is not None and problem.domain.bounded and upper <= 0.0:
+        return "slack", upper
+    inner = _interior(problem, token, weights, sums, widen)
+    if inner is not None:
+        return "interior", inner
+    if _rational(problem, token, weights):
+        return "rational", 0.0
+    return None, upper
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """``r``, ``g`` and ``sum(lam)`` in float64, each with a bound on its error."""
+
+    r: Floats
+    r_error: Floats
+    g: float
+    g_error: float
+    total_below: float
+    total_above: float
+
+
+def _combine(problem: Problem, token: int, weights: Weights) -> _Sums:
+    """``r`` (d,) and ``g`` of (1), blocks of rows at a time.
+
+    A difference ``fl(w_ji - w_ti)`` is off by one relative rounding, its product with ``lam_j`` by
+    another, and n of them are added in some order: the error of ``r_i`` is at most
+    ``gamma_{n+1} sum lam_j |a_ji|`` (Higham 3.5), and so is that of ``g`` with ``c_j``. A coordinate
+    or bias where all differences are zero is exactly zero.
+    """
+    n, d = weights.indices.size, problem.readout.d
+    r, spread, g, g_spread = np.zeros(d), np.zeros(d), 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, n, 4096):
+            lam = weights.values[start : start + 4096]
+            a, c = problem.differences(token, weights.indices[start : start + 4096])
+            r += lam @ a
+            spread += lam @ np.abs(a)
+            g += float(lam @ c)
+            g_spread += float(lam @ np.abs(c))
+        total = float(weights.values.sum())
+        factor = gamma(n + 2) * (1.0 + gamma(n + 2)) * UP
+        r_error = np.where(spread > 0.0, spread * factor + n * TINY, 0.0)
+        g_error = g_spread * factor + n * TINY if g_spread > 0.0 else 0.0
+        off = gamma(n) * UP
+        return _Sums(r, r_error, g, g_error, total * (1.0 - off), total * (1.0 + off))
+
+
+def _margin_above(problem: Problem, sums: _Sums, widen: float) -> float | None:
+    """Proof *slack*: an upper bound on the largest margin from (1); <= 0 proves unspeakable.
+
+    By (1) the margin is at most ``(-g + sup -(r . x)) / sum(lam)``, the supremum over the domain;
+    where it is <= 0, the right side of (1) is >= 0 on the domain. Without bias an unbounded domain
+    stands for its unit ball, which bounds the margin there and proves nothing (``r`` must vanish).
+    """
+    if not problem.domain.bounded and not problem.homogeneous:
+        return None
+    reach = _reach_above(problem.domain, sums.r, widen * sums.r_error)
+    bound = reach - (sums.g - widen * sums.g_error)
+    bound += widen * U * (abs(reach) + abs(sums.g))
+    if not math.isfinite(bound):
+        return None
+    total = sums.total_below if bound > 0 else sums.total_above
+    return bound / total * (1.0 + math.copysign(4 * U * widen, bound)) + 0.0
+
+
+def _reach_above(domain: Domain, r: Floats, error: Floats) -> float:
+    """An upper bound on ``sup -(r . x)`` over the domain, for every ``r`` within ``error``.
+
+    On a ball it is ``R |r|``. Where ``sum(x) = 0`` too, ``r . x = (r - m 1) . x`` for any number m:
+    the mean makes the bound tight, and its rounding costs nothing. On a box it is ``radius |r|_1``.
+    All of R^d stands for its unit ball.
+    """
+    if domain.zero_sum:
+        r = r - r.mean()
+        error = error + 2 * U * np.abs(r)
+    reach = (np.abs(r) + error) * UP
+    if domain.shape == "box":
+        return float(reach.sum()) * (1.0 + gamma(r.size)) * domain.radius * UP
+    radius = domain.radius if domain.bounded else 1.0
+    return float(norm_above(reach)) * radius * UP
+
+
+def _interior(
+    problem: Problem, token: int, weights: Weights, sums: _Sums, widen: float
+) -> float | None:
+    """Proof *interior*: positive weights near ``lam`` exist with ``r`` exactly zero.
+
+    Let ``A`` (d, n) have the ``a_j`` of some weighty tokens as columns, and ``G`` (n, d) be any
+    matrix with ``|I - A G| <= q < 1``. Then ``A G`` is invertible, ``y = (A G)^-1 r`` has
+    ``|y| <= |r| / (1 - q)``, and ``delta = -G y`` solves ``A delta = -r`` exactly with
+    ``|delta_j| <= |G_j| |r| / (1 - q)``, ``G_j`` the rows of ``G``. If that is below ``lam_j`` for every
+    column, ``lam + delta`` are positive weights with ``r = 0``, and by (1) the margin is nowhere above
+    ``-(g + sum delta_j c_j) / sum(lam + delta)``. Returns an upper bound on that number where all
+    holds and it is <= 0, None otherwise.
+
+    On a domain with ``sum(x) = 0`` a multiple of the ones vector in ``r`` does no harm: ones are a
+    further column of ``A`` whose weight may have any sign. Coordinates in which every ``a_j`` of the
+    support is zero are left out: ``r`` is exactly zero there. ``G`` is the pseudo-inverse for the
+    columns scaled by ``lam``, so that small weights move little. The rounding of ``A`` (one each)
+    and of the product (n) is within ``gamma_{n+3} |A|_F |G|_F`` in the Frobenius norm, which is above
+    the spectral norm.
+    """
+    zero_sum = problem.domain.zero_sum
+    live = np.ones(problem.readout.d, dtype=bool) if zero_sum else sums.r_error > 0.0
+    d = int(live.sum())
+    heavy = np.argsort(-weights.values, kind="stable")[: 4 * d]
+    lam = weights.values[heavy]
+    if d == 0 or heavy.size < d or lam[-1] <= 0.0:
+        return None
+    a, c = problem.differences(token, weights.indices[heavy])
+    A, scale = a[:, live].T, lam
+    if zero_sum:
+        A, scale = np.column_stack([A, np.ones(d)]), np.append(lam, lam[0])
+    G = _right_inverse(A, scale)
+    if G is None:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        n = A.shape[1]
+        q = float(np.linalg.norm(np.eye(d) - A @ G)) * (1.0 + gamma(d * d)) + widen * (
+            gamma(n + 3) * float(norm_above(A) * norm_above(G)) + n * d * TINY
+        )
+        r = sums.r[live] - (sums.r[live].mean() if zero_sum else 0.0)
+        length = float(norm_above(np.abs(r) * (1.0 + 2 * U) + widen * sums.r_error[live]))
+        if not q * UP < 1.0:
+            return None
+        delta = norm_above(G, axis=-1)[: heavy.size] * (length / (1.0 - q * UP) * widen * UP)
+        if not (delta < lam).all():
+            return None
+        moved = float(delta @ np.abs(c)) * (1.0 + gamma(heavy.size + 1)) * UP
+    g = (sums.g - widen * sums.g_error - moved) * (1.0 - 4 * U * widen)
+    total = (sums.total_above + float(delta.sum()) * (1.0 + gamma(heavy.size))) * UP
+    return -g / total + 0.0 if g >= 0.0 else None
+
+
+def _right_inverse(A: Floats, scale: Floats) -> Floats | None:
+    """``G`` (n, d) with ``A G`` near the identity, its rows small where ``scale`` (n,) is small."""
+    with np.errstate(all="ignore"):
+        Q, R = np.linalg.qr((A * scale).T)
+        try:
+            return np.asarray(scale[:, None] * np.linalg.solve(R, Q.T).T)
+        except np.linalg.LinAlgError:
+            return None
+
+
+def _rational(problem: Problem, token: int, weights: Weights) -> bool:
+    """Proof *rational*: weights in exact arithmetic make the right side of (1) >= 0.
+
+    All is integers over powers of two. First the weights as they are. Then weights near them with
+    ``r`` exactly zero (`geom.rationals.null_combination`), from the whole support and without its
+    least weights, which may be a solver's dust, and with ``g = 0`` demanded as well, for a token
+    that lies on a face of the hull lifted by the biases.
+    """
+    readout = problem.readout
+    order = np.argsort(-weights.values, kind="stable")
+    order = order[weights.values[order] > 0.0]
+    if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
+        return False
+    chosen = weights.indices[order]
+    a, a_exponent = integer_differences(readout.W[chosen], readout.W[token])
+    c, c_exponent = integer_differences(readout.b[chosen, None], readout.b[token, None])
+    lam, _ = integers(weights.values[order])
+    r = [entry * power_of_two(a_exponent) for entry in lam @ a]
+    if _covers(problem.domain, r, (lam @ c)[0] * power_of_two(c_exponent)):
+        return True
+    columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
+    for least in (0.0, 2.0**-30):
+        n = int((weights.values[order] > least * weights.values[order[0]]).sum())
+        for system in (columns[:n], np.hstack([columns, c])[:n]):
+            mu = null_combination(system, lam[:n], RATIONAL_LIMIT)
+            if mu is not None and (mu @ c[:n])[0] >= 0:
+                return True
+    return False
+
+
+def _covers(domain: Domain, r: list[Fraction], g: Fraction) -> bool:
+    """Whether ``r . x + g >= 0`` on the whole domain, exactly.
+
+    With ``sum(x) = 0`` the part of ``r`` along ones falls away; what is left of ``|r|^2`` is
+    ``sum r_i^2 - (sum r_i)^2 / d``.
+    """
+    if g < 0:
+        return False
+    if domain.shape == "box" and domain.size is not None:
+        return g >= domain.size * sum(map(abs, r))
+    length = square_sum(r) - (sum(r) ** 2 / domain.d if domain.zero_sum else 0)
+    if domain.size is None:
+        return length == 0
+    return g * g >= domain.size * length

@@ -1,0 +1,47 @@
+"""From ``SOURCE:LOCATION?key=value`` to a readout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from geom import options, plugins
+from geom.errors import InputError, PluginError
+from geom.readout import Readout
+
+DEFAULT_MODEL = "demo"
+
+
+def load(model: str = DEFAULT_MODEL, given: options.Given | None = None) -> Readout:
+    """The readout of a model, named ``SOURCE:LOCATION[?key=value&...]``.
+
+    ``given`` may hold further options of the source. ``bias=no`` drops the bias of any source.
+    Raises InputError where the source is unknown, or refuses the location or an option.
+    """
+    name, location, query = split(model)
+    source = plugins.installed().get("source", name)
+    values = {**(given or {}).get(("source", name), {}), **query}
+    address = (f"{name}:{location}" if location else name) + (
+        "?" + urlencode(values, safe="/:,") if values else ""
+    )
+    drop_bias = values.get("bias") == "no"
+    if drop_bias:
+        del values["bias"]
+    readout = source.load(location, options.validate("source", source, values))
+    if not isinstance(readout, Readout):
+        raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
+    readout = replace(readout, source=address)
+    return readout.without_bias() if drop_bias else readout
+
+
+def split(model: str) -> tuple[str, str, dict[str, Any]]:
+    """The source, the location and the query of a model's name. Raises InputError without form."""
+    address, _, query = model.partition("?")
+    name, _, location = address.partition(":")
+    if not name:
+        raise InputError(f"model {model!r}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if query and len(pairs) != query.count("&") + 1:
+        raise InputError(f"model {model!r}: after the ? write key=value&key=value")
+    return name, location, dict(pairs)

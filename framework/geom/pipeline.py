@@ -1,0 +1,282 @@
+"""One way through: a readout, detectors, certifiers, `exact`, the store."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from geom import domains
+from geom.certification import Link, certify
+from geom.domains import Domain
+from geom.errors import GeomError, InputError, PluginError, unknown
+from geom.loading import load, split
+from geom.options import Given, as_plain, by_plugin, validate
+from geom.plugins import HOOKS, Plugins, installed
+from geom.problem import Problem
+from geom.progress import Watcher, track, watched
+from geom.readout import Readout
+from geom.records import Candidate, Detector, Executor
+from geom.self_argmax import own_winners
+from geom.store import Outcome, Planned, Run, create_or_continue, open_run
+from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
+
+DEFAULT_DETECTORS = ("self-argmax",)
+DEFAULT_CERTIFIERS = ("highs",)
+DEFAULT_EXECUTOR = "serial"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has been checked and not begun: every name known, every option valid."""
+
+    readout: Readout
+    domain: Domain
+    detectors: tuple[tuple[Detector[Any], Any], ...]
+    chain: tuple[Link, ...]
+    executor: tuple[Executor[Any], Any]
+    tokens: str
+    versions: Mapping[str, str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes two runs the same: weights, domain, tokens, plugins and their options."""
+        return {
+            "digest": self.readout.digest,
+            "V": self.readout.V,
+            "d": self.readout.d,
+            "domain": {
+                "name": self.domain.name,
+                **({"radius": self.domain.radius} if self.domain.shape == "box" else {}),
+            },
+            "tokens": self.tokens,
+            "detectors": {detector.name: as_plain(values) for detector, values in self.detectors},
+            "certifiers": {link.certifier.name: as_plain(link.options) for link in self.chain},
+        }
+
+
+def plan(
+    readout: Readout,
+    *,
+    detectors: Sequence[str] | None = None,
+    certifiers: Sequence[str] = DEFAULT_CERTIFIERS,
+    domain: str | Domain = "auto",
+    tokens: str | Iterable[int] = CANDIDATES,
+    given: Given | None = None,
+    executor: str = DEFAULT_EXECUTOR,
+    device: str = "cpu",
+    plugins: Plugins | None = None,
+) -> Plan:
+    """Check everything that a run is asked for, and write nothing. See `run` for the parameters.
+
+    Raises InputError for unknown names, options that fit nothing, impossible lists of tokens.
+    """
+    plugins = plugins or installed()
+    given = dict(given or {})
+    radius = _box_radius(given.pop(("domain", "box"), {}))
+    if isinstance(domain, str):
+        domain = domains.named(domain, readout.d, readout.norm, radius)
+    wanted = tokens if isinstance(tokens, str) else format_tokens(check_tokens(tokens, readout.V))
+    if wanted not in (CANDIDATES, ALL):
+        wanted = format_tokens(parse_tokens(wanted, readout.V))
+    if detectors is None:
+        detectors = DEFAULT_DETECTORS if wanted == CANDIDATES else ()
+    if not detectors and wanted == CANDIDATES:
+        raise InputError("no detector to find candidates: name one, or the tokens to examine")
+    names = {
+        "source": [split(readout.source)[0]],
+        "detector": _distinct("detector", detectors),
+        "certifier": _distinct("certifier", certifiers),
+        "executor": [executor],
+    }
+    _refuse_unused(plugins, given, names)
+    chosen = {kind: _chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
+    _check_device(device, [*chosen["detector"], *chosen["certifier"]])
+    return Plan(
+        readout,
+        domain,
+        tuple(chosen["detector"]),
+        tuple(Link(record, values) for record, values in chosen["certifier"]),
+        chosen["executor"][0],
+        wanted,
+        _versions(plugins, names),
+    )
+
+
+def run(
+    readout: Readout | str,
+    *,
+    detectors: Sequence[str] | None = None,
+    certifiers: Sequence[str] = DEFAULT_CERTIFIERS,
+    domain: str | Domain = "auto",
+    tokens: str | Iterable[int] = CANDIDATES,
+    options: Mapping[str, Any] | None = None,
+    executor: str = DEFAULT_EXECUTOR,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    progress: Watcher | None = None,
+) -> Run:
+    """Decide tokens and store the verdicts; continue where an earlier run to ``out`` stopped.
+
+    ``readout`` is a Readout or the name of a model. ``detectors`` (default ``self-argmax`` where
+    ``tokens`` is ``candidates``) flag tokens; ``certifiers`` are the chain, in order; an empty one
+    only detects. ``domain`` is a name or a Domain, ``tokens`` a spec or ids, ``options`` are
+    ``{"KIND.NAME.OPTION": value}``. ``out`` is the run's file, None for one in memory.
+    ``progress`` is called with stage, done and total.
+
+    Raises InputError for what cannot be asked, StoreError for a file that cannot be used.
+    """
+    given = by_plugin(options or {})
+    if isinstance(readout, str):
+        readout = load(readout, given)
+    asked = plan(
+        readout,
+        detectors=detectors,
+        certifiers=certifiers,
+        domain=domain,
+        tokens=tokens,
+        given=given,
+        executor=executor,
+        device=device,
+    )
+    return execute(asked, out, progress)
+
+
+def execute(asked: Plan, out: str | Path | None = None, progress: Watcher | None = None) -> Run:
+    """Carry out a plan: what `run` does once everything is checked."""
+    writer = create_or_continue(out, asked.settings, asked.readout.source, asked.versions)
+    try:
+        with watched(progress):
+            if not writer.run.planned:
+                writer.plan(*_examine(asked))
+            for outcome in _outcomes(asked, writer.run.pending()):
+                writer.record(outcome)
+        writer.finish()
+    except BaseException:
+        writer.close()
+        raise
+    if out is None:
+        return writer.run
+    writer.close()
+    return open_run(out)
+
+
+def _examine(asked: Plan) -> tuple[list[Planned], list[str]]:
+    """The tokens to examine, with what the detectors say of them, and what went wrong."""
+    readout = asked.readout
+    flagged: dict[int, list[str]] = {}
+    winners: dict[int, int] = {}
+    warnings = []
+    for detector, values in asked.detectors:
+        try:
+            candidates = _candidates(detector, values, asked)
+        except GeomError:
+            raise
+        except Exception as error:  # a stranger's detector may raise anything
+            warnings.append(f"detector {detector.name} raised {type(error).__name__}: {error}")
+            continue
+        for candidate in candidates:
+            flagged.setdefault(candidate.token, []).append(detector.name)
+            if candidate.argmax_id is not None:
+                winners.setdefault(candidate.token, candidate.argmax_id)
+    if warnings and len(warnings) == len(asked.detectors) and asked.tokens == CANDIDATES:
+        raise PluginError(f"no detector worked: {'; '.join(warnings)}")
+    ids = sorted(flagged) if asked.tokens == CANDIDATES else parse_tokens(asked.tokens, readout.V)
+    missing = [token for token in ids if token not in winners]
+    if missing:
+        winners |= dict(zip(missing, own_winners(readout, missing).tolist(), strict=True))
+    planned = [
+        Planned(
+            token,
+            readout.text(token),
+            winners[token] == token,
+            winners[token],
+            readout.text(winners[token]),
+            tuple(flagged.get(token, ())),
+        )
+        for token in ids
+    ]
+    return planned, warnings
+
+
+def _candidates(detector: Detector[Any], values: Any, asked: Plan) -> list[Candidate]:
+    """A detector's candidates, checked: ids of the vocabulary, none twice."""
+    found = list(detector.detect(asked.readout, asked.domain, values))
+    seen: set[int] = set()
+    for candidate in found:
+        ids = (
+            candidate.token,
+            candidate.token if candidate.argmax_id is None else candidate.argmax_id,
+        )
+        if not all(0 <= token < asked.readout.V for token in ids) or candidate.token in seen:
+            raise ValueError(f"{candidate} is outside the vocabulary or flagged twice")
+        seen.add(candidate.token)
+    return found
+
+
+def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
+    """The verdicts of the tokens, as the executor brings them."""
+    size = max([1, *(link.certifier.batch for link in asked.chain)])
+    batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+    executor, values = asked.executor
+    work = partial(certify, Problem(asked.readout, asked.domain), asked.chain)
+    results = executor.map(work, batches, values)
+    return track((outcome for batch in results for outcome in batch), "certify", len(tokens))
+
+
+def _box_radius(values: Mapping[str, Any]) -> float:
+    for option in values:
+        if option != "radius":
+            raise unknown("option of domain box", option, ["radius"])
+    try:
+        return float(values.get("radius", 1.0))
+    except ValueError:
+        raise InputError(f"option domain.box.radius={values['radius']}: give a number") from None
+
+
+def _distinct(kind: str, names: Sequence[str]) -> list[str]:
+    for name in names:
+        if list(names).count(name) > 1:
+            raise InputError(f"{kind} {name} is named twice")
+    return list(names)
+
+
+def _refuse_unused(plugins: Plugins, given: Given, names: Mapping[str, Sequence[str]]) -> None:
+    """An option that nothing in the run will read is a mistake, most likely of spelling."""
+    for kind, name in given:
+        if kind not in HOOKS:
+            raise unknown("kind of plugin", kind, HOOKS)
+        plugins.get(kind, name)
+        if name not in names.get(kind, ()):
+            raise InputError(f"options are given for {kind} {name}, which has no part in this run")
+
+
+def _chosen(
+    plugins: Plugins, kind: str, names: Sequence[str], given: Given
+) -> list[tuple[Any, Any]]:
+    """Records with their validated options."""
+    records = [plugins.get(kind, name) for name in names]
+    return [(r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
+
+
+def _check_device(device: str, chosen: Sequence[tuple[Any, Any]]) -> None:
+    for record, _ in chosen:
+        if device not in record.devices:
+            raise InputError(
+                f"device {device!r}: {record.name} runs on {', '.join(record.devices)} only"
+            )
+
+
+def _versions(plugins: Plugins, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Versions of Python, of the packages that compute, and of the plugins in use."""
+    packages = ("geom-unembed", "numpy", "scipy", "highspy", "mpmath", "python-flint")
+    used = {
+        item.origin.distribution: item.origin.version
+        for item in plugins.listed()
+        if item.record.name in names.get(item.kind, ())
+    }
+    return {"python": platform.python_version(), **{p: version(p) for p in packages}, **used}

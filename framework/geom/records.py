@@ -1,0 +1,159 @@
+"""The records that hooks yield: a name, a summary, an options type and a callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+
+from geom.certificates import Finding
+from geom.domains import Domain
+from geom.problem import Problem
+from geom.readout import Readout
+from geom.rounding import Floats
+
+if TYPE_CHECKING:
+    from geom.store import Run
+
+O = TypeVar("O")  # noqa: E741 - the options type of a plugin
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a plugin that has none."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that a detector flags; ``argmax_id`` wins along its own direction, where seen."""
+
+    token: int
+    argmax_id: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelSource(Generic[O]):
+    """Reads a readout: ``load(location, options)``; raises InputError for what it cannot read.
+
+    ``options`` is a frozen dataclass whose fields have defaults; their values come from the query
+    of ``--model NAME:LOCATION?key=value``.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[str, O], Readout]
+    options: type[O]
+
+
+@dataclass(frozen=True)
+class Detector(Generic[O]):
+    """Flags tokens worth certifying: ``detect(readout, domain, options)``.
+
+    It must be deterministic. ``devices`` are the values of ``--device`` that it can use.
+    """
+
+    name: str
+    summary: str
+    detect: Callable[[Readout, Domain, O], Iterable[Candidate]]
+    options: type[O]
+    devices: tuple[str, ...] = ("cpu",)
+
+
+@dataclass(frozen=True)
+class Certifier(Generic[O]):
+    """Looks for a point or for weights: ``certify(problem, token, prior, options)``.
+
+    ``prior`` is what the chain has found so far. A certifier is asked only about tokens that are
+    still undecided, unless it ``verifies``: then it sees every token's finding. One that works
+    better on many tokens at once also gives ``certify_many(problem, tokens, priors, options)``,
+    which returns a finding a token, in order, and the most tokens to give it, ``batch``.
+    """
+
+    name: str
+    summary: str
+    certify: Callable[[Problem, int, Finding, O], Finding]
+    options: type[O]
+    verifies: bool = False
+    certify_many: (
+        Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Finding]] | None
+    ) = None
+    batch: int = 1
+    devices: tuple[str, ...] = ("cpu",)
+
+
+@dataclass(frozen=True)
+class PrecisionMargin:
+    """A margin as one arithmetic sees it: its value, the winner and, where known, its error."""
+
+    margin: float
+    argmax_id: int
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Precision(Generic[O]):
+    """One arithmetic: ``margin(readout, token, x, options)``, computed as its machine would."""
+
+    name: str
+    summary: str
+    margin: Callable[[Readout, int, Floats, O], PrecisionMargin]
+    options: type[O]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number for a token and its error: a standard error or a proven radius; None if unknown."""
+
+    value: float
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Measure(Generic[O]):
+    """A number for a token: ``measure(problem, token, options)``, in ``unit``."""
+
+    name: str
+    summary: str
+    measure: Callable[[Problem, int, O], Measurement]
+    options: type[O]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Reporter(Generic[O]):
+    """Writes a run to a file open for bytes: ``write(run, file, options)``.
+
+    ``suffix`` is the usual ending of its files; ``text`` says that they can go to a terminal.
+    """
+
+    name: str
+    summary: str
+    write: Callable[[Run, BinaryIO, O], None]
+    options: type[O]
+    suffix: str
+    text: bool = True
+
+
+@dataclass(frozen=True)
+class Executor(Generic[O]):
+    """Applies a function to items: ``map(function, items, options)`` yields results as they come.
+
+    Function and items can be sent to another process.
+    """
+
+    name: str
+    summary: str
+    map: Callable[[Callable[[Any], Any], Sequence[Any], O], Iterator[Any]]
+    options: type[O]
+
+
+Record = (
+    ModelSource[Any]
+    | Detector[Any]
+    | Certifier[Any]
+    | Precision[Any]
+    | Measure[Any]
+    | Reporter[Any]
+    | Executor[Any]
+)
+"""Any of the records above."""

@@ -1,0 +1,55 @@
+"""A-priori bounds on what float64 arithmetic can get wrong.
+
+Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002,
+sections 2.2 (the model), 3.1 (inner products, any order of summation) and 2.8 (fused
+multiply-add, which only removes roundings).
+
+Every bound here is itself computed in float64. Long sums of non-negative numbers carry their own
+``1 + gamma_n``; what is left is a handful of products and roots, and one factor ``UP``, worth some
+four thousand roundings, covers those, so that the reader need not follow them through.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+U = 2.0**-53
+"""Unit roundoff of float64, round to nearest."""
+
+UP = 1.0 + 2.0**-40
+"""Inflation that covers the few roundings made while a bound is computed."""
+
+TINY = 2.0**-1022
+"""The least normal float64: what one product can lose to underflow, flushed to zero or not."""
+
+
+def gamma(n: int) -> float:
+    """Higham's ``gamma_n = n u / (1 - n u)``: n roundings in a row, in any order."""
+    return n * U / (1.0 - n * U) * UP
+
+
+def norm_above(x: Floats, axis: int | None = None) -> Floats:
+    """Upper bounds on Euclidean norms along ``axis`` (all of ``x`` where None), in float64.
+
+    Squares may underflow: ``n * TINY`` under the root is more than they can lose. Squares that
+    overflow give infinity, which is a true upper bound.
+    """
+    n = x.size if axis is None else x.shape[axis]
+    with np.errstate(over="ignore"):
+        squares = np.einsum("...i,...i->...", x, x) if axis == -1 else (x * x).sum(axis=axis)
+        return np.asarray(np.sqrt((squares + n * TINY) * (1.0 + gamma(n + 2))) * UP)
+
+
+def dot_error(rows: Floats, x: float, b: Floats, d: int) -> Floats:
+    """Bounds on ``|fl(w . x + b) - (w . x + b)|``, whatever the order of summation.
+
+    ``rows`` (n,) are upper bounds on ``|w|``, ``x`` one on ``|x|``, ``b`` (n,) the biases, ``d``
+    the length of the product. By Higham (3.5) the error is at most
+    ``gamma_{d+1} (sum |w_i x_i| + |b|)``; Cauchy and Schwarz bound the sum by ``|w||x|``; each of
+    the d products may lose ``TINY`` to underflow.
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray((gamma(d + 2) * (rows * x + np.abs(b)) + (d + 1) * TINY) * UP)

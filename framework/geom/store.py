@@ -1,0 +1,430 @@
+"""A run is one SQLite file.
+
+While it is written the file is in write-ahead-log mode and every token, row and certificates
+together, is one transaction: a kill loses the token in hand. When the writer is done the log is
+folded in, so that the file stands alone and can be read from anywhere.
+
+Tables, version 1 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+
+``meta(key, value)``
+    JSON values: ``settings`` (the readout's digest and shape, the domain, the tokens asked for,
+    detectors and certifiers with their options), ``model`` (the name that loads the readout),
+    ``versions`` (of geom, Python, packages and plugins), ``planned`` (true once the tokens to
+    examine are known) and ``warnings``.
+``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof, certifier,
+margin_lower, margin_upper, seconds, note)``
+    A row a token to examine, the fields of the exported row; ``flagged_by`` is a JSON list,
+    ``verdict`` NULL until the token is done.
+``evidence(token_id, kind, name, data)``
+    Arrays in NumPy's own .npy format: ``witness``/``x`` and ``weights``/``indices``,
+    ``weights``/``values``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.certificates import Certificate, Finding, ProofName, VerdictName, Weights, Witness
+from geom.errors import InputError, StoreError
+
+APPLICATION_ID = 0x67656F6D  # "geom"
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tokens (
+    token_id INTEGER PRIMARY KEY,
+    token TEXT,
+    self_argmax INTEGER,
+    argmax_id INTEGER,
+    argmax TEXT,
+    flagged_by TEXT NOT NULL,
+    verdict TEXT CHECK (verdict IN ('speakable', 'unspeakable', 'undecided')),
+    proof TEXT CHECK (proof IN ('witness', 'slack', 'interior', 'rational')),
+    certifier TEXT,
+    margin_lower REAL,
+    margin_upper REAL,
+    seconds REAL,
+    note TEXT
+);
+CREATE TABLE evidence (
+    token_id INTEGER NOT NULL REFERENCES tokens (token_id),
+    kind TEXT NOT NULL CHECK (kind IN ('witness', 'weights')),
+    name TEXT NOT NULL CHECK (name IN ('x', 'indices', 'values')),
+    data BLOB NOT NULL,
+    PRIMARY KEY (token_id, kind, name)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One token of a run: the fields of an exported row, in its order."""
+
+    token_id: int
+    token: str | None
+    self_argmax: bool | None
+    argmax_id: int | None
+    argmax: str | None
+    flagged_by: tuple[str, ...]
+    verdict: VerdictName
+    proof: ProofName | None
+    certifier: str | None
+    margin_lower: float | None
+    margin_upper: float | None
+    seconds: float
+    note: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        return {**asdict(self), "flagged_by": list(self.flagged_by)}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A token that a run is to examine, before any certifier has seen it."""
+
+    token_id: int
+    token: str | None
+    self_argmax: bool
+    argmax_id: int
+    argmax: str | None
+    flagged_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the certifiers and `exact` made of a token: what a run stores in one transaction."""
+
+    token_id: int
+    verdict: VerdictName
+    proof: ProofName | None
+    certifier: str | None
+    margin_lower: float | None
+    margin_upper: float | None
+    seconds: float
+    note: str | None
+    evidence: Finding
+
+
+class Run:
+    """A stored run, open for reading. Use as a context manager, or `close` it."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+        self._connection = connection
+        self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
+        return f"<Run {self.path or 'in memory'}: {counts or 'no token examined'}>"
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked: the readout's digest, domain, tokens, detectors and certifiers."""
+        return dict(self._meta("settings", {}))
+
+    @property
+    def model(self) -> str:
+        """The name by which `geom.load` finds the readout again."""
+        return str(self._meta("model", "python"))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of geom, Python, packages and plugins that made the run."""
+        return dict(self._meta("versions", {}))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong on the way without ending the run."""
+        return list(self._meta("warnings", []))
+
+    @property
+    def planned(self) -> bool:
+        """Whether the tokens to examine are known."""
+        return bool(self._meta("planned", False))
+
+    def counts(self) -> dict[str, int]:
+        """How many tokens have each verdict, and how many are ``pending``."""
+        query = "SELECT coalesce(verdict, 'pending'), count(*) FROM tokens GROUP BY 1"
+        names = ("speakable", "unspeakable", "undecided", "pending")
+        return dict.fromkeys(names, 0) | dict(self._select(query))
+
+    def rows(self, verdict: str | None = None) -> Iterator[Row]:
+        """The tokens examined, by id; those with ``verdict`` only, where one is named."""
+        columns = ", ".join(field.name for field in fields(Row))
+        query = f"SELECT {columns} FROM tokens WHERE verdict IS NOT NULL"
+        if verdict is None:
+            found = self._select(f"{query} ORDER BY token_id")
+        else:
+            found = self._select(f"{query} AND verdict = ? ORDER BY token_id", (verdict,))
+        for values in found:
+            yield _row(values)
+
+    def row(self, token: int) -> Row:
+        """The row of one token. Raises InputError where the run did not examine it."""
+        columns = ", ".join(field.name for field in fields(Row))
+        query = f"SELECT {columns} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
+        for values in self._select(query, (token,)):
+            return _row(values)
+        raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
+
+    def evidence(self, token: int) -> Finding:
+        """The best point and weights that the run kept for a token, whatever they prove."""
+        query = "SELECT kind, name, data FROM evidence WHERE token_id = ?"
+        arrays = {(kind, name): _array(data) for kind, name, data in self._select(query, (token,))}
+        weights = None
+        if ("weights", "indices") in arrays and ("weights", "values") in arrays:
+            weights = Weights(arrays["weights", "indices"], arrays["weights", "values"])
+        return Finding(x=arrays.get(("witness", "x")), weights=weights)
+
+    def certificate(self, token: int) -> Certificate | None:
+        """What proves the token's verdict: a Witness, Weights, or None when it is undecided.
+
+        Raises InputError where the run did not examine the token.
+        """
+        verdict, evidence = self.row(token).verdict, self.evidence(token)
+        if verdict == "speakable" and evidence.x is not None:
+            return Witness(evidence.x)
+        return evidence.weights if verdict == "unspeakable" else None
+
+    def pending(self) -> list[int]:
+        """The tokens that are planned and not yet examined."""
+        query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
+        return [token for (token,) in self._select(query)]
+
+    def _meta(self, key: str, default: Any) -> Any:
+        for (value,) in self._select("SELECT value FROM meta WHERE key = ?", (key,)):
+            return json.loads(value)
+        return default
+
+    def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with _store_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+
+class Writer:
+    """A run being written; `run` reads what is in it so far."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+        self._connection = connection
+        self._path = path
+        self.run = Run(connection, path)
+
+    def plan(self, planned: Iterable[Planned], warnings: list[str]) -> None:
+        """Store the tokens to examine, all in one transaction."""
+        with self._transaction() as execute:
+            for item in planned:
+                execute(
+                    "INSERT INTO tokens (token_id, token, self_argmax, argmax_id, argmax, "
+                    "flagged_by) VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        item.token_id,
+                        item.token,
+                        item.self_argmax,
+                        item.argmax_id,
+                        item.argmax,
+                        json.dumps(item.flagged_by),
+                    ),
+                )
+            _put(execute, {"planned": True, "warnings": warnings})
+
+    def record(self, outcome: Outcome) -> None:
+        """Store a token's verdict and evidence, in one transaction."""
+        with self._transaction() as execute:
+            execute(
+                "UPDATE tokens SET verdict = ?, proof = ?, certifier = ?, margin_lower = ?, "
+                "margin_upper = ?, seconds = ?, note = ? WHERE token_id = ?",
+                (
+                    outcome.verdict,
+                    outcome.proof,
+                    outcome.certifier,
+                    outcome.margin_lower,
+                    outcome.margin_upper,
+                    outcome.seconds,
+                    outcome.note,
+                    outcome.token_id,
+                ),
+            )
+            for kind, name, array in _arrays(outcome.evidence):
+                execute(
+                    "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
+                    (outcome.token_id, kind, name, _blob(array)),
+                )
+
+    def finish(self) -> None:
+        """Fold the log into the file; a later reader needs nothing beside it."""
+        if self._path is not None:
+            with _store_errors(self._path):
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+
+    def close(self) -> None:
+        """Close the file; what was recorded stays."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with _store_errors(self._path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection.execute
+
+
+def open_run(path: str | Path) -> Run:
+    """A stored run, read-only. Raises StoreError where the file is missing or is no run."""
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path} does not exist; name a file that geom run wrote")
+    with _store_errors(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            _check_format(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return Run(connection, path)
+
+
+def create_or_continue(
+    path: str | Path | None,
+    settings: Mapping[str, Any],
+    model: str,
+    versions: Mapping[str, str],
+) -> Writer:
+    """A writer to ``path`` (in memory where None): a new run, or one begun with these settings.
+
+    Raises StoreError where the file is no run, was made with other settings, cannot be written, or
+    is being written by another process.
+    """
+    meta = {"settings": dict(settings), "model": model, "versions": dict(versions)}
+    if path is None:
+        return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)
+    path = Path(path)
+    exists = path.exists()
+    with _store_errors(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+        try:
+            if exists and path.stat().st_size:
+                _check_format(connection, path)
+                _check_settings(Run(connection, path), settings)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                return Writer(connection, path)
+            return _create(connection, path, meta)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _create(connection: sqlite3.Connection, path: Path | None, meta: Mapping[str, Any]) -> Writer:
+    connection.executescript(
+        f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {_SCHEMA}"
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+    )
+    writer = Writer(connection, path)
+    with writer._transaction() as execute:
+        _put(execute, meta)
+    return writer
+
+
+def _put(execute: Any, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    (mark,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if mark != APPLICATION_ID:
+        raise StoreError(f"{path} is no run of geom; name a file that geom run wrote")
+    if version != VERSION:
+        raise StoreError(
+            f"{path} is a run of format {version}, and this geom reads {VERSION}: upgrade geom"
+        )
+
+
+def _check_settings(run: Run, settings: Mapping[str, Any]) -> None:
+    stored = run.settings
+    differing = sorted(
+        key for key in stored.keys() | settings.keys() if stored.get(key) != settings.get(key)
+    )
+    if differing:
+        key = differing[0]
+        raise StoreError(
+            f"{run.path} was made with other settings ({', '.join(differing)} differ: {key} was "
+            f"{json.dumps(stored.get(key))}, now {json.dumps(settings.get(key))}); "
+            "give another --out"
+        )
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = dict(zip((field.name for field in fields(Row)), values, strict=True))
+    row["self_argmax"] = None if row["self_argmax"] is None else bool(row["self_argmax"])
+    row["flagged_by"] = tuple(json.loads(row["flagged_by"]))
+    return Row(**row)
+
+
+def _arrays(evidence: Finding) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    if evidence.x is not None:
+        yield "witness", "x", evidence.x
+    if evidence.weights is not None:
+        yield "weights", "indices", evidence.weights.indices
+        yield "weights", "values", evidence.weights.values
+
+
+def _blob(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(data: bytes) -> NDArray[Any]:
+    try:
+        return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
+        raise StoreError(f"a certificate of this run is damaged: {error}") from error
+
+
+@contextmanager
+def _store_errors(path: Path | None) -> Iterator[None]:
+    """SQLite's own errors as one clear line."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
+    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+        raise StoreError(f"{path} is no run of geom, or a damaged one: {error}") from error
+
+
+def _remedy(message: str) -> str:
+    if "locked" in message:
+        return "another process is writing it: wait for it, or give another --out"
+    if "readonly" in message or "unable to open" in message:
+        return "give an --out in a folder you can write to"
+    if "full" in message:
+        return "free some space and run the same command again, what is stored is kept"
+    return "give another --out"

@@ -1,0 +1,65 @@
+"""Lists of tokens as users write them: ``5,9,100-120``, ``@FILE``, ``all``, ``candidates``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from geom.errors import InputError
+
+CANDIDATES = "candidates"
+ALL = "all"
+
+
+def parse_tokens(spec: str, V: int) -> list[int]:
+    """The ids that ``spec`` lists, ascending, each once; ``all`` is every id below ``V``.
+
+    Raises InputError naming the part that is no id or range, or lies outside the vocabulary.
+    """
+    if spec == ALL:
+        return list(range(V))
+    where, text = spec, spec
+    if spec.startswith("@"):
+        try:
+            text = ",".join(Path(spec[1:]).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"token list {spec[1:]}: {error}; give a text file of ids") from error
+        where = spec[1:]
+    ids: set[int] = set()
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        ids.update(_ids(part, V, where))
+    if not ids:
+        raise InputError(f"token list {where!r} names no token")
+    return sorted(ids)
+
+
+def check_tokens(tokens: Iterable[int], V: int) -> list[int]:
+    """Ids given as numbers, ascending, each once. Raises InputError outside ``range(V)``."""
+    ids = sorted({int(token) for token in tokens})
+    if not ids:
+        raise InputError("the list of tokens is empty")
+    for token in (ids[0], ids[-1]):
+        if not 0 <= token < V:
+            raise InputError(f"token {token} is outside the vocabulary: ids are 0 to {V - 1}")
+    return ids
+
+
+def format_tokens(ids: Iterable[int]) -> str:
+    """The shortest spec of an ascending list: ``5,9,100-120``."""
+    parts = []
+    for _, run in groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):
+        block = [token for _, token in run]
+        parts.append(f"{block[0]}-{block[-1]}" if len(block) > 1 else str(block[0]))
+    return ",".join(parts)
+
+
+def _ids(part: str, V: int, where: str) -> range:
+    first, dash, last = part.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
+        raise InputError(f"token list {where!r}: {part!r} is no id and no range such as 100-120")
+    low, high = int(first), int(last if dash else first)
+    if high < low or high >= V:
+        problem = "runs backwards" if high < low else f"is outside the vocabulary: 0 to {V - 1}"
+        raise InputError(f"token list {where!r}: {part} {problem}")
+    return range(low, high + 1)

@@ -1,0 +1,1 @@
+"""The plugins that come with geom, each through the public hooks alone."""

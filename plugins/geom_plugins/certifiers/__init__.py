@@ -1,0 +1,1 @@
+"""Certifiers: points and weights for `geom.judge` to check."""

@@ -1,0 +1,1 @@
+"""Detectors: which tokens are worth a certifier's time."""

@@ -1,0 +1,1 @@
+"""Reporters: a run as a file."""

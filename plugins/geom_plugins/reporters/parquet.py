@@ -1,0 +1,47 @@
+"""``parquet``: a typed column file for data frames, through pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from geom import InputError, NoOptions, Reporter, Run, hookimpl
+
+
+def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
+    """Every row, with the types of `geom.Row`. Raises InputError where pyarrow is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            "format parquet needs pyarrow: python -m pip install 'geom-unembed[report]'"
+        ) from error
+    text, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
+    schema = pyarrow.schema(
+        [
+            ("token_id", whole),
+            ("token", text),
+            ("self_argmax", pyarrow.bool_()),
+            ("argmax_id", whole),
+            ("argmax", text),
+            ("flagged_by", pyarrow.list_(text)),
+            ("verdict", text),
+            ("proof", text),
+            ("certifier", text),
+            ("margin_lower", real),
+            ("margin_upper", real),
+            ("seconds", real),
+            ("note", text),
+        ]
+    )
+    rows = [row.as_dict() for row in run.rows()]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), file)
+
+
+@hookimpl
+def geom_reporters() -> Iterator[Reporter[NoOptions]]:
+    """The hook."""
+    yield Reporter(
+        "parquet", "a column file for data frames", write, NoOptions, suffix=".parquet", text=False
+    )

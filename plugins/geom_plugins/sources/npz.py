@@ -1,0 +1,90 @@
+"""``npz:FILE``: a readout from NumPy's own files, ``.npz`` or ``.npy``."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import InputError, ModelSource, Readout, hookimpl
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class NpzOptions:
+    """Which arrays are what. A ``.npy`` file is its one array, W."""
+
+    W: Annotated[str, Meta(description="name of the unembedding matrix")] = "W"
+    b: Annotated[str | None, Meta(description="name of the bias; 'b' where there is one")] = None
+    gamma: Annotated[str | None, Meta(description="name of the final norm's scale")] = None
+    beta: Annotated[str | None, Meta(description="name of the final norm's shift")] = None
+    layout: Annotated[
+        Literal["vd", "dv"], Meta(description="vd: one row a token; dv: one column a token")
+    ] = "vd"
+    norm: Annotated[Literal["layernorm", "rmsnorm", "none"], Meta(description="the final norm")] = (
+        "none"
+    )
+
+
+def load(location: str, options: NpzOptions) -> Readout:
+    """The readout in a local ``.npz`` or ``.npy`` file; nothing in it is ever unpickled.
+
+    Raises InputError where the file is missing, damaged or pickled, and where an array is missing.
+    """
+    with _opened(Path(location)) as arrays:
+        W = _array(arrays, options.W, location)
+        bias = "b" if options.b is None and "b" in arrays else options.b
+        b, gamma, beta = (
+            None if name is None else _array(arrays, name, location)
+            for name in (bias, options.gamma, options.beta)
+        )
+    return Readout.fold(
+        W.T if options.layout == "dv" else W,
+        b,
+        norm=None if options.norm == "none" else options.norm,
+        gamma=gamma,
+        beta=beta,
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Arrays]:
+    """The arrays of the file, read when asked for; every way to fail is one line."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            yield {"W": loaded}
+        else:
+            with loaded:
+                yield loaded
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; give a .npz or .npy file") from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, SyntaxError, MemoryError) as error:
+        reason = "it holds pickled objects" if "pickle" in str(error).lower() else str(error)
+        raise InputError(
+            f"{path} cannot be read: {reason or 'it is empty'}; save plain arrays with numpy.savez"
+        ) from error
+
+
+def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
+    if name not in arrays:
+        near = get_close_matches(name, list(arrays), n=1) or list(arrays)
+        raise InputError(f"{location} has no array {name!r}; it has {', '.join(near)}")
+    return arrays[name]
+
+
+@hookimpl
+def geom_sources() -> Iterator[ModelSource[NpzOptions]]:
+    """The hook."""
+    yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions)

@@ -1,0 +1,75 @@
+"""``synthetic:gpt2-like``: readouts drawn at random, shaped like those of real models.
+
+The shape is what studies of trained embeddings agree on: rows share a large common mean (Mu and
+Viswanath, All-but-the-Top, ICLR 2018; Gao et al., Representation Degeneration, ICLR 2019), their
+spread about it decays along its principal directions, frequent and rare rows differ in length,
+and rows that training hardly touched sit in a small clump near the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from geom import InputError, ModelSource, Readout, hookimpl
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """The shape of the cloud. Lengths are in the units of a row's spread, which is 1."""
+
+    V: Annotated[int, Meta(ge=1, description="tokens")] = 4096
+    d: Annotated[int, Meta(ge=1, description="width")] = 64
+    seed: Annotated[int, Meta(ge=0, description="seed of the generator")] = 0
+    mean: Annotated[float, Meta(ge=0, description="length of the common mean")] = 0.7
+    decay: Annotated[
+        float, Meta(ge=0, description="principal spreads fall as rank to minus this power")
+    ] = 0.3
+    length_spread: Annotated[
+        float, Meta(ge=0, description="standard deviation of the log of rows' lengths")
+    ] = 0.15
+    untrained: Annotated[
+        float, Meta(ge=0, le=1, description="share of tokens in the clump near the centre")
+    ] = 0.01
+    untrained_spread: Annotated[float, Meta(ge=0, description="spread of the clump")] = 0.2
+    bias: Annotated[
+        float, Meta(ge=0, description="length of the norm's shift; 0 leaves no bias")
+    ] = 0.1
+    norm: Annotated[Literal["layernorm", "rmsnorm", "none"], Meta(description="the final norm")] = (
+        "layernorm"
+    )
+
+
+def load(location: str, options: SyntheticOptions) -> Readout:
+    """A readout of float32 numbers, the same for the same options. Raises InputError elsewhere."""
+    if location != "gpt2-like":
+        raise InputError(f"model synthetic:{location}: write synthetic:gpt2-like")
+    rng = np.random.default_rng(options.seed)
+    V, d = options.V, options.d
+    spread = np.arange(1, d + 1) ** -options.decay
+    spread /= np.linalg.norm(spread)
+    basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    rows = (rng.standard_normal((V, d)) * spread) @ basis.T
+    rows *= np.exp(options.length_spread * rng.standard_normal((V, 1)))
+    clump = rng.permutation(V)[: round(options.untrained * V)]
+    rows[clump] *= options.untrained_spread
+    direction = rng.standard_normal(d)
+    rows += options.mean * direction / np.linalg.norm(direction)
+    beta = options.bias * rng.standard_normal(d) / np.sqrt(d)
+    return Readout.fold(
+        rows.astype(np.float32),
+        norm=None if options.norm == "none" else options.norm,
+        beta=beta.astype(np.float32) if options.bias else None,
+    )
+
+
+@hookimpl
+def geom_sources() -> Iterator[ModelSource[SyntheticOptions]]:
+    """The hook."""
+    yield ModelSource(
+        "synthetic", "random readouts: synthetic:gpt2-like?V=4096&d=64", load, SyntheticOptions
+    )

@@ -148,10 +148,10 @@ def _sane(answer: object) -> Finding:
     if weights is not None:
         if not isinstance(weights, Weights):
             raise TypeError(f"its weights are {type(weights).__name__}, no Weights")
-        weights = Weights(
-            np.asarray(weights.indices, dtype=np.int64),
-            np.asarray(weights.values, dtype=np.float64),
-        )
+        indices = np.asarray(weights.indices, dtype=np.int64)
+        values = np.asarray(weights.values, dtype=np.float64)
+        if indices is not weights.indices or values is not weights.values:
+            weights = Weights(indices, values)
     return replace(answer, x=x, weights=weights)
 
 

@@ -80,8 +80,9 @@ class Domain:
             raise InputError(f"a point of this domain is {self.d} finite numbers")
         out = np.asarray(x, dtype=np.float64)
         largest = float(np.abs(out).max())
-        if not self.bounded and largest > 0.0:
-            out = np.ldexp(out, -math.frexp(largest)[1])
+        exponent = math.frexp(largest)[1]
+        if self.bounded and exponent > 900:
+            out = np.ldexp(out, -exponent)
         if self.zero_sum:
             out = out - out.mean()
         if self.bounded:
@@ -163,16 +164,16 @@ def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
 def _zero_sum(x: Floats) -> Floats:
     """``x`` put on a grid of multiples of one power of two, its sum made exactly zero there.
 
-    The grid has 52 bits less those that a sum of d entries needs, so every entry is exact.
+    The grid has 50 bits above its unit, and no unit below the least float64, so every entry on it
+    is exact; their sum is taken in integers of any length.
     """
     d = x.size
     largest = float(np.abs(x).max())
     if largest == 0.0 or d == 1:
         return np.zeros_like(x)
-    bits = 50 - d.bit_length() - math.frexp(largest)[1]
+    bits = min(50 - math.frexp(largest)[1], 1074)
     grid = np.rint(np.ldexp(x, bits)).astype(np.int64)
-    excess = int(grid.sum())
-    share, rest = divmod(excess, d)
+    share, rest = divmod(sum(grid.tolist()), d)
     grid -= share
     grid[:rest] -= 1
     return np.asarray(np.ldexp(grid.astype(np.float64), -bits))

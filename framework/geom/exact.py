@@ -12,21 +12,23 @@ at x is ``min_j -(a_j . x + c_j)``. For weights ``lam_j >= 0``, not all zero, le
 
     sum lam_j (logit_j - logit_t)(x) = r . x + g                                          (1)
 
-and the sum is at least ``sum(lam)`` times its least term, so ``margin(x) <= -(r . x + g) / sum(lam)``.
-If the right side of (1) is >= 0 on the whole domain, some j is at least as high as t wherever we
-look, and t is unspeakable.
+and the sum is at most ``sum(lam)`` times its greatest term, which is minus the margin, so
+``margin(x) <= -(r . x + g) / sum(lam)``. If the right side of (1) is >= 0 on the whole domain,
+some j is at least as high as t wherever we look, and t is unspeakable.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.certificates import Finding, ProofName, Verdict, Weights, Witness
+from geom.certificates import Finding, ProofName, Verdict, VerdictName, Weights, Witness
 from geom.domains import Domain
 from geom.problem import Problem
 from geom.rationals import (
@@ -37,6 +39,7 @@ from geom.rationals import (
     integers,
     null_combination,
     power_of_two,
+    root,
     scaled,
     square_sum,
 )
@@ -44,6 +47,9 @@ from geom.rounding import TINY, UP, Floats, U, dot_error, gamma, norm_above
 
 RATIONAL_LIMIT = 256
 """The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""
+
+PROOFS: tuple[ProofName, ...] = ("slack", "interior", "rational")
+"""The proofs that a token is unspeakable, in the order in which they are tried."""
 
 CLAIM = 4.0
 """Error bounds are widened by this factor when a claim is made, and not when it is checked:
@@ -68,9 +74,13 @@ def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> l
     """What a stored verdict claims and its stored evidence does not prove; empty when it holds.
 
     ``evidence`` is what a run kept (point and weights), ``claim`` its verdict, proof and bounds.
+    The proof that is named must hold, not another. Evidence that is no point or no weights is
+    named where a claim falls with it; where nothing rests on it, it is no fault.
     """
-    seen = _weigh(problem, token, evidence, 1.0)
-    out = list(seen.faults)
+    seen = _weigh(problem, token, evidence, 1.0, claim.proof)
+    out = []
+    if claim.name not in get_args(VerdictName):
+        out.append(f"{claim.name!r} is no verdict")
     if claim.name == "speakable" and not (seen.speakable and claim.proof == "witness"):
         out.append("no stored point proves it speakable")
     if claim.name == "unspeakable" and (seen.proof is None or claim.proof in (None, "witness")):
@@ -82,7 +92,7 @@ def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> l
         out.append(f"the stored point does not prove margin_lower {lower!r}")
     if upper is not None and not (seen.upper is not None and upper >= seen.upper):
         out.append(f"the stored weights do not prove margin_upper {upper!r}")
-    return out
+    return [*seen.faults, *out] if out else []
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,10 @@ class _Seen:
         return self.lower is not None and self.lower > 0.0
 
 
-def _weigh(problem: Problem, token: int, evidence: Finding, widen: float) -> _Seen:
+def _weigh(
+    problem: Problem, token: int, evidence: Finding, widen: float, named: ProofName | None = None
+) -> _Seen:
+    """What the evidence proves; of the proofs by weights only the one ``named``, if one is."""
     lower: float | None = None
     upper: float | None = None
     proof: ProofName | None = None
@@ -113,7 +126,10 @@ def _weigh(problem: Problem, token: int, evidence: Finding, widen: float) -> _Se
     if evidence.weights is not None:
         fault = _weights_fault(problem, token, evidence.weights)
         if fault is None:
-            proof, upper = prove_unspeakable(problem, token, evidence.weights, widen)
+            tried = PROOFS if named in (None, "witness") else (named,)
+            if lower is not None and lower > 0.0:
+                tried = ()  # a point that wins leaves nothing to prove but the bound
+            proof, upper = prove_unspeakable(problem, token, evidence.weights, widen, tried)
         else:
             found.append(fault)
     return _Seen(lower, upper, proof, tuple(found))
@@ -121,7 +137,7 @@ def _weigh(problem: Problem, token: int, evidence: Finding, widen: float) -> _Se
 
 def _point_fault(problem: Problem, x: Floats) -> str | None:
     """Why ``x`` is no point of the domain, None when it is one."""
-    if x.dtype != np.float64 or x.shape != (problem.readout.d,):
+    if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):
         return f"the point is no float64 vector of length {problem.readout.d}"
     if not problem.domain.contains(x):
         return f"the point is not in the domain {problem.domain}"
@@ -131,7 +147,7 @@ def _point_fault(problem: Problem, x: Floats) -> str | None:
 def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None:
     """Why these are no weights over other tokens, None when they are."""
     indices, values = weights.indices, weights.values
-    if indices.dtype != np.int64 or values.dtype != np.float64:
+    if not (_is_array(indices, np.int64) and _is_array(values, np.float64)):
         return "the weights are not int64 indices and float64 values"
     if indices.ndim != 1 or indices.shape != values.shape or indices.size == 0:
         return "the weights are not one value an index"
@@ -142,6 +158,11 @@ def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None
     if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() > 0.0):
         return "the weights are not finite numbers >= 0, one of them > 0"
     return None
+
+
+def _is_array(values: object, dtype: type[np.generic]) -> bool:
+    """Whether ``values`` is a plain array of that type: a finding comes from a stranger's code."""
+    return type(values) is np.ndarray and values.dtype == dtype
 
 
 # The witness check
@@ -167,7 +188,7 @@ def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
     rows = rows[np.argsort(low[rows], kind="stable")]
     best: Fraction | None = None
     for start in range(0, rows.size, 64):
-        if best is not None and best <= Fraction(float(low[rows[start]])):
+        if best is not None and best <= float(low[rows[start]]):
             break
         chunk = _exact_margins(problem, token, rows[start : start + 64], x)
         best = min(chunk) if best is None else min(best, *chunk)
@@ -184,7 +205,7 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
         slop = (error[token] + error + U * np.abs(gaps)) * UP
         low, high = gaps - slop * UP, gaps + slop * UP
     unknown = ~np.isfinite(low) | ~np.isfinite(high)
-    low[unknown], high[unknown] = -np.finfo(np.float64).max, np.inf
+    low[unknown], high[unknown] = -np.inf, np.inf
     low[token] = high[token] = np.inf
     return low, high
 
@@ -204,48 +225,69 @@ def margin_below(problem: Problem, token: int, x: Floats) -> float:
 
     It is the margin at ``x``, rounded down; where the domain is unbounded and no bias tells tokens
     apart, the margin at ``x / |x|``. A token without rivals has every margin: the largest float.
-    Positive only where the exact margin is positive.
+    Positive only where the exact margin is positive, and then always, unless the margin is below
+    the least float64.
     """
     margin = margin_at(problem, token, x)
     if margin is None:
         return float(np.finfo(np.float64).max)
     if problem.domain.bounded or not problem.homogeneous or margin == 0:
         return below(margin)
-    squared = margin * margin / square_sum(scaled(x).fractions())
-    if margin > 0:
-        return max(0.0, math.nextafter(math.sqrt(below(squared)), -math.inf))
-    return -math.nextafter(math.sqrt(above(squared)), math.inf)
+    low, high = root(margin * margin / square_sum(scaled(x).fractions()))
+    return below(low) if margin > 0 else -above(high)
 
 
 # The three proofs that a token is unspeakable
 
 
 def prove_unspeakable(
-    problem: Problem, token: int, weights: Weights, widen: float = CLAIM
+    problem: Problem,
+    token: int,
+    weights: Weights,
+    widen: float = CLAIM,
+    proofs: Sequence[ProofName] = PROOFS,
 ) -> tuple[ProofName | None, float | None]:
-    """The first of the three proofs that holds, and an upper bound on the largest margin.
+    """The first of the ``proofs`` that holds, and an upper bound on the largest margin.
 
     ``widen`` multiplies every bound on rounding. The bound is None where the weights give none,
     as on an unbounded domain when ``r`` is not proven zero.
     """
-    sums = _combine(problem, token, weights)
+    unit = _normalised(weights)
+    sums = _combine(problem, token, unit)
     upper = _margin_above(problem, sums, widen)
-    if upper is not None and problem.domain.bounded and upper <= 0.0:
+    if "slack" in proofs and upper is not None and problem.domain.bounded and upper <= 0.0:
         return "slack", upper
-    inner = _interior(problem, token, weights, sums, widen)
+    inner = _interior(problem, token, unit, sums, widen) if "interior" in proofs else None
     if inner is not None:
         return "interior", inner
-    if _rational(problem, token, weights):
+    if "rational" in proofs and _rational(problem, token, weights):
         return "rational", 0.0
     return None, upper
 
 
+def _normalised(weights: Weights) -> Weights:
+    """The positive weights, times the power of two that puts the largest in [1/2, 1).
+
+    Only weights some 10^-308 of the largest are rounded by that, and those below 10^-323 of it
+    left out: other weights then, and what they prove is no less proven. Without this the products
+    of tiny weights would underflow, and those of huge ones overflow.
+    """
+    values = np.ldexp(weights.values, -math.frexp(float(weights.values.max()))[1])
+    kept = values > 0.0
+    return Weights(weights.indices[kept], values[kept])
+
+
 @dataclass(frozen=True)
 class _Sums:
-    """``r``, ``g`` and ``sum(lam)`` in float64, each with a bound on its error."""
+    """``r``, ``g`` and ``sum(lam)`` in float64, each with a bound on its error.
+
+    ``moved`` (d,) says in which coordinates any ``a_j`` of the support is not zero; in the others
+    ``r`` is exactly zero.
+    """
 
     r: Floats
     r_error: Floats
+    moved: NDArray[np.bool_]
     g: float
     g_error: float
     total_below: float
@@ -253,29 +295,33 @@ class _Sums:
 
 
 def _combine(problem: Problem, token: int, weights: Weights) -> _Sums:
-    """``r`` (d,) and ``g`` of (1), blocks of rows at a time.
+    """``r`` (d,) and ``g`` of (1) for normalised weights, blocks of rows at a time.
 
     A difference ``fl(w_ji - w_ti)`` is off by one relative rounding, its product with ``lam_j`` by
     another, and n of them are added in some order: the error of ``r_i`` is at most
-    ``gamma_{n+1} sum lam_j |a_ji|`` (Higham 3.5), and so is that of ``g`` with ``c_j``. A coordinate
-    or bias where all differences are zero is exactly zero.
+    ``gamma_{n+1} sum lam_j |a_ji|`` (Higham 3.5), and so is that of ``g`` with ``c_j``; each
+    product and sum may lose ``TINY`` to underflow besides. A difference is zero in float64 only
+    where it is zero.
     """
     n, d = weights.indices.size, problem.readout.d
-    r, spread, g, g_spread = np.zeros(d), np.zeros(d), 0.0, 0.0
+    r, spread, moved = np.zeros(d), np.zeros(d), np.zeros(d, dtype=bool)
+    g, g_spread, g_moved = 0.0, 0.0, False
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, n, 4096):
             lam = weights.values[start : start + 4096]
             a, c = problem.differences(token, weights.indices[start : start + 4096])
             r += lam @ a
             spread += lam @ np.abs(a)
+            moved |= a.any(axis=0)
             g += float(lam @ c)
             g_spread += float(lam @ np.abs(c))
+            g_moved |= bool(c.any())
         total = float(weights.values.sum())
         factor = gamma(n + 2) * (1.0 + gamma(n + 2)) * UP
-        r_error = np.where(spread > 0.0, spread * factor + n * TINY, 0.0)
-        g_error = g_spread * factor + n * TINY if g_spread > 0.0 else 0.0
+        r_error = np.where(moved, spread * factor + 2 * n * TINY, 0.0)
+        g_error = g_spread * factor + 2 * n * TINY if g_moved else 0.0
         off = gamma(n) * UP
-        return _Sums(r, r_error, g, g_error, total * (1.0 - off), total * (1.0 + off))
+        return _Sums(r, r_error, moved, g, g_error, total * (1.0 - off), total * (1.0 + off))
 
 
 def _margin_above(problem: Problem, sums: _Sums, widen: float) -> float | None:
@@ -284,16 +330,25 @@ def _margin_above(problem: Problem, sums: _Sums, widen: float) -> float | None:
     By (1) the margin is at most ``(-g + sup -(r . x)) / sum(lam)``, the supremum over the domain;
     where it is <= 0, the right side of (1) is >= 0 on the domain. Without bias an unbounded domain
     stands for its unit ball, which bounds the margin there and proves nothing (``r`` must vanish).
+    Each of the three additions below is off by at most u (reach + |g| + g_error) or so, less than
+    what is added for them; a quotient that underflows is pushed up, never to the other sign.
     """
     if not problem.domain.bounded and not problem.homogeneous:
         return None
-    reach = _reach_above(problem.domain, sums.r, widen * sums.r_error)
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = _reach_above(problem.domain, sums.r, widen * sums.r_error)
     bound = reach - (sums.g - widen * sums.g_error)
-    bound += widen * U * (abs(reach) + abs(sums.g))
+    bound += 4 * widen * U * (abs(reach) + abs(sums.g))
     if not math.isfinite(bound):
         return None
-    total = sums.total_below if bound > 0 else sums.total_above
-    return bound / total * (1.0 + math.copysign(4 * U * widen, bound)) + 0.0
+    if bound > 0.0:
+        return max(bound / sums.total_below * (1.0 + 4 * U * widen), TINY)
+    return _rounded_up(bound / sums.total_above * (1.0 - 4 * U * widen))
+
+
+def _rounded_up(quotient: float) -> float:
+    """A negative quotient, or zero where underflow has made its last digits wrong."""
+    return quotient if quotient < -TINY else 0.0
 
 
 def _reach_above(domain: Domain, r: Floats, error: Floats) -> float:
@@ -307,10 +362,11 @@ def _reach_above(domain: Domain, r: Floats, error: Floats) -> float:
         r = r - r.mean()
         error = error + 2 * U * np.abs(r)
     reach = (np.abs(r) + error) * UP
+    size = 1.0 if domain.size is None else above(domain.size)
     if domain.shape == "box":
-        return float(reach.sum()) * (1.0 + gamma(r.size)) * domain.radius * UP
-    radius = domain.radius if domain.bounded else 1.0
-    return float(norm_above(reach)) * radius * UP
+        underflow = TINY if reach.any() else 0.0
+        return float(reach.sum()) * (1.0 + gamma(r.size)) * size * UP + underflow
+    return float(norm_above(reach)) * math.sqrt(size) * UP + TINY
 
 
 def _interior(
@@ -321,26 +377,27 @@ def _interior(
     Let ``A`` (d, n) have the ``a_j`` of some weighty tokens as columns, and ``G`` (n, d) be any
     matrix with ``|I - A G| <= q < 1``. Then ``A G`` is invertible, ``y = (A G)^-1 r`` has
     ``|y| <= |r| / (1 - q)``, and ``delta = -G y`` solves ``A delta = -r`` exactly with
-    ``|delta_j| <= |G_j| |r| / (1 - q)``, ``G_j`` the rows of ``G``. If that is below ``lam_j`` for every
-    column, ``lam + delta`` are positive weights with ``r = 0``, and by (1) the margin is nowhere above
-    ``-(g + sum delta_j c_j) / sum(lam + delta)``. Returns an upper bound on that number where all
-    holds and it is <= 0, None otherwise.
+    ``|delta_j| <= |G_j| |r| / (1 - q)``, ``G_j`` the rows of ``G``. If that is below ``lam_j`` for
+    every column, ``lam + delta`` are positive weights with ``r = 0``, and by (1) the margin is
+    nowhere above ``-(g + sum delta_j c_j) / sum(lam + delta)``. Returns an upper bound on that
+    number where all holds and it is <= 0, None otherwise.
 
     On a domain with ``sum(x) = 0`` a multiple of the ones vector in ``r`` does no harm: ones are a
-    further column of ``A`` whose weight may have any sign. Coordinates in which every ``a_j`` of the
-    support is zero are left out: ``r`` is exactly zero there. ``G`` is the pseudo-inverse for the
-    columns scaled by ``lam``, so that small weights move little. The rounding of ``A`` (one each)
-    and of the product (n) is within ``gamma_{n+3} |A|_F |G|_F`` in the Frobenius norm, which is above
-    the spectral norm.
+    further column of ``A`` whose weight may have any sign. Coordinates in which every ``a_j`` of
+    the support is zero are left out: ``r`` is exactly zero there. ``G`` is the pseudo-inverse for
+    the columns scaled by ``lam``, so that small weights move little. The rounding of ``A`` (one
+    each) and of the product (n) is within ``gamma_{n+3} |A|_F |G|_F`` in the Frobenius norm, which
+    is above the spectral norm.
     """
     zero_sum = problem.domain.zero_sum
-    live = np.ones(problem.readout.d, dtype=bool) if zero_sum else sums.r_error > 0.0
+    live = np.ones(problem.readout.d, dtype=bool) if zero_sum else sums.moved
     d = int(live.sum())
     heavy = np.argsort(-weights.values, kind="stable")[: 4 * d]
     lam = weights.values[heavy]
-    if d == 0 or heavy.size < d or lam[-1] <= 0.0:
+    if d == 0 or heavy.size < d:
         return None
-    a, c = problem.differences(token, weights.indices[heavy])
+    with np.errstate(over="ignore"):
+        a, c = problem.differences(token, weights.indices[heavy])
     A, scale = a[:, live].T, lam
     if zero_sum:
         A, scale = np.column_stack([A, np.ones(d)]), np.append(lam, lam[0])
@@ -350,7 +407,7 @@ def _interior(
     with np.errstate(over="ignore", invalid="ignore"):
         n = A.shape[1]
         q = float(np.linalg.norm(np.eye(d) - A @ G)) * (1.0 + gamma(d * d)) + widen * (
-            gamma(n + 3) * float(norm_above(A) * norm_above(G)) + n * d * TINY
+            gamma(n + 3) * float(norm_above(A) * norm_above(G)) + 2 * n * d * TINY
         )
         r = sums.r[live] - (sums.r[live].mean() if zero_sum else 0.0)
         length = float(norm_above(np.abs(r) * (1.0 + 2 * U) + widen * sums.r_error[live]))
@@ -362,14 +419,14 @@ def _interior(
         moved = float(delta @ np.abs(c)) * (1.0 + gamma(heavy.size + 1)) * UP
     g = (sums.g - widen * sums.g_error - moved) * (1.0 - 4 * U * widen)
     total = (sums.total_above + float(delta.sum()) * (1.0 + gamma(heavy.size))) * UP
-    return -g / total + 0.0 if g >= 0.0 else None
+    return _rounded_up(-g / total) if g >= 0.0 else None
 
 
 def _right_inverse(A: Floats, scale: Floats) -> Floats | None:
     """``G`` (n, d) with ``A G`` near the identity, its rows small where ``scale`` (n,) is small."""
     with np.errstate(all="ignore"):
-        Q, R = np.linalg.qr((A * scale).T)
         try:
+            Q, R = np.linalg.qr((A * scale).T)
             return np.asarray(scale[:, None] * np.linalg.solve(R, Q.T).T)
         except np.linalg.LinAlgError:
             return None

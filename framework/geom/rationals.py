@@ -129,6 +129,13 @@ def square_sum(values: list[Fraction]) -> Fraction:
     return sum((v * v for v in values), Fraction(0))
 
 
+def root(value: Fraction) -> tuple[Fraction, Fraction]:
+    """Rationals on both sides of the square root of ``value`` > 0, 2^-60 of it apart or closer."""
+    places = 64 + (value.denominator.bit_length() - value.numerator.bit_length()) // 2
+    floor = math.isqrt(math.floor(value * power_of_two(2 * places)))
+    return floor * power_of_two(-places), (floor + 1) * power_of_two(-places)
+
+
 def below(value: Fraction) -> float:
     """The largest float64 not above ``value`` (up to one unit in the last place)."""
     return -above(-value)

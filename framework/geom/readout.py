@@ -66,10 +66,11 @@ class Readout:
             raise InputError(f"W has shape {matrix.shape}: give a matrix (V, d), one row a token")
         V, d = matrix.shape
         bias = np.zeros(V) if b is None else _vector("b", b, V)
-        if beta is not None:
-            bias = fold_shift(matrix, _vector("beta", beta, d), bias)
-        if gamma is not None:
-            matrix = fold_scale(matrix, _vector("gamma", gamma, d))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if beta is not None:
+                bias = fold_shift(matrix, _vector("beta", beta, d), bias)
+            if gamma is not None:
+                matrix = fold_scale(matrix, _vector("gamma", gamma, d))
         if gamma is not None or beta is not None:
             _refuse_overflow(matrix, bias)
         if tokens is not None and len(tokens) != V:
@@ -140,8 +141,10 @@ def _real(name: str, values: ArrayLike) -> Floats:
             f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
         )
     out = array.astype(np.float64)
-    if array.dtype.kind in "iu" and not (out.astype(array.dtype) == array).all():
-        raise InputError(f"{name} holds integers above 2**53: give floats")
+    if array.dtype.kind in "iu":
+        held = np.abs(out) < 2.0**63  # beyond, the way back is undefined
+        if not held.all() or not (out.astype(array.dtype) == array).all():
+            raise InputError(f"{name} holds integers above 2**53: give floats")
     if not np.isfinite(out).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
         where = place[0] if len(place) == 1 else place
@@ -162,7 +165,7 @@ def _refuse_overflow(W: Floats, b: Floats) -> None:
     finite = np.isfinite(W).all(axis=1) & np.isfinite(b)
     if not finite.all():
         row = int(np.flatnonzero(~finite)[0])
-        raise InputError(f"row {row} of W overflows float64 when the norm's scale is folded in")
+        raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
 
 
 def _frozen(array: Floats) -> Floats:

@@ -49,7 +49,7 @@ def dot_error(rows: Floats, x: float, b: Floats, d: int) -> Floats:
     ``rows`` (n,) are upper bounds on ``|w|``, ``x`` one on ``|x|``, ``b`` (n,) the biases, ``d``
     the length of the product. By Higham (3.5) the error is at most
     ``gamma_{d+1} (sum |w_i x_i| + |b|)``; Cauchy and Schwarz bound the sum by ``|w||x|``; each of
-    the d products may lose ``TINY`` to underflow.
+    the d products and of the d sums may lose ``TINY`` to underflow, flushed to zero or not.
     """
     with np.errstate(over="ignore"):
-        return np.asarray((gamma(d + 2) * (rows * x + np.abs(b)) + (d + 1) * TINY) * UP)
+        return np.asarray((gamma(d + 2) * (rows * x + np.abs(b)) + 2 * (d + 1) * TINY) * UP)

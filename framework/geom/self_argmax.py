@@ -52,20 +52,22 @@ def own_winners(
 class _Rows:
     """The rows, longest first, in float32 with one column more for the bound on rounding.
 
-    Rows are scaled by a power of two so that no entry is above 1. With ``v`` a scaled row, ``s`` its
-    float32 and u = 2^-24: ``|s_i - v_i| <= u |v_i|``, and a float32 product of two such rows has d
-    roundings more, so it is off from ``v . v'`` by at most ``epsilon |v||v'|``, ``epsilon`` a little
-    above ``gamma_{d+2}`` with that u. The last column makes the product itself that much larger: an
-    upper bound on the score, at no further pass over the block. ``floor`` covers underflow.
+    Rows are scaled by a power of two so that no entry is above 1. With ``v`` a scaled row, ``s``
+    its float32 and u = 2^-24: ``|s_i - v_i| <= u |v_i|``, and a float32 product of two such rows
+    has d roundings more, so it is off from ``v . v'`` by at most ``epsilon |v||v'|``, ``epsilon`` a
+    little above ``gamma_{d+2}`` with that u. The last column makes the product itself that much
+    larger: an upper bound on the score, at no further pass over the block. ``floor`` covers
+    underflow.
     """
 
     def __init__(self, readout: Readout, centre: bool) -> None:
         V, d = readout.V, readout.d
         self._W = readout.W
-        self._mean = readout.W.mean(axis=0) if centre else np.zeros(d)
-        if not np.isfinite(self._mean).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._mean = readout.W.mean(axis=0) if centre else np.zeros(d)
+            largest = max(float(np.abs(self._W[part] - self._mean).max()) for part in _slices(V))
+        if not math.isfinite(largest):
             raise InputError("the rows of W sum past the range of float64: scale W down")
-        largest = max(float(np.abs(self._W[part] - self._mean).max()) for part in _slices(V))
         unit = 2.0 ** min(1000, -math.frexp(largest)[1])
         self.squares, lengths = np.empty(V), np.empty(V)
         for part in _slices(V):
@@ -97,7 +99,7 @@ class _Rows:
         winners = ids.copy()
         for i in np.flatnonzero(~(best < own)):
             rival = float(self.lengths[int(above[i].argmax())])
-            width = 2.2 * self.epsilon * rival * lengths[i] + 2.0 * self.floor
+            width = 2.2 * self.epsilon * rival * lengths[i] + 4.0 * self.floor
             near = np.flatnonzero(above[i] >= float(best[i]) - width)
             winners[i] = self._settle(int(ids[i]), np.sort(self.order[near]))
         return winners
@@ -108,10 +110,10 @@ class _Rows:
             return token
         ids = np.append(rivals, token)
         rows = self._W[ids] - self._mean
-        scores = rows @ rows[-1]
         norms = norm_above(rows, axis=-1)
         error = 2.0 * dot_error(norms, float(norms[-1]), np.zeros(ids.size), rows.shape[1])
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = rows @ rows[-1]
             close = ~(scores + error < (scores - error).max())
         ids, mantissas = ids[close], integers(rows[close])[0]
         exact = mantissas @ integers(rows[-1])[0] if ids.size > 1 else np.zeros(1, dtype=object)

@@ -18,6 +18,6 @@ def visible(text: str | None) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable() and not unicodedata.combining(character):
+    if character.isprintable() and not unicodedata.category(character).startswith("M"):
         return character
     return character.encode("unicode_escape").decode("ascii")

@@ -56,7 +56,8 @@ def format_tokens(ids: Iterable[int]) -> str:
 
 def _ids(part: str, V: int, where: str) -> range:
     first, dash, last = part.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() if dash else not last)):
+    listed = first.isdecimal() and (last.isdecimal() if dash else not last)
+    if not listed or len(part) > 40:  # int() itself refuses thousands of digits
         raise InputError(f"token list {where!r}: {part!r} is no id and no range such as 100-120")
     low, high = int(first), int(last if dash else first)
     if high < low or high >= V:

@@ -1,1 +1,277 @@
-"""placeholder"""
+"""``highs``: the max-margin linear program, by constraint generation in HiGHS.
+
+The largest margin of token t over the domain is the value of
+
+    maximise m  subject to  a_j . x + c_j + m <= 0  for every j != t,  x in the domain,
+
+with ``a_j = w_j - w_t`` and ``c_j = b_j - b_t``; t's own row is not among them. Few of the V - 1
+rows matter: the program starts with some hundreds, and rows that its answer violates are added,
+the dual simplex going on from the last basis. A ball is no polyhedron: it starts as the box around
+it, and wherever the answer leaves it the tangent there is added. (HiGHS's quadratic solver, asked
+for the shortest ``x`` instead, was slower when tried, and failed on some tokens.)
+
+The sign of the margin is what is asked, so two things end the search early: the point, pulled into
+the domain, wins against *all* rows; or the row duals, which are weights, bound the margin over the
+true domain by zero. What HiGHS says is a suggestion; geom checks it.
+
+Source: HiGHS, Huangfu and Hall, Parallelizing the dual revised simplex method, Math. Prog. Comp. 10
+(2018); cuts: Kelley, The cutting-plane method for solving convex programs, J. SIAM 8 (1960).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any
+
+import highspy
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import Certifier, Finding, Problem, Weights, hookimpl
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HighsOptions:
+    """How the program is solved."""
+
+    start: Annotated[int, Meta(ge=1, description="rows to start with, times the width d")] = 4
+    add: Annotated[int, Meta(ge=1, description="most violated rows to add a round")] = 64
+    rounds: Annotated[int, Meta(ge=1, description="rounds before giving up")] = 200
+    tolerance: Annotated[
+        float, Meta(ge=1e-10, le=1e-3, description="HiGHS's feasibility tolerances")
+    ] = 1e-9
+    largest: Annotated[
+        bool, Meta(description="go on to the largest margin, not only to its sign")
+    ] = False
+    gap: Annotated[
+        float, Meta(gt=0, description="with largest: relative gap of the bounds to stop at")
+    ] = 1e-3
+
+
+def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions) -> Finding:
+    """The best point and the best weights that the rounds of the program gave.
+
+    The point has a positive margin in float64, or the weights bound the margin by about zero, or
+    the note says why neither came about.
+    """
+    readout = problem.readout
+    if readout.V == 1:
+        return Finding(x=np.zeros(readout.d))
+    search = _Search(problem, token, options)
+    search.add_tokens(_outer_tokens(problem, options.start * readout.d))
+    for _ in range(options.rounds):
+        status = search.solve()
+        if status is not None:
+            return search.finding(f"HiGHS ended with {status}")
+        if search.settled() or not search.grow():
+            return search.finding(None)
+    return search.finding(f"no answer in {options.rounds} rounds")
+
+
+@lru_cache(maxsize=2)
+def _outer_tokens(problem: Problem, count: int) -> Ids:
+    """Tokens likely to be on the hull: winners of random directions, then those farthest out."""
+    W = problem.readout.W
+    centred = W - W.mean(axis=0)
+    directions = np.random.default_rng(0).standard_normal((problem.readout.d, min(1024, 2 * count)))
+    won = np.unique((centred @ directions).argmax(axis=0))
+    far = np.argsort(-np.linalg.norm(centred, axis=1), kind="stable")
+    return np.concatenate([won, np.setdiff1d(far[: count + won.size], won, True)])[:count]
+
+
+class _Search:
+    """One token's program, and the best point and weights met so far.
+
+    ``x = reach * y`` with y in the unit box or ball, and margins are divided by ``unit``, a typical
+    ``reach |a_j|``, so that HiGHS sees numbers near 1.
+    """
+
+    def __init__(self, problem: Problem, token: int, options: HighsOptions) -> None:
+        self._problem, self._token, self._options = problem, token, options
+        domain, d = problem.domain, problem.readout.d
+        self._reach = domain.radius if domain.bounded else 1.0
+        self._free = not domain.bounded and not problem.homogeneous
+        self._unit = 1.0
+        self._known = np.zeros(problem.readout.V, dtype=bool)
+        self._known[token] = True
+        self._tokens: list[int] = []
+        self._point, self._margin = np.zeros(d), -math.inf
+        self._weights: Weights | None = None
+        self._bound = math.inf
+        self._y, self._m = np.zeros(d), 0.0
+        self._lp = _MarginProgram(d, self._free, options.tolerance)
+        if domain.zero_sum:
+            self._add(np.append(np.ones(d), 0.0)[None], np.zeros(1), np.zeros(1), [-1])
+
+    def add_tokens(self, tokens: Ids) -> None:
+        """Put the rows of these tokens into the program."""
+        new = tokens[~self._known[tokens]]
+        if not new.size:
+            return
+        a, c = self._problem.differences(self._token, new)
+        if not self._known.sum() > 1:
+            lengths = np.hypot(np.linalg.norm(a, axis=1) * self._reach, c)
+            self._unit = float(np.median(lengths)) or 1.0
+        rows = np.column_stack([a * (self._reach / self._unit), np.ones(new.size)])
+        self._known[new] = True
+        self._add(rows, np.full(new.size, -math.inf), -c / self._unit, new.tolist())
+
+    def solve(self) -> str | None:
+        """Solve what the program holds; keep its point and weights; HiGHS's status on failure."""
+        status = self._lp.solve()
+        if status is not None:
+            return status
+        self._y, self._m = self._lp.point()
+        self._take_weights(self._lp.multipliers())
+        self._take_point(self._y)
+        return None
+
+    def settled(self) -> bool:
+        """Whether the sign of the margin is known as far as float64 tells, or the gap is small."""
+        if self._options.largest:
+            return self._bound - self._margin <= self._options.gap * abs(self._bound)
+        least = 1e-11 * self._unit if self._problem.homogeneous else 0.0
+        return self._margin > 0.0 or self._bound <= least
+
+    def grow(self) -> bool:
+        """Add the rows and the tangent that the last answer violates; False when there is none."""
+        slack = self._options.tolerance * self._unit
+        before = len(self._tokens)
+        short = self._m * self._unit - slack
+        self._add_below(self._problem.margins(self._token, self._reach * self._y), short)
+        length = float(np.linalg.norm(self._y))
+        if self._problem.domain.shape == "ball" and not self._problem.homogeneous and length > 1.0:
+            inside = self._reach * self._y / length
+            self._add_below(self._problem.margins(self._token, inside), short)
+            if length > 1.0 + 1e-9:
+                tangent = np.append(self._y / length, 0.0)[None]
+                self._add(tangent, np.full(1, -math.inf), np.ones(1), [-1])
+        return len(self._tokens) > before
+
+    def finding(self, note: str | None) -> Finding:
+        """The best point and weights."""
+        x = None if math.isinf(self._margin) else self._point
+        return Finding(x, self._weights, note)
+
+    def _add_below(self, margins: Floats, short: float) -> None:
+        """Rows not yet in the program whose margin is below ``short``, the lowest first."""
+        margins[self._known] = math.inf
+        lowest = np.argsort(margins, kind="stable")[: self._options.add]
+        self.add_tokens(lowest[margins[lowest] < short])
+
+    def _add(self, rows: Floats, low: Floats, high: Floats, tokens: list[int]) -> None:
+        """Rows for HiGHS, with the token each stands for, -1 for one of the domain."""
+        self._lp.add_rows(rows, low, high)
+        self._tokens += tokens
+
+    def _take_point(self, y: Floats) -> None:
+        """Keep ``y``, put into the domain, if its margin over all rows is the best so far."""
+        domain, x = self._problem.domain, self._reach * y
+        if self._problem.homogeneous and domain.bounded:
+            length = np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y)
+            x = x / float(length) if length > 0.0 else x
+        x = domain.fit(x)
+        margin = float(self._problem.margins(self._token, x).min())
+        if margin > self._margin:
+            self._point, self._margin = x, margin
+
+    def _take_weights(self, multipliers: Floats) -> None:
+        """Keep the multipliers of token rows as weights if they bound the margin best so far."""
+        ids = np.asarray(self._tokens, dtype=np.int64)
+        used = (ids >= 0) & (multipliers > 0.0)
+        if not used.any():
+            return
+        lam = multipliers[used] / multipliers[used].sum()
+        a, c = self._problem.differences(self._token, ids[used])
+        bound = self._reach_of(lam @ a) - float(lam @ c)
+        if bound < self._bound or self._weights is None:
+            self._weights, self._bound = Weights(ids[used], lam), bound
+
+    def _reach_of(self, r: Floats) -> float:
+        """``sup -(r . x)`` over the domain, in float64."""
+        domain = self._problem.domain
+        if self._free:
+            return 0.0 if np.abs(r).max() * self._reach <= 1e-9 * self._unit else math.inf
+        if domain.zero_sum:
+            r = r - r.mean()
+        size = np.linalg.norm(r) if domain.shape == "ball" else np.abs(r).sum()
+        return self._reach * float(size)
+
+
+class _MarginProgram:
+    """``maximise m`` over ``y`` (d,) and m in HiGHS, rows of ``(y, m)`` added as they come.
+
+    ``y`` is in the unit box, or free; then m is at most 1, for the margin may grow without bound.
+    """
+
+    def __init__(self, d: int, free: bool, tolerance: float) -> None:
+        self._d = d
+        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy's own gap
+        options: dict[str, Any] = {
+            "output_flag": False,
+            "threads": 1,
+            "parallel": "off",
+            "presolve": "off",  # a basis is kept from round to round
+            "solver": "simplex",
+            "simplex_strategy": 1,  # dual: a new row leaves the basis dual feasible
+            "primal_feasibility_tolerance": tolerance,
+            "dual_feasibility_tolerance": tolerance,
+            "small_matrix_value": 1e-12,  # the default drops entries below 1e-9
+        }
+        for name, value in options.items():
+            self._highs.setOptionValue(name, value)
+        cost = np.append(np.zeros(d), -1.0)
+        low = np.append(np.full(d, -math.inf if free else -1.0), -math.inf)
+        high = np.append(np.full(d, math.inf if free else 1.0), 1.0 if free else math.inf)
+        none = np.zeros(0, dtype=np.int32)
+        self._highs.addCols(d + 1, cost, low, high, 0, none, none, np.zeros(0))
+
+    def add_rows(self, rows: Floats, low: Floats, high: Floats) -> None:
+        """Dense rows (n, d + 1) with their bounds (n,)."""
+        n, width = rows.shape
+        starts = np.arange(0, n * width, width, dtype=np.int32)
+        columns = np.tile(np.arange(width, dtype=np.int32), n)
+        self._highs.addRows(n, low, high, n * width, starts, columns, rows.ravel())
+
+    def solve(self) -> str | None:
+        """Run to the optimum: None, or the status that HiGHS ended with.
+
+        The dual simplex can cycle on degenerate programs; past an iteration limit the primal one
+        has a try from scratch.
+        """
+        self._highs.setOptionValue("simplex_iteration_limit", 5000 + 50 * self._d)
+        self._highs.run()
+        if self._optimal():
+            return None
+        self._highs.clearSolver()
+        self._highs.setOptionValue("simplex_strategy", 4)
+        self._highs.run()
+        self._highs.setOptionValue("simplex_strategy", 1)
+        return None if self._optimal() else str(self._highs.getModelStatus()).rpartition(".")[2]
+
+    def point(self) -> tuple[Floats, float]:
+        """``y`` (d,) and m at the optimum."""
+        values = np.array(self._highs.getSolution().col_value)
+        return values[:-1], float(values[-1])
+
+    def multipliers(self) -> Floats:
+        """The rows' multipliers, >= 0 where a row keeps m from growing."""
+        return np.asarray(np.maximum(-np.array(self._highs.getSolution().row_dual), 0.0))
+
+    def _optimal(self) -> bool:
+        return bool(self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
+
+
+@hookimpl
+def geom_certifiers() -> Iterator[Certifier[HighsOptions]]:
+    """The hook."""
+    yield Certifier(
+        "highs", "the max-margin linear program, solved by HiGHS", certify, HighsOptions
+    )

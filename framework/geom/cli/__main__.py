@@ -1,0 +1,5 @@
+"""``python -m geom.cli``."""
+
+from geom.cli import main
+
+main()

@@ -1,0 +1,88 @@
+"""The ``linprog-post`` certifier: the blog post's linear program, kept for the record.
+
+The post ("A mechanistic explanation for SolidGoldMagikarp-like tokens in GPT2", LessWrong, 2023)
+called a token unspeakable when SciPy's `linprog` found no x in the box ``|x_i| <= 1`` with
+
+    (w_j - w_t) . x <= -margin        for every row j of W
+
+"Every row" is its slip: row t itself reads ``0 <= -margin``, which no x satisfies. Where the margin
+is above the solver's feasibility tolerance, 1e-7 in HiGHS, every token of every model comes out
+infeasible; at 1e-7 the answer is what the tolerance lets pass; and below it a token deep inside the
+hull can come out feasible, at an x near 0. The biases were left out at first, so even without the
+slip the program did not ask about the model's own argmax. And either answer was a floating-point
+solver's word.
+
+Here the program runs as it was, or mended option by option, so that its tables can be compared
+with proven ones. What it finds is marked *historical*, and like any finding it counts for nothing
+until `geom.judge` has proven it. It never says unspeakable: it gives no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import Certifier, Finding, Problem, hookimpl
+
+OPTIMAL, INFEASIBLE = 0, 2
+"""The values of SciPy's ``status`` that are an answer."""
+
+
+@dataclass(frozen=True)
+class PostOptions:
+    """How the post's program is posed; the defaults are the post's."""
+
+    margin: Annotated[float, Meta(gt=0, description="margin asked for, in logits")] = 1e-7
+    bias: Annotated[bool, Meta(description="use the biases, which the post left out")] = False
+    own_row: Annotated[
+        bool, Meta(description="keep the token's own row, 0 <= -margin: the post's slip")
+    ] = True
+
+
+def certify(problem: Problem, token: int, prior: Finding, options: PostOptions) -> Finding:
+    """The point that HiGHS returns, where it calls the program feasible; else a note alone."""
+    answer = solve(problem, token, options)
+    name = "the post's program" if options.own_row else "the post's program without its own row"
+    if answer.status == INFEASIBLE:
+        said = f"calls it infeasible (HiGHS status {answer.status}); that proves nothing"
+        return Finding(note=f"historical: {name} {said}")
+    if answer.status != OPTIMAL or answer.x is None:
+        said = f"got no answer (HiGHS status {answer.status})"
+        return Finding(note=f"historical: {name} {said}")
+    x: NDArray[np.float64] = np.asarray(answer.x, dtype=np.float64)
+    note = f"historical: {name} calls it feasible at margin {options.margin:g}"
+    if not problem.domain.contains(x):
+        x = problem.domain.fit(x)
+        note += f"; its point was fitted into the domain {problem.domain}"
+    return Finding(x=x, note=note)
+
+
+def solve(problem: Problem, token: int, options: PostOptions) -> Any:
+    """SciPy's result for the program: ``status`` 0 feasible, 2 infeasible, and ``x`` (d,).
+
+    The objective raises the token's own logit, so that no point near 0 comes back where a longer
+    one will do. It changes nothing about feasibility.
+    """
+    from scipy.optimize import linprog  # type: ignore[import-untyped]  # SciPy has no types
+
+    V = problem.readout.V
+    rows = np.arange(V) if options.own_row else np.delete(np.arange(V), token)
+    a, c = problem.differences(token, rows)
+    room = -options.margin - (c if options.bias else np.zeros(rows.size))
+    return linprog(-problem.readout.W[token], A_ub=a, b_ub=room, bounds=(-1.0, 1.0), method="highs")
+
+
+@hookimpl
+def geom_certifiers() -> Iterator[Certifier[PostOptions]]:
+    """The certifier ``linprog-post``."""
+    yield Certifier(
+        "linprog-post",
+        "the blog post's linear program, slips and all: historical, never a proof",
+        certify,
+        PostOptions,
+    )

@@ -1,0 +1,177 @@
+"""Winners along own directions, against the whole product in Fractions (`truth.own_winner`)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import truth
+from geom import InputError, Readout, own_winners, self_argmax
+from truth import Floats
+
+entry = st.integers(-3, 3).map(float) | st.floats(-1, 1) | st.floats(-1e-30, 1e-30)
+matrices = st.tuples(st.integers(1, 9), st.integers(1, 5)).flatmap(
+    lambda shape: arrays(np.float64, shape, elements=entry)
+)
+
+
+def brute(W: Floats, centre: bool = False) -> list[int]:
+    """The winners in Fractions, of rows centred in float64 as the documentation says."""
+    rows = W - W.mean(axis=0) if centre else W
+    return [truth.own_winner(rows, token) for token in range(len(W))]
+
+
+def winners(W: Floats, centre: bool = False) -> list[int]:
+    return own_winners(Readout.fold(W), centre=centre).tolist()
+
+
+@pytest.mark.parametrize("centre", [False, True])
+@given(W=matrices)
+def test_winners_are_those_of_fractions(W: Floats, centre: bool) -> None:
+    assert winners(W, centre) == brute(W, centre)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+@pytest.mark.parametrize("e", [-1074, -900, -500, -150, -60, 60, 150, 500, 900, 1000])
+@given(W=arrays(np.float64, (6, 3), elements=st.integers(-3, 3).map(float)))
+def test_the_scale_of_the_rows_changes_no_winner(e: int, W: Floats, centre: bool) -> None:
+    scaled = np.ldexp(W, e)
+    assert winners(scaled, centre) == brute(scaled, centre)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
+def test_rows_in_general_position_are_decided_at_every_scale(scale: float) -> None:
+    W = np.random.default_rng(0).normal(size=(60, 5)) * scale
+    assert winners(W, centre=True) == brute(W, centre=True)
+
+
+def test_rows_of_wildly_different_length_are_decided() -> None:
+    rng = np.random.default_rng(1)
+    W = rng.normal(size=(60, 4)) * 10.0 ** rng.integers(-150, 150, size=(60, 1))
+    assert winners(W) == brute(W)
+
+
+@pytest.mark.parametrize("step", [2.0**-52, 2.0**-40, 2.0**-25])
+def test_rows_that_float32_cannot_tell_apart_are_told_apart(step: float) -> None:
+    W = 1.0 + np.random.default_rng(2).integers(-3, 4, size=(50, 4)) * step
+    assert winners(W) == brute(W)
+
+
+def test_a_loss_that_float64_does_not_see_is_seen() -> None:
+    W = np.array([[2.0**27, 1.0], [2.0**27, 1.0 + 2.0**-30]])
+    assert float(W[0] @ W[0]) == float(W[1] @ W[0])
+    assert winners(W) == [1, 1]
+
+
+# Ties
+
+
+def test_of_two_duplicates_each_names_the_other() -> None:
+    assert winners(np.array([[1.0, 2.0], [0.0, 1.0], [1.0, 2.0]])) == [2, 0, 0]
+
+
+def test_of_many_duplicates_the_one_of_lowest_id_is_named() -> None:
+    W = np.array([[0.0, 1.0], [3.0, 0.0], [3.0, 0.0], [3.0, 0.0]])
+    assert winners(W) == [0, 2, 1, 1]
+
+
+def test_a_tie_that_is_no_duplicate_is_lost_too() -> None:
+    assert winners(np.array([[1.0, 0.0], [1.0, 5.0]])) == [1, 1]
+
+
+def test_several_winners_at_once_are_answered_by_the_lowest_id() -> None:
+    assert winners(np.array([[1.0, 0.0], [0.0, 9.0], [2.0, 1.0], [2.0, -1.0]]))[0] == 2
+
+
+def test_a_row_of_zeros_ties_with_all_and_the_lowest_other_id_is_named() -> None:
+    assert winners(np.array([[1.0], [0.0], [-1.0]])) == [0, 0, 2]
+
+
+def test_all_rows_zero_are_all_lost() -> None:
+    assert winners(np.zeros((3, 2))) == [1, 0, 0]
+
+
+def test_a_token_without_rivals_wins() -> None:
+    assert winners(np.array([[1.0, 2.0]]), centre=True) == [0]
+
+
+# Who wins always
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c"), [(3, 4, 5), (5, 12, 13), (33, 56, 65), (119, 120, 169), (4059, 4060, 5741)]
+)
+def test_distinct_rows_of_equal_length_all_win(a: int, b: int, c: int) -> None:
+    first = np.array([(a, b), (b, a), (c, 0), (0, c)], dtype=float)
+    W = np.unique(np.vstack([first * signs for signs in product([1, -1], repeat=2)]), axis=0)
+    assert ((W * W).sum(axis=1) == c * c).all()
+    assert winners(W) == list(range(12))
+
+
+def test_distinct_rows_of_signs_all_win() -> None:
+    W = np.array(list(product([1.0, -1.0], repeat=7)))
+    assert winners(W) == list(range(128))
+
+
+def test_the_longest_row_wins_its_direction() -> None:
+    W = np.random.default_rng(3).normal(size=(200, 8))
+    longest = int((W * W).sum(axis=1).argmax())
+    assert winners(W)[longest] == longest
+
+
+def test_centring_makes_a_shift_of_all_rows_harmless() -> None:
+    W = np.random.default_rng(4).integers(-50, 50, size=(64, 3)).astype(float)
+    shifted = W + np.array([1000.0, -300.0, 77.0])
+    assert winners(shifted, centre=True) == winners(W, centre=True)
+    assert winners(shifted) != winners(W)
+
+
+def test_the_bias_has_no_say() -> None:
+    W = np.eye(3)
+    assert own_winners(Readout.fold(W, [0.0, 99.0, 0.0]), centre=False).tolist() == [0, 1, 2]
+
+
+# Blocks and subsets
+
+
+def test_many_small_blocks_give_what_one_gives() -> None:
+    W = np.random.default_rng(5).normal(size=(20000, 2))
+    readout, some = Readout.fold(W), np.arange(0, 20000, 61).tolist()
+    assert len(some) / 20 > 2**20 // (4 * 20000)
+    assert (own_winners(readout, some, memory_mib=1) == own_winners(readout, some)).all()
+
+
+def test_a_row_alone_in_its_block_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    W = np.random.default_rng(6).normal(size=(40, 3))
+    assert own_winners(Readout.fold(W), centre=False, memory_mib=0).tolist() == brute(W)
+    monkeypatch.setattr(self_argmax, "_slices", lambda n: [slice(i, i + 7) for i in range(0, n, 7)])
+    assert winners(W) == brute(W)
+
+
+@given(matrices, st.data())
+def test_tokens_are_answered_in_the_order_asked(W: Floats, data: st.DataObject) -> None:
+    ids = data.draw(st.lists(st.integers(0, len(W) - 1), max_size=12))
+    every = brute(W)
+    answered = own_winners(Readout.fold(W), ids, centre=False)
+    assert answered.tolist() == [every[token] for token in ids]
+
+
+def test_no_tokens_have_no_winners() -> None:
+    answered = own_winners(Readout.fold(np.eye(2)), [])
+    assert (answered.shape, answered.dtype) == ((0,), np.int64)
+
+
+@pytest.mark.parametrize("signs", [[1.0, 1.0], [1.0, -1.0, -1.0]], ids=repr)
+def test_rows_that_cannot_be_centred_in_float64_are_refused(signs: list[float]) -> None:
+    with pytest.raises(InputError, match="scale W down"):
+        own_winners(Readout.fold(1.7e308 * np.array(signs)[:, None]))
+
+
+def test_rows_near_the_end_of_the_range_are_decided_without_centring() -> None:
+    W = np.array([[1.7e308, 0.0], [1.7e308, 1.0], [0.0, -1.7e308]])
+    assert winners(W) == brute(W)

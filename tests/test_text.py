@@ -1,0 +1,50 @@
+"""Token text on a terminal: nothing that a stranger wrote may act on it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geom import visible
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" hello", '" hello"'),
+        ("", '""'),
+        ("日本", '"日本"'),
+        ("\n", r'"\n"'),
+        ("\t\r", r'"\t\r"'),
+        ("\x1b[2J", r'"\x1b[2J"'),
+        ("\x07", r'"\x07"'),
+        ("a\u202eb", r'"a\u202eb"'),
+        ("\u200b", r'"\u200b"'),
+        ("\u00a0", r'"\xa0"'),
+        ("\u0301", r'"\u0301"'),
+        ("\u20dd", r'"\u20dd"'),
+        ("\ufe0f", r'"\ufe0f"'),
+        ("\U000e0001", r'"\U000e0001"'),
+        ("\ud800", r'"\ud800"'),
+    ],
+)
+def test_what_could_act_on_the_terminal_is_spelled_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_an_id_without_text_is_a_dash() -> None:
+    assert visible(None) == "-"
+
+
+@given(st.text())
+def test_nothing_shown_controls_joins_or_hides(text: str) -> None:
+    categories = {unicodedata.category(character) for character in visible(text)}
+    assert not any(category[0] in "CM" or category in ("Zl", "Zp") for category in categories)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P"])))
+def test_plain_text_is_shown_as_it_is(text: str) -> None:
+    assert visible(text) == f'"{text}"'

@@ -1,0 +1,164 @@
+"""Truth for the tests from outside geom: Fractions in plain Python, Qhull, and SciPy's solvers.
+
+`largest_margin`, `margin` and `own_winner` are exact and share no code with geom. `hull_tokens`,
+`upper_hull_tokens` and `box_tokens` ask Qhull. `point` and `weights` ask HiGHS, through SciPy, for
+certificates that geom is then to judge; what they say is never taken for true.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linprog
+from scipy.spatial import ConvexHull, HalfspaceIntersection
+
+from geom import Weights
+
+Floats = NDArray[np.float64]
+Vector = list[Fraction]
+
+
+def fractions(values: ArrayLike) -> Vector:
+    """The floats of a vector as the rationals they are."""
+    return [Fraction(float(value)) for value in np.asarray(values)]
+
+
+def dot(u: Vector, v: Vector) -> Fraction:
+    return sum((p * q for p, q in zip(u, v, strict=True)), Fraction(0))
+
+
+def margin(W: ArrayLike, b: ArrayLike, token: int, x: ArrayLike) -> Fraction:
+    """The margin of a token at x, every product and sum in Fractions."""
+    point = fractions(x)
+    logits = [
+        dot(fractions(row), point) + c for row, c in zip(np.asarray(W), fractions(b), strict=True)
+    ]
+    own = logits.pop(token)
+    return min(own - logit for logit in logits)
+
+
+def own_winner(rows: ArrayLike, token: int) -> int:
+    """The strict winner along a row's own direction, or the lowest of the others that reach it."""
+    matrix = [fractions(row) for row in np.asarray(rows)]
+    scores = [dot(row, matrix[token]) for row in matrix]
+    others = [j for j, score in enumerate(scores) if score == max(scores) and j != token]
+    return others[0] if others else token
+
+
+def maximum(objective: Vector, rows: list[Vector], limits: Vector) -> Fraction:
+    """``max objective . z`` over ``rows z <= limits``, z free, limits >= 0; it must be bounded.
+
+    The simplex method on a tableau of Fractions with Bland's rule, each free variable as the
+    difference of two that are not negative.
+    """
+    n = len(rows)
+    tableau = [
+        [e for entry in row for e in (entry, -entry)]
+        + [Fraction(int(i == k)) for k in range(n)]
+        + [limit]
+        for i, (row, limit) in enumerate(zip(rows, limits, strict=True))
+    ]
+    cost = [e for entry in objective for e in (-entry, entry)] + [Fraction(0)] * (n + 1)
+    basis = [len(cost) - 1 - n + i for i in range(n)]
+    while (enter := next((k for k, c in enumerate(cost[:-1]) if c < 0), None)) is not None:
+        ratios = [(r[-1] / r[enter], basis[i], i) for i, r in enumerate(tableau) if r[enter] > 0]
+        leave = min(ratios)[2]
+        pivot = tableau[leave] = [e / tableau[leave][enter] for e in tableau[leave]]
+        for i, row in enumerate(tableau):
+            if i != leave and row[enter] != 0:
+                tableau[i] = [e - row[enter] * p for e, p in zip(row, pivot, strict=True)]
+        cost = [e - cost[enter] * p for e, p in zip(cost, pivot, strict=True)]
+        basis[leave] = enter
+    return cost[-1]
+
+
+def largest_margin(W: ArrayLike, b: ArrayLike, token: int, radius: float | None = None) -> Fraction:
+    """The largest margin on the box of that radius; on all of R^d, capped at one, where None."""
+    matrix, biases = [fractions(row) for row in np.asarray(W)], fractions(b)
+    others = [j for j in range(len(matrix)) if j != token]
+    start = min(biases[token] - biases[j] for j in others)
+    d = len(matrix[0])
+    rows = [
+        [p - q for p, q in zip(matrix[j], matrix[token], strict=True)] + [Fraction(1)]
+        for j in others
+    ]
+    limits = [biases[token] - biases[j] - start for j in others]
+    if radius is None:
+        rows.append([Fraction(0)] * d + [Fraction(1)])
+        limits.append(max(1 - start, Fraction(0)))
+    else:
+        for i in range(d):
+            for sign in (1, -1):
+                rows.append([Fraction(sign * (i == k)) for k in range(d + 1)])
+                limits.append(Fraction(radius))
+    return start + maximum([Fraction(0)] * d + [Fraction(1)], rows, limits)
+
+
+def hull_tokens(W: Floats) -> set[int]:
+    """The vertices of the hull of rows in general position: what is speakable without a bias."""
+    if W.shape[1] == 1:
+        return {int(W.argmin()), int(W.argmax())}
+    return set(ConvexHull(W).vertices.tolist())
+
+
+def upper_hull_tokens(W: Floats, b: Floats) -> set[int]:
+    """The vertices of the upper hull of the lifted points (w_j, b_j): speakable on all of R^d."""
+    hull = ConvexHull(np.column_stack([W, b]))
+    return set(hull.simplices[hull.equations[:, -2] > 0].ravel().tolist())
+
+
+def box_tokens(W: Floats, b: Floats, radius: float) -> set[int]:
+    """The tokens whose plane is a facet of ``max_j (w_j . x + b_j)`` over the box."""
+    V, d = W.shape
+    ceiling = 4.0 * (np.abs(W).sum(axis=1) * radius + np.abs(b)).max()
+    planes = np.column_stack([W, -np.ones(V), b])
+    walls = np.column_stack([np.vstack([np.eye(d), -np.eye(d)]), np.zeros(2 * d), -np.ones(2 * d)])
+    walls[:, -1] *= radius
+    top = np.append(np.zeros(d), [1.0, -ceiling])
+    inside = np.append(np.zeros(d), ceiling / 2)
+    cells = HalfspaceIntersection(np.vstack([planes, walls, top]), inside)
+    return {int(j) for j in np.unique(cells.dual_vertices) if j < V}
+
+
+def differences(W: ArrayLike, b: ArrayLike, token: int) -> tuple[list[int], Floats, Floats]:
+    """The other tokens, and their rows and biases less the token's, in float64."""
+    matrix, biases = np.asarray(W, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    others = [j for j in range(len(matrix)) if j != token]
+    return others, matrix[others] - matrix[token], biases[others] - biases[token]
+
+
+def point(W: ArrayLike, b: ArrayLike, token: int, radius: float = 1.0) -> Floats:
+    """A point of the box where HiGHS finds the margin largest."""
+    _, a, c = differences(W, b, token)
+    n, d = a.shape
+    found = linprog(
+        np.append(np.zeros(d), -1.0),
+        A_ub=np.column_stack([a, np.ones(n)]),
+        b_ub=-c,
+        bounds=[(-radius, radius)] * d + [(None, None)],
+    )
+    return np.asarray(found.x[:d])
+
+
+def weights(W: ArrayLike, b: ArrayLike, token: int, radius: float | None = None) -> Weights:
+    """Weights that HiGHS finds best on the box, or on R^d: of ``r = 0`` the greatest ``g``.
+
+    On R^d the residual is kept small by its price and not by a constraint, so that there always
+    is an answer, if often a useless one.
+    """
+    others, a, c = differences(W, b, token)
+    n, d = a.shape
+    price = 1e4 if radius is None else radius
+    found = linprog(
+        np.concatenate([-c, np.full(2 * d, price)]),
+        A_eq=np.vstack(
+            [
+                np.column_stack([a.T, np.eye(d), -np.eye(d)]),
+                np.append(np.ones(n), np.zeros(2 * d)),
+            ]
+        ),
+        b_eq=np.append(np.zeros(d), 1.0),
+    )
+    return Weights(np.array(others, dtype=np.int64), np.maximum(found.x[:n], 0.0))

@@ -266,7 +266,7 @@ def test_weights_off_by_a_solvers_tolerance_still_prove_a_midpoint() -> None:
 
 
 def test_a_solvers_dust_on_other_tokens_does_not_hide_a_midpoint() -> None:
-    W = [[1.0, 4.0], [3.0, 8.0], [2.0, 6.0], [7.0, 1.0], [-5.0, 2.5]]
+    W = [[1.0, 4.0], [3.0, 8.0], [2.0, 6.0], [7.0, 1.0], [6.0, -1.0]]  # both on one side
     verdict = judge(problem(W), 2, by(w0=0.5, w1=0.5, w3=1e-13, w4=3e-14))
     assert verdict.proof == "rational"
 
@@ -305,10 +305,21 @@ def test_on_the_layernorm_ball_only_the_part_of_the_rows_off_ones_counts() -> No
     assert not judge(problem(question.readout.W), 2, by(w0=0.5, w1=0.5)).decided
 
 
+def test_on_the_layernorm_ball_a_midpoint_may_be_moved_along_ones() -> None:
+    W = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [7.5, 7.5, 7.0]]
+    verdict = judge(problem(W, domain="layernorm"), 2, by(w0=0.5, w1=0.5 + 1e-9))
+    assert verdict.proof == "rational"
+
+
 def test_a_token_on_a_face_of_the_hull_lifted_by_biases_is_unspeakable() -> None:
     question = problem([[0.0], [3.0], [1.0]], [0.0, 3.0, 1.0])
     verdict = judge(question, 2, by(w0=0.6666, w1=0.3334))
     assert (verdict.name, verdict.proof) == ("unspeakable", "rational")
+
+
+def test_a_solvers_weight_on_a_token_below_the_face_does_not_hide_it() -> None:
+    question = problem([[0.0], [3.0], [1.0], [2.0]], [0.0, 3.0, 1.0, 0.0])
+    assert judge(question, 2, by(w0=0.6666, w1=0.3334, w3=1e-6)).proof == "rational"
 
 
 def test_a_token_just_above_that_face_is_not_called_unspeakable() -> None:
@@ -323,11 +334,11 @@ def test_a_box_side_where_slack_is_exactly_zero_is_decided_in_rationals() -> Non
 
 @pytest.mark.parametrize("domain", ["rmsnorm", "layernorm"])
 def test_a_ball_that_a_bias_just_covers_is_decided_in_rationals(domain: str) -> None:
-    W = [[2.0, 0.0, 0.0, -2.0], [0.0, 2.0, -2.0, 0.0], [1.0, 0.0, 0.0, -1.0]]
-    just = problem([W[0], [0.0] * 4], [0.0, 2.0 * math.sqrt(8)], domain)
-    exactly = problem([[2.0, 2.0, -2.0, -2.0], [0.0] * 4], [0.0, 8.0], domain)
-    assert judge(exactly, 0, by(w1=1.0)).proof == "rational"
-    assert judge(just, 0, by(w1=1.0)).name in ("unspeakable", "undecided")
+    along_ones = 7.0 * (domain == "layernorm")
+    row = np.array([2.0, 2.0, -2.0, -2.0]) + along_ones
+    just, short = (problem([row, [0.0] * 4], [0.0, b], domain) for b in (8.0, 8.0 - 2.0**-50))
+    assert judge(just, 0, by(w1=1.0)).proof == "rational"
+    assert not judge(short, 0, by(w1=1.0)).decided
 
 
 # Closed forms on bounded domains
@@ -476,6 +487,15 @@ def test_weights_whose_combination_float64_takes_for_zero_prove_nothing() -> Non
     assert judge(question, 0, by(w1=1.0, w2=1.0)).name == "unspeakable"  # 1 lies between them
     beyond = problem([[2.0**53, 1.0], [2.0**53, 0.0], [-(2.0**53), 1.0]])
     assert not judge(beyond, 0, by(w1=1.0, w2=2.0**-60)).decided
+
+
+def test_a_residual_that_float64_takes_for_zero_is_not_corrected_away() -> None:
+    y, s = float.fromhex("0x1.0a7d3da94ecdep+0"), float.fromhex("0x1.043b27b61342fp+0")
+    W = np.array([[0.0, 0.0], [1.0, -y], [1.0, 1.0], [-s, s * y]])
+    lam = np.array([1.0, 2.0**-53, 1 / s])
+    assert lam[0] * W[1, 1] + lam[1] * W[2, 1] + lam[2] * W[3, 1] == 0.0
+    assert truth.largest_margin(W, np.zeros(4), 0) > 0
+    assert not judge(problem(W), 0, Finding(weights=Weights(np.arange(1, 4), lam))).decided
 
 
 magnitude = st.integers(-530, 500).map(lambda e: 2.0**e)
@@ -903,6 +923,19 @@ def test_a_verdict_at_the_edge_of_slack_and_interior_is_confirmed(seed: int, e: 
     weights = truth.weights(W, b, 14)
     finding = Finding(weights=replace(weights, values=weights.values + 1e-17 * rng.random(14)))
     assert faults(question, 14, finding, judge(question, 14, finding)) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_claim_holds_in_another_order_of_summation(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    question = problem(rng.normal(size=(400, 6)) * [1, 1, 1, 1, 1, 1e-9], rng.normal(size=400))
+    bounded = Problem(question.readout, domains.box(6, 1e-9))
+    ids, lam = np.arange(1, 400), rng.random(399)
+    claim = judge(bounded, 0, Finding(weights=Weights(ids, lam)))
+    order = rng.permutation(399)
+    reordered = Finding(weights=Weights(ids[order], lam[order]))
+    assert claim.margin_upper is not None
+    assert faults(bounded, 0, reordered, claim) == []
 
 
 # What leaves verdicts as they are

@@ -10,9 +10,10 @@ continuous in ``x``, so one that is positive on the sphere is positive just insi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -119,6 +120,44 @@ class Domain:
         direction = x / largest
         length = largest * (1.0 if self.shape == "box" else float(np.linalg.norm(direction)))
         return x if length <= inside else x * (inside / length)
+
+
+def as_settings(domain: Domain) -> dict[str, Any]:
+    """The domain, less its dimension, as JSON values that `from_settings` reads."""
+    size = None if domain.size is None else str(domain.size)
+    return {
+        "name": domain.name,
+        "shape": domain.shape,
+        "size": size,
+        "zero_sum": domain.zero_sum,
+    }
+
+
+def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
+    """The domain in R^d that `as_settings` wrote; a known name must be what it says.
+
+    Raises InputError for anything else.
+    """
+    try:
+        name, shape, zero_sum = str(stored["name"]), stored["shape"], bool(stored["zero_sum"])
+        size = None if stored["size"] is None else Fraction(stored["size"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{stored!r} describes no domain") from error
+    if shape not in get_args(Shape) or (size is None) != (shape == "all"):
+        raise InputError(f"{stored!r} describes no domain")
+    return checked(Domain(name, d, shape, size, zero_sum))
+
+
+def checked(domain: Domain) -> Domain:
+    """The domain itself, unless it bears the name of another.
+
+    Raises InputError then, as its results would be read as if they were the other's.
+    """
+    if domain.name in NAMES:
+        radius = domain.radius if domain.shape == "box" else 1.0
+        if domain.name == "auto" or domain != named(domain.name, domain.d, None, radius):
+            raise InputError(f"a domain of your own needs a name of its own, not {domain.name!r}")
+    return domain
 
 
 def layernorm(d: int) -> Domain:

@@ -49,10 +49,7 @@ class Plan:
             "digest": self.readout.digest,
             "V": self.readout.V,
             "d": self.readout.d,
-            "domain": {
-                "name": self.domain.name,
-                **({"radius": self.domain.radius} if self.domain.shape == "box" else {}),
-            },
+            "domain": domains.as_settings(self.domain),
             "tokens": self.tokens,
             "detectors": {detector.name: as_plain(values) for detector, values in self.detectors},
             "certifiers": {link.certifier.name: as_plain(link.options) for link in self.chain},
@@ -80,6 +77,7 @@ def plan(
     radius = _box_radius(given.pop(("domain", "box"), {}))
     if isinstance(domain, str):
         domain = domains.named(domain, readout.d, readout.norm, radius)
+    domains.checked(domain)
     wanted = tokens if isinstance(tokens, str) else format_tokens(check_tokens(tokens, readout.V))
     if wanted not in (CANDIDATES, ALL):
         wanted = format_tokens(parse_tokens(wanted, readout.V))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from geom import domains, exact
 from geom.certificates import Finding, Verdict
-from geom.domains import Domain
 from geom.errors import StoreError
 from geom.loading import load
 from geom.problem import Problem
@@ -55,7 +54,7 @@ def verify(
         return Verification(
             {}, (Fault(None, f"the run was made with other weights than {readout.source}"),)
         )
-    problem = Problem(readout, _domain(run, readout))
+    problem = Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
     confirmed: dict[str, int] = {}
     found: list[Fault] = []
     rows = list(run.rows())
@@ -66,14 +65,6 @@ def verify(
             if not reasons:
                 confirmed[row.verdict] = confirmed.get(row.verdict, 0) + 1
     return Verification(confirmed, tuple(found))
-
-
-def _domain(run: Run, readout: Readout) -> Domain:
-    stored = run.settings.get("domain", {})
-    try:
-        return domains.named(stored["name"], readout.d, None, stored.get("radius", 1.0))
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{run.path}: its settings name no domain") from error
 
 
 def _check(problem: Problem, run: Run, row: Row) -> list[str]:

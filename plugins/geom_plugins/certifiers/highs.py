@@ -156,7 +156,17 @@ class _Search:
         return len(self._tokens) > before
 
     def finding(self, note: str | None) -> Finding:
-        """The best point and weights."""
+        """The best point and weights.
+
+        Where the margin is below HiGHS's tolerance, the answer is the origin and says nothing. The
+        weights are good to rounding even so, and where they are optimal ``r`` points straight away
+        from the best point: on a ball along it, on a box with its signs.
+        """
+        if self._problem.homogeneous and self._margin <= 0.0 and self._weights is not None:
+            a, _ = self._problem.differences(self._token, self._weights.indices)
+            r = self._weights.values @ a
+            self._take_point(-r)
+            self._take_point(-np.sign(r))
         x = None if math.isinf(self._margin) else self._point
         return Finding(x, self._weights, note)
 

@@ -1,6 +1,27 @@
 """Every run of the tests draws the same examples, however slow the machine."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from command import Command, Done
+from geom.cli import main
 
 settings.register_profile("geom", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("geom")
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
+    """The command line in this process and in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as leaving:
+            main(arguments)
+        return Done(leaving.value.code, *capfd.readouterr())  # type: ignore[arg-type]
+
+    return run

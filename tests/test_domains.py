@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -215,6 +217,61 @@ def test_radii_are_those_of_the_table(kind: str, radius: float) -> None:
 def test_a_box_is_printed_with_its_radius_and_others_by_name() -> None:
     assert str(domains.box(3, 0.5)) == "box(radius=0.5)"
     assert str(domains.layernorm(3)) == "layernorm"
+
+
+# Settings
+
+OWN = Domain("own", 3, "ball", Fraction(2, 7), zero_sum=True)
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [*(domains.named(kind, 3, None) for kind in KINDS), domains.box(3, 0.1), OWN],
+    ids=str,
+)
+def test_a_domain_is_read_back_from_its_settings(domain: Domain) -> None:
+    stored = json.loads(json.dumps(domains.as_settings(domain)))
+    assert domains.from_settings(stored, 3) == domain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": "-1"},
+        {"size": None},
+        {"size": "wide"},
+        {"size": "1/0"},
+        {"size": []},
+        {"shape": "all"},
+        {"shape": "all", "size": "-1"},
+        {"shape": "cone"},
+        {"name": "rmsnorm"},
+        {"name": "auto"},
+        {"name": "box", "shape": "box", "size": "1e400"},
+    ],
+    ids=repr,
+)
+def test_settings_that_describe_no_domain_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"describes no domain|name of its own|radius"):
+        domains.from_settings(domains.as_settings(OWN) | change, 3)
+
+
+@pytest.mark.parametrize("missing", ["name", "shape", "size", "zero_sum"])
+def test_settings_that_lack_a_part_are_refused(missing: str) -> None:
+    stored = domains.as_settings(OWN)
+    del stored[missing]
+    with pytest.raises(InputError, match="describes no domain"):
+        domains.from_settings(stored, 3)
+
+
+def test_a_domain_may_not_bear_the_name_of_another() -> None:
+    with pytest.raises(InputError, match="name of its own"):
+        domains.checked(replace(domains.layernorm(3), size=Fraction(1)))
+    assert domains.checked(OWN) is OWN
+
+
+def test_a_radius_that_no_float_holds_is_infinite() -> None:
+    assert Domain("vast", 1, "ball", Fraction(10) ** 700).radius == math.inf
 
 
 # Problems

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geom import exact
 from geom.certificates import Finding, Verdict, Weights
 from geom.problem import Problem
 from geom.records import Certifier
 from geom.store import Outcome
+
+T = TypeVar("T", np.float64, np.int64)
 
 
 @dataclass(frozen=True)
@@ -78,22 +81,24 @@ def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> list[Finding
     if certifier.certify_many is None:
         for state in states:
             try:
-                out.append(
-                    _sane(certifier.certify(problem, state.token, state.evidence, link.options))
-                )
+                answer = certifier.certify(problem, state.token, state.evidence, link.options)
             except Exception as error:  # a stranger's certifier may raise anything
                 out.append(_reason(error))
+            else:
+                out.append(_sane(answer))
         return out
-    for start in range(0, len(states), certifier.batch):
-        batch = states[start : start + certifier.batch]
+    size = max(1, certifier.batch)
+    for start in range(0, len(states), size):
+        batch = states[start : start + size]
         try:
             tokens, priors = [s.token for s in batch], [s.evidence for s in batch]
             answers = list(certifier.certify_many(problem, tokens, priors, link.options))
             if len(answers) != len(batch):
                 raise ValueError(f"{len(answers)} findings for {len(batch)} tokens")
-            out += [_sane(answer) for answer in answers]
         except Exception as error:  # a stranger's certifier may raise anything
             out += [_reason(error)] * len(batch)
+        else:
+            out += map(_sane, answers)
     return out
 
 
@@ -138,25 +143,52 @@ def _least(bound: float | None) -> float:
     return np.inf if bound is None else bound
 
 
-def _sane(answer: object) -> Finding:
-    """A certifier's answer with its arrays as `exact` wants them. Raises TypeError for nonsense."""
-    if not isinstance(answer, Finding):
-        raise TypeError(f"it returned {type(answer).__name__}, no Finding")
-    x, weights = answer.x, answer.weights
-    if x is not None:
-        x = np.asarray(x, dtype=np.float64)
-    if weights is not None:
-        if not isinstance(weights, Weights):
-            raise TypeError(f"its weights are {type(weights).__name__}, no Weights")
-        indices = np.asarray(weights.indices, dtype=np.int64)
-        values = np.asarray(weights.values, dtype=np.float64)
-        if indices is not weights.indices or values is not weights.values:
-            weights = Weights(indices, values)
-    return replace(answer, x=x, weights=weights)
+def _sane(answer: object) -> Finding | str:
+    """A certifier's answer with its arrays as `exact` wants them, or the reason why it is none."""
+    try:
+        if not isinstance(answer, Finding):
+            raise TypeError(f"it returned {type(answer).__name__}, no Finding")
+        x, weights, note = answer.x, answer.weights, answer.note
+        if x is not None:
+            x = _kept(x, np.float64)
+        if weights is not None:
+            if not isinstance(weights, Weights):
+                raise TypeError(f"its weights are {type(weights).__name__}, no Weights")
+            indices, values = _kept(weights.indices, np.int64), _kept(weights.values, np.float64)
+            if indices is not weights.indices or values is not weights.values:
+                weights = Weights(indices, values)
+        if note is not None:
+            if not isinstance(note, str):
+                raise TypeError(f"its note is {type(note).__name__}, no str")
+            note = _line(note)
+    except Exception as error:  # NumPy may raise anything over what is no array
+        return _reason(error)
+    return Finding(x, weights, note)
+
+
+def _kept(values: object, dtype: type[T]) -> NDArray[T]:
+    """The numbers as an array of our own: a certifier may write to its buffer, or to a prior."""
+    if type(values) is np.ndarray and values.dtype == dtype:
+        array: NDArray[T] = values
+        if array.base is None and not array.flags.writeable:
+            return array
+    out: NDArray[T] = np.array(values, dtype=dtype)
+    out.flags.writeable = False
+    return out
 
 
 def _reason(error: Exception) -> str:
-    return f"raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    try:
+        text = str(error)
+    except Exception:  # that is a stranger's code too
+        text = ""
+    first = text.strip().partition("\n")[0]
+    return _line(f"raised {type(error).__name__}: {first}")
+
+
+def _line(text: str) -> str:
+    """A stranger's text as one line that UTF-8 can hold."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _why_undecided(evidence: Finding) -> str:

@@ -49,10 +49,13 @@ class Domain:
 
     @property
     def radius(self) -> float:
-        """The radius, rounded to float64; infinity for ``all``."""
+        """The radius, rounded to float64; infinity for ``all`` and where float64 has no such."""
         if self.size is None:
             return math.inf
-        return math.sqrt(self.size) if self.shape == "ball" else float(self.size)
+        try:
+            return math.sqrt(self.size) if self.shape == "ball" else float(self.size)
+        except OverflowError:
+            return math.inf
 
     def __str__(self) -> str:
         return f"box(radius={self.radius!r})" if self.shape == "box" else self.name
@@ -140,7 +143,7 @@ def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
     """
     try:
         name, shape, zero_sum = str(stored["name"]), stored["shape"], bool(stored["zero_sum"])
-        size = None if stored["size"] is None else Fraction(stored["size"])
+        size = None if stored["size"] is None else _fraction(str(stored["size"]))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"{stored!r} describes no domain") from error
     if shape not in get_args(Shape) or (size is None) != (shape == "all"):
@@ -198,6 +201,15 @@ def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
     if name == "unbounded":
         return unbounded(d)
     raise unknown("domain", name, NAMES)
+
+
+def _fraction(text: str) -> Fraction:
+    """A positive ratio of two integers, each no longer than a float64 can make it."""
+    numerator, _, denominator = text.partition("/")
+    digits = numerator + denominator
+    if len(digits) > 2000 or not (digits.isdecimal() and digits.isascii()):
+        raise ValueError(text[:40])
+    return Fraction(int(numerator), int(denominator or "1"))
 
 
 def _zero_sum(x: Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from geom import options, plugins
-from geom.errors import InputError, PluginError
+from geom.errors import GeomError, InputError, PluginError
 from geom.readout import Readout
 
 DEFAULT_MODEL = "demo"
@@ -17,7 +17,8 @@ def load(model: str = DEFAULT_MODEL, given: options.Given | None = None) -> Read
     """The readout of a model, named ``SOURCE:LOCATION[?key=value&...]``.
 
     ``given`` may hold further options of the source. ``bias=no`` drops the bias of any source.
-    Raises InputError where the source is unknown, or refuses the location or an option.
+    Raises InputError where the source is unknown, or refuses the location or an option, and
+    PluginError where it breaks.
     """
     name, location, query = split(model)
     source = plugins.installed().get("source", name)
@@ -28,7 +29,13 @@ def load(model: str = DEFAULT_MODEL, given: options.Given | None = None) -> Read
     drop_bias = values.get("bias") == "no"
     if drop_bias:
         del values["bias"]
-    readout = source.load(location, options.validate("source", source, values))
+    settings = options.validate("source", source, values)
+    try:
+        readout = source.load(location, settings)
+    except GeomError:
+        raise
+    except Exception as error:  # a stranger's source may raise anything
+        raise PluginError(f"source {name} raised {type(error).__name__}: {error}") from error
     if not isinstance(readout, Readout):
         raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
     readout = replace(readout, source=address)

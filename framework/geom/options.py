@@ -62,7 +62,7 @@ def read_config(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no TOML: {error}") from error
 
 
@@ -78,7 +78,7 @@ def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
     try:
         return msgspec.convert(dict(given), record.options, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(_explain(kind, record.name, given, error)) from error
+        raise InputError(_explain(kind, record, given, error)) from error
 
 
 def describe(record: Record) -> list[OptionInfo]:
@@ -105,12 +105,23 @@ def as_plain(options: Any) -> dict[str, Any]:
     return plain
 
 
-def _explain(kind: str, name: str, given: Mapping[str, Any], error: msgspec.ValidationError) -> str:
+def _explain(
+    kind: str, record: Record, given: Mapping[str, Any], error: msgspec.ValidationError
+) -> str:
     """One line from msgspec's message, ``Expected `int` >= 1 - at `$.digits```."""
-    what, _, where = str(error).partition(" - at `$.")
+    what, _, where = str(error).replace("\n", " ").partition(" - at `$.")
     option = where.rstrip("`").partition("[")[0]
-    value = f"={given[option]}" if option in given else ""
-    return f"option {kind}.{name}.{option}{value}: {what[0].lower()}{what[1:].replace('`', '')}"
+    if option not in given:
+        return f"options of {kind} {record.name}: {what or 'they do not go together'}"
+    if what.startswith("Invalid enum value"):
+        (declared,) = (info.type for info in describe(record) if info.name == option)
+        what = f"give {declared}"
+    value = " ".join(str(given[option]).split())
+    value = value if len(value) <= 80 else f"{value[:77]}..."
+    return (
+        f"option {kind}.{record.name}.{option}={value}: "
+        f"{what[:1].lower()}{what[1:].replace('`', '')}"
+    )
 
 
 def _type_name(hint: Any) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,7 @@ def plan(
     """
     plugins = plugins or installed()
     given = dict(given or {})
-    radius = _box_radius(given.pop(("domain", "box"), {}))
-    if isinstance(domain, str):
-        domain = domains.named(domain, readout.d, readout.norm, radius)
-    domains.checked(domain)
+    domain = _domain(readout, domain, given.pop(("domain", "box"), {}))
     wanted = tokens if isinstance(tokens, str) else format_tokens(check_tokens(tokens, readout.V))
     if wanted not in (CANDIDATES, ALL):
         wanted = format_tokens(parse_tokens(wanted, readout.V))
@@ -155,7 +153,7 @@ def execute(asked: Plan, out: str | Path | None = None, progress: Watcher | None
                 writer.record(outcome)
         writer.finish()
     except BaseException:
-        writer.close()
+        writer.abandon()
         raise
     if out is None:
         return writer.run
@@ -175,7 +173,8 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str]]:
         except GeomError:
             raise
         except Exception as error:  # a stranger's detector may raise anything
-            warnings.append(f"detector {detector.name} raised {type(error).__name__}: {error}")
+            reason = " ".join(str(error).split())
+            warnings.append(f"detector {detector.name} raised {type(error).__name__}: {reason}")
             continue
         for candidate in candidates:
             flagged.setdefault(candidate.token, []).append(detector.name)
@@ -203,17 +202,15 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str]]:
 
 def _candidates(detector: Detector[Any], values: Any, asked: Plan) -> list[Candidate]:
     """A detector's candidates, checked: ids of the vocabulary, none twice."""
-    found = list(detector.detect(asked.readout, asked.domain, values))
-    seen: set[int] = set()
-    for candidate in found:
-        ids = (
-            candidate.token,
-            candidate.token if candidate.argmax_id is None else candidate.argmax_id,
-        )
-        if not all(0 <= token < asked.readout.V for token in ids) or candidate.token in seen:
+    found: dict[int, Candidate] = {}
+    for candidate in detector.detect(asked.readout, asked.domain, values):
+        token = index(candidate.token)  # NumPy's integers are not SQLite's
+        winner = None if candidate.argmax_id is None else index(candidate.argmax_id)
+        ids = (token, token if winner is None else winner)
+        if not all(0 <= i < asked.readout.V for i in ids) or token in found:
             raise ValueError(f"{candidate} is outside the vocabulary or flagged twice")
-        seen.add(candidate.token)
-    return found
+        found[token] = Candidate(token, winner)
+    return list(found.values())
 
 
 def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
@@ -226,14 +223,25 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
     return track((outcome for batch in results for outcome in batch), "certify", len(tokens))
 
 
-def _box_radius(values: Mapping[str, Any]) -> float:
-    for option in values:
+def _domain(readout: Readout, asked: str | Domain, given: Mapping[str, Any]) -> Domain:
+    """The domain asked for, by name or as it is."""
+    radius = _box_radius(given)
+    found = asked
+    if isinstance(found, str):
+        found = domains.named(found, readout.d, readout.norm, radius)
+    if given and (found.shape != "box" or found is asked):
+        raise InputError("options are given for domain box, which has no part in this run")
+    return Problem(readout, domains.checked(found)).domain
+
+
+def _box_radius(given: Mapping[str, Any]) -> float:
+    for option in given:
         if option != "radius":
             raise unknown("option of domain box", option, ["radius"])
     try:
-        return float(values.get("radius", 1.0))
-    except ValueError:
-        raise InputError(f"option domain.box.radius={values['radius']}: give a number") from None
+        return float(given.get("radius", 1.0))
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"option domain.box.radius={given['radius']}: give a number") from None
 
 
 def _distinct(kind: str, names: Sequence[str]) -> list[str]:

@@ -94,7 +94,7 @@ class Plugins:
             origin = Origin(
                 distribution.name if distribution else "unknown",
                 distribution.version if distribution else "",
-                point.module,
+                point.value.partition(":")[0].strip(),
             )
             try:
                 plugin = point.load()
@@ -108,8 +108,9 @@ class Plugins:
 
         Raises PluginError where a record has the kind and name of one already registered.
         """
+        key = f"{origin.distribution}:{name}"
         try:
-            self._manager.register(plugin, name=f"{origin.distribution}:{name}")
+            self._manager.register(plugin, name=key)
             self._manager.check_pending()
             found = [
                 Listed(kind, record, origin)
@@ -118,7 +119,8 @@ class Plugins:
             ]
         except Exception as error:  # a stranger's hook may raise anything
             self.skipped.append(Skipped(name, origin, _reason(error)))
-            self._manager.unregister(plugin)
+            if self._manager.get_plugin(key) is plugin:
+                self._manager.unregister(name=key)
             return
         for item in found:
             self._add(item)
@@ -177,4 +179,4 @@ def installed() -> Plugins:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -106,8 +106,6 @@ class _Rows:
 
     def _settle(self, token: int, rivals: NDArray[np.int64]) -> int:
         """The winner among the token and ``rivals``, ascending ids that may all be the highest."""
-        if not rivals.size:
-            return token
         ids = np.append(rivals, token)
         rows = self._W[ids] - self._mean
         norms = norm_above(rows, axis=-1)

@@ -6,18 +6,15 @@ folded in, so that the file stands alone and can be read from anywhere.
 
 Tables, version 1 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
-``meta(key, value)``
-    JSON values: ``settings`` (the readout's digest and shape, the domain, the tokens asked for,
-    detectors and certifiers with their options), ``model`` (the name that loads the readout),
-    ``versions`` (of geom, Python, packages and plugins), ``planned`` (true once the tokens to
-    examine are known) and ``warnings``.
-``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof, certifier,
-margin_lower, margin_upper, seconds, note)``
-    A row a token to examine, the fields of the exported row; ``flagged_by`` is a JSON list,
-    ``verdict`` NULL until the token is done.
-``evidence(token_id, kind, name, data)``
-    Arrays in NumPy's own .npy format: ``witness``/``x`` and ``weights``/``indices``,
-    ``weights``/``values``.
+- ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
+  tokens asked for, detectors and certifiers with their options), ``model`` (the name that loads
+  the readout), ``versions`` (of geom, Python, packages and plugins), ``planned`` (true once the
+  tokens to examine are known) and ``warnings``.
+- ``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof,
+  certifier, margin_lower, margin_upper, seconds, note)``: a row a token to examine, the fields of
+  the exported row; ``flagged_by`` is a JSON list, ``verdict`` NULL until the token is done.
+- ``evidence(token_id, kind, name, data)``: arrays in NumPy's own .npy format, ``witness`` with
+  ``x``, ``weights`` with ``indices`` and ``values``.
 """
 
 from __future__ import annotations
@@ -30,8 +27,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +38,8 @@ from geom.errors import InputError, StoreError
 
 APPLICATION_ID = 0x67656F6D  # "geom"
 VERSION = 1
+
+M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -147,27 +147,27 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked: the readout's digest, domain, tokens, detectors and certifiers."""
-        return dict(self._meta("settings", {}))
+        return self._meta("settings", {})
 
     @property
     def model(self) -> str:
         """The name by which `geom.load` finds the readout again."""
-        return str(self._meta("model", "python"))
+        return self._meta("model", "python")
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions of geom, Python, packages and plugins that made the run."""
-        return dict(self._meta("versions", {}))
+        return self._meta("versions", {})
 
     @property
     def warnings(self) -> list[str]:
         """What went wrong on the way without ending the run."""
-        return list(self._meta("warnings", []))
+        return self._meta("warnings", [])
 
     @property
     def planned(self) -> bool:
         """Whether the tokens to examine are known."""
-        return bool(self._meta("planned", False))
+        return self._meta("planned", False)
 
     def counts(self) -> dict[str, int]:
         """How many tokens have each verdict, and how many are ``pending``."""
@@ -184,14 +184,14 @@ class Run:
         else:
             found = self._select(f"{query} AND verdict = ? ORDER BY token_id", (verdict,))
         for values in found:
-            yield _row(values)
+            yield self._row(values)
 
     def row(self, token: int) -> Row:
         """The row of one token. Raises InputError where the run did not examine it."""
         columns = ", ".join(field.name for field in fields(Row))
         query = f"SELECT {columns} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
         for values in self._select(query, (token,)):
-            return _row(values)
+            return self._row(values)
         raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
 
     def evidence(self, token: int) -> Finding:
@@ -218,10 +218,28 @@ class Run:
         query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
         return [token for (token,) in self._select(query)]
 
-    def _meta(self, key: str, default: Any) -> Any:
-        for (value,) in self._select("SELECT value FROM meta WHERE key = ?", (key,)):
-            return json.loads(value)
+    def _meta(self, key: str, default: M) -> M:
+        for (text,) in self._select("SELECT value FROM meta WHERE key = ?", (key,)):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                value = None
+            if not isinstance(value, type(default)):
+                raise StoreError(f"{self.path} is a damaged run: its {key} are {text[:80]!r}")
+            return value
         return default
+
+    def _row(self, values: tuple[Any, ...]) -> Row:
+        columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
+        try:
+            columns["flagged_by"] = json.loads(columns["flagged_by"])
+            if columns["self_argmax"] is not None:
+                columns["self_argmax"] = bool(columns["self_argmax"])
+            return msgspec.convert(columns, Row)
+        except (ValueError, RecursionError) as error:
+            raise StoreError(
+                f"{self.path} is a damaged run: token {columns['token_id']}: {error}"
+            ) from error
 
     def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with _store_errors(self.path):
@@ -278,14 +296,33 @@ class Writer:
                 )
 
     def finish(self) -> None:
-        """Fold the log into the file; a later reader needs nothing beside it."""
-        if self._path is not None:
-            with _store_errors(self._path):
+        """Fold the log into the file; a later reader needs nothing beside it.
+
+        Where somebody has the file open, SQLite's log stays beside it until the next `finish`.
+        """
+        if self._path is None:
+            return
+        with _store_errors(self._path):
+            try:
                 self._connection.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                self._connection.execute("PRAGMA wal_checkpoint")
 
     def close(self) -> None:
         """Close the file; what was recorded stays."""
         self._connection.close()
+
+    def abandon(self) -> None:
+        """Close the file, and remove it where the tokens were never planned: it holds nothing."""
+        try:
+            empty = not self.run.planned
+        except StoreError:
+            empty = False
+        self.close()
+        if empty and self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -317,13 +354,12 @@ def create_or_continue(
 ) -> Writer:
     """A writer to ``path`` (in memory where None): a new run, or one begun with these settings.
 
-    Raises StoreError where the file is no run, was made with other settings, cannot be written, or
-    is being written by another process.
+    Raises StoreError where the file is no run, was made with other settings or cannot be written.
     """
     meta = {"settings": dict(settings), "model": model, "versions": dict(versions)}
     if path is None:
         return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)
-    path = Path(path)
+    path = Path(path).absolute()  # SQLite takes some names for more than a path
     exists = path.exists()
     with _store_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
@@ -341,12 +377,13 @@ def create_or_continue(
 
 
 def _create(connection: sqlite3.Connection, path: Path | None, meta: Mapping[str, Any]) -> Writer:
-    connection.executescript(
-        f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {_SCHEMA}"
-        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
-    )
+    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
     writer = Writer(connection, path)
     with writer._transaction() as execute:
+        for statement in _SCHEMA.split(";"):
+            execute(statement)
+        execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        execute(f"PRAGMA user_version = {VERSION}")
         _put(execute, meta)
     return writer
 
@@ -381,13 +418,6 @@ def _check_settings(run: Run, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _row(values: tuple[Any, ...]) -> Row:
-    row = dict(zip((field.name for field in fields(Row)), values, strict=True))
-    row["self_argmax"] = None if row["self_argmax"] is None else bool(row["self_argmax"])
-    row["flagged_by"] = tuple(json.loads(row["flagged_by"]))
-    return Row(**row)
-
-
 def _arrays(evidence: Finding) -> Iterator[tuple[str, str, NDArray[Any]]]:
     if evidence.x is not None:
         yield "witness", "x", evidence.x
@@ -405,8 +435,9 @@ def _blob(array: NDArray[Any]) -> bytes:
 def _array(data: bytes) -> NDArray[Any]:
     try:
         return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
-        raise StoreError(f"a certificate of this run is damaged: {error}") from error
+    except Exception as error:  # NumPy may raise anything over a damaged header
+        reason = " ".join(str(error).split())
+        raise StoreError(f"a certificate of this run is damaged: {reason}") from error
 
 
 @contextmanager
@@ -416,7 +447,7 @@ def _store_errors(path: Path | None) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
-    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+    except sqlite3.DatabaseError as error:
         raise StoreError(f"{path} is no run of geom, or a damaged one: {error}") from error
 
 

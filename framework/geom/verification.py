@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from geom import domains, exact
 from geom.certificates import Finding, Verdict
-from geom.errors import StoreError
+from geom.errors import InputError, StoreError
 from geom.loading import load
 from geom.problem import Problem
 from geom.progress import Watcher, track, watched
@@ -49,6 +49,8 @@ def verify(
     """
     settings = run.settings
     if readout is None:
+        if run.model == "python":
+            raise InputError("the run was made from arrays in Python: name its weights to verify")
         readout = load(run.model)
     if readout.digest != settings.get("digest"):
         return Verification(

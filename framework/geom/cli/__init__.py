@@ -9,12 +9,12 @@ import typer
 from typer.exceptions import TyperException
 
 from geom.cli import export, plugins, run, show, verify
+from geom.cli.messages import say
 from geom.errors import GeomError
 
 app = typer.Typer(
     name="geom",
     help="Which tokens a language model can and cannot say, with proof.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -35,13 +35,16 @@ def _version(asked: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
     ),
 ) -> None:
     """Which tokens a language model can and cannot say, with proof."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except GeomError as error:
         code = _refuse(str(error))
     except TyperException as error:
-        code = _refuse(error.format_message())
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "geom"
+        code = _refuse(f"{error.format_message().rstrip('.')}; see {command} --help")
+    except (OSError, MemoryError) as error:
+        code = _refuse(str(error) or "out of memory")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _refuse(message: str) -> int:
-    line = " ".join(message.split())
-    typer.echo(f"geom: {line}" if line else "geom: see geom --help", err=True)
+    say(message)
     return 2

@@ -38,12 +38,25 @@ def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]
     for key in content:
         if key not in keys | kinds:
             raise unknown(f"key in {path}", key, keys | kinds)
+    tables = {
+        key: content.pop(key)
+        for key in sorted(kinds & content.keys())
+        if key not in keys or isinstance(content[key], dict)
+    }
+    content |= {key: _only_name(key, table, path) for key, table in tables.items() if key in keys}
     try:
-        config = msgspec.convert({k: v for k, v in content.items() if k in keys}, Config)
+        config = msgspec.convert(content, Config)
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {str(error).replace('`', '')}") from error
-    values = _flattened({k: v for k, v in content.items() if k in kinds}, path)
+    values = _flattened(tables, path)
     return config, by_plugin(values | parse_assignments(assignments))
+
+
+def _only_name(kind: str, table: dict[str, Any], path: Path | None) -> str:
+    """What a table of options names where a run has one of the kind: TOML has no room for both."""
+    if len(table) != 1:
+        raise InputError(f"{path}: a run has one {kind}; write one table, [{kind}.NAME]")
+    return next(iter(table))
 
 
 def _flattened(tables: dict[str, Any], path: Path | None) -> dict[str, Any]:

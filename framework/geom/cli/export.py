@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -43,12 +45,24 @@ def write(run: Run, format: str, out: Path | None) -> None:
         reporter.write(run, sys.stdout.buffer, options)
         sys.stdout.buffer.flush()
         return
-    part = out.with_name(out.name + ".part")
     try:
-        with part.open("wb") as file:
+        with _whole(out) as file:
             reporter.write(run, file, options)
-        part.replace(out)
     except OSError as error:
         raise InputError(f"{out}: {error.strerror}; give a file that can be written") from error
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """The file to write to, which is there when all is written; a link or a device as it is."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        with path.open("wb") as file:
+            yield file
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -20,14 +20,15 @@ def plugins(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One plugin.")] = None,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
-    """List the plugins by kind, or the options of one, with types and defaults."""
+    """List the plugins by kind, or the options of one."""
+    from geom.cli.messages import say
     from geom.cli.tables import print_options, print_plugins
     from geom.options import describe
     from geom.plugins import installed
 
     found = installed()
     for skipped in found.skipped:
-        typer.echo(f"geom: {skipped}", err=True)
+        say(str(skipped))
     listed = found.listed() if name is None else found.named(name)
     if format is Format.json:
         typer.echo(json.dumps([_as_json(item, describe(item.record)) for item in listed], indent=2))

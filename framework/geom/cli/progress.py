@@ -28,12 +28,17 @@ def bars() -> Iterator[Watcher]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        stages = {}
+    progress = Progress(*columns, console=Console(stderr=True))
+    stages = {}
 
-        def watch(stage: str, done: float, total: float) -> None:
-            if stage not in stages:
-                stages[stage] = progress.add_task(stage, total=total)
-            progress.update(stages[stage], completed=done)
+    def watch(stage: str, done: float, total: float) -> None:
+        progress.start()  # not before: a command that does nothing draws nothing
+        if stage not in stages:
+            stages[stage] = progress.add_task(stage, total=total)
+        progress.update(stages[stage], completed=done)
 
+    try:
         yield watch
+    finally:
+        if stages:
+            progress.stop()

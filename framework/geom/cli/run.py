@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from geom.pipeline import Plan
     from geom.store import Run
+
+T = TypeVar("T")
 
 
 class Format(StrEnum):
@@ -79,8 +81,9 @@ def run(
     ] = None,
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
 ) -> None:
-    """Decide which tokens the model can say, and keep the proofs in a run file."""
+    """Decide which tokens the model can say, and keep the proofs."""
     from geom.cli.config import configure
+    from geom.cli.messages import say
     from geom.cli.progress import bars
     from geom.loading import DEFAULT_MODEL, load
     from geom.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, execute, plan
@@ -88,31 +91,36 @@ def run(
 
     settings, given = configure(config, option or [])
     for skipped in installed().skipped:
-        typer.echo(f"geom: {skipped}", err=True)
-    chain = certifiers or settings.certifiers or list(DEFAULT_CERTIFIERS)
+        say(str(skipped))
+    chain = certifiers or _given(settings.certifiers, list(DEFAULT_CERTIFIERS))
     with bars() as watcher:
-        readout = load(model or settings.model or DEFAULT_MODEL, given)
+        readout = load(_given(model, settings.model, DEFAULT_MODEL), given)
         asked = plan(
             readout,
             detectors=detectors or settings.detectors,
             certifiers=[] if chain == ["none"] else chain,
-            domain=domain or settings.domain or "auto",
-            tokens=tokens or settings.tokens or "candidates",
+            domain=_given(domain, settings.domain, "auto"),
+            tokens=_given(tokens, settings.tokens, "candidates"),
             given=given,
-            executor=executor or settings.executor or DEFAULT_EXECUTOR,
-            device=device or settings.device or "cpu",
+            executor=_given(executor, settings.executor, DEFAULT_EXECUTOR),
+            device=_given(device, settings.device, "cpu"),
         )
         path = out or (Path(settings.out) if settings.out else _default_path(asked))
         try:
             finished = execute(asked, path, watcher)
         except KeyboardInterrupt:
-            typer.echo(f"geom: interrupted; the same command goes on from {path}", err=True)
+            say(f"interrupted; the same command goes on from {path}")
             raise typer.Exit(130) from None
     with finished:
         _print(finished, format)
         failed = fail_on is not None and finished.counts()[fail_on] > 0
     if failed:
         raise typer.Exit(1)
+
+
+def _given(*values: T | None) -> T:
+    """The first that is not None: the flag, the file's key, the default."""
+    return next(value for value in values if value is not None)
 
 
 def _default_path(asked: Plan) -> Path:

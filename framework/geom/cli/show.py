@@ -29,9 +29,7 @@ def show(
         if token is None:
             print_run(opened, verdict=verdict)
             return
-        named = [row for row in opened.rows() if row.token == token]
-        if not named and token.isdecimal():
-            named = [opened.row(int(token))]
+        named = [row for row in opened.rows() if token in (str(row.token_id), row.token)]
         if not named:
             raise InputError(
                 f"token {token!r} was not examined in {run}: give its id or exact text"

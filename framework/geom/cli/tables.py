@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from geom.certificates import Weights, Witness
+from geom.cli.messages import plain
 from geom.options import OptionInfo
 from geom.plugins import Listed
 from geom.rounding import Floats
@@ -24,32 +25,32 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     """Counts by class, then the tokens: unspeakable first, then the hardest to speak."""
     console = _console()
     for warning in run.warnings:
-        console.print(Text(f"warning: {warning}", style="yellow"))
+        _line(console, f"warning: {warning}", style="yellow")
     _print_counts(console, run)
     rows = sorted(run.rows(verdict), key=_hardness)
     if not rows:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("id", justify="right")
-    table.add_column("token", overflow="ellipsis", no_wrap=True, max_width=28)
+    table = _table()
+    table.add_column("id", justify="right", no_wrap=True)
+    table.add_column("token", max_width=28)
     table.add_column("verdict", no_wrap=True)
     table.add_column("proof", no_wrap=True)
     table.add_column("largest margin", justify="right", no_wrap=True)
-    table.add_column("own direction won by", overflow="ellipsis", no_wrap=True, max_width=28)
+    table.add_column("own direction won by", max_width=28)
     for row in rows[:limit]:
         table.add_row(
             str(row.token_id),
-            Text(visible(row.token)),
+            _cut(visible(row.token)),
             Text(row.verdict, style=_COLOURS[row.verdict]),
             row.proof or "-",
             _margin(row),
-            "itself" if row.self_argmax else _winner(row),
+            _cut("itself" if row.self_argmax else _winner(row)),
         )
     console.print(table)
     if limit is not None and len(rows) > limit:
-        console.print(f"{len(rows) - limit} more: geom show {run.path}")
+        _line(console, f"{len(rows) - limit} more: geom show {run.path}")
     if run.path is not None and verdict is None:
-        console.print(Text(f"kept in {run.path}; check it with: geom verify {run.path}"))
+        _line(console, f"kept in {run.path}; check it with: geom verify {run.path}")
 
 
 def print_token(run: Run, row: Row) -> None:
@@ -59,16 +60,16 @@ def print_token(run: Run, row: Row) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _facts(run, row):
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(plain(value)))
     console.print(table)
     console.print()
 
 
 def print_plugins(listed: Sequence[Listed]) -> None:
     """Every plugin by kind, with the distribution that brought it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _table()
     for column in ("kind", "name", "what it does", "from"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("kind", "name"))
     kind = ""
     for item in listed:
         shown = "" if item.kind == kind else item.kind
@@ -80,25 +81,43 @@ def print_plugins(listed: Sequence[Listed]) -> None:
 def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
     """One plugin and its options, with types and defaults."""
     console = _console()
-    console.print(Text(f"{item.kind} {item.record.name}: {item.record.summary}"))
-    console.print(Text(f"from {item.origin}, module {item.origin.module}"))
+    _line(console, f"{item.kind} {item.record.name}: {item.record.summary}")
+    _line(console, f"from {item.origin}, module {item.origin.module}")
     if not options:
         console.print("no options")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _table()
     for column in ("option", "type", "default", "meaning"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "option")
     for option in options:
         default = "-" if option.default is None else str(option.default)
-        name = f"{item.kind}.{item.record.name}.{option.name}"
-        table.add_row(name, Text(option.type), Text(default), Text(option.summary))
+        table.add_row(option.name, option.type, default, option.summary)
     console.print(table)
+    _line(console, f"set with -o {item.kind}.{item.record.name}.{options[0].name}=VALUE")
+    if item.kind == "source":
+        _line(console, f"or with --model {item.record.name}:LOCATION?{options[0].name}=VALUE")
 
 
 def _console() -> Console:
     """Standard output; a fixed width where it is no terminal, so that files look the same."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 120
+    return console
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    """A line of its own that is never broken: a path in it can be copied."""
+    console.print(Text(plain(text), style=style), soft_wrap=True)
+
+
+def _cut(text: str) -> Text:
+    """Text that gives way, with an ellipsis, where the terminal is narrow."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _print_counts(console: Console, run: Run) -> None:
@@ -109,17 +128,19 @@ def _print_counts(console: Console, run: Run) -> None:
         (
             counts["speakable"] - own,
             "hard to speak",
-            "others win along its own direction, and yet some point makes it win",
+            "beaten along its own direction, yet some point makes it win",
         ),
         (own, "speakable", "wins along its own direction"),
         (counts["unspeakable"], "unspeakable", "no point of the domain makes it win"),
         (counts["undecided"], "undecided", "not proven either way"),
         (counts["pending"], "not examined yet", "the same command goes on"),
     ]
-    title = Text(run.model, style="bold")
+    title = Text(plain(run.model), style="bold")
     title.append(
-        f"  {settings.get('V')} tokens, d = {settings.get('d')}, "
-        f"domain {settings.get('domain', {}).get('name')}",
+        plain(
+            f"  {settings.get('V')} tokens, d = {settings.get('d')}, "
+            f"domain {settings.get('domain', {}).get('name')}"
+        ),
         style="not bold",
     )
     console.print(title)
@@ -131,7 +152,8 @@ def _print_counts(console: Console, run: Run) -> None:
     rest = int(settings.get("V", 0)) - len(rows) - counts["pending"]
     if rest > 0:
         flagged = ", ".join(settings.get("detectors", {})) or "the list of tokens"
-        table.add_row(str(rest), "not examined", Text(f"passed over by {flagged}", style="dim"))
+        reason = plain(f"passed over by {flagged}")
+        table.add_row(str(rest), "not examined", Text(reason, style="dim"))
     console.print(table)
 
 
@@ -177,7 +199,7 @@ def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
         facts.append(("weights on", f"{certificate.indices.size} tokens"))
         heaviest = certificate.values.argsort()[::-1][:8]
         for i in heaviest:
-            facts.append((f"  {certificate.indices[i]}", f"{certificate.values[i]!r:.24}"))
+            facts.append((f"  {certificate.indices[i]}", f"{certificate.values[i]:.6g}"))
     return facts
 
 

@@ -17,7 +17,11 @@ def verify(
         ),
     ] = None,
 ) -> None:
-    """Check every certificate of a run in exact arithmetic; leave with 1 where one fails."""
+    """Check every certificate of a run again, in exact arithmetic.
+
+    Leaves with 1 where one fails, and names it. No solver is called.
+    """
+    from geom.cli.messages import plain
     from geom.cli.progress import bars
     from geom.loading import load
     from geom.store import open_run
@@ -27,7 +31,7 @@ def verify(
         checked = check(opened, load(model) if model else None, watcher)
         pending = opened.counts()["pending"]
     for fault in checked.faults:
-        typer.echo(f"BAD  {fault}")
+        typer.echo(f"BAD  {plain(str(fault))}")
     held = ", ".join(f"{n} {verdict}" for verdict, n in sorted(checked.confirmed.items()))
     typer.echo(f"holds: {held or 'nothing'}; fails: {len(checked.faults)}")
     if pending:

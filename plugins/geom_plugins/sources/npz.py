@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,19 @@ from numpy.typing import NDArray
 from geom import InputError, ModelSource, Readout, hookimpl
 
 Arrays = Mapping[str, NDArray[Any]]
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    MemoryError,
+    RuntimeError,  # a member that is encrypted, or packed by an unknown method
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""All that numpy and zipfile raise for a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ def load(location: str, options: NpzOptions) -> Readout:
 
     Raises InputError where the file is missing, damaged or pickled, and where an array is missing.
     """
+    if not location:
+        raise InputError("model npz: names no file; write npz:FILE.npz")
     with _opened(Path(location)) as arrays:
         W = _array(arrays, options.W, location)
         bias = "b" if options.b is None and "b" in arrays else options.b
@@ -68,9 +85,10 @@ def _opened(path: Path) -> Iterator[Arrays]:
                 yield loaded
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; give a .npz or .npy file") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, SyntaxError, MemoryError) as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {problem}; give a .npz or .npy file") from error
+    except _UNREADABLE as error:
         reason = "it holds pickled objects" if "pickle" in str(error).lower() else str(error)
         raise InputError(
             f"{path} cannot be read: {reason or 'it is empty'}; save plain arrays with numpy.savez"
@@ -80,7 +98,7 @@ def _opened(path: Path) -> Iterator[Arrays]:
 def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
     if name not in arrays:
         near = get_close_matches(name, list(arrays), n=1) or list(arrays)
-        raise InputError(f"{location} has no array {name!r}; it has {', '.join(near)}")
+        raise InputError(f"{location} has no array {name!r}; it has {', '.join(near) or 'none'}")
     return arrays[name]
 
 

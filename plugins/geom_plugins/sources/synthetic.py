@@ -60,10 +60,12 @@ def load(location: str, options: SyntheticOptions) -> Readout:
     direction = rng.standard_normal(d)
     rows += options.mean * direction / np.linalg.norm(direction)
     beta = options.bias * rng.standard_normal(d) / np.sqrt(d)
+    with np.errstate(over="ignore"):  # what overflows float32 is refused as infinite
+        single, shift = rows.astype(np.float32), beta.astype(np.float32)
     return Readout.fold(
-        rows.astype(np.float32),
+        single,
         norm=None if options.norm == "none" else options.norm,
-        beta=beta.astype(np.float32) if options.bias else None,
+        beta=shift if options.bias else None,
     )
 
 

@@ -1,0 +1,17 @@
+"""What a command says beside its results: lines on standard error."""
+
+from __future__ import annotations
+
+import typer
+
+from geom.text import visible
+
+
+def say(message: str) -> None:
+    """One line, whatever is in the message, and nothing in it that acts on the terminal."""
+    typer.echo(f"geom: {plain(' '.join(message.split()))}", err=True)
+
+
+def plain(text: str) -> str:
+    """Words of a run file, a plugin or a model, as a stranger may have written them, made safe."""
+    return visible(text)[1:-1]

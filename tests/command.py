@@ -1,0 +1,60 @@
+"""The command line as a user has it: exit code, standard output, standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GEOM = (sys.executable, "-m", "geom.cli")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Standard output, every line of it a JSON object."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Done]
+"""Runs ``geom`` with the arguments given, in the folder of the test."""
+
+
+def separately(*arguments: str, python_path: Path | None = None) -> Done:
+    """``geom`` in a process of its own; modules and plugins in ``python_path`` are found."""
+    done = subprocess.run(
+        [*GEOM, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment(python_path),
+        timeout=120,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def environment(python_path: Path | None) -> dict[str, str]:
+    """The environment of this process, with one folder more to import from."""
+    return os.environ | ({"PYTHONPATH": str(python_path)} if python_path else {})
+
+
+def install(folder: Path, distribution: str, code: str) -> None:
+    """A distribution as pip leaves it: a module, which is a plugin of geom, and its metadata."""
+    module = distribution.replace("-", "_")
+    (folder / f"{module}.py").write_text(code, encoding="utf-8")
+    info = folder / f"{module}-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+    (info / "entry_points.txt").write_text(f"[geom]\nit = {module}\n")

@@ -330,8 +330,8 @@ def _margin_above(problem: Problem, sums: _Sums, widen: float) -> float | None:
     By (1) the margin is at most ``(-g + sup -(r . x)) / sum(lam)``, the supremum over the domain;
     where it is <= 0, the right side of (1) is >= 0 on the domain. Without bias an unbounded domain
     stands for its unit ball, which bounds the margin there and proves nothing (``r`` must vanish).
-    Each of the three additions below is off by at most ``u (reach + |g| + g_error)`` or so, less than
-    what is added for them; a quotient that underflows is pushed up, never to the other sign.
+    Each of the three additions below is off by at most ``u (reach + |g| + g_error)`` or so, less
+    than what is added for them; a quotient that underflows is pushed up, never to the other sign.
     """
     if not problem.domain.bounded and not problem.homogeneous:
         return None

@@ -219,6 +219,20 @@ def test_where_no_detector_works_there_is_no_run_of_candidates() -> None:
         assert (ids(run.rows()), len(run.warnings)) == ([0], 2)
 
 
+@pytest.mark.parametrize("failure", [InputError, KeyboardInterrupt, ValueError])
+def test_a_run_that_ends_before_its_tokens_are_known_leaves_no_file(
+    failure: type[BaseException], tmp_path: Path
+) -> None:
+    def fails(readout: Readout, domain: Domain, options: Any) -> list[Candidate]:
+        raise failure("for the test")
+
+    plugins = installed_and(detectors=(detector(fails),))
+    asked = plan(READOUT, detectors=["stub"], plugins=plugins)
+    with pytest.raises((InputError, KeyboardInterrupt, PluginError), match="for the test"):
+        execute(asked, tmp_path / "run.db")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_detector_that_flags_nothing_is_no_failure() -> None:
     with detected(detector(flags())) as run:
         assert (list(run.rows()), run.warnings, run.planned) == ([], [], True)

@@ -282,7 +282,7 @@ def test_a_run_loads_its_own_model(tmp_path: Path) -> None:
 
 
 def test_a_run_made_in_python_is_verified_with_its_readout_only(path: Path) -> None:
-    with open_run(path) as run, pytest.raises(InputError, match="python"):
+    with open_run(path) as run, pytest.raises(InputError, match="name its weights"):
         verify(run)
 
 

@@ -288,6 +288,17 @@ def test_weights_that_prove_are_kept() -> None:
         assert outcome.evidence.weights.values.tolist() == [0.5, 0.5]
 
 
+def test_of_two_proofs_the_first_is_kept() -> None:
+    chain = [
+        link(answer(Finding(weights=weights([0, 2], values))), name, verifies=True)
+        for name, values in [("first", [0.5, 0.5]), ("second", [0.6, 0.4])]
+    ]
+    assert one(chain[1], token=CENTRE).verdict == "unspeakable"
+    outcome = one(*chain, token=CENTRE)
+    assert (outcome.verdict, outcome.certifier) == ("unspeakable", "first")
+    assert outcome.evidence.weights.values.tolist() == [0.5, 0.5]
+
+
 def test_of_weights_that_prove_nothing_the_better_bound_is_kept() -> None:
     close, far = weights([0, 1], [0.5, 0.5]), weights([2], [1.0])
     for order in ([close, far], [far, close]):

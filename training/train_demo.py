@@ -77,7 +77,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.99)
     initializer_range: float = 0.004
     weight_decay: float = 0.1
-    embedding_weight_decay: float = 0.4
+    embedding_weight_decay: float = 0.5
     epsilon: float = 1e-8
     embedding_epsilon: float = 1e-5
     gradient_clip: float = 1.0

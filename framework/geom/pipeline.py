@@ -219,8 +219,16 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
     batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
     executor, values = asked.executor
     work = partial(certify, Problem(asked.readout, asked.domain), asked.chain)
-    results = executor.map(work, batches, values)
-    return track((outcome for batch in results for outcome in batch), "certify", len(tokens))
+    try:
+        results = executor.map(work, batches, values)
+        yield from track((done for batch in results for done in batch), "certify", len(tokens))
+    except GeomError:
+        raise
+    except Exception as error:  # a stranger's executor may raise anything
+        raise PluginError(
+            f"executor {executor.name} raised {type(error).__name__}: {error}; what is stored is "
+            "kept, and the same command goes on from it"
+        ) from error
 
 
 def _domain(readout: Readout, asked: str | Domain, given: Mapping[str, Any]) -> Domain:

@@ -138,7 +138,7 @@ def root(value: Fraction) -> tuple[Fraction, Fraction]:
 
 def below(value: Fraction) -> float:
     """The largest float64 not above ``value`` (up to one unit in the last place)."""
-    return -above(-value)
+    return 0.0 - above(-value)
 
 
 def above(value: Fraction) -> float:

@@ -72,6 +72,7 @@ def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions)
         return Finding(x=np.zeros(readout.d))
     search = _Search(problem, token, options)
     search.add_tokens(_outer_tokens(problem, options.start * readout.d))
+    search.add_tokens(_near_tokens(problem, token, options.start * readout.d))
     for done in range(options.rounds):
         status = search.shorten() if search.ball and done > 0 else search.solve()
         if status is not None:
@@ -90,6 +91,13 @@ def _outer_tokens(problem: Problem, count: int) -> Ids:
     won = np.unique((centred @ directions).argmax(axis=0))
     far = np.argsort(-np.linalg.norm(centred, axis=1), kind="stable")
     return np.concatenate([won, np.setdiff1d(far[: count + won.size], won, True)])[:count]
+
+
+def _near_tokens(problem: Problem, token: int, count: int) -> Ids:
+    """The tokens whose rows are nearest: those that a token in a clump has to beat at the last."""
+    W = problem.readout.W
+    squares = np.einsum("ij,ij->i", W, W)
+    return np.argsort(squares - 2.0 * (W @ W[token]), kind="stable")[:count]
 
 
 class _Search:

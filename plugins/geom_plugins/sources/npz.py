@@ -77,21 +77,20 @@ def load(location: str, options: NpzOptions) -> Readout:
 def _opened(path: Path) -> Iterator[Arrays]:
     """The arrays of the file, read when asked for; every way to fail is one line."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            yield {"W": loaded}
-        else:
-            with loaded:
-                yield loaded
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            yield {"W": loaded} if isinstance(loaded, np.ndarray) else loaded
     except InputError:
         raise
     except (FileNotFoundError, IsADirectoryError) as error:
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {problem}; give a .npz or .npy file") from error
     except _UNREADABLE as error:
-        reason = "it holds pickled objects" if "pickle" in str(error).lower() else str(error)
+        reason = str(error) or "it is empty"
+        if "pickle" in reason.lower():
+            reason = "it is no NumPy file or holds pickled objects"
         raise InputError(
-            f"{path} cannot be read: {reason or 'it is empty'}; save plain arrays with numpy.savez"
+            f"{path} cannot be read: {reason}; save plain arrays with numpy.savez"
         ) from error
 
 

@@ -19,15 +19,16 @@ def read_token_texts(path: Path, V: int) -> tuple[str | None, ...]:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise InputError(f"{path} is no tokenizer file: {error}") from error
-    byte_level = isinstance(tokenizer.decoder, decoders.ByteLevel)
-    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    return tuple(
-        piece if piece is None or piece in special or not byte_level else _bytes(piece)
-        for piece in map(tokenizer.id_to_token, range(V))
-    )
+    pieces = map(tokenizer.id_to_token, range(V))
+    if not isinstance(tokenizer.decoder, decoders.ByteLevel):
+        return tuple(pieces)
+    return tuple(None if piece is None else _decoded(piece) for piece in pieces)
 
 
-def _bytes(piece: str) -> str:
+def _decoded(piece: str) -> str:
+    """The text of a byte-level piece; as the library does, one of other characters is its own."""
+    if not all(character in _BYTES for character in piece):
+        return piece
     return bytes(_BYTES[character] for character in piece).decode("utf-8", "backslashreplace")
 
 

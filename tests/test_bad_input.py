@@ -11,6 +11,7 @@ import pickle
 import re
 import sqlite3
 import struct
+import subprocess
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 
 import geom
-from command import Command, separately
+from command import GEOM, Command, separately
 
 W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [0.1, 0.1]])
 
@@ -453,6 +454,15 @@ def test_a_process_of_its_own_leaves_2_and_one_line() -> None:
     done = separately("run", "--model", "npz:absent.npz")
     assert (done.code, done.out) == (2, "")
     assert done.err == "geom: absent.npz does not exist; give a .npz or .npy file\n"
+
+
+@pytest.mark.parametrize("arguments", [["show", "good.db"], ["export", "good.db"], ["plugins"]])
+def test_a_full_disk_behind_standard_output_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*GEOM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "geom: [Errno 28] No space left on device\n")
 
 
 def test_a_source_that_breaks_is_one_line(

@@ -163,6 +163,28 @@ def test_a_twin_is_named(command: Command, run: Path) -> None:
     assert "same row and bias as token 5" in command("show", "run.db", "--token", "0").out
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "shown"),
+    [
+        (0.25, 0.5, "0.25 .. 0.5"),
+        (0.25, None, ">= 0.25"),
+        (None, 0.5, "<= 0.5"),
+        (None, None, "-"),
+    ],
+)
+def test_what_is_known_of_the_largest_margin_is_shown(
+    lower: float | None, upper: float | None, shown: str, command: Command, run: Path
+) -> None:
+    with sqlite3.connect(run) as connection:
+        connection.execute("UPDATE tokens SET margin_lower = ?, margin_upper = ?", (lower, upper))
+    assert re.search(rf"^largest margin +{shown} logits", out_of(command, "--token", "0"), re.M)
+    assert f"  {shown}  " in out_of(command)
+
+
+def out_of(command: Command, *arguments: str) -> str:
+    return command("show", "run.db", *arguments).out
+
+
 # Safety
 
 

@@ -75,6 +75,17 @@ def test_no_solver_is_called(run: Path) -> None:
     assert (done.returncode, done.stdout[-9:]) == (0, "fails: 0\n")
 
 
+def test_an_interrupt_leaves_130(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geom.exact.faults", interrupt)
+    done = command("verify", "run.db")
+    assert (done.code, "Traceback" in done.err) == (130, False)
+
+
 # Forged runs
 
 

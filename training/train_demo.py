@@ -8,7 +8,8 @@ the training text. The vocabulary is learned on more text than the model is trai
 tokens never occur in training, as happened to GPT-2's. Nothing else is done to any token.
 
 Everything is seeded, and one thread is the default because the number of threads changes the
-order of sums: the same versions on the same kind of machine give the same weights.
+order of sums: the same versions on the same kind of machine give the same weights. They are
+stored as float16.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.99)
     initializer_range: float = 0.004
     weight_decay: float = 0.1
-    embedding_weight_decay: float = 0.5
+    embedding_weight_decay: float = 0.45
     epsilon: float = 1e-8
     embedding_epsilon: float = 1e-5
     gradient_clip: float = 1.0
@@ -199,9 +200,11 @@ def build_model(recipe: Recipe) -> GPT2LMHeadModel:
 def build_optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW that decays matrices, not vectors.
 
-    A token that does not occur has a tiny gradient, all of one sign. Adam divides it by its own
-    size, so with the usual epsilon such tokens march outward together for as long as training
-    lasts. The embedding's larger epsilon lets their steps shrink with their gradients.
+    The embedding has its own settings. A token that never occurs has a tiny gradient, all of one
+    sign, which Adam divides by its own size: with the usual epsilon such tokens march outward
+    together for as long as training lasts. The larger epsilon lets their steps shrink with their
+    gradients, and the stronger decay makes them forget where they started, so they gather near
+    one point.
     """
     embedding = model.transformer.wte.weight
     others = [parameter for parameter in model.parameters() if parameter is not embedding]

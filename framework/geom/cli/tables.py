@@ -16,6 +16,7 @@ from geom.plugins import Listed
 from geom.rounding import Floats
 from geom.store import Row, Run
 from geom.text import visible
+from geom.token_spec import CANDIDATES
 
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
 _ORDER = {"unspeakable": 0, "undecided": 1, "speakable": 2}
@@ -151,9 +152,11 @@ def _print_counts(console: Console, run: Run) -> None:
             table.add_row(str(count), name, Text(meaning, style="dim"))
     rest = int(settings.get("V", 0)) - len(rows) - counts["pending"]
     if rest > 0:
-        flagged = ", ".join(settings.get("detectors", {})) or "the list of tokens"
-        reason = plain(f"passed over by {flagged}")
-        table.add_row(str(rest), "not examined", Text(reason, style="dim"))
+        name, meaning = "not examined", "not in the list of tokens"
+        if settings.get("tokens") == CANDIDATES:
+            name = "not flagged"
+            meaning = plain(f"passed over by {', '.join(settings.get('detectors', {}))}")
+        table.add_row(str(rest), name, Text(meaning, style="dim"))
     console.print(table)
 
 

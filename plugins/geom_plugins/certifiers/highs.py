@@ -95,9 +95,8 @@ def _outer_tokens(problem: Problem, count: int) -> Ids:
 
 def _near_tokens(problem: Problem, token: int, count: int) -> Ids:
     """The tokens whose rows are nearest: those that a token in a clump has to beat at the last."""
-    W = problem.readout.W
-    squares = np.einsum("ij,ij->i", W, W)
-    return np.argsort(squares - 2.0 * (W @ W[token]), kind="stable")[:count]
+    W, norms = problem.readout.W, problem.readout.row_norms
+    return np.argsort(norms * norms - 2.0 * (W @ W[token]), kind="stable")[:count]
 
 
 class _Search:

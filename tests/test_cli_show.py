@@ -218,7 +218,8 @@ def test_nothing_in_the_head_of_a_forged_run_acts_on_the_terminal(
 ) -> None:
     text = r"\u001b[2J\u202e"
     values = {"model": f'"{text}"', "warnings": f'["{text}"]'}
-    value = values.get(key, f'{{"V": 6, "d": 2, "detectors": {{"{text}": {{}}}}}}')
+    settings = f'{{"V": 6, "d": 2, "tokens": "candidates", "detectors": {{"{text}": {{}}}}}}'
+    value = values.get(key, settings)
     with sqlite3.connect(run) as connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
     done = command("show", "run.db")

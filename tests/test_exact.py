@@ -814,7 +814,7 @@ def test_a_bound_that_is_no_number_is_refused(bound: str) -> None:
 def test_a_speakable_token_called_unspeakable_is_refused() -> None:
     question, finding = line()
     claim = replace(judge(question, 0, finding), name="unspeakable", proof="slack")
-    assert faults(question, 0, finding, claim) == ["no stored weights prove it unspeakable"]
+    assert "no stored weights prove it unspeakable" in faults(question, 0, finding, claim)
 
 
 def test_an_unspeakable_token_called_speakable_is_refused() -> None:
@@ -823,7 +823,25 @@ def test_an_unspeakable_token_called_speakable_is_refused() -> None:
     verdict = judge(question, 2, finding)
     assert faults(question, 2, finding, verdict) == []
     claim = replace(verdict, name="speakable", proof="witness")
-    assert faults(question, 2, finding, claim) == ["no stored point proves it speakable"]
+    assert "no stored point proves it speakable" in faults(question, 2, finding, claim)
+
+
+@pytest.mark.parametrize("lower", [None, 0.0, -1.0])
+def test_a_speakable_token_must_claim_a_positive_margin(lower: float | None) -> None:
+    question, finding = line()
+    claim = replace(judge(question, 0, finding), margin_lower=lower)
+    found = faults(question, 0, finding, claim)
+    assert found == ["it is speakable and yet claims no margin_lower above zero"]
+
+
+@pytest.mark.parametrize("upper", [None, 5.0])
+def test_an_unspeakable_token_must_claim_that_its_margin_is_not_positive(
+    upper: float | None,
+) -> None:
+    question, finding = problem([[1.0], [3.0], [2.0]]), by(w0=0.5, w1=0.5)
+    claim = replace(judge(question, 2, finding), margin_upper=upper)
+    found = faults(question, 2, finding, claim)
+    assert found == ["it is unspeakable and yet claims no margin_upper of zero or less"]
 
 
 @pytest.mark.parametrize("proof", ["witness", "slack", "interior", "magic", None])

@@ -128,6 +128,7 @@ def claim(token: int, assignments: str) -> tuple[Any, ...]:
 
 
 FORGERIES: dict[str, tuple[int, tuple[Any, ...]]] = {
+    "a speakable token without its bound": (0, claim(0, "margin_lower = NULL")),
     "speakable flipped": (0, claim(0, "verdict = 'unspeakable'")),
     "speakable flipped, with a proof": (0, claim(0, "verdict = 'unspeakable', proof = 'slack'")),
     "unspeakable flipped": (CENTRE, claim(CENTRE, "verdict = 'speakable'")),
@@ -185,7 +186,6 @@ def test_a_forgery_is_reported_and_the_rest_confirmed(
     "change",
     [
         claim(0, "margin_lower = 0.5"),
-        claim(0, "margin_lower = NULL"),
         claim(NEAR, "margin_upper = 2.0"),
         claim(0, "note = 'seen', seconds = 9"),
         evidence(0, "x", npy([1.0, -0.0])),

@@ -88,6 +88,10 @@ def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> l
     if claim.name == "undecided" and claim.proof is not None:
         out.append(f"it is undecided and yet names a proof, {claim.proof}")
     lower, upper = claim.margin_lower, claim.margin_upper
+    if claim.name == "speakable" and not (lower is not None and lower > 0.0):
+        out.append("it is speakable and yet claims no margin_lower above zero")
+    if claim.name == "unspeakable" and not (upper is not None and upper <= 0.0):
+        out.append("it is unspeakable and yet claims no margin_upper of zero or less")
     if lower is not None and not (seen.lower is not None and lower <= seen.lower):
         out.append(f"the stored point does not prove margin_lower {lower!r}")
     if upper is not None and not (seen.upper is not None and upper >= seen.upper):

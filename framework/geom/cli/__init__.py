@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -59,9 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _refuse(f"{error.format_message().rstrip('.')}; see {command} --help")
     except (OSError, MemoryError) as error:
         code = _refuse(str(error) or "out of memory")
+        _drop_unwritable_output()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _refuse(message: str) -> int:
     say(message)
     return 2
+
+
+def _drop_unwritable_output() -> None:
+    """Let go of output that cannot be written, or Python tries again on leaving and exits 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -129,3 +129,17 @@ def test_demo_is_the_default_model(readout: Readout) -> None:
 
 def test_the_bias_can_be_dropped() -> None:
     assert not geom.load("demo?bias=no").has_bias
+
+
+def test_easy_hard_unspeakable_and_borderline_tokens_occur_and_all_are_proven() -> None:
+    readout = geom.load("demo")
+    with geom.run(readout, detectors=["self-argmax"], certifiers=["highs"]) as run:
+        counts = run.counts()
+        borderline = [row for row in run.rows("speakable") if (row.margin_upper or 1.0) < 1e-3]
+        assert geom.verify(run, readout).ok
+    flagged = sum(counts.values())
+    assert flagged < 0.15 * readout.V
+    assert counts["speakable"] > 100
+    assert counts["unspeakable"] > 10
+    assert (counts["undecided"], counts["pending"]) == (0, 0)
+    assert len(borderline) > 10

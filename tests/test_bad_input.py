@@ -14,6 +14,7 @@ import struct
 import subprocess
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,7 @@ def test_the_payload_of_these_tests_works_when_it_is_unpickled() -> None:
 
 def test_a_pickle_in_a_run_is_never_unpickled(command: Command) -> None:
     geom.run("npz:good.npz", tokens="0", out="run.db").close()
-    with sqlite3.connect("run.db") as connection:
+    with closing(sqlite3.connect("run.db")) as connection, connection:
         connection.execute("UPDATE evidence SET data = ?", (saved(np.save, OBJECTS),))
     assert command("verify", "run.db").code == 1
     assert "damaged" in refused(command, "show", "run.db", "--token", "0")
@@ -410,7 +411,7 @@ def test_a_file_that_is_no_run(
 
 @pytest.mark.parametrize("name", ["show", "export", "verify"])
 def test_a_database_of_something_else(name: str, command: Command) -> None:
-    with sqlite3.connect("bad.db") as connection:
+    with closing(sqlite3.connect("bad.db")) as connection, connection:
         connection.execute("CREATE TABLE tokens (token_id)")
     assert "is no run of geom; name a file that geom run wrote" in refused(command, name, "bad.db")
 
@@ -423,7 +424,7 @@ def test_a_run_that_is_cut(name: str, command: Command) -> None:
 
 @pytest.mark.parametrize("name", ["show", "export", "verify"])
 def test_a_run_of_a_later_format(name: str, command: Command) -> None:
-    with sqlite3.connect("good.db") as connection:
+    with closing(sqlite3.connect("good.db")) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     assert "upgrade geom" in refused(command, name, "good.db")
 

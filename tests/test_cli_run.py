@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -362,7 +363,7 @@ def wait_for_a_row(path: Path) -> float:
     """The seconds that the first token took, once the file has them."""
     for _ in range(6000):
         try:
-            with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as connection:
+            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
                 query = "SELECT seconds FROM tokens WHERE verdict IS NOT NULL"
                 for (seconds,) in connection.execute(query):
                     return float(seconds)

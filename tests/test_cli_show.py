@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import unicodedata
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_a_twin_is_named(command: Command, run: Path) -> None:
 def test_what_is_known_of_the_largest_margin_is_shown(
     lower: float | None, upper: float | None, shown: str, command: Command, run: Path
 ) -> None:
-    with sqlite3.connect(run) as connection:
+    with closing(sqlite3.connect(run)) as connection, connection:
         connection.execute("UPDATE tokens SET margin_lower = ?, margin_upper = ?", (lower, upper))
     assert re.search(rf"^largest margin +{shown} logits", out_of(command, "--token", "0"), re.M)
     assert f"  {shown}  " in out_of(command)
@@ -204,7 +205,7 @@ def test_nothing_in_a_forged_run_acts_on_the_terminal(
     column: str, command: Command, run: Path
 ) -> None:
     value = '["\\u001b[2J"]' if column == "flagged_by" else "\x1b[2J[/b]\r\u202e"
-    with sqlite3.connect(run) as connection:
+    with closing(sqlite3.connect(run)) as connection, connection:
         connection.execute(f"UPDATE tokens SET {column} = ?", (value,))
     for arguments in ([], ["--token", "1"]):
         done = command("show", "run.db", *arguments)
@@ -220,7 +221,7 @@ def test_nothing_in_the_head_of_a_forged_run_acts_on_the_terminal(
     values = {"model": f'"{text}"', "warnings": f'["{text}"]'}
     settings = f'{{"V": 6, "d": 2, "tokens": "candidates", "detectors": {{"{text}": {{}}}}}}'
     value = values.get(key, settings)
-    with sqlite3.connect(run) as connection:
+    with closing(sqlite3.connect(run)) as connection, connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
     done = command("show", "run.db")
     assert r"\x1b[2J\u202e" in done.out

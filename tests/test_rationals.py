@@ -80,7 +80,7 @@ def test_a_vector_is_scaled_to_a_column() -> None:
 @given(matrices)
 def test_products_are_exact(values: Floats) -> None:
     rows = [fractions(row) for row in values]
-    product = scaled(values) @ scaled(values).transpose()
+    product = scaled(values) @ scaled(values.T)
     assert product.fractions() == [dot(u, v) for u in rows for v in rows]
 
 

@@ -28,10 +28,6 @@ class Scaled:
     def __matmul__(self, other: Scaled) -> Scaled:
         return Scaled(self.mantissas * other.mantissas, self.exponent + other.exponent)
 
-    def transpose(self) -> Scaled:
-        """The transposed matrix."""
-        return Scaled(self.mantissas.transpose(), self.exponent)
-
     def fractions(self) -> list[Fraction]:
         """The entries, row by row."""
         unit = power_of_two(self.exponent)

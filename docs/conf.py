@@ -18,3 +18,30 @@ autodoc_typehints = "description"
 default_role = "literal"
 html_theme = "furo"
 html_title = "geom"
+
+
+def architectures() -> str:
+    """The table of architectures, from the code, each row with the test that covers it."""
+    from geom_plugins.checkpoints.architectures import ARCHITECTURES
+
+    lines = [
+        "| family | `model_type` | final norm | unembedding | what is special | test |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, entry in ARCHITECTURES.items():
+        norm = entry.final_norm if isinstance(entry.final_norm, str) else "as configured"
+        head = f"`{entry.heads[0]}`, else `{entry.embed}`"
+        lines.append(
+            f"| {entry.family} | `{kind}` | {entry.norm}, `{norm}` | {head} | {entry.quirk} "
+            f"| `[{kind}]` |"
+        )
+    return "\n".join(lines)
+
+
+def setup(app):
+    """Put the table where the page asks for it."""
+
+    def insert(app, name, source):
+        source[0] = source[0].replace("ARCHITECTURES-FROM-THE-CODE", architectures())
+
+    app.connect("source-read", insert)

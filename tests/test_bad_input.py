@@ -202,6 +202,8 @@ def entry(**changes: Any) -> bytes:
     return safetensors({"lm_head.weight": HEADER["lm_head.weight"] | changes})
 
 
+SCALAR = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
+
 SAFETENSORS = {
     "a file of no bytes": (b"", "damaged"),
     "no safetensors file": (b"hello, this is text", "damaged"),
@@ -217,10 +219,14 @@ SAFETENSORS = {
     "a shape that lies": (entry(shape=[40, 2]), "damaged"),
     "a negative shape": (entry(shape=[-4, 2]), "damaged"),
     "a shape that overflows": (entry(shape=[2**62, 2**62]), "damaged"),
-    "an unknown type": (entry(dtype="F99"), "damaged"),
-    "complex numbers": (entry(dtype="C64", shape=[2, 2]), "is C64: give F64, F32"),
-    "truth values": (entry(dtype="BOOL", shape=[16, 2]), "is BOOL: give F64, F32"),
-    "eight bits": (entry(dtype="F8_E4M3", shape=[16, 2]), "is F8_E4M3: give F64, F32"),
+    "an unknown type": (entry(dtype="F99"), "is F99: geom reads F64, F32"),
+    "complex numbers": (entry(dtype="C64", shape=[2, 2]), "is C64: geom reads F64, F32"),
+    "truth values": (entry(dtype="BOOL", shape=[16, 2]), "is BOOL: geom reads F64, F32"),
+    "four bits": (entry(dtype="F4", shape=[16, 4]), "is F4: geom reads F64, F32"),
+    "a single number": (
+        safetensors({"lm_head.weight": SCALAR}, DATA[:4]),
+        "give a matrix",
+    ),
     "another name": (
         safetensors({"lm_head.wieght": HEADER["lm_head.weight"]}),
         "has no tensor 'lm_head.weight'; it has lm_head.wieght",
@@ -262,8 +268,8 @@ MODELS = {
     "npz:good.npz?bias=maybe": "unknown option",
     "npz:good.npz?&&": "write key=value&key=value",
     "safetensors": "names no file; write safetensors:FILE",
-    "safetensors:absent.safetensors": "does not exist; give a local safetensors file",
-    "safetensors:.": "is a folder; give a local safetensors file",
+    "safetensors:absent.safetensors": "does not exist; give a file",
+    "safetensors:.": "is a folder; give a file",
     "safetensors:good.safetensors?unembed=lm_head.wieght": "it has lm_head.weight",
     "safetensors:good.safetensors?bias=lm_head.bias": "has no tensor 'lm_head.bias'",
     "safetensors:good.safetensors?unembd=x": "did you mean 'unembed'?",
@@ -298,7 +304,7 @@ def test_a_file_that_may_not_be_read(command: Command, monkeypatch: pytest.Monke
 def test_names_in_a_strangers_file_do_not_act_on_the_terminal(command: Command) -> None:
     np.savez("bad.npz", **{"\x1b[2J\u202e": W})
     line = refused(command, "run", "--model", "npz:bad.npz", "--out", "run.db")
-    assert r"it has \x1b[2J\u202e" in line
+    assert r"it has \u001b[2J\u202e" in line
 
 
 # Flags of geom run
@@ -427,6 +433,13 @@ def test_a_run_of_a_later_format(name: str, command: Command) -> None:
     with closing(sqlite3.connect("good.db")) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     assert "upgrade geom" in refused(command, name, "good.db")
+
+
+@pytest.mark.parametrize("name", ["show", "export", "verify"])
+def test_a_run_of_an_earlier_format(name: str, command: Command) -> None:
+    with closing(sqlite3.connect("good.db")) as connection, connection:
+        connection.execute("PRAGMA user_version = 1")
+    assert "made by an older geom: run again" in refused(command, name, "good.db")
 
 
 @pytest.mark.parametrize(

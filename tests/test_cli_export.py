@@ -67,7 +67,7 @@ def test_parquet_holds_the_same_values_with_their_types(command: Command, run: P
     assert (done.code, done.out, table.to_pylist()) == (0, "", rows(run))
     assert [str(field.type) for field in table.schema] == [
         *("int64", "string", "bool", "int64", "string", "list<element: string>", "string"),
-        *("string", "string", "double", "double", "double", "string"),
+        *("string", "string", "double", "double", "double", "string", "string"),
     ]
 
 

@@ -22,7 +22,7 @@ SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.
 INSIDE = 4
 FIELDS = [
     *("token_id", "token", "self_argmax", "argmax_id", "argmax", "flagged_by", "verdict", "proof"),
-    *("certifier", "margin_lower", "margin_upper", "seconds", "note"),
+    *("certifier", "margin_lower", "margin_upper", "seconds", "note", "token_kind"),
 ]
 RUN = ("run", "--model", "npz:square.npz", "--out", "run.db", "--format", "jsonl")
 
@@ -84,6 +84,7 @@ def test_a_jsonl_row_says_what_is_known_by_hand(command: Command) -> None:
         "verdict": "unspeakable",
         "certifier": "highs",
         "note": None,
+        "token_kind": None,
     }
 
 
@@ -396,7 +397,7 @@ def test_a_broken_plugin_is_one_line_and_the_run_goes_on(square: Path, tmp_path:
     done = separately(*run, "--format", "jsonl", python_path=tmp_path)
     (line,) = [line for line in done.err.splitlines() if "broken-geom" in line]
     assert (done.code, len(done.rows)) == (0, 1)
-    assert r"the \x1b[2J moon" in line
+    assert r"the \u001b[2J moon" in line
 
 
 def test_importing_the_command_line_is_all_that_help_needs() -> None:

@@ -22,14 +22,14 @@ SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.
 TEXTS = [" one", "two", " two", None, "1", "twin"]
 SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")  # colours and weights of type, which rich writes
 NASTY = {
-    "\x1b[2J\x1b[31mred": r'"\x1b[2J\x1b[31mred"',
+    "\x1b[2J\x1b[31mred": r'"\u001b[2J\u001b[31mred"',
     "two\nlines\r": r'"two\nlines\r"',
     "a\u202eb\u2066": r'"a\u202eb\u2066"',
     "[red]x[/red]": '"[red]x[/red]"',
     "[/b]": '"[/b]"',
     ":smile:": '":smile:"',
-    'say "hi"': '"say "hi""',
-    "\x00\x07\x9b": r'"\x00\x07\x9b"',
+    'say "hi"': r'"say \"hi\""',
+    "\x00\x07\x9b": r'"\u0000\u0007\u009b"',
     " ": '" "',
     "": '""',
     "日本語": '"日本語"',
@@ -224,7 +224,7 @@ def test_nothing_in_the_head_of_a_forged_run_acts_on_the_terminal(
     with closing(sqlite3.connect(run)) as connection, connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
     done = command("show", "run.db")
-    assert r"\x1b[2J\u202e" in done.out
+    assert r"\u001b[2J\u202e" in done.out
     assert "\x1b" not in done.out + done.err
 
 

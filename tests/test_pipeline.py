@@ -473,7 +473,7 @@ def test_the_same_call_again_answers_from_the_file(tmp_path: Path) -> None:
             READOUT,
             tokens="all",
             out=str(tmp_path / "run.db"),
-            progress=lambda stage, done, total: stages.append((stage, total)),
+            progress=lambda stage, done, total, unit: stages.append((stage, total)),
         ) as run:
             assert len(list(run.rows())) == 5
     assert set(stages) == {("certify", 0)}
@@ -518,7 +518,7 @@ def test_every_stage_reports_from_nothing_to_its_total() -> None:
         READOUT,
         tokens="all",
         detectors=["self-argmax", "random-directions"],
-        progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)),
+        progress=lambda stage, done, total, unit: seen.setdefault(stage, []).append((done, total)),
     ):
         pass
     assert seen.keys() == {"self-argmax", "random-directions", "certify"}

@@ -229,3 +229,32 @@ def test_a_norm_nobody_knows_is_refused() -> None:
 def test_a_number_of_texts_other_than_of_rows_is_refused() -> None:
     with pytest.raises(InputError, match="3 token texts for 2 rows"):
         Readout.fold(np.eye(2), tokens=["a", "b", "c"])
+
+
+class Stored:
+    """Rows that remember what was asked of them."""
+
+    def __init__(self, array: Floats) -> None:
+        self.array, self.asked = array, list[slice]()
+        self.shape = array.shape
+
+    def __getitem__(self, rows: slice, /) -> Floats:
+        self.asked.append(rows)
+        return self.array[rows]
+
+
+def test_rows_are_read_in_blocks_and_each_once() -> None:
+    W = np.random.default_rng(0).standard_normal((5000, 700)).astype(np.float32)
+    beta, gamma = W[0], W[1]
+    stored = Stored(W)
+    readout = Readout.fold(stored, beta=beta, gamma=gamma)
+    assert readout.digest == Readout.fold(W.astype(np.float64), beta=beta, gamma=gamma).digest
+    assert len(stored.asked) > 3
+    assert [row for rows in stored.asked for row in range(5000)[rows]] == list(range(5000))
+
+
+def test_what_is_not_finite_in_a_later_block_is_refused_with_its_place() -> None:
+    W = np.ones((5000, 700))
+    W[4321, 5] = np.nan
+    with pytest.raises(InputError, match=r"W\[\(4321, 5\)\] is nan"):
+        Readout.fold(Stored(W))

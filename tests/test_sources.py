@@ -1,9 +1,8 @@
-"""Model sources: bits decoded by hand, logits by NumPy, texts by the tokenizer's own decoder."""
+"""Model sources: bits decoded by hand, logits by NumPy."""
 
 from __future__ import annotations
 
 import json
-import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
-from tokenizers.decoders import ByteLevel
 
 import geom
-from geom import InputError, Readout
-from geom_plugins.sources.token_texts import read_token_texts
+from geom import Readout
 
 Arrays = dict[str, NDArray[Any]]
 RNG = np.random.default_rng(0)
@@ -330,74 +326,6 @@ def test_the_bias_is_a_norms_shift_of_the_length_asked_for() -> None:
 @pytest.mark.parametrize("query", ["bias=0", "bias=no"])
 def test_synthetic_can_do_without_a_bias(query: str) -> None:
     assert not geom.load(f"{SMALL}&{query}").has_bias
-
-
-# Token texts
-
-
-@pytest.fixture
-def tokenizer() -> Tokenizer:
-    """A byte-level BPE like GPT-2's, which cut some characters into bytes."""
-    built = Tokenizer(models.BPE())
-    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    built.decoder = ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    built.train_from_iterator(["naïve über 日本語 日本 the then them\n\n\t"] * 20, trainer)
-    built.add_tokens([AddedToken("two Ġwords"), AddedToken("Ġadded")])
-    built.save("tokenizer.json")
-    return built
-
-
-def test_whole_texts_are_those_that_the_tokenizer_decodes(tokenizer: Tokenizer) -> None:
-    V = tokenizer.get_vocab_size()
-    decoded_texts = [tokenizer.decode([t], skip_special_tokens=False) for t in range(V)]
-    texts = read_token_texts(Path("tokenizer.json"), V)
-    whole = [t for t in range(V) if "\N{REPLACEMENT CHARACTER}" not in decoded_texts[t]]
-    assert len(whole) > 100
-    assert [texts[t] for t in whole] == [decoded_texts[t] for t in whole]
-
-
-def test_parts_of_characters_are_spelled_out_as_bytes(tokenizer: Tokenizer) -> None:
-    texts = read_token_texts(Path("tokenizer.json"), tokenizer.get_vocab_size())
-    single = {text for text in texts if text and len(text) == 4 and text.startswith("\\x")}
-    assert {f"\\x{byte:02x}" for byte in range(0x80, 0x100)} <= single
-
-
-def test_the_texts_of_a_sentence_join_to_its_bytes(tokenizer: Tokenizer) -> None:
-    texts = read_token_texts(Path("tokenizer.json"), tokenizer.get_vocab_size())
-    sentence = "日本 naïve ÿ\x00 🙂"
-    joined = "".join(texts[t] or "" for t in tokenizer.encode(sentence).ids).encode()
-    spelled = re.compile(rb"\\x(..)")
-    assert spelled.search(joined)
-    assert spelled.sub(lambda found: bytes.fromhex(found[1].decode()), joined) == sentence.encode()
-
-
-def test_an_id_without_a_token_has_no_text(tokenizer: Tokenizer) -> None:
-    V = tokenizer.get_vocab_size()
-    assert read_token_texts(Path("tokenizer.json"), V + 3)[-3:] == (None, None, None)
-
-
-def test_special_and_added_tokens_are_what_the_tokenizer_decodes(tokenizer: Tokenizer) -> None:
-    texts = read_token_texts(Path("tokenizer.json"), tokenizer.get_vocab_size())
-    assert (texts[0], *texts[-2:]) == ("<|endoftext|>", "two Ġwords", " added")
-
-
-def test_pieces_that_are_no_bytes_are_left_as_they_are() -> None:
-    Tokenizer(models.WordLevel({"Ġa": 0, "##b": 1}, unk_token="Ġa")).save("tokenizer.json")
-    assert read_token_texts(Path("tokenizer.json"), 2) == ("Ġa", "##b")
-
-
-@pytest.mark.parametrize("content", [None, "", "{}", "[1]", '{"model": 3}'])
-def test_a_file_that_is_no_tokenizer_is_refused(content: str | None) -> None:
-    if content is not None:
-        Path("tokenizer.json").write_text(content)
-    with pytest.raises(InputError, match=r"tokenizer\.json is no tokenizer file"):
-        read_token_texts(Path("tokenizer.json"), 3)
 
 
 def test_a_source_that_returns_no_readout_is_the_plugins_fault(

@@ -28,14 +28,14 @@ X = np.array([0.5, -0.25])
 LAM = Weights(np.array([0, 2]), np.array([0.5, 0.5]))
 EXPORTED = [
     *("token_id", "token", "self_argmax", "argmax_id", "argmax", "flagged_by", "verdict"),
-    *("proof", "certifier", "margin_lower", "margin_upper", "seconds", "note"),
+    *("proof", "certifier", "margin_lower", "margin_upper", "seconds", "note", "token_kind"),
 ]
 
 Open = Callable[[], Writer]
 
 
 def planned(token: int) -> Planned:
-    return Planned(token, f" t{token}", False, 0, " t0", ("self-argmax",))
+    return Planned(token, f" t{token}", False, 0, " t0", ("self-argmax",), "normal", "special")
 
 
 def outcome(token: int, evidence: Finding | None = None, **fields: Any) -> Outcome:
@@ -74,7 +74,7 @@ def begin(path: Path) -> Iterator[Open]:
 def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A finished run's bytes: token 0 speakable, 1 unspeakable, 2 undecided."""
     path = tmp_path_factory.mktemp("finished") / "run.db"
-    writer = create_or_continue(path, SETTINGS, "python", {"geom": "0"})
+    writer = create_or_continue(path, SETTINGS, "python", {"geom": "0"}, ["a note"])
     writer.plan(map(planned, range(3)), ["a warning"])
     writer.record(outcome(0))
     writer.record(outcome(1, verdict="unspeakable", proof="slack", margin_upper=-0.5))
@@ -116,7 +116,7 @@ def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
 
 def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
     assert query(finished, "PRAGMA application_id") == [(int.from_bytes(b"geom"),)]
-    assert query(finished, "PRAGMA user_version") == [(1,)]
+    assert query(finished, "PRAGMA user_version") == [(2,)]
 
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
@@ -125,6 +125,7 @@ def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
         "settings": SETTINGS,
         "model": "python",
         "versions": {"geom": "0"},
+        "notes": ["a note"],
         "planned": True,
         "warnings": ["a warning"],
     }
@@ -160,6 +161,7 @@ def test_rows_have_the_fields_of_the_contract_in_its_order(finished: Path) -> No
         "margin_upper": None,
         "seconds": 0.5,
         "note": None,
+        "token_kind": "normal",
     }
 
 
@@ -324,10 +326,10 @@ def no_run(kind: str, path: Path, run: bytes) -> None:
         edit(path, "CREATE TABLE tokens (token_id INTEGER)")
     elif kind == "of a later version":
         path.write_bytes(run)
-        edit(path, "PRAGMA user_version = 2")
+        edit(path, "PRAGMA user_version = 3")
     elif kind == "without tables":
         edit(path, f"PRAGMA application_id = {store.APPLICATION_ID}")
-        edit(path, "PRAGMA user_version = 1")
+        edit(path, "PRAGMA user_version = 2")
     elif kind == "directory":
         path.mkdir()
 
@@ -503,6 +505,7 @@ def test_a_run_with_damaged_meta_does_not_go_on(key: str, finished: Path) -> Non
         ("argmax_id", 0.5),
         ("token", b"\xff"),
         ("note", b"\xff"),
+        ("token_kind", "rare"),
     ],
 )
 def test_a_row_of_the_wrong_types_is_refused(column: str, value: Any, finished: Path) -> None:

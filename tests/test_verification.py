@@ -290,4 +290,4 @@ def test_progress_reaches_every_token(path: Path) -> None:
     seen = []
     with open_run(path) as run:
         verify(run, READOUT, progress=lambda *step: seen.append(step))
-    assert seen == [("verify", done, 6) for done in range(7)]
+    assert seen == [("verify", done, 6, "tokens") for done in range(7)]

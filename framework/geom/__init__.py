@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geom.pipeline import run
     from geom.problem import Problem
     from geom.progress import track
-    from geom.readout import Readout
+    from geom.readout import Readout, Rows
     from geom.records import (
         Candidate,
         Certifier,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from geom.self_argmax import own_winners
     from geom.store import Row, Run, open_run
-    from geom.text import visible
+    from geom.text import TokenKind, visible
     from geom.verification import Verification, verify
 
 _HOME = {
@@ -48,7 +48,7 @@ _HOME = {
     "geom.pipeline": ("run",),
     "geom.problem": ("Problem",),
     "geom.progress": ("track",),
-    "geom.readout": ("Readout",),
+    "geom.readout": ("Readout", "Rows"),
     "geom.records": (
         "Candidate",
         "Certifier",
@@ -64,7 +64,7 @@ _HOME = {
     ),
     "geom.self_argmax": ("own_winners",),
     "geom.store": ("Row", "Run", "open_run"),
-    "geom.text": ("visible",),
+    "geom.text": ("TokenKind", "visible"),
     "geom.verification": ("Verification", "verify"),
 }
 
@@ -89,8 +89,10 @@ __all__ = [
     "Readout",
     "Reporter",
     "Row",
+    "Rows",
     "Run",
     "StoreError",
+    "TokenKind",
     "Verdict",
     "Verification",
     "Weights",

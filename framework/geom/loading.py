@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from geom import options, plugins
 from geom.errors import GeomError, InputError, PluginError
+from geom.live import Live, read_live
 from geom.readout import Readout
 
 DEFAULT_MODEL = "demo"
 
 
-def load(model: str = DEFAULT_MODEL, given: options.Given | None = None) -> Readout:
-    """The readout of a model, named ``SOURCE:LOCATION[?key=value&...]``.
+def load(
+    model: str | Live | Readout = DEFAULT_MODEL, given: options.Given | None = None
+) -> Readout:
+    """The readout of a model: its name ``SOURCE:LOCATION[?key=value&...]``, or the model itself.
 
-    ``given`` may hold further options of the source. ``bias=no`` drops the bias of any source.
-    Raises InputError where the source is unknown, or refuses the location or an option, and
-    PluginError where it breaks.
+    A model itself is any object in memory that has ``W_U`` (d, V) and ``b_U`` (V,), such as one of
+    TransformerLens; see `geom.live`. ``given`` may hold further options of a named source.
+    ``bias=no`` drops the bias of any source. Raises InputError where the source is unknown, or
+    refuses the location or an option, where an object is no model, and PluginError where a source
+    breaks.
     """
+    if isinstance(model, Readout):
+        return model
+    if not isinstance(model, str):
+        return read_live(model)
     name, location, query = split(model)
     source = plugins.installed().get("source", name)
     values = {**(given or {}).get(("source", name), {}), **query}
-    address = (f"{name}:{location}" if location else name) + (
+    address = (f"{name}:{_shown(location)}" if location else name) + (
         "?" + urlencode(values, safe="/:,") if values else ""
     )
     drop_bias = values.get("bias") == "no"
@@ -42,13 +52,20 @@ def load(model: str = DEFAULT_MODEL, given: options.Given | None = None) -> Read
     return readout.without_bias() if drop_bias else readout
 
 
+def _shown(location: str) -> str:
+    """The location without the user and password of a URL, which no run file should keep."""
+    return re.sub(r"(?<=://)[^/?#]*@", "***@", location)
+
+
 def split(model: str) -> tuple[str, str, dict[str, Any]]:
     """The source, the location and the query of a model's name. Raises InputError without form."""
     address, _, query = model.partition("?")
     name, _, location = address.partition(":")
     if not name:
-        raise InputError(f"model {model!r}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz")
+        raise InputError(
+            f"model {_shown(model)!r}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz"
+        )
     pairs = parse_qsl(query, keep_blank_values=True)
     if query and len(pairs) != query.count("&") + 1:
-        raise InputError(f"model {model!r}: after the ? write key=value&key=value")
+        raise InputError(f"model {_shown(model)!r}: after the ? write key=value&key=value")
     return name, location, dict(pairs)

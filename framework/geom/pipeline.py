@@ -15,13 +15,14 @@ from geom import domains
 from geom.certification import Link, certify
 from geom.domains import Domain
 from geom.errors import GeomError, InputError, PluginError, unknown
+from geom.live import Live
 from geom.loading import load, split
 from geom.options import Given, as_plain, by_plugin, validate
 from geom.plugins import HOOKS, Plugins, installed
 from geom.problem import Problem
 from geom.progress import Watcher, track, watched
 from geom.readout import Readout
-from geom.records import Candidate, Detector, Executor
+from geom.records import Candidate, Certifier, Detector, Executor
 from geom.self_argmax import own_winners
 from geom.store import Outcome, Planned, Run, create_or_continue, open_run
 from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
@@ -92,6 +93,7 @@ def plan(
     _refuse_unused(plugins, given, names)
     chosen = {kind: _chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
     _check_device(device, [*chosen["detector"], *chosen["certifier"]])
+    _prepare(Problem(readout, domain), chosen["certifier"])
     return Plan(
         readout,
         domain,
@@ -104,7 +106,7 @@ def plan(
 
 
 def run(
-    readout: Readout | str,
+    readout: Readout | Live | str,
     *,
     detectors: Sequence[str] | None = None,
     certifiers: Sequence[str] = DEFAULT_CERTIFIERS,
@@ -118,17 +120,19 @@ def run(
 ) -> Run:
     """Decide tokens and store the verdicts; continue where an earlier run to ``out`` stopped.
 
-    ``readout`` is a Readout or the name of a model. ``detectors`` (default ``self-argmax`` where
-    ``tokens`` is ``candidates``) flag tokens; ``certifiers`` are the chain, in order; an empty one
-    only detects. ``domain`` is a name or a Domain, ``tokens`` a spec or ids, ``options`` are
-    ``{"KIND.NAME.OPTION": value}``. ``out`` is the run's file, None for one in memory.
-    ``progress`` is called with stage, done and total.
+    ``readout`` is a Readout, the name of a model, or a model in memory as `geom.load` takes it.
+    ``detectors`` (default ``self-argmax`` where ``tokens`` is ``candidates``) flag tokens;
+    ``certifiers`` are the chain, in order; an empty one only detects. ``domain`` is a name or a
+    Domain, ``tokens`` a spec or ids, ``options`` are ``{"KIND.NAME.OPTION": value}``. ``out`` is
+    the run's file, None for one in memory. ``progress`` is called with stage, done, total and
+    their unit.
 
     Raises InputError for what cannot be asked, StoreError for a file that cannot be used.
     """
     given = by_plugin(options or {})
-    if isinstance(readout, str):
-        readout = load(readout, given)
+    if not isinstance(readout, Readout):
+        with watched(progress):
+            readout = load(readout, given)
     asked = plan(
         readout,
         detectors=detectors,
@@ -144,7 +148,8 @@ def run(
 
 def execute(asked: Plan, out: str | Path | None = None, progress: Watcher | None = None) -> Run:
     """Carry out a plan: what `run` does once everything is checked."""
-    writer = create_or_continue(out, asked.settings, asked.readout.source, asked.versions)
+    readout = asked.readout
+    writer = create_or_continue(out, asked.settings, readout.source, asked.versions, readout.notes)
     try:
         with watched(progress):
             if not writer.run.planned:
@@ -194,6 +199,8 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str]]:
             winners[token],
             readout.text(winners[token]),
             tuple(flagged.get(token, ())),
+            readout.kind(token),
+            readout.kind(winners[token]),
         )
         for token in ids
     ]
@@ -283,6 +290,21 @@ def _check_device(device: str, chosen: Sequence[tuple[Any, Any]]) -> None:
             raise InputError(
                 f"device {device!r}: {record.name} runs on {', '.join(record.devices)} only"
             )
+
+
+def _prepare(problem: Problem, chain: Sequence[tuple[Certifier[Any], Any]]) -> None:
+    """Let each certifier refuse what it cannot serve, before anything is written."""
+    for certifier, values in chain:
+        if certifier.prepare is None:
+            continue
+        try:
+            certifier.prepare(problem, values)
+        except GeomError:
+            raise
+        except Exception as error:  # a stranger's certifier may raise anything
+            raise PluginError(
+                f"certifier {certifier.name} raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def _versions(plugins: Plugins, names: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -13,22 +13,33 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-Watcher = Callable[[str, float, float], None]
-"""Called with the stage's name, what is done and the total, in the stage's own units."""
+Watcher = Callable[[str, float, float, str], None]
+"""Called with the stage's name, what is done, the total, and their unit: "tokens", "bytes"."""
 
 _watcher: ContextVar[Watcher | None] = ContextVar("geom_progress_watcher", default=None)
 
 
-def track(items: Iterable[T], stage: str, total: float) -> Iterator[T]:
-    """The items, one after another, each reported as done when the next is asked for."""
+def track(
+    items: Iterable[T],
+    stage: str,
+    total: float,
+    unit: str = "tokens",
+    amount: Callable[[T], float] = lambda item: 1,
+) -> Iterator[T]:
+    """The items, one after another, each reported as done when the next is asked for.
+
+    ``amount`` says how much of the ``total`` an item is, in the ``unit``.
+    """
     watcher = _watcher.get()
     if watcher is None:
         yield from items
         return
-    watcher(stage, 0, total)
-    for done, item in enumerate(items, start=1):
+    done = 0.0
+    watcher(stage, done, total, unit)
+    for item in items:
         yield item
-        watcher(stage, done, total)
+        done += amount(item)
+        watcher(stage, done, total, unit)
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,27 @@ from numpy.typing import ArrayLike, NDArray
 from geom import domains
 from geom.domains import Domain
 from geom.errors import InputError
-from geom.folding import fold_scale, fold_shift
+from geom.folding import exact_product, fold_scale, fold_shift
+from geom.progress import track
 from geom.rounding import Floats, norm_above
+from geom.text import TokenKind
 
 NormName = Literal["layernorm", "rmsnorm"]
+
+_BLOCK = 1 << 20
+"""Numbers of W that are folded at a time."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A matrix or vector that is read by slices of its first axis: an array, or a file's tensor."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """The rows of a slice, as an array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +43,11 @@ class Readout:
 
     ``W`` (V, d) and ``b`` (V,) are float64 with the scale and shift folded in, C-contiguous and
     read-only. ``norm`` is the kind of the final norm, None where there is none or it is not
-    known. ``tokens`` are the V texts that the tokenizer decodes (None for an id without one),
-    or None without a tokenizer. ``source`` is the name by which `geom.load` finds it again, and
-    ``notes`` are sentences about it that a reader of the results should know.
+    known. ``tokens`` are the V texts that the tokenizer decodes (None for an id without one) and
+    ``kinds`` say what each of the V is to the tokenizer (`TokenKind`); both are None without one.
+    A token that is no whole UTF-8 text has its bytes spelled out and is of kind ``byte``, see
+    `geom.text`. ``source`` is the name by which `geom.load` finds it again, and ``notes`` are
+    sentences about it that a reader of the results should know.
 
     Build one with `Readout.fold`, which checks and folds.
     """
@@ -37,45 +56,70 @@ class Readout:
     b: Floats
     norm: NormName | None = None
     tokens: Sequence[str | None] | None = None
+    kinds: Sequence[TokenKind] | None = None
     source: str = "python"
     notes: tuple[str, ...] = ()
 
     @classmethod
     def fold(
         cls,
-        W: ArrayLike,
-        b: ArrayLike | None = None,
+        W: ArrayLike | Rows,
+        b: ArrayLike | Rows | None = None,
         *,
         norm: NormName | None = None,
-        gamma: ArrayLike | None = None,
-        beta: ArrayLike | None = None,
+        gamma: ArrayLike | Rows | None = None,
+        beta: ArrayLike | Rows | None = None,
+        projection: ArrayLike | Rows | None = None,
         tokens: Sequence[str | None] | None = None,
+        kinds: Sequence[TokenKind] | None = None,
         source: str = "python",
         notes: tuple[str, ...] = (),
     ) -> Readout:
-        """A readout from arrays as a checkpoint holds them.
+        """A readout from arrays as a checkpoint holds them: ``logits = W (gamma * x + beta) + b``.
 
         ``W`` (V, d), ``b`` (V,), the norm's scale ``gamma`` (d,) and shift ``beta`` (d,): real
-        arrays of float16, float32, float64 or integers that float64 holds exactly. Raises
-        InputError for wrong shapes or types, for NaN and infinity, naming the array and place.
+        arrays of float16, float32, float64 or integers that float64 holds exactly. A ``projection``
+        P (k, d) between the norm and a ``W`` (V, k) is folded in as well, exactly before one
+        rounding to float64. ``W`` is read a block of rows at a time: one that is read from a file
+        by slices (`Rows`) is never whole in memory twice. Raises InputError for wrong shapes or
+        types, for NaN and infinity, naming the array and place.
         """
         if norm not in (None, "layernorm", "rmsnorm"):
             raise InputError(f"norm {norm!r}: give 'layernorm', 'rmsnorm' or None")
-        matrix = _real("W", W)
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            raise InputError(f"W has shape {matrix.shape}: give a matrix (V, d), one row a token")
-        V, d = matrix.shape
-        bias = np.zeros(V) if b is None else _vector("b", b, V)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if beta is not None:
-                bias = fold_shift(matrix, _vector("beta", beta, d), bias)
-            if gamma is not None:
-                matrix = fold_scale(matrix, _vector("gamma", gamma, d))
-        if gamma is not None or beta is not None:
-            _refuse_overflow(matrix, bias)
+        source_rows = W if isinstance(W, Rows) else np.asarray(W)
+        if isinstance(source_rows, np.ndarray):
+            _check_type("W", source_rows)
+        if len(source_rows.shape) != 2 or 0 in source_rows.shape:
+            raise InputError(
+                f"W has shape {source_rows.shape}: give a matrix (V, d), one row a token"
+            )
+        V, k = source_rows.shape
+        P = None if projection is None else _matrix("projection", projection, k)
+        d = k if P is None else P.shape[1]
         if tokens is not None and len(tokens) != V:
             raise InputError(f"{len(tokens)} token texts for {V} rows of W: give one a row")
-        return cls(_frozen(matrix), _frozen(bias), norm, tokens, source, notes)
+        if kinds is not None:
+            _check_kinds(kinds, V)
+        bias = np.zeros(V) if b is None else _vector("b", b, V)
+        scale = None if gamma is None else _vector("gamma", gamma, d)
+        shift = None if beta is None else _vector("beta", beta, d)
+        if P is not None:
+            P, scale, shift = _through(P, scale, shift)
+        matrix = np.empty((V, d))
+        height = max(1, _BLOCK // max(k, d))
+        blocks = [slice(start, min(start + height, V)) for start in range(0, V, height)]
+        for rows in _tracked(blocks, V):
+            with np.errstate(over="ignore", invalid="ignore"):
+                block = _real("W", source_rows[rows], rows.start)
+                if shift is not None:
+                    bias[rows] = fold_shift(block, shift, bias[rows])
+                if P is not None:
+                    block = exact_product(block, P)
+                if scale is not None:
+                    block = fold_scale(block, scale)
+            matrix[rows] = block
+            _refuse_overflow(matrix[rows], bias[rows], rows.start)
+        return cls(_frozen(matrix), _frozen(bias), norm, tokens, kinds, source, notes)
 
     @property
     def V(self) -> int:  # noqa: N802 - the symbol of the papers
@@ -122,6 +166,10 @@ class Readout:
         """What the tokenizer decodes for an id, None without one."""
         return None if self.tokens is None else self.tokens[token]
 
+    def kind(self, token: int) -> TokenKind | None:
+        """What an id is to the tokenizer, None without one."""
+        return None if self.kinds is None else self.kinds[token]
+
     def twins(self, token: int) -> list[int]:
         """The other tokens with the same row and bias: neither can ever beat the other."""
         alike = (self.W[:, 0] == self.W[token, 0]) & (self.b == self.b[token])
@@ -133,26 +181,50 @@ class Readout:
         return replace(self, b=_frozen(np.zeros(self.V)))
 
 
-def _real(name: str, values: ArrayLike) -> Floats:
-    """``values`` as float64, refused unless that is exact and every entry is finite."""
-    array: NDArray[Any] = np.asarray(values)
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        raise InputError(
-            f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
-        )
+def _check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
+    if len(kinds) != V:
+        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one a row")
+    wrong = set(kinds) - set(get_args(TokenKind))
+    if wrong:
+        raise InputError(f"token kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")
+
+
+def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:
+    """The blocks, with progress where there is any to speak of."""
+    if len(blocks) == 1:
+        return blocks
+    return track(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)
+
+
+def _real(name: str, values: ArrayLike | Rows, first: int = 0) -> Floats:
+    """``values`` as float64, refused unless that is exact and every entry is finite.
+
+    ``first`` is the number of their first row in the whole of ``name``.
+    """
+    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, Rows) else values)
+    _check_type(name, array)
     out = array.astype(np.float64)
     if array.dtype.kind in "iu":
         held = np.abs(out) < 2.0**63  # beyond, the way back is undefined
         if not held.all() or not (out.astype(array.dtype) == array).all():
             raise InputError(f"{name} holds integers above 2**53: give floats")
     if not np.isfinite(out).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
+        place = (first + at[0], *at[1:])
         where = place[0] if len(place) == 1 else place
-        raise InputError(f"{name}[{where}] is {out[place]}: every weight must be a finite number")
+        raise InputError(f"{name}[{where}] is {out[at]}: every weight must be a finite number")
     return out
 
 
-def _vector(name: str, values: ArrayLike, n: int) -> Floats:
+def _check_type(name: str, array: NDArray[Any]) -> None:
+    """Refuse what is no real number, or is longer than float64."""
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
+        )
+
+
+def _vector(name: str, values: ArrayLike | Rows, n: int) -> Floats:
     """``values`` as n float64 numbers."""
     out = _real(name, values)
     if out.shape != (n,):
@@ -160,11 +232,27 @@ def _vector(name: str, values: ArrayLike, n: int) -> Floats:
     return out
 
 
-def _refuse_overflow(W: Floats, b: Floats) -> None:
+def _matrix(name: str, values: ArrayLike | Rows, rows: int) -> Floats:
+    """``values`` as a float64 matrix of so many rows."""
+    out = _real(name, values)
+    if out.ndim != 2 or len(out) != rows or 0 in out.shape:
+        raise InputError(f"{name} has shape {out.shape}: W asks for ({rows}, d)")
+    return out
+
+
+def _through(
+    P: Floats, scale: Floats | None, shift: Floats | None
+) -> tuple[Floats, None, Floats | None]:
+    """Scale and shift taken to the near side of the projection: ``P (scale x + shift)``."""
+    shifted = None if shift is None else fold_shift(P, shift, np.zeros(len(P)))
+    return P if scale is None else fold_scale(P, scale), None, shifted
+
+
+def _refuse_overflow(W: Floats, b: Floats, first: int) -> None:
     """Finite weights can overflow in the folding products; name the row where they do."""
     finite = np.isfinite(W).all(axis=1) & np.isfinite(b)
     if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
+        row = first + int(np.flatnonzero(~finite)[0])
         raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
 
 

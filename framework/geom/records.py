@@ -67,6 +67,8 @@ class Certifier(Generic[O]):
     still undecided, unless it ``verifies``: then it sees every token's finding. One that works
     better on many tokens at once also gives ``certify_many(problem, tokens, priors, options)``,
     which returns a finding a token, in order, and the most tokens to give it, ``batch``.
+    ``prepare(problem, options)`` is called once before a run begins, and raises InputError where
+    the certifier cannot serve this problem.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Certifier(Generic[O]):
         Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Finding]] | None
     ) = None
     batch: int = 1
+    prepare: Callable[[Problem, O], None] | None = None
     devices: tuple[str, ...] = ("cpu",)
 
 

@@ -4,17 +4,21 @@ While it is written the file is in write-ahead-log mode and every token, row and
 together, is one transaction: a kill loses the token in hand. When the writer is done the log is
 folded in, so that the file stands alone and can be read from anywhere.
 
-Tables, version 1 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+Tables, version 2 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
 - ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
   tokens asked for, detectors and certifiers with their options), ``model`` (the name that loads
-  the readout), ``versions`` (of geom, Python, packages and plugins), ``planned`` (true once the
-  tokens to examine are known) and ``warnings``.
+  the readout), ``versions`` (of geom, Python, packages and plugins), ``notes`` (what a
+  reader should know of the readout), ``planned`` (true once the tokens to examine are known) and
+  ``warnings``.
 - ``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof,
-  certifier, margin_lower, margin_upper, seconds, note)``: a row a token to examine, the fields of
-  the exported row; ``flagged_by`` is a JSON list, ``verdict`` NULL until the token is done.
+  certifier, margin_lower, margin_upper, seconds, note, token_kind, argmax_kind)``: a row a token
+  to examine, the fields of the exported row and what kind of token ``argmax`` is; ``flagged_by`` is
+  a JSON list, ``verdict`` NULL until the token is done, the kinds NULL without a tokenizer.
 - ``evidence(token_id, kind, name, data)``: arrays in NumPy's own .npy format, ``witness`` with
   ``x``, ``weights`` with ``indices`` and ``values``.
+
+Version 1 had no kinds of tokens, and is refused: run again.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -35,9 +39,10 @@ from numpy.typing import NDArray
 
 from geom.certificates import Certificate, Finding, ProofName, VerdictName, Weights, Witness
 from geom.errors import InputError, StoreError
+from geom.text import TokenKind
 
 APPLICATION_ID = 0x67656F6D  # "geom"
-VERSION = 1
+VERSION = 2
 
 M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
 
@@ -56,7 +61,9 @@ CREATE TABLE tokens (
     margin_lower REAL,
     margin_upper REAL,
     seconds REAL,
-    note TEXT
+    note TEXT,
+    token_kind TEXT,
+    argmax_kind TEXT
 );
 CREATE TABLE evidence (
     token_id INTEGER NOT NULL REFERENCES tokens (token_id),
@@ -85,6 +92,7 @@ class Row:
     margin_upper: float | None
     seconds: float
     note: str | None
+    token_kind: TokenKind | None
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it."""
@@ -101,6 +109,8 @@ class Planned:
     argmax_id: int
     argmax: str | None
     flagged_by: tuple[str, ...]
+    token_kind: TokenKind | None = None
+    argmax_kind: TokenKind | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,11 @@ class Run:
         return self._meta("versions", {})
 
     @property
+    def notes(self) -> list[str]:
+        """What a reader of the results should know of the readout: see `Readout`."""
+        return self._meta("notes", [])
+
+    @property
     def warnings(self) -> list[str]:
         """What went wrong on the way without ending the run."""
         return self._meta("warnings", [])
@@ -213,6 +228,14 @@ class Run:
             return Witness(evidence.x)
         return evidence.weights if verdict == "unspeakable" else None
 
+    def winner_kinds(self) -> dict[int, TokenKind | None]:
+        """What kind of token wins along the own direction of each one examined."""
+        query = "SELECT token_id, argmax_kind FROM tokens WHERE verdict IS NOT NULL"
+        try:
+            return msgspec.convert(dict(self._select(query)), dict[int, TokenKind | None])
+        except msgspec.ValidationError as error:
+            raise StoreError(f"{self.path} is a damaged run: argmax_kind: {error}") from error
+
     def pending(self) -> list[int]:
         """The tokens that are planned and not yet examined."""
         query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
@@ -260,7 +283,7 @@ class Writer:
             for item in planned:
                 execute(
                     "INSERT INTO tokens (token_id, token, self_argmax, argmax_id, argmax, "
-                    "flagged_by) VALUES (?, ?, ?, ?, ?, ?)",
+                    "flagged_by, token_kind, argmax_kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         item.token_id,
                         item.token,
@@ -268,6 +291,8 @@ class Writer:
                         item.argmax_id,
                         item.argmax,
                         json.dumps(item.flagged_by),
+                        item.token_kind,
+                        item.argmax_kind,
                     ),
                 )
             _put(execute, {"planned": True, "warnings": warnings})
@@ -351,12 +376,18 @@ def create_or_continue(
     settings: Mapping[str, Any],
     model: str,
     versions: Mapping[str, str],
+    notes: Sequence[str] = (),
 ) -> Writer:
     """A writer to ``path`` (in memory where None): a new run, or one begun with these settings.
 
     Raises StoreError where the file is no run, was made with other settings or cannot be written.
     """
-    meta = {"settings": dict(settings), "model": model, "versions": dict(versions)}
+    meta = {
+        "settings": dict(settings),
+        "model": model,
+        "versions": dict(versions),
+        "notes": list(notes),
+    }
     if path is None:
         return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)
     path = Path(path).absolute()  # SQLite takes some names for more than a path
@@ -398,7 +429,12 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if mark != APPLICATION_ID:
         raise StoreError(f"{path} is no run of geom; name a file that geom run wrote")
-    if version != VERSION:
+    if version < VERSION:
+        raise StoreError(
+            f"{path} is a run of format {version}, made by an older geom: run again, with another "
+            "--out"
+        )
+    if version > VERSION:
         raise StoreError(
             f"{path} is a run of format {version}, and this geom reads {VERSION}: upgrade geom"
         )

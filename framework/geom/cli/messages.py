@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from geom.text import visible
+from geom.text import harmless
 
 
 def say(message: str) -> None:
@@ -14,4 +14,4 @@ def say(message: str) -> None:
 
 def plain(text: str) -> str:
     """Words of a run file, a plugin or a model, as a stranger may have written them, made safe."""
-    return visible(text)[1:-1]
+    return harmless(text)

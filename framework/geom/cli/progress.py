@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from geom.progress import Watcher
 
@@ -24,21 +27,31 @@ def bars() -> Iterator[Watcher]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Amount(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True))
     stages = {}
 
-    def watch(stage: str, done: float, total: float) -> None:
+    def watch(stage: str, done: float, total: float, unit: str) -> None:
         progress.start()  # not before: a command that does nothing draws nothing
         if stage not in stages:
-            stages[stage] = progress.add_task(stage, total=total)
-        progress.update(stages[stage], completed=done)
+            stages[stage] = progress.add_task(stage, total=total, unit=unit)
+        progress.update(stages[stage], completed=done, total=total)
 
     try:
         yield watch
     finally:
         if stages:
             progress.stop()
+
+
+class _Amount(ProgressColumn):
+    """What is done of the total: bytes in the units people use, anything else counted."""
+
+    def render(self, task: Task) -> Text:
+        done, total = int(task.completed), int(task.total or 0)
+        if task.fields["unit"] == "bytes":
+            return Text(f"{decimal(done)}/{decimal(total)}")
+        return Text(f"{done}/{total}")

@@ -88,13 +88,15 @@ def run(
     from geom.loading import DEFAULT_MODEL, load
     from geom.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, execute, plan
     from geom.plugins import installed
+    from geom.progress import watched
 
     settings, given = configure(config, option or [])
     for skipped in installed().skipped:
         say(str(skipped))
     chain = certifiers or _given(settings.certifiers, list(DEFAULT_CERTIFIERS))
     with bars() as watcher:
-        readout = load(_given(model, settings.model, DEFAULT_MODEL), given)
+        with watched(watcher):
+            readout = load(_given(model, settings.model, DEFAULT_MODEL), given)
         asked = plan(
             readout,
             detectors=detectors or settings.detectors,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +17,7 @@ from geom.options import OptionInfo
 from geom.plugins import Listed
 from geom.rounding import Floats
 from geom.store import Row, Run
-from geom.text import visible
+from geom.text import TokenKind, mark, visible
 from geom.token_spec import CANDIDATES
 
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
@@ -28,9 +30,12 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     for warning in run.warnings:
         _line(console, f"warning: {warning}", style="yellow")
     _print_counts(console, run)
+    for note in run.notes:
+        _line(console, f"note: {note}", style="dim")
     rows = sorted(run.rows(verdict), key=_hardness)
     if not rows:
         return
+    kinds = run.winner_kinds()
     table = _table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("token", max_width=28)
@@ -41,11 +46,11 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     for row in rows[:limit]:
         table.add_row(
             str(row.token_id),
-            _cut(visible(row.token)),
+            _Cut(visible(row.token, row.token_kind), len(mark(row.token_kind))),
             Text(row.verdict, style=_COLOURS[row.verdict]),
             row.proof or "-",
             _margin(row),
-            _cut("itself" if row.self_argmax else _winner(row)),
+            _own_direction(row, kinds[row.token_id]),
         )
     console.print(table)
     if limit is not None and len(rows) > limit:
@@ -116,9 +121,21 @@ def _line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(plain(text), style=style), soft_wrap=True)
 
 
-def _cut(text: str) -> Text:
-    """Text that gives way, with an ellipsis, where the terminal is narrow."""
-    return Text(text, no_wrap=True, overflow="ellipsis")
+@dataclass(frozen=True)
+class _Cut:
+    """Text that gives way, with an ellipsis, where the terminal is narrow; its end does not."""
+
+    text: str
+    end: int = 0
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self.end + 1, Text(self.text).cell_len)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        kept = len(self.text) - self.end
+        body, end = Text(self.text[:kept]), self.text[kept:]
+        body.truncate(max(1, options.max_width - self.end), overflow="ellipsis")
+        yield Text.assemble(body, end, no_wrap=True, overflow="ellipsis")
 
 
 def _print_counts(console: Console, run: Run) -> None:
@@ -150,6 +167,10 @@ def _print_counts(console: Console, run: Run) -> None:
     for count, name, meaning in lines:
         if count:
             table.add_row(str(count), name, Text(meaning, style="dim"))
+    padding = sum(row.token_kind == "padding" for row in rows)
+    if padding:
+        meaning = "of them: rows beyond the tokenizer's tokens, which stand for no text"
+        table.add_row(str(padding), "padding", Text(meaning, style="dim"))
     rest = int(settings.get("V", 0)) - len(rows) - counts["pending"]
     if rest > 0:
         name, meaning = "not examined", "not in the list of tokens"
@@ -177,18 +198,24 @@ def _margin(row: Row) -> str:
     return f"{low:.3g} .. {high:.3g}"
 
 
-def _winner(row: Row) -> str:
-    return (
-        f"{row.argmax_id} {visible(row.argmax)}" if row.argmax is not None else str(row.argmax_id)
-    )
+def _own_direction(row: Row, kind: TokenKind | None) -> _Cut:
+    """The winner along the token's own direction, for a table."""
+    return _Cut("itself") if row.self_argmax else _Cut(_winner(row, kind), len(mark(kind)))
+
+
+def _winner(row: Row, kind: TokenKind | None) -> str:
+    if row.argmax is None and not mark(kind):
+        return str(row.argmax_id)
+    return f"{row.argmax_id} {visible(row.argmax, kind)}"
 
 
 def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
     """Names and values for `print_token`."""
+    kind = run.winner_kinds()[row.token_id]
     facts = [
-        ("token", f"{row.token_id} {visible(row.token)}"),
+        ("token", f"{row.token_id} {visible(row.token, row.token_kind)}"),
         ("verdict", f"{row.verdict} ({row.proof})" if row.proof else row.verdict),
-        ("own direction", "won by itself" if row.self_argmax else f"won by {_winner(row)}"),
+        ("own direction", "won by itself" if row.self_argmax else f"won by {_winner(row, kind)}"),
         ("flagged by", ", ".join(row.flagged_by) or "-"),
         ("certifier", row.certifier or "-"),
         ("largest margin", f"{_margin(row)} logits"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls  # type: ignore[import-untyped]  # SciPy ships no types
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +19,8 @@ def least_norm(a: Floats, c: Floats, margin: float) -> tuple[Floats | None, Floa
     inequalities; then ``a' lam = 0`` and ``c . lam >= -margin``. Otherwise ``y`` is a negative
     multiple of ``a' lam``. None altogether where the method does not converge.
     """
+    from scipy.optimize import nnls  # type: ignore[import-untyped]  # SciPy ships no types
+
     n, d = a.shape
     system = np.vstack([-a.T, c + margin])
     target = np.append(np.zeros(d), 1.0)

@@ -33,6 +33,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
             ("margin_upper", real),
             ("seconds", real),
             ("note", text),
+            ("token_kind", text),
         ]
     )
     rows = [row.as_dict() for row in run.rows()]

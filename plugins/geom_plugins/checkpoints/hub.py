@@ -1,0 +1,292 @@
+"""Checkpoints on the Hugging Face Hub, through huggingface_hub.
+
+Its settings hold: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE. Small files go through its own
+cache; of large ones only the wanted ranges are fetched, from the commit that the revision names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from geom import InputError
+from geom_plugins.checkpoints.remote import RemoteFile, cache_folder
+from geom_plugins.checkpoints.spans import ByteFile, LocalFile
+from geom_plugins.checkpoints.transport import EXTRA, TIMEOUT, Other, Web
+
+
+class _Listing(msgspec.Struct):
+    """What a repository held when it was last asked: its commit, and its files with their sizes."""
+
+    commit: str
+    files: dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class _State:
+    """The files of a revision, and why the Hub cannot be asked for them, None where it can."""
+
+    listing: _Listing
+    unreachable: str | None
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """A model repository on the Hub, at a branch, tag or commit; None is its main branch."""
+
+    repo_id: str
+    revision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The id, and the revision where one was given."""
+        return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+
+    def has(self, file: str) -> bool:
+        """Whether there is a file of that name. Raises InputError where nobody can say."""
+        return file in self._state.listing.files
+
+    def path(self, file: str) -> Path:
+        """A small file, whole, in the cache of huggingface_hub.
+
+        Raises InputError where it cannot be had.
+        """
+        import huggingface_hub
+
+        cached = self._cached(file)
+        if cached is not None:
+            return cached
+        if self._state.unreachable is not None:
+            raise InputError(self._out_of_reach(file, self._state.unreachable))
+        try:
+            with _quiet():
+                return Path(
+                    huggingface_hub.hf_hub_download(
+                        self.repo_id, file, revision=self._state.listing.commit
+                    )
+                )
+        except Exception as error:  # as in _ask
+            try:
+                self._refuse(error)
+            except _UnreachableError as lost:
+                raise InputError(self._out_of_reach(file, str(lost))) from error
+
+    def open(self, file: str) -> ByteFile:
+        """A large file, to be read in part; the local one where huggingface_hub has it whole.
+
+        Raises InputError where it cannot be had.
+        """
+        import huggingface_hub.utils
+        from huggingface_hub import constants, hf_hub_url
+
+        cached = self._cached(file)
+        if cached is not None:
+            return LocalFile(cached)
+        if not self.has(file):
+            raise InputError(f"{self.name} has no file {file}; check its name")
+        utils: Any = huggingface_hub.utils
+        commit = self._state.listing.commit
+        size = self._state.listing.files[file]
+        name = f"{file} of {self.name}"
+        identity = f"{constants.ENDPOINT} {self.repo_id} {commit} {file}"
+        if self._state.unreachable is not None:
+            lost = _Unreachable(self._out_of_reach(file, self._state.unreachable))
+            return RemoteFile(lost, name, size or 0, identity)
+        web = Web(
+            hf_hub_url(self.repo_id, file, revision=commit),
+            utils.build_hf_headers(library_name="geom"),
+            size,
+            name=name,
+            remedy=self._access(),
+        )
+        return RemoteFile(web, name, web.look().size if size is None else size, identity)
+
+    @cached_property
+    def _state(self) -> _State:
+        """The files, by one request, or as they were when it was last answered."""
+        try:
+            import huggingface_hub  # noqa: F401 - only whether it is there
+        except ImportError as error:
+            raise InputError(
+                f"{self.repo_id} is no directory here, and the Hub needs huggingface_hub: {EXTRA}"
+            ) from error
+        try:
+            listing = self._ask()
+        except _UnreachableError as error:
+            known = self._remembered() or self._in_cache()
+            if known is None:
+                raise InputError(self._out_of_reach(None, str(error))) from error
+            return _State(known, str(error))
+        self._remember(listing)
+        return _State(listing, None)
+
+    def _ask(self) -> _Listing:
+        """One request. Raises _UnreachableError where there is no answer, InputError for a no."""
+        from huggingface_hub import HfApi
+
+        try:
+            with _quiet():
+                info = HfApi().model_info(
+                    self.repo_id, revision=self.revision, files_metadata=True, timeout=TIMEOUT
+                )
+        except Exception as error:  # errors of its own and of whichever client it uses
+            self._refuse(error)
+        if info.sha is None:
+            raise InputError(f"{self.name}: the Hub names no commit; check HF_ENDPOINT")
+        files = {item.rfilename: item.size for item in info.siblings or ()}
+        return _Listing(info.sha, files)
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        """The one line for an error, or _UnreachableError where it is the network's."""
+        from huggingface_hub import constants, errors
+
+        if isinstance(error, errors.HFValidationError):
+            line = (
+                f"{self.repo_id} is neither a directory here nor an id of the Hub; write "
+                "hf:DIRECTORY or hf:OWNER/NAME"
+            )
+        elif isinstance(error, errors.GatedRepoError):
+            line = f"{self.name} is gated; {self._access()}"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            line = (
+                f"{self.repo_id} has no revision {self.revision!r}; give a branch, a tag or a "
+                "commit of it"
+            )
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            line = (
+                f"{self.repo_id} is no directory here, and not on the Hub at {constants.ENDPOINT}; "
+                "check the id, and where it is private log in with `hf auth login` or set HF_TOKEN"
+            )
+        elif isinstance(error, errors.EntryNotFoundError) and not isinstance(
+            error, errors.LocalEntryNotFoundError
+        ):
+            line = f"{self.name} lacks a file that it lists; run again"
+        elif isinstance(error, errors.HfHubHTTPError) and error.response.status_code < 500:
+            status = error.response.status_code
+            line = f"{self.name}: the Hub answers {status}"
+            line += f"; {self._access()}" if status in (401, 403) else "; try again later"
+        elif isinstance(error, OSError) and error.errno is not None and error.filename:
+            line = f"{error.filename}: {error.strerror}; make room, or set HF_HOME to another place"
+        elif isinstance(error, errors.OfflineModeIsEnabled):
+            raise _UnreachableError("HF_HUB_OFFLINE is set") from error
+        else:
+            raise _UnreachableError(
+                f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})"
+            ) from error
+        raise InputError(line) from error
+
+    def _access(self) -> str:
+        from huggingface_hub import constants
+
+        return (
+            f"ask for access at {constants.ENDPOINT}/{self.repo_id}, then log in with "
+            "`hf auth login` or set HF_TOKEN"
+        )
+
+    def _out_of_reach(self, file: str | None, why: str) -> str:
+        what = self.name if file is None else f"{file} of {self.name}"
+        remedy = "unset it" if "OFFLINE" in why else "check the network"
+        return f"{what} is not in the cache, and {why}; {remedy}, or give a local directory"
+
+    def _cached(self, file: str) -> Path | None:
+        """The file in huggingface_hub's own cache, where it is there whole."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repo_id, file, revision=self._state.listing.commit)
+        return Path(found) if isinstance(found, str) else None
+
+    @property
+    def _memory(self) -> Path:
+        from huggingface_hub import constants
+
+        key = f"{constants.ENDPOINT} {self.repo_id} {self.revision or ''}"
+        return cache_folder("listings", key) / "listing.json"
+
+    def _remember(self, listing: _Listing) -> None:
+        """For when the Hub cannot be asked; whole or not at all."""
+        path = self._memory
+        part = path.with_name(f"{os.getpid()}.part")
+        try:
+            part.write_bytes(msgspec.json.encode(listing))
+            part.replace(path)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written: {error.strerror or error}; set HF_HOME to another place"
+            ) from error
+
+    def _remembered(self) -> _Listing | None:
+        try:
+            return msgspec.json.decode(self._memory.read_bytes(), type=_Listing)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _in_cache(self) -> _Listing | None:
+        """What huggingface_hub has of the revision, from whichever program."""
+        from huggingface_hub import try_to_load_from_cache
+
+        try:
+            config = try_to_load_from_cache(self.repo_id, "config.json", revision=self.revision)
+        except ValueError:  # no id
+            return None
+        if not isinstance(config, str):
+            return None
+        snapshot = Path(config).parent
+        files = (path for path in snapshot.rglob("*") if path.is_file())
+        return _Listing(
+            snapshot.name,
+            {path.relative_to(snapshot).as_posix(): path.stat().st_size for path in files},
+        )
+
+
+class _UnreachableError(Exception):
+    """No answer from the Hub, and why."""
+
+
+@dataclass(frozen=True)
+class _Unreachable:
+    """The way to a file that cannot be had now; ranges of it in the cache can."""
+
+    line: str
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """None."""
+        raise InputError(self.line)
+
+
+def open_address(location: str) -> ByteFile:
+    """The file at ``hf://OWNER/NAME[@REVISION]/FILE``; of data sets and buckets through fsspec."""
+    parts = location.removeprefix("hf://").split("/", 2)
+    if parts[0] in ("datasets", "spaces", "buckets", "kernels"):
+        other = Other(location)
+        facts = other.look()
+        return RemoteFile(other, other.name, facts.size, None)
+    if len(parts) != 3 or not all(parts):
+        raise InputError(f"{location} names no file; write hf://OWNER/NAME/FILE")
+    owner, name, file = parts
+    name, _, revision = name.partition("@")
+    return HubFolder(f"{owner}/{name}", revision or None).open(file)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and log lines of huggingface_hub."""
+    import huggingface_hub.utils
+
+    utils: Any = huggingface_hub.utils
+    level, shown = utils.logging.get_verbosity(), not utils.are_progress_bars_disabled()
+    utils.logging.set_verbosity(utils.logging.CRITICAL)
+    if shown:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.logging.set_verbosity(level)
+        if shown:
+            utils.enable_progress_bars()

@@ -1,0 +1,180 @@
+"""Files on servers: the wanted bytes are fetched, once, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from geom import InputError, track
+from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
+from geom_plugins.checkpoints.transport import EXTRA, BrokenError, Other, Transport, Web, hidden
+
+_WAITS = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each new try; any byte that arrives starts them over."""
+
+_SHOWN = 1 << 20
+"""From this length on, fetching is shown as progress."""
+
+
+class RemoteFile:
+    """A file on a server, whose spans come to this disk when they are asked for.
+
+    A span that is cut off, by the network or by the end of this process, goes on where it stopped.
+    ``identity`` names this version of the file and finds its bytes again in later processes; with
+    None, nothing says that they are still the same, and they last as long as this object.
+    """
+
+    def __init__(self, transport: Transport, name: str, size: int, identity: str | None) -> None:
+        self._transport = transport
+        self._name = name
+        self._size = size
+        self._folder = _folder(name, identity)
+        if identity is None:
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+    @property
+    def name(self) -> str:
+        """Its address, as it may be shown."""
+        return self._name
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes, as the server has it."""
+        return self._size
+
+    def span(self, begin: int, end: int) -> Span:
+        """The bytes from ``begin`` up to ``end``, on the local disk when this returns.
+
+        Raises InputError where they cannot be had, or cannot be stored.
+        """
+        import huggingface_hub.utils
+
+        utils: Any = huggingface_hub.utils
+        if not 0 <= begin <= end <= self._size:
+            raise InputError(
+                f"{self._name} has {self._size} bytes, and none at {begin}-{end}; fetch it again"
+            )
+        path = self._folder / f"{begin}-{end}"
+        try:
+            if not _has(path, end - begin):
+                with utils.WeakFileLock(f"{path}.lock"):  # another process may be at it
+                    if not _has(path, end - begin):
+                        self._fetch(path, begin, end)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        return Span(path, 0, end - begin, self._name)
+
+    def _fetch(self, path: Path, begin: int, end: int) -> None:
+        """Fill the part file, from where it ends, and give it its name."""
+        part = path.with_name(f"{path.name}.part")
+        if part.exists() and part.stat().st_size > end - begin:
+            part.unlink()
+        arriving = self._append(part, begin, end)
+        if end - begin >= _SHOWN:
+            arriving = track(arriving, "fetch", end - begin, "bytes", int)
+        for _ in arriving:
+            pass
+        part.replace(path)
+
+    def _append(self, part: Path, begin: int, end: int) -> Iterator[int]:
+        """Write what is missing; yields how many bytes were added each time."""
+        failures = 0
+        with part.open("ab", buffering=0) as out:
+            at = begin + out.tell()
+            yield at - begin
+            while at < end:
+                try:
+                    for piece in self._transport.pieces(at, end):
+                        _write(out.fileno(), piece)
+                        at += len(piece)
+                        failures = 0
+                        yield len(piece)
+                except BrokenError as error:
+                    if failures == len(_WAITS):
+                        where = f"byte {at} of {self._size}; what has come is kept, run again"
+                        raise InputError(f"{error}, at {where}") from error
+                    time.sleep(_WAITS[failures])
+                    failures += 1
+            os.fsync(out.fileno())
+
+
+def open_file(location: str) -> ByteFile:
+    """The file at a path or an address: http, https, hf, file, or any protocol of fsspec.
+
+    Raises InputError where there is none, or where the server cannot be asked.
+    """
+    scheme = location.partition("://")[0].lower() if "://" in location else ""
+    if scheme == "":
+        return LocalFile(Path(location))
+    if scheme == "file":
+        from urllib.request import url2pathname
+
+        return LocalFile(Path(url2pathname(urlsplit(location).path)))
+    if scheme == "hf":
+        from geom_plugins.checkpoints.hub import open_address
+
+        return open_address(location)
+    transport = Web(location) if scheme in ("http", "https") else Other(location)
+    facts = transport.look()
+    version = facts.validator and f"{hidden_user(location)} {facts.size} {facts.validator}"
+    return RemoteFile(transport, transport.name, facts.size, version)
+
+
+def hidden_user(location: str) -> str:
+    """An address without its user and password, for the name of its bytes in the cache."""
+    address, question, query = location.partition("?")
+    return hidden(address) + question + query
+
+
+def cache_folder(kind: str, key: str) -> Path:
+    """A folder of geom's in the cache of huggingface_hub, which HF_HOME and HF_ASSETS_CACHE move.
+
+    Raises InputError where it cannot be made.
+    """
+    try:
+        from huggingface_hub import cached_assets_path
+    except ImportError as error:
+        raise InputError(f"reading from a server needs huggingface_hub: {EXTRA}") from error
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    try:
+        return cached_assets_path("geom", kind, name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the cache cannot be written: {error}; set HF_HOME to a folder that can"
+        ) from error
+
+
+def _folder(name: str, identity: str | None) -> Path:
+    """Where the spans of a file are kept."""
+    if identity is not None:
+        return cache_folder("ranges", identity)
+    try:
+        return Path(tempfile.mkdtemp(prefix="geom-"))
+    except OSError as error:
+        raise InputError(f"{name} has no place to be stored: {error}; set TMPDIR") from error
+
+
+def _has(path: Path, length: int) -> bool:
+    return path.is_file() and path.stat().st_size == length
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    """All of it: a single write may store less."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        f"what is fetched cannot be stored in {folder}: {error.strerror or error}; make room, or "
+        "set HF_HOME to a folder with more"
+    )

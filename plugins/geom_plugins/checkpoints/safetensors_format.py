@@ -1,0 +1,141 @@
+"""The safetensors format: eight bytes with the header's length, the header in JSON, the data.
+
+https://github.com/huggingface/safetensors#format. The header is read on its own, so that of a large
+or remote file no more is fetched than the tensors that are wanted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from geom import InputError
+from geom_plugins.checkpoints.spans import ByteFile, Span
+
+_NUMPY = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "<u1",
+}
+_WIDENED = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+"""Types of ml_dtypes, all of whose numbers are float32 numbers."""
+
+_LONGEST_HEADER = 100_000_000
+"""As the reference implementation has it."""
+
+
+class _Entry(msgspec.Struct):
+    """A tensor as the header describes it; the offsets count from the end of the header."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a file, read by rows and only when asked for.
+
+    ``begin`` and ``end`` are its place in the file. float16, float32, float64 and integers come as
+    they are, bfloat16 and float8 as float32, which holds them exactly.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: ByteFile
+    begin: int
+    end: int
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """The rows of a slice, along the first axis. Raises InputError where they cannot be had."""
+        if not self.shape:
+            raise InputError(f"tensor {self.name!r} of {self.file.name} is a single number")
+        start, stop, step = rows.indices(self.shape[0])
+        stop = max(start, stop)
+        width = prod(self.shape[1:])
+        out = self._span.array(self._stored, start * width, (stop - start) * width)
+        if self.dtype in _WIDENED:
+            out = out.astype(np.float32)
+        return out.reshape(-1, *self.shape[1:])[::step]
+
+    @cached_property
+    def _span(self) -> Span:
+        return self.file.span(self.begin, self.end)
+
+    @cached_property
+    def _stored(self) -> np.dtype[Any]:
+        """The type of its numbers in the file. Raises InputError for one that is no number."""
+        if self.dtype in _WIDENED:
+            import ml_dtypes
+
+            kind: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _WIDENED[self.dtype]))
+            return kind
+        if self.dtype not in _NUMPY:
+            known = ", ".join([*_NUMPY, *_WIDENED])
+            raise InputError(
+                f"tensor {self.name!r} of {self.file.name} is {self.dtype}: geom reads {known}"
+            )
+        return np.dtype(_NUMPY[self.dtype])
+
+
+def read_header(file: ByteFile) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name; nothing but its header is read.
+
+    Raises InputError where the file is none, or a header that does not fit its length.
+    """
+    try:
+        if file.size < 8:
+            raise ValueError(f"it has {file.size} bytes")
+        length = int.from_bytes(file.span(0, 8).bytes(), "little")
+        if not 2 <= length <= min(file.size - 8, _LONGEST_HEADER):
+            raise ValueError(f"its header claims {length} bytes, the file has {file.size}")
+        start = 8 + length
+        entries = msgspec.json.decode(file.span(8, start).bytes(), type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        tensors = {name: _tensor(file, name, raw, start) for name, raw in entries.items()}
+        end = max((tensor.end for tensor in tensors.values()), default=start)
+        if end != file.size:
+            raise ValueError(f"its tensors end at byte {end}, the file has {file.size}")
+        return tensors
+    except (msgspec.DecodeError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file.name} is no safetensors file, or a damaged one: {error}"
+        ) from error
+
+
+def find(tensors: dict[str, Tensor], name: str, file: str) -> Tensor:
+    """The tensor of that name. Raises InputError with the nearest names where there is none."""
+    if name not in tensors:
+        near = get_close_matches(name, tensors, n=1) or list(tensors)[:8]
+        raise InputError(f"{file} has no tensor {name!r}; it has {', '.join(near) or 'none'}")
+    return tensors[name]
+
+
+def _tensor(file: ByteFile, name: str, raw: msgspec.Raw, start: int) -> Tensor:
+    """One entry of the header, checked against the file's length."""
+    entry = msgspec.json.decode(raw, type=_Entry)
+    begin, end = entry.data_offsets
+    if min(entry.shape, default=0) < 0 or not 0 <= begin <= end <= file.size - start:
+        raise ValueError(f"tensor {name!r} lies outside it; the file may be cut short")
+    out = Tensor(name, entry.dtype, tuple(entry.shape), file, start + begin, start + end)
+    if entry.dtype in _NUMPY or entry.dtype in _WIDENED:
+        wanted = prod(entry.shape) * out._stored.itemsize
+        if end - begin != wanted:
+            raise ValueError(f"tensor {name!r} has {end - begin} bytes where it needs {wanted}")
+    return out

@@ -1,0 +1,483 @@
+"""What the tokenizer of a checkpoint decodes, id by id, and what each id is to it.
+
+The files are read as they are, without the libraries that tokenize: only sentencepiece's models,
+which no JSON describes, need their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import msgspec
+
+from geom import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from geom import TokenKind
+    from geom_plugins.checkpoints.folders import Folder
+
+Scheme = Literal["byte-level", "sentencepiece", "plain"]
+"""How pieces stand for text: bytes as characters; U+2581 for a space and <0x0A>; as they are."""
+
+SENTENCEPIECE_FILES = (
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.model",
+    "sentencepiece.bpe.model",
+)
+_SPACE = "\u2581"
+_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_RESERVED = re.compile(r"[\[<]\|?unused(_token)?_?\d+\|?[\]>]|madeupword\d+", re.IGNORECASE)
+_CONVENTIONAL = {
+    *("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|startoftext|>", "<|endoftext|>"),
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+}
+"""Names that are special where a tokenizer of the older kind declares nothing."""
+
+
+@final
+@dataclass(frozen=True)
+class Tokens:
+    """For each row of a readout its token's text, None without one, and kind; remarks on both.
+
+    Texts and kinds are None where the tokenizer is of a sort that cannot be read; a note says why.
+    """
+
+    texts: tuple[str | None, ...] | None
+    kinds: tuple[TokenKind, ...] | None
+    notes: tuple[str, ...] = ()
+
+
+def read_tokens(folder: Folder, V: int) -> Tokens | None:
+    """The tokens of ids 0 to V - 1 by the checkpoint's tokenizer, None where it has none.
+
+    Looks for ``tokenizer.json``, ``vocab.json``, ``vocab.txt`` and a sentencepiece model, in this
+    order. Rows beyond the tokenizer's ids are vocabulary padding. Raises InputError where one of
+    its files is damaged.
+    """
+    if folder.has("tokenizer.json"):
+        return _from_tokenizer_json(folder).tokens(V)
+    if folder.has("vocab.json"):
+        return _from_vocab_json(folder).tokens(V)
+    if folder.has("vocab.txt"):
+        return _from_vocab_txt(folder).tokens(V)
+    for name in SENTENCEPIECE_FILES:
+        if folder.has(name):
+            return _from_sentencepiece(folder, name, V)
+    return None
+
+
+def piece_texts(pieces: Iterable[str | None], scheme: Scheme) -> tuple[str | None, ...]:
+    r"""The text of each piece of a vocabulary, None for None.
+
+    One that is no whole UTF-8 text has its bytes spelled out, as ``\xe2\x80``.
+    """
+    decode = _DECODERS[scheme]
+    return tuple(None if piece is None else decode(piece)[0] for piece in pieces)
+
+
+def piece_kinds(pieces: Iterable[str | None], scheme: Scheme) -> tuple[TokenKind, ...]:
+    """What the pieces of a vocabulary tell of their kind: ``normal``, ``byte`` or ``unused``."""
+    decode = _DECODERS[scheme]
+    return tuple(
+        "unused"
+        if piece is None or _is_reserved(piece)
+        else "byte"
+        if decode(piece)[1]
+        else "normal"
+        for piece in pieces
+    )
+
+
+# One piece
+
+
+def _byte_level(piece: str) -> tuple[str, bool]:
+    """As the library does, a piece of other characters than those that stand for bytes is itself.
+
+    Returns the text, and whether it spells out bytes.
+    """
+    if piece.isascii() and " " not in piece and piece.isprintable():
+        return piece, False
+    try:
+        data = piece.translate(_BYTES).encode("latin-1")
+    except UnicodeEncodeError:
+        return piece, False
+    return _whole_or_spelled(data)
+
+
+def _sentencepiece(piece: str) -> tuple[str, bool]:
+    found = _BYTE_PIECE.fullmatch(piece)
+    if found:
+        return _whole_or_spelled(bytes.fromhex(found[1]))[0], True
+    return piece.replace(_SPACE, " "), False
+
+
+def _plain(piece: str) -> tuple[str, bool]:
+    return piece, False
+
+
+_DECODERS: Mapping[Scheme, Callable[[str], tuple[str, bool]]] = {
+    "byte-level": _byte_level,
+    "sentencepiece": _sentencepiece,
+    "plain": _plain,
+}
+
+
+def _whole_or_spelled(data: bytes) -> tuple[str, bool]:
+    r"""Bytes as text; where they are none, spelled out, and a backslash too: ``\x`` is a byte."""
+    try:
+        return data.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return data.replace(b"\\", b"\\x5c").decode("utf-8", "backslashreplace"), True
+
+
+def _byte_characters() -> dict[int, int]:
+    """The byte that each character of a byte-level vocabulary stands for.
+
+    A byte that is a visible character of Latin-1 stands for itself, the others follow in order from
+    U+0100 on. A Latin-1 character that stands for nothing is sent where no byte is.
+    """
+    own = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    rest = [byte for byte in range(256) if byte not in own]
+    moved = {0x100 + n: byte for n, byte in enumerate(rest)}
+    return moved | dict.fromkeys(rest, 0x100)
+
+
+_BYTES = _byte_characters()
+
+
+def _is_reserved(piece: str) -> bool:
+    """Whether the name says that training never used it: ``[unused7]``, ``<unused7>``."""
+    return _RESERVED.fullmatch(piece) is not None
+
+
+# A vocabulary
+
+
+@dataclass
+class _Vocabulary:
+    """A tokenizer: the pieces of its model by id, and the tokens declared beside it."""
+
+    scheme: Scheme
+    pieces: dict[int, str]
+    suffix: str | None = None
+    added: dict[int, str] = field(default_factory=dict)
+    special: set[str] = field(default_factory=set)
+    kinds: dict[int, TokenKind] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def tokens(self, V: int) -> Tokens:
+        """The tokens of ids 0 to V - 1."""
+        size = 1 + max((id for ids in (self.pieces, self.added) for id in ids), default=-1)
+        both = [self._token(id, size) for id in range(V)]
+        return Tokens(
+            tuple(text for text, _ in both),
+            tuple(kind for _, kind in both),
+            (*self.notes, *_beyond(self.pieces.keys() | self.added.keys(), size, V)),
+        )
+
+    def _token(self, id: int, size: int) -> tuple[str | None, TokenKind]:
+        content = self.added.get(id)
+        piece = self.pieces.get(id) if content is None else content
+        if piece is None:
+            return None, "unused" if id < size else "padding"
+        if _is_reserved(piece):
+            return piece, "unused"
+        if id in self.kinds:
+            return piece, self.kinds[id]
+        if piece in self.special:
+            return piece, "special"
+        if content is not None:
+            return self._added(content), "added"
+        end = ""
+        if self.suffix and piece.endswith(self.suffix):
+            piece, end = piece.removesuffix(self.suffix), " "
+        text, spelled = _DECODERS[self.scheme](piece)
+        return text + end, "byte" if spelled else "normal"
+
+    def _added(self, content: str) -> str:
+        """The content; where a byte-level library reads it as the bytes of a text, that text."""
+        text, spelled = _byte_level(content) if self.scheme == "byte-level" else (content, False)
+        return content if spelled else text
+
+
+def _beyond(ids: Iterable[int], size: int, V: int) -> Iterable[str]:
+    beyond = sum(id >= V for id in ids)
+    if beyond:
+        tokens = "1 token" if beyond == 1 else f"{beyond} tokens"
+        yield (
+            f"the tokenizer has {tokens} beyond the readout's {V} rows (ids up to {size - 1}): "
+            "added and never given a row"
+        )
+
+
+# tokenizer.json
+
+
+class _AddedToken(msgspec.Struct):
+    id: int
+    content: str
+    special: bool = False
+
+
+class _Model(msgspec.Struct):
+    vocab: dict[str, int] | list[tuple[str, float]]
+    unk_token: str | None = None
+    unk_id: int | None = None
+    end_of_word_suffix: str | None = None
+
+
+class _TokenizerFile(msgspec.Struct):
+    """What is wanted of the file; the merges, most of it, are passed over."""
+
+    model: _Model
+    added_tokens: list[_AddedToken] = []
+    decoder: dict[str, Any] | None = None
+
+
+def _from_tokenizer_json(folder: Folder) -> _Vocabulary:
+    file = _parsed(folder, "tokenizer.json", _TokenizerFile)
+    model = file.model
+    pieces = (
+        {id: piece for id, (piece, _) in enumerate(model.vocab)}
+        if isinstance(model.vocab, list)
+        else {id: piece for piece, id in model.vocab.items()}
+    )
+    scheme, suffix = _decoder_scheme(file.decoder)
+    declared = _declared(folder)
+    vocabulary = _Vocabulary(
+        scheme,
+        pieces,
+        suffix or model.end_of_word_suffix or None,
+        declared.added | {token.id: token.content for token in file.added_tokens},
+        declared.special | {token.content for token in file.added_tokens if token.special},
+    )
+    unknown = model.unk_token if model.unk_id is None else pieces.get(model.unk_id)
+    if unknown is not None:
+        vocabulary.special.add(unknown)
+    return vocabulary
+
+
+def _decoder_scheme(decoder: dict[str, Any] | None) -> tuple[Scheme, str | None]:
+    """How the pieces stand for text by the file's decoder, and the mark of a word's end."""
+    steps = list(_flat(decoder or {}))
+    types = {step.get("type") for step in steps}
+    if "ByteLevel" in types:
+        return "byte-level", None
+    for step in steps:
+        if step.get("type") == "BPEDecoder":
+            return "plain", str(step.get("suffix") or "") or None
+    replaces_space = any(
+        step.get("type") == "Replace" and step.get("pattern") == {"String": _SPACE}
+        for step in steps
+    )
+    if replaces_space or types & {"Metaspace", "ByteFallback"}:
+        return "sentencepiece", None
+    return "plain", None
+
+
+def _flat(decoder: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    if decoder.get("type") != "Sequence":
+        yield decoder
+        return
+    for step in decoder.get("decoders") or []:
+        if isinstance(step, dict):
+            yield from _flat(step)
+
+
+# The older files
+
+
+def _from_vocab_json(folder: Folder) -> _Vocabulary:
+    """GPT-2's and its kin; Marian's, whose pieces come from sentencepiece models beside it."""
+    marian = folder.has("source.spm") or folder.has("target.spm")
+    target = marian and folder.has("target_vocab.json")  # what the decoder emits
+    ids = _parsed(folder, "target_vocab.json" if target else "vocab.json", dict[str, int])
+    pieces = {id: piece for piece, id in ids.items()}
+    declared = _declared(folder)
+    special = declared.special or (_CONVENTIONAL & ids.keys())
+    if marian:
+        special |= {piece for piece in ids if piece.startswith(">>") and piece.endswith("<<")}
+    from_sentencepiece = marian or any(folder.has(name) for name in SENTENCEPIECE_FILES)
+    scheme: Scheme = "sentencepiece" if from_sentencepiece else _guessed_scheme(ids)
+    suffix = None if from_sentencepiece else _guessed_suffix(ids)
+    return _Vocabulary(scheme, pieces, suffix, declared.added, set(special))
+
+
+def _guessed_scheme(pieces: Mapping[str, int]) -> Scheme:
+    """A byte-level vocabulary has a piece for every byte."""
+    alphabet = {chr(code) for code in range(256) if code not in _BYTES}
+    alphabet |= {chr(code) for code in _BYTES if code >= 0x100}
+    if alphabet <= {piece.removesuffix("</w>") for piece in pieces}:
+        return "byte-level"
+    spaced = sum(piece.startswith(_SPACE) for piece in pieces)
+    return "sentencepiece" if 10 * spaced > len(pieces) else "plain"
+
+
+def _guessed_suffix(pieces: Mapping[str, int]) -> str | None:
+    marked = sum(piece.endswith("</w>") for piece in pieces)
+    return "</w>" if 10 * marked > len(pieces) else None
+
+
+def _from_vocab_txt(folder: Folder) -> _Vocabulary:
+    """WordPiece: one token a line."""
+    try:
+        text = folder.path("vocab.txt").read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, "vocab.txt", error) from error
+    lines = text.removesuffix("\n").split("\n") if text else []
+    declared = _declared(folder)
+    special = declared.special or (_CONVENTIONAL & set(lines))
+    return _Vocabulary("plain", dict(enumerate(lines)), None, declared.added, set(special))
+
+
+# Sentencepiece models
+
+
+_AS_XLM_ROBERTA = ("xlm-roberta", "xlm-roberta-xl")
+_SHIFTED = (
+    *("bigbird_pegasus", "camembert", "m2m_100", "mbart", "nllb-moe", "pegasus", "pegasus_x"),
+    *("plbart", "seamless_m4t", "seamless_m4t_v2", "xglm", "xlm-prophetnet"),
+)
+"""Architectures whose tokenizers give a sentencepiece model's pieces other ids than it has."""
+
+
+def _from_sentencepiece(folder: Folder, name: str, V: int) -> Tokens:
+    """The ids are the model's own, except where an architecture is known to move them."""
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError:
+        note = (
+            f"token texts are left out: {name} needs sentencepiece, "
+            "python -m pip install 'geom-unembed[sentencepiece]'"
+        )
+        return _without_texts(note)
+    config = _parsed(folder, "config.json", dict[str, Any]) if folder.has("config.json") else {}
+    kind = config.get("model_type")
+    moved = kind in _AS_XLM_ROBERTA
+    if kind in _SHIFTED or (name == "sentencepiece.bpe.model" and not moved):
+        return _without_texts(
+            f"token texts are left out: how {kind} numbers the pieces of {name} is not known"
+        )
+    path = folder.path(name)
+    try:
+        model = SentencePieceProcessor(model_file=str(path))
+    except Exception as error:  # the library raises bare RuntimeError, OSError and TypeError
+        raise _damaged(folder, name, error) from error
+    vocabulary = _sentencepiece_vocabulary(model, folder)
+    if kind == "t5":
+        vocabulary.added = _t5_extra_ids(folder, len(vocabulary.pieces)) | vocabulary.added
+        vocabulary.special |= set(vocabulary.added.values())
+    return (_as_xlm_roberta(vocabulary) if moved else vocabulary).tokens(V)
+
+
+def _sentencepiece_vocabulary(model: Any, folder: Folder) -> _Vocabulary:
+    ids = list(range(model.get_piece_size()))
+    kinds: dict[int, TokenKind] = {}
+    if ids:
+        unused, control, unknown = (
+            ask(ids) for ask in (model.is_unused, model.is_control, model.is_unknown)
+        )
+        kinds |= {id: "special" for id in ids if control[id] or unknown[id]}
+        kinds |= {id: "unused" for id in ids if unused[id]}
+    declared = _declared(folder)
+    pieces = dict(enumerate(model.id_to_piece(ids))) if ids else {}
+    return _Vocabulary("sentencepiece", pieces, None, declared.added, set(declared.special), kinds)
+
+
+def _t5_extra_ids(folder: Folder, size: int) -> dict[int, str]:
+    """The sentinels that T5's tokenizer adds without a file that says so, counted down."""
+    name = "tokenizer_config.json"
+    values = _parsed(folder, name, dict[str, Any]) if folder.has(name) else {}
+    count = values.get("extra_ids", 100)
+    if not isinstance(count, int) or not 0 <= count < 10_000:
+        return {}
+    return {size + n: f"<extra_id_{count - 1 - n}>" for n in range(count)}
+
+
+def _as_xlm_roberta(vocabulary: _Vocabulary) -> _Vocabulary:
+    """Four tokens first in fairseq's order, the other pieces one id later, the mask last."""
+    pieces = {id + 1: piece for id, piece in vocabulary.pieces.items() if id >= 3}
+    pieces |= dict(enumerate(["<s>", "<pad>", "</s>", "<unk>"]))
+    mask = len(vocabulary.pieces) + 1
+    kinds = {id + 1: kind for id, kind in vocabulary.kinds.items() if id >= 3}
+    special = vocabulary.special | _CONVENTIONAL
+    return _Vocabulary(
+        "sentencepiece", pieces, None, {mask: "<mask>"} | vocabulary.added, special, kinds
+    )
+
+
+def _without_texts(note: str) -> Tokens:
+    return Tokens(None, None, (note,))
+
+
+# What stands beside a vocabulary
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """Tokens added to a vocabulary, and the contents that are special."""
+
+    added: dict[int, str]
+    special: set[str]
+
+
+def _declared(folder: Folder) -> _Declared:
+    """What added_tokens.json, special_tokens_map.json and tokenizer_config.json say."""
+    added: dict[int, str] = {}
+    special: set[str] = set()
+    if folder.has("added_tokens.json"):
+        found = _parsed(folder, "added_tokens.json", dict[str, int])
+        added |= {id: content for content, id in found.items()}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if folder.has(name):
+            values = _parsed(folder, name, dict[str, Any])
+            special |= _named_special(values)
+            for id, token in _decoder_table(values.get("added_tokens_decoder")):
+                added[id] = token.content
+                special |= {token.content} if token.special else set()
+    return _Declared(added, special)
+
+
+def _named_special(values: Mapping[str, Any]) -> set[str]:
+    """The contents of ``bos_token`` and its kind, and of the lists of further special tokens."""
+    given = [value for key, value in values.items() if key.endswith("_token")]
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        more = values.get(key)
+        given += more.values() if isinstance(more, dict) else more if isinstance(more, list) else []
+    contents = (value.get("content") if isinstance(value, dict) else value for value in given)
+    return {content for content in contents if isinstance(content, str)}
+
+
+def _decoder_table(table: Any) -> Iterable[tuple[int, _AddedToken]]:
+    """The entries of ``added_tokens_decoder`` that can be made out."""
+    for id, entry in table.items() if isinstance(table, dict) else ():
+        try:
+            token = msgspec.convert({**entry, "id": int(id)}, _AddedToken)
+        except (TypeError, ValueError):
+            continue
+        yield token.id, token
+
+
+def _parsed(folder: Folder, name: str, type: type[Any]) -> Any:
+    """A JSON file of the folder, with the types that it must have."""
+    path: Path = folder.path(name)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(folder, name, error) from error
+
+
+def _damaged(folder: Folder, name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{name} of {folder.name} is no tokenizer file, or a damaged one: {reason}; fetch it "
+        "again, or remove it to do without"
+    )

@@ -1,0 +1,182 @@
+"""``pytorch_model.bin``: torch's own format, a pickle, which is never unpickled freely.
+
+It is read by ``torch.load`` with ``weights_only=True``, which builds tensors and refuses all else.
+A file of the zip format, torch's own since 1.6, is mapped into memory: of its tensors no more is
+read than is asked for.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+_EXTRA = "pip install 'geom-unembed[torch]'"
+_CONVERT = "save its state dict with safetensors, where it comes from"
+
+_DTYPES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+}
+"""The types that are read, by torch's names, as safetensors calls them."""
+
+_WIDENED = ("BF16", "F8_E4M3", "F8_E5M2")
+"""Types that NumPy does not know, all of whose numbers are float32 numbers."""
+
+_ZIP = b"PK\x03\x04"
+_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files begin: zip archives; those from before torch 1.6, pickles of which the first is this
+number."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a file, read by rows and only when asked for.
+
+    float16, float32, float64 and integers come as they are, bfloat16 and float8 as float32, which
+    holds them exactly.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+    tensor: torch.Tensor
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """The rows of a slice, along the first axis. Raises InputError for what is no number."""
+        part = self.tensor
+        if not _is_plain(part):
+            kind = "quantised" if part.is_quantized else "sparse or without data"
+            raise InputError(
+                f"tensor {self.name!r} of {self.file} is {kind}: geom reads plain ones; {_CONVERT}"
+            )
+        if self.dtype not in _DTYPES.values():
+            known = ", ".join(_DTYPES.values())
+            raise InputError(
+                f"tensor {self.name!r} of {self.file} is {self.dtype}: geom reads {known}"
+            )
+        part = part.detach()[rows]
+        if self.dtype in _WIDENED:
+            part = part.float()
+        return np.asarray(part.numpy(force=True))
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that ``torch.save`` wrote of a state dict, by name.
+
+    Raises InputError where torch is not installed, the file is missing, damaged or none of torch's,
+    or holds anything but tensors by name.
+    """
+    _refuse_foreign(path)
+    loaded = _loaded(path)
+    if not isinstance(loaded, Mapping):
+        raise InputError(f"{path} holds a {type(loaded).__name__}, no tensors by name; {_CONVERT}")
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, _torch().Tensor):
+            raise InputError(
+                f"{path} holds more than tensors: {name!r} is a {type(value).__name__}; {_CONVERT}"
+            )
+    return {name: _tensor(path, name, value) for name, value in loaded.items()}
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout is _torch().strided and not tensor.is_quantized and not tensor.is_meta
+
+
+def _tensor(path: Path, name: str, value: torch.Tensor) -> Tensor:
+    """A tensor of the file. Raises InputError for one that claims more numbers than it has."""
+    if _is_plain(value) and value.nbytes > value.untyped_storage().nbytes():
+        raise InputError(
+            f"tensor {name!r} of {path} has {value.numel()} numbers, more than the file; {_CONVERT}"
+        )
+    kind = str(value.dtype).removeprefix("torch.")
+    return Tensor(name, _DTYPES.get(kind, kind), tuple(value.shape), str(path), value)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"a checkpoint in torch's own format needs torch ({error}): {_EXTRA}"
+        ) from error
+    return torch
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Whatever does not begin as torch's files do."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not start.startswith((_ZIP, _OLD)):
+        why = f"it begins with {start[:8]!r}" if start else "it is empty"
+        if start.startswith(b"version https://git-lfs"):
+            why = "it is a pointer of Git LFS, run git lfs pull"
+        raise InputError(f"{path} is no file of torch: {why}")
+
+
+def _loaded(path: Path) -> Any:
+    """The object in the file, made of tensors and plain containers alone."""
+    torch = _torch()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the age of the file
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path)
+            )
+    except pickle.UnpicklingError as error:
+        if _is_about_objects(error):
+            raise InputError(
+                f"{path} holds Python objects, which may run code when they are read; {_CONVERT}"
+            ) from error
+        raise _damaged(path, error) from error
+    except Exception as error:  # torch raises what its parsers raise, on damaged bytes anything
+        if "TorchScript" in str(error):
+            raise InputError(
+                f"{path} is a TorchScript program, no state dict; {_CONVERT}"
+            ) from error
+        raise _damaged(path, error) from error
+
+
+def _can_be_mapped(path: Path) -> bool:
+    """Whether the tensors lie in the file as they are: not in old files nor in packed archives."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(_ZIP):
+            return False
+    with zipfile.ZipFile(path) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+def _is_about_objects(error: Exception) -> bool:
+    """Whether torch refused what a pickle names, rather than not making sense of it."""
+    return any(word in str(error) for word in ("Unsupported global", "Unsupported class", "GLOBAL"))
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    lines = str(error).strip().splitlines()
+    why = lines[0][:200] if lines else type(error).__name__
+    return InputError(f"{path} is damaged, or no file of torch: {why}; fetch it again")

@@ -1,0 +1,347 @@
+"""Bytes of a file on a server, asked for by range and streamed, through fsspec.
+
+http and https stream one answer a range, so that a cut loses nothing that has arrived; any other
+protocol of fsspec is read chunk by chunk. Who stores the bytes, and tries again, is `remote`.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from geom import InputError, track
+
+TIMEOUT = 30.0
+"""Seconds that a server may keep silent."""
+
+EXTRA = "pip install 'geom-unembed[remote]'"
+
+_PIECE = 1 << 20
+_CHUNK = 8 << 20
+"""Bytes of one request where answers cannot be streamed: time enough to outweigh its latency."""
+
+_VALIDATORS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "updated")
+"""What tells one version of a file from the next, by the names that fsspec's systems give it."""
+
+_PASSWORD = (
+    "it wants credentials: write https://USER:PASSWORD@HOST/..., or put them in the file ~/.netrc"
+)
+
+
+class BrokenError(Exception):
+    """A connection that failed in a way that may pass."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a server tells of a file; with no ``validator`` it may change unnoticed."""
+
+    size: int
+    validator: str | None
+
+
+class Transport(Protocol):
+    """A way to the bytes of one file."""
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``begin`` up to ``end``, in order, as they arrive.
+
+        Raises BrokenError where another try may help, InputError where none will.
+        """
+
+
+class Web:
+    """A file behind http or https.
+
+    A server that ignores ranges sends the whole file from its start; that one answer is kept open
+    and read forwards for as long as the ranges go forwards, and what lies between is dropped.
+    ``size`` is the file's length where it is known. ``remedy`` says what to do when it is denied.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        size: int | None = None,
+        *,
+        name: str | None = None,
+        remedy: str = _PASSWORD,
+    ) -> None:
+        try:
+            import aiohttp
+            from fsspec import filesystem
+        except ImportError as error:
+            raise InputError(f"{hidden(url)} needs fsspec and aiohttp: {EXTRA}") from error
+        self.name = name or hidden(url)
+        self._remedy = remedy
+        self._size = size
+        self._tag: tuple[str, str] | None = None
+        self._open: _Answer | None = None
+        # compressed answers would be of another length, and their ranges of another meaning
+        self._headers = {"Accept-Encoding": "identity", **(headers or {})}
+        self._answers = answers = list[Any]()
+
+        async def keep(session: Any, context: Any, end: Any) -> None:
+            answers[:] = [end.response]
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(keep)
+        try:
+            self._url, basic = _without_user(url)
+            self._headers |= basic
+            # a header of ours and an entry of ~/.netrc would be refused as two answers
+            own_credentials = any(key.lower() == "authorization" for key in self._headers)
+            self._fs = filesystem(
+                "http",
+                skip_instance_cache=True,
+                headers=self._headers,
+                proxy=_proxy(self._url) if own_credentials else None,
+                client_kwargs={
+                    "timeout": aiohttp.ClientTimeout(
+                        total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT
+                    ),
+                    "trust_env": not own_credentials,  # proxies and ~/.netrc
+                    "trace_configs": [trace],
+                    "read_bufsize": 1 << 18,
+                },
+            )
+        except ValueError as error:
+            raise InputError(f"{self.name} is no address: {error}") from error
+
+    def look(self) -> Facts:
+        """The file's length and version. Raises InputError where the server does not tell."""
+        try:
+            info = self._fs.info(self._url)
+        except Exception as error:  # fsspec hides what happened behind a FileNotFoundError
+            reason = self._reason(error.__cause__ or error)
+            raise InputError(str(reason)) from error
+        if info.get("size") is None:
+            raise InputError(
+                f"{self.name}: the server does not say how long the file is; fetch it whole and "
+                "give the local file"
+            )
+        self._size = int(info["size"])
+        self._tag = next(
+            ((key, info[key]) for key in ("ETag", "Last-Modified") if info.get(key)), None
+        )
+        return Facts(self._size, None if self._tag is None else self._tag[1])
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``begin`` up to ``end``, in order, as they arrive."""
+        if self._open is None or self._open.at > begin:
+            self._drop()
+            self._open = self._ask(begin, end)
+        answer = self._open
+        complete = False
+        try:
+            if answer.at < begin:
+                for _ in track(self._read(answer, begin), "skip", begin - answer.at, "bytes", len):
+                    pass
+            yield from self._read(answer, end)
+            complete = True
+        finally:
+            if not (complete and answer.whole):
+                self._drop()
+
+    def _ask(self, begin: int, end: int) -> _Answer:
+        headers = {**self._headers, "Range": f"bytes={begin}-{end - 1}"}
+        try:
+            stream = self._fs.open(
+                self._url, "rb", block_size=0, size=self._size or end, headers=headers
+            )
+        except Exception as error:  # as aiohttp and fsspec have them
+            raise self._reason(error) from error
+        answer = self._answers.pop()
+        try:
+            partial = answer.status == 206
+            self._check(answer.headers, begin, partial)
+        except InputError:
+            stream.close()
+            raise
+        return _Answer(stream, begin if partial else 0, not partial)
+
+    def _check(self, headers: Mapping[str, str], begin: int, partial: bool) -> None:
+        """Refuse an answer that is not of the file, or not of the range, that was asked for."""
+        coding = headers.get("Content-Encoding", "identity")
+        if coding not in ("", "identity"):
+            raise InputError(
+                f"{self.name}: the server sends it compressed ({coding}), and parts of that mean "
+                "nothing; fetch it whole and give the local file"
+            )
+        total = headers.get("Content-Length")
+        if partial:
+            span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+            if span is None or int(span[1]) != begin:
+                raise InputError(
+                    f"{self.name}: the server answers with other bytes than it was asked for; "
+                    "fetch it whole and give the local file"
+                )
+            total = None if span[2] == "*" else span[2]
+        tag = headers.get(self._tag[0]) if self._tag else None
+        if (total is not None and self._size is not None and int(total) != self._size) or (
+            tag is not None and self._tag is not None and _strong(tag) != _strong(self._tag[1])
+        ):
+            raise InputError(self._changed())
+
+    def _read(self, answer: _Answer, end: int) -> Iterator[bytes]:
+        while answer.at < end:
+            try:
+                piece = answer.stream.read(min(_PIECE, end - answer.at))
+            except Exception as error:  # as above
+                raise self._reason(error) from error
+            if not piece:
+                raise BrokenError(f"{self.name}: the connection was cut")
+            answer.at += len(piece)
+            yield piece
+
+    def _drop(self) -> None:
+        if self._open is not None:
+            self._open.stream.close()
+            self._open = None
+
+    def _changed(self) -> str:
+        return f"{self.name} has changed while it was read, or is cut short; run again"
+
+    def _reason(self, error: BaseException) -> Exception:
+        """What went wrong, in our words: theirs may hold the whole address."""
+        import aiohttp
+
+        if isinstance(error, FileNotFoundError):
+            return InputError(f"{self.name} does not exist (404); check the address")
+        if isinstance(error, aiohttp.ClientResponseError):
+            return self._refusal(error.status, error.message)
+        if isinstance(error, TimeoutError):
+            return BrokenError(
+                f"{self.name}: the server has not answered for {TIMEOUT:g} s; try again later"
+            )
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return BrokenError(
+                f"{self.name}: the host is unknown; check the address and the network"
+            )
+        if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
+            return InputError(f"{self.name}: its certificate is not trusted, or its TLS is broken")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            why = error.os_error.strerror or "no connection"
+            return BrokenError(
+                f"{self.name} cannot be reached: {why}; check the address and the network"
+            )
+        if isinstance(error, (aiohttp.InvalidURL, ValueError)):
+            return InputError(f"{self.name} is no address; write https://HOST/PATH")
+        if isinstance(error, (aiohttp.ClientError, OSError)):
+            return BrokenError(f"{self.name}: the connection was cut")
+        return InputError(f"{self.name} cannot be read: {type(error).__name__}")
+
+    def _refusal(self, status: int, message: str) -> Exception:
+        if status in (401, 403, 407):
+            return InputError(f"{self.name}: access denied ({status}); {self._remedy}")
+        if status in (404, 410):
+            return InputError(f"{self.name} does not exist ({status}); check the address")
+        if status in (412, 416):
+            return InputError(self._changed())
+        text = f"{self.name}: the server answers {status} {message}".rstrip()
+        if status in (408, 429) or status >= 500:
+            return BrokenError(f"{text}; try again later")
+        return InputError(f"{text}; check the address")
+
+
+@dataclass
+class _Answer:
+    """A body that is being read: the next byte is the file's ``at``-th."""
+
+    stream: Any
+    at: int
+    whole: bool
+
+
+class Other:
+    """A file behind any other protocol that fsspec knows: s3, gs, az, sftp and so on."""
+
+    def __init__(self, location: str) -> None:
+        self.name = hidden(location)
+        try:
+            from fsspec.core import url_to_fs
+
+            self._fs, self._path = url_to_fs(location)
+        except ImportError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        except Exception as error:  # fsspec's systems raise what they like
+            raise InputError(f"{self.name} cannot be opened: {self._words(error)}") from error
+        self._location = location
+
+    def look(self) -> Facts:
+        """The file's length and version. Raises InputError where it cannot be had."""
+        try:
+            info = self._fs.info(self._path)
+        except Exception as error:  # as above
+            raise InputError(self._failure(error)) from error
+        if info.get("type") == "directory":
+            raise InputError(f"{self.name} is a folder; give a file")
+        if info.get("size") is None:
+            raise InputError(f"{self.name} has no known length; fetch it and give the local file")
+        validator = next((str(info[key]) for key in _VALIDATORS if info.get(key)), None)
+        return Facts(int(info["size"]), validator)
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from ``begin`` up to ``end``, a chunk at a time."""
+        try:
+            with self._fs.open(self._path, "rb", cache_type="none", block_size=_CHUNK) as file:
+                file.seek(begin)
+                while begin < end:
+                    piece = file.read(min(_CHUNK, end - begin))
+                    if not 0 < len(piece) <= end - begin:
+                        raise EOFError("it ends too early")
+                    begin += len(piece)
+                    yield piece
+        except (FileNotFoundError, PermissionError) as error:
+            raise InputError(self._failure(error)) from error
+        except Exception as error:  # as above
+            raise BrokenError(self._failure(error)) from error
+
+    def _failure(self, error: Exception) -> str:
+        if isinstance(error, FileNotFoundError):
+            return f"{self.name} does not exist; check the address"
+        if isinstance(error, PermissionError):
+            return f"{self.name}: access denied; give this protocol's credentials"
+        return f"{self.name} cannot be read: {self._words(error)}"
+
+    def _words(self, error: Exception) -> str:
+        return hidden(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
+
+
+def hidden(text: str) -> str:
+    """An address as it may be shown: neither its user and password nor its query."""
+    text = re.sub(r"(?<=://)[^/?#\s]*@", "***@", text)
+    return re.sub(r"(://[^?\s]*)\?\S+", r"\1?***", text)
+
+
+def _without_user(url: str) -> tuple[str, dict[str, str]]:
+    """The address without its user and password, and the header that says them (RFC 7617).
+
+    Raises ValueError for no address. A header is what aiohttp withholds from another host that the
+    server redirects to; what belongs to its session, it sends there as well.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    if parts.username is None:
+        return url, {}
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    header = {"Authorization": f"Basic {b64encode(user).decode()}"}
+    return urlunsplit(parts._replace(netloc=host)), header
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _strong(tag: str) -> str:
+    return tag.removeprefix("W/")

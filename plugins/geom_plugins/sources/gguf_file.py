@@ -1,0 +1,299 @@
+"""``gguf:FILE``: the readout of a model in llama.cpp's own format."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeGuard
+
+from msgspec import Meta
+
+from geom import InputError, ModelSource, Readout, TokenKind, hookimpl
+
+if TYPE_CHECKING:
+    from geom_plugins.checkpoints.gguf_format import Model, Setting, Tensor
+    from geom_plugins.checkpoints.token_texts import Scheme
+
+Norm = Literal["layernorm", "rmsnorm", "none"]
+
+_ENCODER = "an encoder, kept without a head over the vocabulary"
+_HEADLESS = {
+    "bert": _ENCODER,
+    "modern-bert": _ENCODER,
+    "nomic-bert": _ENCODER,
+    "nomic-bert-moe": _ENCODER,
+    "neo-bert": _ENCODER,
+    "jina-bert-v2": _ENCODER,
+    "jina-bert-v3": _ENCODER,
+    "eurobert": _ENCODER,
+    "gemma-embedding": _ENCODER,
+    "llama-embed": _ENCODER,
+    "t5encoder": _ENCODER,
+    "clip": "an encoder of images or sound",
+    "wavtokenizer-dec": "a decoder of sound",
+    "chameleon": "which llama.cpp keeps from emitting tokens of images, whatever their rows",
+}
+"""Architectures whose tensors make no readout, in words that follow the name."""
+
+_FINAL_NORMS = {
+    "t5": "dec.output_norm",
+    "lfm2": "token_embd_norm",
+    "lfm2moe": "token_embd_norm",
+}
+"""What is not called ``output_norm``; LFM2's name is an old slip that llama.cpp keeps."""
+
+_UNSCALED = ("olmo",)
+"""Architectures whose final norm has neither scale nor shift."""
+
+_BY_HAND = "give ?unembed=NAME&norm=layernorm|rmsnorm|none and, of the norm, &gamma=NAME&beta=NAME"
+
+
+@dataclass(frozen=True)
+class GgufOptions:
+    """What the names and the metadata do not tell, or tell wrongly."""
+
+    unembed: Annotated[str | None, Meta(description="name of the unembedding, (V, d)")] = None
+    bias: Annotated[str | None, Meta(description="name of its bias, (V,)")] = None
+    gamma: Annotated[str | None, Meta(description="name of the final norm's scale, (d,)")] = None
+    beta: Annotated[str | None, Meta(description="name of the final norm's shift, (d,)")] = None
+    norm: Annotated[Norm | None, Meta(description="the final norm")] = None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Names of tensors, None where there is none."""
+
+    unembed: str
+    bias: str | None
+    gamma: str | None
+    beta: str | None
+    norm: Norm
+
+
+def load(location: str, options: GgufOptions) -> Readout:
+    """The readout in a local GGUF file, whole or split, of which only its own tensors are read.
+
+    Block-quantised tensors are dequantised to float32 and named in the notes. Raises InputError
+    where the file is missing or damaged, or its readout is not certain.
+    """
+    from geom_plugins.checkpoints.gguf_format import open_gguf
+
+    if not location:
+        raise InputError("model gguf: names no file; write gguf:FILE.gguf")
+    model = open_gguf(Path(location).expanduser())
+    parts = _given(options) or _found(model, options)
+    W = model.tensor(parts.unembed)
+    b, gamma, beta = (
+        None if name is None else model.tensor(name)
+        for name in (parts.bias, parts.gamma, parts.beta)
+    )
+    texts, kinds, remarks = _tokens(model, W.shape[0])
+    read = [tensor for tensor in (W, b, gamma, beta) if tensor is not None]
+    return Readout.fold(
+        W,
+        b,
+        norm=None if parts.norm == "none" else parts.norm,
+        gamma=gamma,
+        beta=beta,
+        tokens=texts,
+        kinds=kinds,
+        notes=(*_quantised(read), *_remarks(model, parts), *remarks),
+    )
+
+
+# Which tensors
+
+
+def _given(options: GgufOptions) -> _Parts | None:
+    """Exactly what the user names, where that is enough."""
+    if options.unembed is None or options.norm is None:
+        return None
+    return _Parts(options.unembed, options.bias, options.gamma, options.beta, options.norm)
+
+
+def _found(model: Model, options: GgufOptions) -> _Parts:
+    """As llama.cpp names the parts. Raises InputError where that leaves a doubt."""
+    arch = _architecture(model)
+    _refuse_headless(model, arch)
+    unembed = options.unembed or _first(model, "output.weight", "token_embd.weight")
+    if unembed is None:
+        raise InputError(
+            f"{model.name} has neither output.weight nor token_embd.weight; {_BY_HAND}"
+        )
+    if "output.scale" in model.tensors:
+        raise InputError(
+            f"{model.name} scales its output tensor by output.scale, which geom does not read; "
+            "give a file whose output tensor is of another type"
+        )
+    module = _FINAL_NORMS.get(arch, "output_norm")
+    gamma = options.gamma or _first(model, f"{module}.weight")
+    if gamma is None and arch not in _UNSCALED and options.norm is None:
+        raise InputError(f"{model.name} has no {module}.weight, the final norm's scale; {_BY_HAND}")
+    beta = options.beta or (gamma and _first(model, gamma.removesuffix("weight") + "bias"))
+    bias = options.bias or _first(model, "output.bias")
+    norm = options.norm or _kind_of_norm(model, arch, beta)
+    return _Parts(unembed, bias, gamma, beta, norm)
+
+
+def _architecture(model: Model) -> str:
+    kind = model.settings.get("general.type", "model")
+    if kind != "model":
+        raise InputError(f"{model.name} is of the type {kind}; give the model's own file")
+    arch = model.settings.get("general.architecture")
+    if not isinstance(arch, str):
+        raise InputError(f"{model.name} does not name its architecture; {_BY_HAND}")
+    return arch
+
+
+def _refuse_headless(model: Model, arch: str) -> None:
+    why = _HEADLESS.get(arch)
+    if why is None and model.settings.get(f"{arch}.pooling_type", 0) != 0:
+        why = "converted as a model of embeddings"
+    if why is not None:
+        raise InputError(
+            f"{model.name} is {arch}, {why}; to examine a matrix of it all the same, {_BY_HAND}"
+        )
+
+
+def _kind_of_norm(model: Model, arch: str, beta: str | None) -> Norm:
+    """By which epsilon the metadata has.
+
+    With both, some part inside the model has the other kind: Nemotron's norms shift and are
+    LayerNorm, those of T5 and GLM's indexed models do not and are RMSNorm.
+    """
+    rms = f"{arch}.attention.layer_norm_rms_epsilon" in model.settings
+    layer = f"{arch}.attention.layer_norm_epsilon" in model.settings
+    if not rms and not layer:
+        raise InputError(
+            f"{model.name}: the metadata has no epsilon of {arch}'s norms, so their kind is not "
+            "known; give ?norm=layernorm or ?norm=rmsnorm"
+        )
+    return "layernorm" if layer and (beta is not None or not rms) else "rmsnorm"
+
+
+def _first(model: Model, *names: str) -> str | None:
+    return next((name for name in names if name in model.tensors), None)
+
+
+# What a reader should know
+
+
+def _quantised(tensors: Iterable[Tensor]) -> Iterator[str]:
+    for tensor in tensors:
+        if tensor.is_quantised:
+            yield f"{tensor.name} is {tensor.type}, dequantised to float32 as llama.cpp defines"
+
+
+def _remarks(model: Model, parts: _Parts) -> Iterator[str]:
+    """What happens between W x + b and the model's logits, in words."""
+    arch = str(model.settings.get("general.architecture"))
+    scale = model.settings.get(f"{arch}.logit_scale")
+    if scale is not None:
+        if not _is_number(scale) or scale <= 0:
+            raise InputError(
+                f"{arch}.logit_scale of {model.name} is {scale!r}: geom reads models whose logits "
+                "are scaled by a positive number"
+            )
+        if scale != 1:
+            yield f"the model scales its logits (logit_scale {scale:g}); no argmax changes"
+    cap = model.settings.get(f"{arch}.final_logit_softcapping")
+    if _is_number(cap) and cap:
+        yield f"the model caps its logits softly at {cap:g}; no argmax changes"
+    if arch == "phimoe" and parts.norm == "rmsnorm":
+        yield (
+            "llama.cpp runs phimoe with RMSNorm, as read here; the original has LayerNorm, "
+            "?norm=layernorm"
+        )
+
+
+def _is_number(value: Setting | None) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# Tokens
+
+_SCHEMES: dict[str, Scheme] = {
+    "llama": "sentencepiece",
+    "t5": "sentencepiece",
+    "bert": "sentencepiece",  # the converter turns WordPiece's marks round
+    "gemma4": "sentencepiece",
+    "plamo2": "sentencepiece",
+    "gpt2": "byte-level",
+}
+"""By ``tokenizer.ggml.model``; others are shown as they are."""
+
+_KINDS: dict[object, TokenKind] = {2: "special", 3: "special", 4: "added", 5: "unused", 6: "byte"}
+"""By the number of ``tokenizer.ggml.token_type``; 1 is normal."""
+
+_Texts = tuple[str | None, ...]
+
+
+def _tokens(
+    model: Model, V: int
+) -> tuple[_Texts | None, tuple[TokenKind, ...] | None, tuple[str, ...]]:
+    """Texts and kinds of ids 0 to V - 1, None where the file has no tokens, and remarks."""
+    pieces = model.settings.get("tokenizer.ggml.tokens")
+    if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
+        return None, None, ()
+    types = model.settings.get("tokenizer.ggml.token_type")
+    if not isinstance(types, list) or len(types) != len(pieces):
+        types = [1] * len(pieces)
+    sort = str(model.settings.get("tokenizer.ggml.model"))
+    tokens = _typed(pieces, types, sort)[:V]
+    tokens += [(None, "padding")] * (V - len(tokens))
+    beyond = len(pieces) - V
+    remarks = (f"the tokenizer has {beyond} tokens beyond the {V} rows",) if beyond > 0 else ()
+    return tuple(text for text, _ in tokens), tuple(kind for _, kind in tokens), remarks
+
+
+def _typed(
+    pieces: Sequence[str], types: Sequence[object], sort: str
+) -> list[tuple[str | None, TokenKind]]:
+    """Text and kind of every piece of a vocabulary of that sort.
+
+    As in llama.cpp, only normal and byte tokens are written in the vocabulary's own way; special
+    and added ones are their texts.
+    """
+    from geom_plugins.checkpoints.token_texts import piece_kinds, piece_texts
+
+    scheme = _SCHEMES.get(sort, "plain")
+    if sort == "rwkv":
+        texts, own_kinds = zip(*map(_unescaped, pieces), strict=True) if pieces else ((), ())
+    else:
+        texts, own_kinds = piece_texts(pieces, scheme), piece_kinds(pieces, scheme)
+    out: list[tuple[str | None, TokenKind]] = []
+    for id, (piece, kind) in enumerate(zip(pieces, types, strict=True)):
+        if kind == 5 and piece == f"[PAD{id}]":  # the converter's name for a row without a token
+            out.append((None, "padding"))
+        elif kind in (1, 6):
+            out.append((texts[id], "byte" if kind == 6 else own_kinds[id]))
+        else:
+            out.append((piece, _KINDS.get(kind, "normal")))
+    return out
+
+
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_ESCAPED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
+
+
+def _unescaped(piece: str) -> tuple[str, TokenKind]:
+    """RWKV's pieces are bytes as Python writes them."""
+    data = _ESCAPE.sub(
+        lambda found: (
+            bytes.fromhex(found[1].decode()) if found[1] else _ESCAPED.get(found[2], found[2])
+        ),
+        piece.encode(),
+    )
+    try:
+        return data.decode(), "normal"
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "backslashreplace"), "byte"
+
+
+@hookimpl
+def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
+    """The hook."""
+    yield ModelSource("gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions)

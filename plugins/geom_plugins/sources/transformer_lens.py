@@ -1,0 +1,175 @@
+"""``transformer-lens:DIR_OR_NAME``: the readout of a model as TransformerLens loads it."""
+
+from __future__ import annotations
+
+import gc
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+import geom
+from geom import InputError, ModelSource, Readout, hookimpl
+
+_EXTRA = "pip install 'geom-unembed[transformer-lens]'"
+
+
+@dataclass(frozen=True)
+class TransformerLensOptions:
+    """Which of TransformerLens's two forms is read."""
+
+    processed: Annotated[
+        Literal["yes", "no"],
+        Meta(description="fold the norm in and centre, as enable_compatibility_mode() does"),
+    ] = "yes"
+
+
+def load(location: str, options: TransformerLensOptions) -> Readout:
+    """The readout of the TransformerBridge that boots from a checkpoint directory or a name.
+
+    It boots whole, on the CPU and in float32, TransformerLens's default; the tokenizer is read
+    without it, and need not be there. Raises InputError where the model cannot be found, booted or
+    processed.
+    """
+    from geom_plugins.checkpoints.token_texts import read_tokens
+    from geom_plugins.sources.hf import open_folder, read_config
+
+    if not location:
+        raise InputError(
+            "model transformer-lens: names no model; write transformer-lens:DIRECTORY or "
+            "transformer-lens:OWNER/NAME"
+        )
+    path = Path(location).expanduser()
+    if location[0] in "./~" and not path.exists():
+        raise InputError(f"{location} does not exist; give a checkpoint's directory, or OWNER/NAME")
+    name = str(path.resolve()) if path.exists() else _official(location)
+    folder = open_folder(name, None)
+    _refuse_multimodal(read_config(folder), folder.name)
+    with _quiet():
+        readout = geom.load(_boot(name, processed=options.processed == "yes"))
+    gc.collect()  # the model refers to itself, and waits for this
+    tokens = read_tokens(folder, readout.V)
+    if tokens is None:
+        return readout
+    return replace(
+        readout, tokens=tokens.texts, kinds=tokens.kinds, notes=readout.notes + tokens.notes
+    )
+
+
+def _boot(name: str, processed: bool) -> Any:
+    """The bridge, with a tokenizer that knows nothing."""
+    bridge_class = _bridge_class()
+    try:
+        bridge = bridge_class.boot_transformers(name, device="cpu", tokenizer=_no_tokenizer())
+    except Exception as error:  # whatever TransformerLens and transformers raise
+        raise InputError(
+            f"TransformerLens cannot load {name}: {_one_line(error)}; hf:{name} reads the "
+            "checkpoint without it"
+        ) from error
+    bridge.tokenizer = None
+    if not processed:
+        return bridge
+    try:
+        bridge.enable_compatibility_mode(disable_warnings=True)
+    except Exception as error:  # as above
+        raise InputError(
+            f"TransformerLens cannot process {name}: {_one_line(error)}; give ?processed=no"
+        ) from error
+    return bridge
+
+
+def _bridge_class() -> Any:
+    try:
+        from transformer_lens.model_bridge import TransformerBridge
+    except ImportError as error:
+        raise InputError(
+            f"model transformer-lens: needs TransformerLens 4 ({error}): {_EXTRA}"
+        ) from error
+    return TransformerBridge
+
+
+def _official(name: str) -> str:
+    """The name on the Hub of a model that TransformerLens calls otherwise, as gpt2-small."""
+    with _quiet():
+        _bridge_class()
+        from transformer_lens.tools.model_registry.registry_io import resolve_model_alias
+
+        return str(resolve_model_alias(name) or name)
+
+
+def _no_tokenizer() -> Any:
+    """A tokenizer for a bridge that will see no text; without one, it looks for files."""
+    import transformers
+    from tokenizers import Tokenizer, models
+
+    fast: Any = transformers.PreTrainedTokenizerFast
+    return fast(
+        tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")),
+        unk_token="?",
+        eos_token="?",
+    )
+
+
+def _refuse_multimodal(config: Any, name: str) -> None:
+    """For these TransformerLens also boots an image processor, and installs packages for it."""
+    if "vision_config" in config or "audio_config" in config:
+        raise InputError(
+            f"{name} takes images or sound, and TransformerLens would install packages for it; "
+            f"hf:{name} reads its readout, or boot it yourself and give the model to geom.load"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The libraries' prints, warnings, log lines and progress bars kept from our output."""
+    handlers, threshold = list(logging.root.handlers), logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _no_bars():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(threshold)
+        logging.root.handlers[:] = handlers  # logging.warning() adds one where there is none
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the bars of transformers, where it is there."""
+    try:
+        import transformers
+    except ImportError:
+        yield
+        return
+    bars: Any = transformers.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, short: some list every architecture there is."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = text.partition(". Available architectures")[0]
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+@hookimpl
+def geom_sources() -> Iterator[ModelSource[TransformerLensOptions]]:
+    """The hook."""
+    yield ModelSource(
+        "transformer-lens",
+        "a model as TransformerLens loads it: a directory or a name",
+        load,
+        TransformerLensOptions,
+    )

@@ -51,7 +51,8 @@ def verify(
     if readout is None:
         if run.model == "python":
             raise InputError("the run was made from arrays in Python: name its weights to verify")
-        readout = load(run.model)
+        with watched(progress):
+            readout = load(run.model)
     if readout.digest != settings.get("digest"):
         return Verification(
             {}, (Fault(None, f"the run was made with other weights than {readout.source}"),)

@@ -24,11 +24,14 @@ def verify(
     from geom.cli.messages import plain
     from geom.cli.progress import bars
     from geom.loading import load
+    from geom.progress import watched
     from geom.store import open_run
     from geom.verification import verify as check
 
     with open_run(run) as opened, bars() as watcher:
-        checked = check(opened, load(model) if model else None, watcher)
+        with watched(watcher):
+            readout = load(model) if model else None
+        checked = check(opened, readout, watcher)
         pending = opened.counts()["pending"]
     for fault in checked.faults:
         typer.echo(f"BAD  {plain(str(fault))}")

@@ -19,7 +19,7 @@ import msgspec
 from geom import InputError
 from geom_plugins.checkpoints.remote import RemoteFile, cache_folder
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
-from geom_plugins.checkpoints.transport import EXTRA, TIMEOUT, Other, Web
+from geom_plugins.checkpoints.transport import TIMEOUT, Other, Web
 
 
 class _Listing(msgspec.Struct):
@@ -111,12 +111,6 @@ class HubFolder:
     @cached_property
     def _state(self) -> _State:
         """The files, by one request, or as they were when it was last answered."""
-        try:
-            import huggingface_hub  # noqa: F401 - only whether it is there
-        except ImportError as error:
-            raise InputError(
-                f"{self.repo_id} is no directory here, and the Hub needs huggingface_hub: {EXTRA}"
-            ) from error
         try:
             listing = self._ask()
         except _UnreachableError as error:

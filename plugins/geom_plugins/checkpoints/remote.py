@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from geom import InputError, track
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
-from geom_plugins.checkpoints.transport import EXTRA, BrokenError, Other, Transport, Web, hidden
+from geom_plugins.checkpoints.transport import BrokenError, Other, Transport, Web, hidden
 
 _WAITS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try; any byte that arrives starts them over."""
@@ -139,10 +139,8 @@ def cache_folder(kind: str, key: str) -> Path:
 
     Raises InputError where it cannot be made.
     """
-    try:
-        from huggingface_hub import cached_assets_path
-    except ImportError as error:
-        raise InputError(f"reading from a server needs huggingface_hub: {EXTRA}") from error
+    from huggingface_hub import cached_assets_path
+
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     try:
         return cached_assets_path("geom", kind, name)

@@ -18,8 +18,6 @@ from geom import InputError, track
 TIMEOUT = 30.0
 """Seconds that a server may keep silent."""
 
-EXTRA = "pip install 'geom-unembed[remote]'"
-
 _PIECE = 1 << 20
 _CHUNK = 8 << 20
 """Bytes of one request where answers cannot be streamed: time enough to outweigh its latency."""
@@ -71,11 +69,9 @@ class Web:
         name: str | None = None,
         remedy: str = _PASSWORD,
     ) -> None:
-        try:
-            import aiohttp
-            from fsspec import filesystem
-        except ImportError as error:
-            raise InputError(f"{hidden(url)} needs fsspec and aiohttp: {EXTRA}") from error
+        import aiohttp
+        from fsspec import filesystem
+
         self.name = name or hidden(url)
         self._remedy = remedy
         self._size = size

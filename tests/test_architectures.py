@@ -12,13 +12,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from tests.command import Command
-from tests.toy_models import build, forward, save
 
 import geom
+from command import Command
 from geom import InputError, Readout
 from geom_plugins.checkpoints.architectures import ARCHITECTURES
 from geom_plugins.checkpoints.unembedding import ByHand, find_parts
+from toy_models import build, forward, save
 
 Floats = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.command import Command
-from tests.toy_models import build, save
 
 import geom
+from command import Command
 from geom import InputError
+from toy_models import build, save
 
 TOKENS = range(12)
 

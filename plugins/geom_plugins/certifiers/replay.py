@@ -149,7 +149,6 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
 
     try:
         import transformers
-        from transformers.utils import logging
     except ImportError as error:
         raise InputError(
             "replay needs torch and transformers: pip install 'geom-unembed[replay]'"
@@ -164,7 +163,8 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
         "masked": transformers.AutoModelForMaskedLM,
         "seq2seq": transformers.AutoModelForSeq2SeqLM,
     }[entry.task]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own
+    chatter: Any = transformers.logging
+    chatter.disable_progress_bar()
     try:
         model = auto.from_pretrained(
             location, revision=revision or "main", dtype="auto" if dtype == "checkpoint" else dtype

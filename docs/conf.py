@@ -25,15 +25,15 @@ def architectures() -> str:
     from geom_plugins.checkpoints.architectures import ARCHITECTURES
 
     lines = [
-        "| family | `model_type` | final norm | unembedding | what is special | test |",
-        "|---|---|---|---|---|---|",
+        "| family | test | final norm, then unembedding | what is special |",
+        "|---|---|---|---|",
     ]
     for kind, entry in ARCHITECTURES.items():
         norm = entry.final_norm if isinstance(entry.final_norm, str) else "as configured"
-        head = f"`{entry.heads[0]}`, else `{entry.embed}`"
+        head, embed = (name.removesuffix(".weight") for name in (entry.heads[0], entry.embed))
         lines.append(
-            f"| {entry.family} | `{kind}` | {entry.norm}, `{norm}` | {head} | {entry.quirk} "
-            f"| `[{kind}]` |"
+            f"| {entry.family} | `[{kind}]` | {entry.norm} `{norm}`, `{head}` or `{embed}` "
+            f"| {entry.quirk} |"
         )
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ protocol of fsspec is read chunk by chunk. Who stores the bytes, and tries again
 from __future__ import annotations
 
 import re
+import weakref
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ class Web:
         self._remedy = remedy
         self._size = size
         self._tag: tuple[str, str] | None = None
-        self._open: _Answer | None = None
+        self._open: list[_Answer] = []  # at most one
+        weakref.finalize(self, _close, self._open)
         # compressed answers would be of another length, and their ranges of another meaning
         self._headers = {"Accept-Encoding": "identity", **(headers or {})}
         self._answers = answers = list[Any]()
@@ -128,10 +130,10 @@ class Web:
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """The bytes from ``begin`` up to ``end``, in order, as they arrive."""
-        if self._open is None or self._open.at > begin:
-            self._drop()
-            self._open = self._ask(begin, end)
-        answer = self._open
+        if not self._open or self._open[0].at > begin:
+            _close(self._open)
+            self._open.append(self._ask(begin, end))
+        answer = self._open[0]
         complete = False
         try:
             if answer.at < begin:
@@ -141,7 +143,7 @@ class Web:
             complete = True
         finally:
             if not (complete and answer.whole):
-                self._drop()
+                _close(self._open)
 
     def _ask(self, begin: int, end: int) -> _Answer:
         headers = {**self._headers, "Range": f"bytes={begin}-{end - 1}"}
@@ -193,11 +195,6 @@ class Web:
                 raise BrokenError(f"{self.name}: the connection was cut")
             answer.at += len(piece)
             yield piece
-
-    def _drop(self) -> None:
-        if self._open is not None:
-            self._open.stream.close()
-            self._open = None
 
     def _changed(self) -> str:
         return f"{self.name} has changed while it was read, or is cut short; run again"
@@ -251,6 +248,11 @@ class _Answer:
     stream: Any
     at: int
     whole: bool
+
+
+def _close(answers: list[_Answer]) -> None:
+    while answers:
+        answers.pop().stream.close()
 
 
 class Other:

@@ -1,7 +1,7 @@
 """The central path of one token's program on a working set of rivals, by primal-dual Newton steps.
 
 The largest margin of a token over the unit ball or box is minus the least ``t`` with
-``A y + c <= t``, a row ``(a_j, c_j)`` a rival. The ball is kept by a price on length,
+``A y + c <= t``, a row ``(a_j, c_j)`` a rival. The ball is kept by a price on length::
 
     minimise  t + price |y|^2 / 2   subject to   A y + c <= t   (and |y_i| <= 1 on a box),
 

@@ -31,7 +31,9 @@ def centroid_steps(problem: Problem, tokens: NDArray[np.int64]) -> Floats:
         steps -= steps.mean(axis=1, keepdims=True)
     steps[~np.isfinite(steps).all(axis=1)] = 0.0
     length = np.linalg.norm(steps, axis=1, keepdims=True)
-    out: Floats = np.divide(steps, length, out=np.zeros_like(steps), where=(length > 0.0) & (length < np.inf))
+    out: Floats = np.divide(
+        steps, length, out=np.zeros_like(steps), where=(length > 0.0) & (length < np.inf)
+    )
     return out
 
 

@@ -115,7 +115,7 @@ def _reach(problem: Problem) -> float:
 
 
 def _best_length(problem: Problem, token: int, gained: Floats) -> tuple[float, Floats]:
-    """The length of the first step with the best margin, and the excess (V,) of each rival there."""
+    """The length of the first step with the best margin, and each rival's excess (V,) there."""
     gains, biases = gained - gained[token], problem.readout.b - problem.readout.b[token]
     best, found, excess = -math.inf, 1.0, gains
     for length in _LENGTHS[:1] if problem.homogeneous else _LENGTHS:

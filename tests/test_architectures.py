@@ -241,6 +241,7 @@ def test_the_bias_can_be_dropped(tmp_path: Path) -> None:
     assert not geom.load(f"hf:{where}?bias=no").has_bias
 
 
+GPT2 = ("transformer.wte.weight", "transformer.ln_f.weight", "transformer.ln_f.bias")
 LLAMA = ("lm_head.weight", "model.embed_tokens.weight", "model.norm.weight")
 
 
@@ -248,11 +249,11 @@ LLAMA = ("lm_head.weight", "model.embed_tokens.weight", "model.norm.weight")
     ("config", "names", "message"),
     [
         ({"model_type": "llama"}, LLAMA[:2], "the final norm's norm.weight"),
-        ({"model_type": "llama"}, LLAMA[2:], "no lm_head.weight or embed_tokens.weight"),
+        ({"model_type": "llama"}, LLAMA[2:], "lacks lm_head.weight or embed_tokens.weight"),
         (
             {"model_type": "llama", "tie_word_embeddings": False},
             LLAMA[1:],
-            "no lm_head.weight .config.json says that it is not tied",
+            "lacks lm_head.weight .config.json says that it is not tied",
         ),
         (
             {"model_type": "gpt2"},
@@ -307,7 +308,10 @@ def test_a_damaged_checkpoint_is_one_clear_line(spoil: Any, message: str, tmp_pa
     ("index", "message"),
     [
         ("{", "is damaged"),
-        ('{"weight_map": {"transformer.wte.weight": "gone.safetensors"}}', "has no "),
+        (
+            json.dumps({"weight_map": dict.fromkeys(GPT2, "gone.safetensors")}),
+            "gone.safetensors does not exist",
+        ),
         ('{"weight_map": 3}', "is damaged"),
     ],
 )

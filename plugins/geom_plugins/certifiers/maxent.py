@@ -27,8 +27,8 @@ from geom_plugins.certifiers.centroid_step import centroid_steps
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-BATCH = 32
-"""Tokens whose first step shares a product."""
+BATCH = 8
+"""Tokens whose first step shares a product; a kill loses no more than these."""
 
 _FEW = 64
 """Rivals whose mean gives the first bound."""

@@ -228,4 +228,4 @@ def _first(candidates: Iterable[str], names: Collection[str]) -> str | None:
 
 
 def _absent(where: str, what: str, why: str) -> InputError:
-    return InputError(f"{where} has no {what} ({why}); {_BY_HAND}")
+    return InputError(f"{where} lacks {what} ({why}); {_BY_HAND}")

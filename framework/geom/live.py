@@ -35,6 +35,12 @@ of a column of 200,000 random numbers it is 2e-3 on average, so the largest is a
 """
 
 
+_ROUNDED = (
+    "centring rounded the rows: a token that is borderline by no more than that may be decided "
+    "otherwise than by the checkpoint's own numbers"
+)
+
+
 class Live(Protocol):
     """A model in memory: ``W_U`` (d, V) and ``b_U`` (V,), tensors or arrays of any library.
 
@@ -80,8 +86,9 @@ def read_live(model: Live) -> Readout:
     form = [f"W_U of a {kind} in {str(W_U.dtype).removeprefix('torch.')}"]
     if norm is not None and _is_identity(gamma, beta):
         form.append("nothing of its final norm left to fold")
-    form += _centred(readout)
-    return replace(readout, notes=(", ".join(form), *_rounded(readout), *notes))
+    centred = _centred(readout)
+    rounded = (_ROUNDED,) if centred else ()
+    return replace(readout, notes=(", ".join(form + centred), *rounded, *notes))
 
 
 @dataclass(frozen=True)
@@ -158,16 +165,6 @@ def _centred(readout: Readout) -> list[str]:
         least = _CENTRED * np.sqrt(np.einsum("ij,ij->", W, W) / W.size)
         over = {"d": np.abs(W.mean(axis=1)).max(), "the vocabulary": np.abs(W.mean(axis=0)).max()}
     return [f"centred over {axis}" for axis, mean in over.items() if mean <= least]
-
-
-def _rounded(readout: Readout) -> list[str]:
-    """What a reader should know of rows that are differences, and so rounded."""
-    if not _centred(readout):
-        return []
-    return [
-        "centring rounded the rows: a token that is borderline by no more than that may be decided "
-        "otherwise than by the checkpoint's own numbers"
-    ]
 
 
 def _texts(tokenizer: Any, V: int) -> tuple[str | None, ...] | None:

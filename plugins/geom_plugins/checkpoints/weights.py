@@ -26,7 +26,7 @@ class _Index(msgspec.Struct):
 class Weights:
     """Tensors by name; a file is opened when a tensor of it is first wanted.
 
-    ``files`` says which file holds which tensor. ``format`` is named in messages.
+    ``files`` says which file holds which tensor, ``where`` is named in messages.
     """
 
     where: str

@@ -16,26 +16,11 @@ def load(location: str, options: NoOptions) -> Readout:
 
     Raises InputError where a location is given, as there is nothing to choose.
     """
-    from geom_plugins.checkpoints.folders import LocalFolder
-    from geom_plugins.checkpoints.safetensors_format import find, read_header
-    from geom_plugins.checkpoints.token_texts import read_tokens
+    from geom_plugins.sources import hf
 
     if location:
         raise InputError(f"model demo:{location}: the demo has no location; write demo")
-    folder = LocalFolder(CHECKPOINT)
-    file = folder.open("model.safetensors")
-    tensors = read_header(file)
-    names = ("transformer.wte.weight", "transformer.ln_f.weight", "transformer.ln_f.bias")
-    W, gamma, beta = (find(tensors, name, file.name) for name in names)
-    tokens = read_tokens(folder, W.shape[0])
-    return Readout.fold(
-        W,
-        norm="layernorm",
-        gamma=gamma,
-        beta=beta,
-        tokens=tokens and tokens.texts,
-        kinds=tokens and tokens.kinds,
-    )
+    return hf.load(str(CHECKPOINT), hf.HfOptions())
 
 
 @hookimpl

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from geom import Certifier, Finding, NoOptions, Problem, Readout, Weights
-from geom.certification import Link, certify
+from geom import Certifier, Finding, NoOptions, Problem, Readout, Weights, certification
+from geom.certification import Link
 from geom.domains import box
 from geom.store import Outcome
 
@@ -61,6 +61,13 @@ def truth(problem: Problem, token: int, prior: Finding) -> Finding:
     if token in CORNERS:
         return Finding(x=SQUARE[token])
     return Finding(weights=weights([0, 2], [0.5, 0.5]) if token == CENTRE else None)
+
+
+def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> list[Outcome]:
+    """The outcomes in the order of the tokens, one each."""
+    outcomes = list(certification.certify(problem, chain, tokens))
+    assert sorted(outcome.token_id for outcome in outcomes) == sorted(tokens)
+    return sorted(outcomes, key=lambda outcome: list(tokens).index(outcome.token_id))
 
 
 def one(*chain: Link, token: int) -> Outcome:
@@ -221,9 +228,23 @@ def test_no_token_is_no_outcome() -> None:
     assert certify(PROBLEM, [link(boom)], []) == []
 
 
-def test_outcomes_come_in_the_order_of_the_tokens() -> None:
-    order = [CENTRE, 2, 0]
-    assert [outcome.token_id for outcome in certify(PROBLEM, [link(truth)], order)] == order
+def test_an_outcome_comes_before_the_next_token_is_begun() -> None:
+    begun = []
+
+    def watch(tokens: Sequence[int]) -> Any:
+        for token in tokens:
+            begun.append(token)
+            yield truth(PROBLEM, token, Finding())
+
+    outcomes = certification.certify(PROBLEM, [many(watch)], TOKENS)
+    assert [(next(outcomes).token_id, len(begun)) for _ in TOKENS] == [
+        (token, 1 + i) for i, token in enumerate(TOKENS)
+    ]
+
+
+def test_what_a_link_decides_does_not_wait_for_the_rest_of_the_chain() -> None:
+    outcomes = certification.certify(PROBLEM, [link(truth), link(boom)], [NEAR, 0])
+    assert next(outcomes).token_id == 0
 
 
 def test_the_chain_passes_on_what_was_found() -> None:
@@ -416,6 +437,16 @@ def test_a_list_of_findings_of_the_wrong_length_costs_only_its_batch(
     verdicts = [outcome.verdict for outcome in outcomes]
     assert verdicts == [*["speakable"] * 2, *["undecided"] * 2, "unspeakable", "undecided"]
     assert all(outcome.note.startswith("many raised ") for outcome in outcomes[2:4])
+
+
+def test_findings_that_came_before_one_failed_are_kept() -> None:
+    def breaks(tokens: Sequence[int]) -> Any:
+        yield truth(PROBLEM, tokens[0], Finding())
+        raise ValueError("boom")
+
+    first, *others = certify(PROBLEM, [many(breaks)], TOKENS)
+    assert first.verdict == "speakable"
+    assert {(o.verdict, o.note) for o in others} == {("undecided", "many raised ValueError: boom")}
 
 
 def test_one_bad_finding_of_a_batch_costs_only_its_token() -> None:

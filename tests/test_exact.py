@@ -22,7 +22,9 @@ from numpy.typing import ArrayLike
 import truth
 from geom import Finding, Readout, Verdict, Weights, Witness, domains, judge
 from geom.domains import Domain
-from geom.exact import faults, margin_at, margin_below, prove_unspeakable
+from geom.exact import faults
+from geom.exact.points import margin_at, margin_below
+from geom.exact.weights import prove_unspeakable
 from geom.problem import Problem
 from truth import Floats
 

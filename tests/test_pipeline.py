@@ -250,8 +250,11 @@ def test_a_detector_that_flags_nothing_is_no_failure() -> None:
         ({"domain": "layernrm"}, "did you mean 'layernorm'"),
         ({"detectors": ["self-argmax"] * 2}, "detector self-argmax is named twice"),
         ({"certifiers": ["highs", "mpmath", "highs"]}, "certifier highs is named twice"),
-        ({"device": "cuda"}, "device 'cuda': self-argmax runs on cpu only"),
-        ({"device": "tpu", "detectors": [], "tokens": "1"}, "device 'tpu': highs runs on cpu"),
+        (
+            {"device": "cuda", "detectors": [], "tokens": "1"},
+            "device 'cuda': nothing here runs on it",
+        ),
+        ({"device": "tpu", "detectors": [], "tokens": "1"}, "device 'tpu': give cpu, cuda"),
         ({"options": {"certifier.highs.round": 1}}, "did you mean 'rounds'"),
         ({"options": {"certifier.highs.rounds": 0}}, "certifier.highs.rounds=0: expected int >= 1"),
         ({"options": {"certifier.mpmath.digits": 80}}, "certifier mpmath, which has no part"),

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import geom
 from geom import Finding, InputError, Readout, StoreError, Weights, store
-from geom.store import Outcome, Planned, Writer, create_or_continue, open_run
+from geom.store import Outcome, Planned, Writer, create_or_continue, open_file
 
 SETTINGS = {"digest": "0" * 64, "domain": {"name": "unbounded"}, "tokens": "all"}
 X = np.array([0.5, -0.25])
@@ -76,9 +76,9 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("finished") / "run.db"
     writer = create_or_continue(path, SETTINGS, "python", {"geom": "0"}, ["a note"])
     writer.plan(map(planned, range(3)), ["a warning"])
-    writer.record(outcome(0))
-    writer.record(outcome(1, verdict="unspeakable", proof="slack", margin_upper=-0.5))
-    writer.record(outcome(2, Finding(), verdict="undecided", proof=None, note="why"))
+    writer.record([outcome(0)])
+    writer.record([outcome(1, verdict="unspeakable", proof="slack", margin_upper=-0.5)])
+    writer.record([outcome(2, Finding(), verdict="undecided", proof=None, note="why")])
     writer.finish()
     writer.close()
     return path.read_bytes()
@@ -116,7 +116,7 @@ def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
 
 def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
     assert query(finished, "PRAGMA application_id") == [(int.from_bytes(b"geom"),)]
-    assert query(finished, "PRAGMA user_version") == [(2,)]
+    assert query(finished, "PRAGMA user_version") == [(3,)]
 
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
@@ -144,7 +144,7 @@ def test_arrays_are_npy_files_that_need_no_pickle(finished: Path) -> None:
 
 
 def test_rows_have_the_fields_of_the_contract_in_its_order(finished: Path) -> None:
-    with open_run(finished) as run:
+    with open_file(finished) as run:
         rows = [row.as_dict() for row in run.rows()]
     assert [list(row) for row in rows] == [EXPORTED] * 3
     assert rows[0] == {
@@ -166,14 +166,14 @@ def test_rows_have_the_fields_of_the_contract_in_its_order(finished: Path) -> No
 
 
 def test_rows_can_be_asked_for_by_verdict(finished: Path) -> None:
-    with open_run(finished) as run:
+    with open_file(finished) as run:
         for token, verdict in enumerate(["speakable", "unspeakable", "undecided"]):
             assert [row.token_id for row in run.rows(verdict)] == [token]
         assert run.counts() == {"speakable": 1, "unspeakable": 1, "undecided": 1, "pending": 0}
 
 
 def test_the_certificate_is_what_proves_the_verdict(finished: Path) -> None:
-    with open_run(finished) as run:
+    with open_file(finished) as run:
         witness, weights = run.certificate(0), run.certificate(1)
         assert isinstance(witness, geom.Witness)
         assert witness.x.tolist() == X.tolist()
@@ -183,7 +183,7 @@ def test_the_certificate_is_what_proves_the_verdict(finished: Path) -> None:
 
 
 def test_a_token_that_was_not_examined_is_refused(finished: Path) -> None:
-    with open_run(finished) as run:
+    with open_file(finished) as run:
         for ask in (run.row, run.certificate):
             with pytest.raises(InputError, match="token 7 was not examined"):
                 ask(7)
@@ -191,14 +191,14 @@ def test_a_token_that_was_not_examined_is_refused(finished: Path) -> None:
 
 def test_a_token_that_is_pending_has_no_row_yet(begin: Open, path: Path) -> None:
     begin().plan([planned(3)], [])
-    with open_run(path) as run:
+    with open_file(path) as run:
         assert (list(run.rows()), run.pending()) == ([], [3])
         with pytest.raises(InputError, match="token 3 was not examined"):
             run.row(3)
 
 
 def test_a_run_says_where_it_is_and_what_it_holds(finished: Path) -> None:
-    with open_run(finished) as run:
+    with open_file(finished) as run:
         assert repr(run) == f"<Run {finished}: 1 speakable, 1 unspeakable, 1 undecided>"
 
 
@@ -215,9 +215,9 @@ def test_a_token_that_cannot_be_stored_whole_is_not_stored_at_all(begin: Open, p
     writer.plan([planned(0)], [])
     no_array = Weights(np.array([0]), np.array([object()]))
     with pytest.raises(ValueError, match="allow_pickle"):
-        writer.record(outcome(0, Finding(x=X, weights=no_array)))
+        writer.record([outcome(0, Finding(x=X, weights=no_array))])
     assert query(path, "SELECT count(*) FROM evidence") == [(0,)]
-    with open_run(path) as run:
+    with open_file(path) as run:
         assert run.pending() == [0]
 
 
@@ -225,8 +225,8 @@ def test_what_is_recorded_can_be_read_at_once_by_others(begin: Open, path: Path)
     writer = begin()
     writer.plan(map(planned, range(2)), [])
     for token in range(2):
-        writer.record(outcome(token))
-        with open_run(path) as run:
+        writer.record([outcome(token)])
+        with open_file(path) as run:
             assert [row.token_id for row in run.rows()] == list(range(token + 1))
             assert run.certificate(token) is not None
 
@@ -242,22 +242,22 @@ def test_a_finished_run_can_be_read_elsewhere_and_read_only(finished: Path) -> N
     copied.write_bytes(finished.read_bytes())
     copied.chmod(0o444)
     away.chmod(0o555)
-    with open_run(copied) as run:
+    with open_file(copied) as run:
         assert len(list(run.rows())) == 3
         assert [file.name for file in away.iterdir()] == ["copy.db"]
 
 
 def test_an_open_run_cannot_be_written_to(finished: Path) -> None:
-    with open_run(finished) as run, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with open_file(finished) as run, pytest.raises(sqlite3.OperationalError, match="readonly"):
         run._connection.execute("DELETE FROM tokens")
 
 
 def test_a_reader_that_stays_does_not_stop_the_writer(begin: Open, path: Path) -> None:
     writer = begin()
     writer.plan([planned(0)], [])
-    with open_run(path) as run:
+    with open_file(path) as run:
         assert run.pending() == [0]
-        writer.record(outcome(0))
+        writer.record([outcome(0)])
         writer.finish()
         assert run.pending() == []
     writer.finish()
@@ -269,9 +269,9 @@ def test_of_two_writers_neither_spoils_the_other(begin: Open, path: Path) -> Non
     first, second = begin(), begin()
     first.plan([planned(0)], [])
     assert second.run.pending() == [0]
-    first.record(outcome(0))
-    second.record(outcome(0))
-    with open_run(path) as run:
+    first.record([outcome(0)])
+    second.record([outcome(0)])
+    with open_file(path) as run:
         assert run.counts()["speakable"] == 1
 
 
@@ -279,7 +279,7 @@ def test_of_two_writers_neither_spoils_the_other(begin: Open, path: Path) -> Non
 def test_any_file_name_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     create_or_continue(Path(name), SETTINGS, "python", {}).close()
-    with open_run(name) as run:
+    with open_file(name) as run:
         assert run.settings == SETTINGS
     assert (tmp_path / name).is_file()
 
@@ -326,7 +326,7 @@ def no_run(kind: str, path: Path, run: bytes) -> None:
         edit(path, "CREATE TABLE tokens (token_id INTEGER)")
     elif kind == "of a later version":
         path.write_bytes(run)
-        edit(path, "PRAGMA user_version = 3")
+        edit(path, "PRAGMA user_version = 4")
     elif kind == "without tables":
         edit(path, f"PRAGMA application_id = {store.APPLICATION_ID}")
         edit(path, "PRAGMA user_version = 2")
@@ -350,7 +350,7 @@ NO_RUNS = [
 
 def read(path: Path) -> None:
     """Reads all of a run: a file cut short opens, and breaks when it is read."""
-    with open_run(path) as run:
+    with open_file(path) as run:
         assert run.settings
         list(run.rows())
 
@@ -396,14 +396,14 @@ def test_a_place_that_cannot_be_written_is_refused(
 
 def test_a_file_that_is_absent_is_named(path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist; name a file that geom run wrote"):
-        open_run(path)
+        open_file(path)
     assert not path.exists()
 
 
 def test_an_empty_file_is_no_run_and_may_become_one(path: Path, begin: Open) -> None:
     path.touch()
     with pytest.raises(StoreError, match="is no run of geom"):
-        open_run(path)
+        open_file(path)
     assert begin().run.settings == SETTINGS
 
 
@@ -442,7 +442,7 @@ DAMAGED_BLOBS = {
 @pytest.mark.parametrize("data", DAMAGED_BLOBS.values(), ids=DAMAGED_BLOBS.keys())
 def test_a_damaged_certificate_is_refused(data: Any, finished: Path) -> None:
     edit(finished, "UPDATE evidence SET data = ? WHERE token_id = 0 AND name = 'x'", data)
-    with open_run(finished) as run, pytest.raises(StoreError, match="damaged") as refused:
+    with open_file(finished) as run, pytest.raises(StoreError, match="damaged") as refused:
         run.certificate(0)
     assert "\n" not in str(refused.value)
 
@@ -455,7 +455,7 @@ def test_a_certificate_with_a_wrong_byte_is_read_or_refused(
     data = bytearray(npy(X))
     data[place] = byte
     edit(finished, "UPDATE evidence SET data = ? WHERE token_id = 0 AND name = 'x'", bytes(data))
-    with open_run(finished) as run, suppress(StoreError):
+    with open_file(finished) as run, suppress(StoreError):
         assert isinstance(run.certificate(0), geom.Witness)
 
 
@@ -477,7 +477,7 @@ def test_a_certificate_with_a_wrong_byte_is_read_or_refused(
 )
 def test_meta_of_the_wrong_type_is_refused(key: str, value: Any, finished: Path) -> None:
     edit(finished, "UPDATE meta SET value = ? WHERE key = ?", value, key)
-    with open_run(finished) as run, pytest.raises(StoreError, match=f"its {key} are") as refused:
+    with open_file(finished) as run, pytest.raises(StoreError, match=f"its {key} are") as refused:
         getattr(run, key)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 400
@@ -510,7 +510,7 @@ def test_a_run_with_damaged_meta_does_not_go_on(key: str, finished: Path) -> Non
 )
 def test_a_row_of_the_wrong_types_is_refused(column: str, value: Any, finished: Path) -> None:
     edit(finished, f"UPDATE tokens SET {column} = ? WHERE token_id = 1", value)
-    with open_run(finished) as run:
+    with open_file(finished) as run:
         assert run.row(0).token_id == 0
         with pytest.raises(StoreError, match="token 1: ") as refused:
             list(run.rows())
@@ -574,7 +574,7 @@ def call(folder: Path, last_words: str = "") -> int:
 
 
 def rows_and_evidence(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
-    with open_run(path) as run:
+    with open_file(path) as run:
         return [
             (row.as_dict() | {"seconds": None}, run.evidence(row.token_id).x.tolist())
             for row in run.rows()
@@ -594,7 +594,7 @@ def test_a_kill_loses_the_token_in_hand_and_the_same_call_goes_on(
     token: int, tmp_path: Path, uninterrupted: Path
 ) -> None:
     assert call(tmp_path, last_words=str(token)) == -signal.SIGKILL
-    with open_run(tmp_path / "run.db") as run:
+    with open_file(tmp_path / "run.db") as run:
         assert [row.token_id for row in run.rows()] == list(range(token))
         assert run.pending() == list(range(token, 7))
     assert call(tmp_path) == 0

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geom.certificates import Certificate, Finding, Verdict, Weights, Witness
+    from geom.devices import Device, device
     from geom.domains import Domain
     from geom.errors import GeomError, InputError, PluginError, StoreError
     from geom.exact import judge
+    from geom.exact.bulk import own_direction, prove_own_directions, prove_points
     from geom.hookspecs import hookimpl
-    from geom.loading import load
+    from geom.loading import load, open_run
     from geom.pipeline import run
     from geom.problem import Problem
     from geom.progress import track
@@ -32,19 +34,23 @@ if TYPE_CHECKING:
         Precision,
         PrecisionMargin,
         Reporter,
+        Witnessed,
     )
     from geom.self_argmax import own_winners
-    from geom.store import Row, Run, open_run
+    from geom.store import Row, Run
     from geom.text import TokenKind, visible
+    from geom.threads import cores, limited_threads
     from geom.verification import Verification, verify
 
 _HOME = {
     "geom.certificates": ("Certificate", "Finding", "Verdict", "Weights", "Witness"),
+    "geom.devices": ("Device", "device"),
     "geom.domains": ("Domain",),
     "geom.errors": ("GeomError", "InputError", "PluginError", "StoreError"),
     "geom.exact": ("judge",),
+    "geom.exact.bulk": ("own_direction", "prove_own_directions", "prove_points"),
     "geom.hookspecs": ("hookimpl",),
-    "geom.loading": ("load",),
+    "geom.loading": ("load", "open_run"),
     "geom.pipeline": ("run",),
     "geom.problem": ("Problem",),
     "geom.progress": ("track",),
@@ -61,10 +67,12 @@ _HOME = {
         "Precision",
         "PrecisionMargin",
         "Reporter",
+        "Witnessed",
     ),
     "geom.self_argmax": ("own_winners",),
-    "geom.store": ("Row", "Run", "open_run"),
+    "geom.store": ("Row", "Run"),
     "geom.text": ("TokenKind", "visible"),
+    "geom.threads": ("cores", "limited_threads"),
     "geom.verification": ("Verification", "verify"),
 }
 
@@ -73,6 +81,7 @@ __all__ = [
     "Certificate",
     "Certifier",
     "Detector",
+    "Device",
     "Domain",
     "Executor",
     "Finding",
@@ -97,11 +106,18 @@ __all__ = [
     "Verification",
     "Weights",
     "Witness",
+    "Witnessed",
+    "cores",
+    "device",
     "hookimpl",
     "judge",
+    "limited_threads",
     "load",
     "open_run",
+    "own_direction",
     "own_winners",
+    "prove_own_directions",
+    "prove_points",
     "run",
     "track",
     "verify",

@@ -12,6 +12,8 @@ from geom.rounding import Floats
 
 VerdictName = Literal["speakable", "unspeakable", "undecided"]
 ProofName = Literal["witness", "slack", "interior", "rational"]
+RecipeName = Literal["own-direction"]
+"""How a witness is rebuilt that is not stored: see `geom.exact.bulk.own_direction`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,12 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom import exact
-from geom.certificates import Finding, Verdict, Weights
+from geom.certificates import Finding, RecipeName, Verdict, Weights
+from geom.exact.bulk import prove_own_directions
 from geom.problem import Problem
 from geom.records import Certifier
 from geom.store import Outcome
 
 T = TypeVar("T", np.float64, np.int64)
+
+EASY = 1024
+"""Tokens that are proven in bulk at a time, and stored together."""
+
+MANY = 256
+"""Tokens of a run from which on the easy ones are proven in bulk, and their points not stored."""
+
+OWN_DIRECTION: RecipeName = "own-direction"
+"""What stands for the certifier, and for the witness, of a token proven in bulk."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +37,52 @@ class Link:
     options: Any
 
 
-def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> list[Outcome]:
+def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> Iterator[Outcome]:
     """Send the tokens through the chain; each link sees what those before it found.
 
+    An outcome comes as soon as its token is done, which need not be in the order of the tokens.
     Never raises for what a certifier does: one that raises, or returns nonsense, leaves the token
     as it was and the reason in its note.
     """
     states = [_State(token) for token in tokens]
-    for link in chain:
-        asked = [state for state in states if link.certifier.verifies or not state.verdict.decided]
+    return (state.outcome(problem) for state in _along(problem, chain, states))
+
+
+def easy(problem: Problem, tokens: Sequence[int]) -> Iterator[list[Outcome]]:
+    """The tokens that win along their own direction, proven in bulk, `EASY` at a time."""
+    for start in range(0, len(tokens), EASY):
         started = time.perf_counter()
-        findings = _ask(problem, link, asked)
-        for state, finding in zip(asked, findings, strict=True):
-            _take(problem, state, link.certifier, finding)
-        for state in asked:
-            state.seconds += (time.perf_counter() - started) / len(asked)
-    return [state.outcome(problem) for state in states]
+        block = np.asarray(tokens[start : start + EASY], dtype=np.int64)
+        lower = prove_own_directions(problem, block)
+        seconds = (time.perf_counter() - started) / len(block)
+        yield [
+            own_direction_outcome(token, margin, seconds)
+            for token, margin in zip(block.tolist(), lower.tolist(), strict=True)
+            if margin > 0.0
+        ]
+
+
+def spares_easy(chain: Sequence[Link], tokens: int) -> bool:
+    """Whether, of so many tokens, those that `easy` proves need not go through the chain."""
+    if not chain or tokens < MANY or any(link.certifier.verifies for link in chain):
+        return False
+    return chain[0].certifier.hard_only(chain[0].options)
+
+
+def own_direction_outcome(token: int, margin: float, seconds: float) -> Outcome:
+    """The outcome of a token proven to win along its own direction: nothing but how to rebuild."""
+    return Outcome(
+        token,
+        "speakable",
+        "witness",
+        OWN_DIRECTION,
+        margin,
+        None,
+        seconds,
+        None,
+        Finding(),
+        OWN_DIRECTION,
+    )
 
 
 @dataclass
@@ -75,31 +115,64 @@ class _State:
         )
 
 
-def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> list[Finding | str]:
-    """A finding a token, or the reason why there is none."""
-    certifier, out = link.certifier, list[Finding | str]()
-    if certifier.certify_many is None:
-        for state in states:
-            try:
-                answer = certifier.certify(problem, state.token, state.evidence, link.options)
-            except Exception as error:  # a stranger's certifier may raise anything
-                out.append(_reason(error))
-            else:
-                out.append(_sane(answer))
-        return out
-    size = max(1, certifier.batch)
-    for start in range(0, len(states), size):
-        batch = states[start : start + size]
-        try:
-            tokens, priors = [s.token for s in batch], [s.evidence for s in batch]
-            answers = list(certifier.certify_many(problem, tokens, priors, link.options))
-            if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} findings for {len(batch)} tokens")
-        except Exception as error:  # a stranger's certifier may raise anything
-            out += [_reason(error)] * len(batch)
+def _along(problem: Problem, chain: Sequence[Link], states: Sequence[_State]) -> Iterator[_State]:
+    """The states when they have gone the rest of the chain, those that are decided first."""
+    if not chain:
+        yield from states
+        return
+    link, rest = chain[0], chain[1:]
+    looks = any(later.certifier.verifies for later in rest)
+    through = []
+    for state in _through(problem, link, states):
+        if state.verdict.decided and not looks:
+            yield state
         else:
-            out += map(_sane, answers)
-    return out
+            through.append(state)
+    yield from _along(problem, rest, through)
+
+
+def _through(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[_State]:
+    """The states, one after another, with what the link makes of those it is asked about."""
+    asked = []
+    for state in states:
+        if link.certifier.verifies or not state.verdict.decided:
+            asked.append(state)
+        else:
+            yield state
+    size = 1 if link.certifier.certify_many is None else max(1, link.certifier.batch)
+    for start in range(0, len(asked), size):
+        batch = asked[start : start + size]
+        findings = _ask(problem, link, batch)
+        for state in batch:
+            started = time.perf_counter()
+            _take(problem, state, link.certifier, next(findings))
+            state.seconds += time.perf_counter() - started
+            yield state
+
+
+def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Finding | str]:
+    """A finding a token as they come, or the reason why there is none; any further are not used."""
+    given = 0
+    try:
+        for answer in _answers(problem, link, states):
+            yield _sane(answer)
+            given += 1
+        raise ValueError(f"{given} findings for {len(states)} tokens")
+    except Exception as error:  # a stranger's certifier may raise anything
+        for _ in range(given, len(states)):
+            yield _reason(error)
+
+
+def _answers(problem: Problem, link: Link, states: Sequence[_State]) -> Iterable[object]:
+    """What the certifier says of a batch, one by one where it cannot do many."""
+    certifier = link.certifier
+    if certifier.certify_many is None:
+        return (certifier.certify(problem, s.token, s.evidence, link.options) for s in states)
+    tokens, priors = [s.token for s in states], [s.evidence for s in states]
+    answers = certifier.certify_many(problem, tokens, priors, link.options)
+    if isinstance(answers, Sized) and len(answers) != len(states):
+        raise ValueError(f"{len(answers)} findings for {len(states)} tokens")
+    return answers
 
 
 def _take(
@@ -141,6 +214,12 @@ def _merge(problem: Problem, state: _State, new: Finding) -> Finding:
 
 def _least(bound: float | None) -> float:
     return np.inf if bound is None else bound
+
+
+def as_kept(finding: Finding) -> Finding:
+    """The finding with arrays of our own; an empty one where they are no numbers."""
+    sane = _sane(finding)
+    return Finding() if isinstance(sane, str) else sane
 
 
 def _sane(answer: object) -> Finding | str:

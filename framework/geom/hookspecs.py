@@ -210,8 +210,9 @@ def geom_reporters() -> Iterable[Reporter[Any]]:
 def geom_executors() -> Iterable[Executor[Any]]:
     """Executors: where the certifiers run.
 
-    ``map(function, items, options)`` yields the results in whatever order they come; function,
-    items and results can be sent to other processes.
+    ``map(function, items, options)`` yields the results in whatever order they come. Function and
+    items can be sent to other processes. A result is an iterable that does its work when it is gone
+    through: make a list of it where the work is to be done.
 
     Example::
 
@@ -233,12 +234,14 @@ def geom_executors() -> Iterable[Executor[Any]]:
         def run(function: Callable[[Any], Any], items: Sequence[Any],
                 options: ThreadOptions) -> Iterator[Any]:
             with ThreadPoolExecutor(options.workers) as pool:
-                for future in as_completed([pool.submit(function, item) for item in items]):
+                work = [pool.submit(lambda item: list(function(item)), item) for item in items]
+                for future in as_completed(work):
                     yield future.result()
 
 
         @hookimpl
         def geom_executors():
-            yield Executor("threads", "a pool of threads in this process", run, ThreadOptions)
+            yield Executor("threads", "a pool of threads in this process", run, ThreadOptions,
+                           workers=lambda options: options.workers)
     """
     raise AssertionError("specifications are never called")

@@ -1,9 +1,10 @@
-"""From ``SOURCE:LOCATION?key=value`` to a readout."""
+"""From ``SOURCE:LOCATION?key=value`` to a readout, and from a run back to its readout."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -11,6 +12,7 @@ from geom import options, plugins
 from geom.errors import GeomError, InputError, PluginError
 from geom.live import Live, read_live
 from geom.readout import Readout
+from geom.store import Run, open_file
 
 DEFAULT_MODEL = "demo"
 
@@ -50,6 +52,25 @@ def load(
         raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
     readout = replace(readout, source=address)
     return readout.without_bias() if drop_bias else readout
+
+
+def open_run(path: str | Path, readout: Readout | None = None) -> Run:
+    """A stored run, read-only.
+
+    ``readout`` are its weights, which only witnesses that are not stored ask for; they are loaded
+    as the run says where None. Raises StoreError where the file is missing or is no run.
+    """
+    return open_file(path, weights_of if readout is None else lambda run: readout)
+
+
+def weights_of(run: Run) -> Readout:
+    """The readout that a run was made of, loaded by the name that the run has for it.
+
+    Raises InputError where the run was made from arrays in Python, and what `load` raises.
+    """
+    if run.model == "python":
+        raise InputError("the run was made from arrays in Python: name its weights")
+    return load(run.model)
 
 
 def _shown(location: str) -> str:

@@ -5,26 +5,40 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geom import domains
-from geom.certification import Link, certify
+from geom.certificates import Finding
+from geom.certification import (
+    EASY,
+    Link,
+    as_kept,
+    certify,
+    easy,
+    own_direction_outcome,
+    spares_easy,
+)
+from geom.devices import Device, find_device, using
 from geom.domains import Domain
 from geom.errors import GeomError, InputError, PluginError, unknown
+from geom.exact import judge
+from geom.exact.bulk import prove_own_directions
 from geom.live import Live
-from geom.loading import load, split
+from geom.loading import load, open_run, split
 from geom.options import Given, as_plain, by_plugin, validate
 from geom.plugins import HOOKS, Plugins, installed
 from geom.problem import Problem
 from geom.progress import Watcher, track, watched
 from geom.readout import Readout
-from geom.records import Candidate, Certifier, Detector, Executor
+from geom.records import Candidate, Certifier, Detector, Executor, Witnessed
 from geom.self_argmax import own_winners
-from geom.store import Outcome, Planned, Run, create_or_continue, open_run
+from geom.store import Outcome, Planned, Run, Writer, create_or_continue
 from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
 
 DEFAULT_DETECTORS = ("self-argmax",)
@@ -42,7 +56,14 @@ class Plan:
     chain: tuple[Link, ...]
     executor: tuple[Executor[Any], Any]
     tokens: str
+    device: Device
     versions: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The question: the readout on the domain."""
+        return Problem(self.readout, self.domain)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -92,7 +113,7 @@ def plan(
     }
     _refuse_unused(plugins, given, names)
     chosen = {kind: _chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
-    _check_device(device, [*chosen["detector"], *chosen["certifier"]])
+    on, warnings = _device(device, [*chosen["detector"], *chosen["certifier"]])
     _prepare(Problem(readout, domain), chosen["certifier"])
     return Plan(
         readout,
@@ -101,7 +122,9 @@ def plan(
         tuple(Link(record, values) for record, values in chosen["certifier"]),
         chosen["executor"][0],
         wanted,
+        on,
         _versions(plugins, names),
+        warnings,
     )
 
 
@@ -151,43 +174,52 @@ def execute(asked: Plan, out: str | Path | None = None, progress: Watcher | None
     readout = asked.readout
     writer = create_or_continue(out, asked.settings, readout.source, asked.versions, readout.notes)
     try:
-        with watched(progress):
+        with watched(progress), using(asked.device):
             if not writer.run.planned:
                 writer.plan(*_examine(asked))
-            for outcome in _outcomes(asked, writer.run.pending()):
-                writer.record(outcome)
+            _certify(asked, writer)
         writer.finish()
     except BaseException:
         writer.abandon()
         raise
     if out is None:
+        writer.run.weights = lambda run: readout
         return writer.run
     writer.close()
-    return open_run(out)
+    return open_run(out, readout)
 
 
-def _examine(asked: Plan) -> tuple[list[Planned], list[str]]:
+def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
     """The tokens to examine, with what the detectors say of them, and what went wrong."""
     readout = asked.readout
     flagged: dict[int, list[str]] = {}
     winners: dict[int, int] = {}
-    warnings = []
+    known: dict[int, Outcome] = {}
+    warnings = list(asked.warnings)
     for detector, values in asked.detectors:
         try:
-            candidates = _candidates(detector, values, asked)
+            candidates, witnessed = _detected(detector, values, asked)
         except GeomError:
             raise
         except Exception as error:  # a stranger's detector may raise anything
             reason = " ".join(str(error).split())
             warnings.append(f"detector {detector.name} raised {type(error).__name__}: {reason}")
             continue
-        for candidate in candidates:
+        for outcome in _witnessed(asked, detector.name, witnessed):
+            known.setdefault(outcome.token_id, outcome)
+        unproven = [Candidate(item.token) for item in witnessed if item.token not in known]
+        for candidate in [*candidates, *unproven]:
             flagged.setdefault(candidate.token, []).append(detector.name)
             if candidate.argmax_id is not None:
                 winners.setdefault(candidate.token, candidate.argmax_id)
-    if warnings and len(warnings) == len(asked.detectors) and asked.tokens == CANDIDATES:
+    failed = len(warnings) - len(asked.warnings)
+    if failed and failed == len(asked.detectors) and asked.tokens == CANDIDATES:
         raise PluginError(f"no detector worked: {'; '.join(warnings)}")
-    ids = sorted(flagged) if asked.tokens == CANDIDATES else parse_tokens(asked.tokens, readout.V)
+    if asked.tokens == CANDIDATES:
+        ids = sorted(flagged.keys() | known.keys())
+    else:
+        ids = parse_tokens(asked.tokens, readout.V)
+        known = {token: known[token] for token in ids if token in known}
     missing = [token for token in ids if token not in winners]
     if missing:
         winners |= dict(zip(missing, own_winners(readout, missing).tolist(), strict=True))
@@ -204,28 +236,70 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str]]:
         )
         for token in ids
     ]
-    return planned, warnings
+    return planned, warnings, list(known.values())
 
 
-def _candidates(detector: Detector[Any], values: Any, asked: Plan) -> list[Candidate]:
-    """A detector's candidates, checked: ids of the vocabulary, none twice."""
-    found: dict[int, Candidate] = {}
-    for candidate in detector.detect(asked.readout, asked.domain, values):
-        token = index(candidate.token)  # NumPy's integers are not SQLite's
-        winner = None if candidate.argmax_id is None else index(candidate.argmax_id)
+def _detected(
+    detector: Detector[Any], values: Any, asked: Plan
+) -> tuple[list[Candidate], list[Witnessed]]:
+    """What a detector yields, checked: ids of the vocabulary, none twice."""
+    candidates: dict[int, Candidate] = {}
+    witnessed: dict[int, Witnessed] = {}
+    for found in detector.detect(asked.readout, asked.domain, values):
+        token = index(found.token)  # NumPy's integers are not SQLite's
+        seen = token in candidates or token in witnessed
+        if isinstance(found, Witnessed):
+            if not 0 <= token < asked.readout.V or seen:
+                raise ValueError(f"token {token} is outside the vocabulary or named twice")
+            witnessed[token] = Witnessed(token, found.x)
+            continue
+        winner = None if found.argmax_id is None else index(found.argmax_id)
         ids = (token, token if winner is None else winner)
-        if not all(0 <= i < asked.readout.V for i in ids) or token in found:
-            raise ValueError(f"{candidate} is outside the vocabulary or flagged twice")
-        found[token] = Candidate(token, winner)
-    return list(found.values())
+        if not all(0 <= i < asked.readout.V for i in ids) or seen:
+            raise ValueError(f"{found} is outside the vocabulary or flagged twice")
+        candidates[token] = Candidate(token, winner)
+    return list(candidates.values()), list(witnessed.values())
+
+
+def _witnessed(asked: Plan, detector: str, items: Sequence[Witnessed]) -> Iterator[Outcome]:
+    """The outcomes of the tokens whose witness holds."""
+    problem = asked.problem
+    own = np.array([item.token for item in items if item.x is None], dtype=np.int64)
+    if own.size:
+        for token, margin in zip(own, prove_own_directions(problem, own), strict=True):
+            if margin > 0.0:
+                yield own_direction_outcome(int(token), float(margin), 0.0)
+    for item in items:
+        if item.x is None:
+            continue
+        finding = as_kept(Finding(x=item.x))
+        verdict = judge(problem, item.token, finding)
+        if verdict.name == "speakable":
+            lower = verdict.margin_lower
+            yield Outcome(
+                item.token, "speakable", "witness", detector, lower, None, 0.0, None, finding
+            )
+
+
+def _certify(asked: Plan, writer: Writer) -> None:
+    """Carry the tokens that are left through bulk proofs and the chain, storing as they come."""
+    if spares_easy(asked.chain, sum(writer.run.counts().values())):
+        left = writer.run.pending()
+        blocks = easy(asked.problem, left)
+        for outcomes in track(blocks, "own direction", -(-len(left) // EASY), "blocks"):
+            writer.record(outcomes)
+    for outcome in _outcomes(asked, writer.run.pending()):
+        writer.record([outcome])
 
 
 def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
     """The verdicts of the tokens, as the executor brings them."""
-    size = max([1, *(link.certifier.batch for link in asked.chain)])
-    batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
     executor, values = asked.executor
-    work = partial(certify, Problem(asked.readout, asked.domain), asked.chain)
+    batch = max([1, *(link.certifier.batch for link in asked.chain)])
+    fair = -(-len(tokens) // (4 * executor.workers(values)))
+    size = batch if executor.workers(values) == 1 else max(1, min(batch, fair))
+    batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+    work = partial(_work, asked.problem, asked.chain, asked.device.name)
     try:
         results = executor.map(work, batches, values)
         yield from track((done for batch in results for done in batch), "certify", len(tokens))
@@ -236,6 +310,14 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
             f"executor {executor.name} raised {type(error).__name__}: {error}; what is stored is "
             "kept, and the same command goes on from it"
         ) from error
+
+
+def _work(
+    problem: Problem, chain: Sequence[Link], device: str, tokens: Sequence[int]
+) -> Iterator[Outcome]:
+    """The chain on some tokens, with the device set: what an executor may do elsewhere."""
+    with using(find_device(device)[0]):
+        yield from certify(problem, chain, tokens)
 
 
 def _domain(readout: Readout, asked: str | Domain, given: Mapping[str, Any]) -> Domain:
@@ -284,12 +366,14 @@ def _chosen(
     return [(r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
 
 
-def _check_device(device: str, chosen: Sequence[tuple[Any, Any]]) -> None:
-    for record, _ in chosen:
-        if device not in record.devices:
-            raise InputError(
-                f"device {device!r}: {record.name} runs on {', '.join(record.devices)} only"
-            )
+def _device(name: str, chosen: Sequence[tuple[Any, Any]]) -> tuple[Device, tuple[str, ...]]:
+    """The device to use, and what should be said of it. Refuses one that nothing would use."""
+    found, warning = find_device(name)
+    kind = name.partition(":")[0]
+    if chosen and not any(kind in record.devices for record, _ in chosen):
+        names = ", ".join(record.name for record, _ in chosen)
+        raise InputError(f"device {name!r}: nothing here runs on it ({names}); leave it out")
+    return found, (warning,) if warning else ()
 
 
 def _prepare(problem: Problem, chain: Sequence[tuple[Certifier[Any], Any]]) -> None:

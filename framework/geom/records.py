@@ -31,6 +31,18 @@ class Candidate:
     argmax_id: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Witnessed:
+    """A token that a detector need not flag, as it wins at the point ``x`` (d,) of the domain.
+
+    Without ``x`` it is the token's own direction (`geom.own_direction`). geom checks it, and flags
+    the token where it does not hold.
+    """
+
+    token: int
+    x: Floats | None = None
+
+
 @dataclass(frozen=True)
 class ModelSource(Generic[O]):
     """Reads a readout: ``load(location, options)``; raises InputError for what it cannot read.
@@ -49,12 +61,14 @@ class ModelSource(Generic[O]):
 class Detector(Generic[O]):
     """Flags tokens worth certifying: ``detect(readout, domain, options)``.
 
-    It must be deterministic. ``devices`` are the values of ``--device`` that it can use.
+    It must be deterministic. It may also yield, as `Witnessed`, the tokens that it found a witness
+    for: they are part of the run then, as speakable. ``devices`` are the kinds of `geom.device`
+    that it can use.
     """
 
     name: str
     summary: str
-    detect: Callable[[Readout, Domain, O], Iterable[Candidate]]
+    detect: Callable[[Readout, Domain, O], Iterable[Candidate | Witnessed]]
     options: type[O]
     devices: tuple[str, ...] = ("cpu",)
 
@@ -66,9 +80,11 @@ class Certifier(Generic[O]):
     ``prior`` is what the chain has found so far. A certifier is asked only about tokens that are
     still undecided, unless it ``verifies``: then it sees every token's finding. One that works
     better on many tokens at once also gives ``certify_many(problem, tokens, priors, options)``,
-    which returns a finding a token, in order, and the most tokens to give it, ``batch``.
-    ``prepare(problem, options)`` is called once before a run begins, and raises InputError where
-    the certifier cannot serve this problem.
+    which yields a finding a token, in order, and the most tokens to give it, ``batch``; each
+    finding is stored when it comes. Where ``hard_only(options)`` holds, the tokens that win along
+    their own direction are left to geom, which proves them in bulk. ``prepare(problem, options)``
+    is called once before a run begins, and raises InputError where the certifier cannot serve this
+    problem. ``devices`` are the kinds of `geom.device` that it can use.
     """
 
     name: str
@@ -80,6 +96,7 @@ class Certifier(Generic[O]):
         Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Finding]] | None
     ) = None
     batch: int = 1
+    hard_only: Callable[[O], bool] = lambda options: False
     prepare: Callable[[Problem, O], None] | None = None
     devices: tuple[str, ...] = ("cpu",)
 
@@ -141,13 +158,16 @@ class Reporter(Generic[O]):
 class Executor(Generic[O]):
     """Applies a function to items: ``map(function, items, options)`` yields results as they come.
 
-    Function and items can be sent to another process.
+    A result is an iterable; one that is made in another process is a list by the time it is sent.
+    Function and items can be sent there. ``workers(options)`` says how many items are in work at
+    once, so that they can be cut small enough to go round.
     """
 
     name: str
     summary: str
-    map: Callable[[Callable[[Any], Any], Sequence[Any], O], Iterator[Any]]
+    map: Callable[[Callable[[Any], Iterable[Any]], Sequence[Any], O], Iterator[Iterable[Any]]]
     options: type[O]
+    workers: Callable[[O], int] = lambda options: 1
 
 
 Record = (

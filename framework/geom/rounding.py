@@ -25,6 +25,10 @@ UP = 1.0 + 2.0**-40
 TINY = 2.0**-1022
 """The least normal float64: what one product can lose to underflow, flushed to zero or not."""
 
+CLAIM = 4.0
+"""Error bounds are widened by this factor when a claim is made, and not when it is checked:
+another machine sums in another order, and must find every claim to hold by its own bounds."""
+
 
 def gamma(n: int) -> float:
     """Higham's ``gamma_n = n u / (1 - n u)``: n roundings in a row, in any order."""

@@ -4,7 +4,7 @@ While it is written the file is in write-ahead-log mode and every token, row and
 together, is one transaction: a kill loses the token in hand. When the writer is done the log is
 folded in, so that the file stands alone and can be read from anywhere.
 
-Tables, version 2 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+Tables, version 3 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
 - ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
   tokens asked for, detectors and certifiers with their options), ``model`` (the name that loads
@@ -12,13 +12,15 @@ Tables, version 2 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
   reader should know of the readout), ``planned`` (true once the tokens to examine are known) and
   ``warnings``.
 - ``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof,
-  certifier, margin_lower, margin_upper, seconds, note, token_kind, argmax_kind)``: a row a token
-  to examine, the fields of the exported row and what kind of token ``argmax`` is; ``flagged_by`` is
-  a JSON list, ``verdict`` NULL until the token is done, the kinds NULL without a tokenizer.
+  certifier, margin_lower, margin_upper, seconds, note, token_kind, argmax_kind, recipe)``: a row a
+  token to examine, the fields of the exported row, what kind of token ``argmax`` is, and how a
+  witness that is not stored is rebuilt; ``flagged_by`` is a JSON list, ``verdict`` NULL until the
+  token is done, the kinds NULL without a tokenizer. ``recipe`` is ``own-direction`` where the
+  witness is the token's own direction (`geom.exact.bulk.own_direction`), NULL elsewhere.
 - ``evidence(token_id, kind, name, data)``: arrays in NumPy's own .npy format, ``witness`` with
   ``x``, ``weights`` with ``indices`` and ``values``.
 
-Version 1 had no kinds of tokens, and is refused: run again.
+Version 1 had no kinds of tokens, version 2 no recipes; both are refused: run again.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -37,12 +40,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.certificates import Certificate, Finding, ProofName, VerdictName, Weights, Witness
+from geom import domains
+from geom.certificates import (
+    Certificate,
+    Finding,
+    ProofName,
+    RecipeName,
+    VerdictName,
+    Weights,
+    Witness,
+)
 from geom.errors import InputError, StoreError
+from geom.exact.bulk import own_direction
+from geom.problem import Problem
+from geom.readout import Readout
 from geom.text import TokenKind
 
 APPLICATION_ID = 0x67656F6D  # "geom"
-VERSION = 2
+VERSION = 3
 
 M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
 
@@ -63,7 +78,8 @@ CREATE TABLE tokens (
     seconds REAL,
     note TEXT,
     token_kind TEXT,
-    argmax_kind TEXT
+    argmax_kind TEXT,
+    recipe TEXT CHECK (recipe IN ('own-direction'))
 );
 CREATE TABLE evidence (
     token_id INTEGER NOT NULL REFERENCES tokens (token_id),
@@ -115,7 +131,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the certifiers and `exact` made of a token: what a run stores in one transaction."""
+    """What the certifiers and `exact` made of a token: what a run stores in one transaction.
+
+    ``recipe`` says how the witness is rebuilt, where it is not in the ``evidence``.
+    """
 
     token_id: int
     verdict: VerdictName
@@ -126,14 +145,24 @@ class Outcome:
     seconds: float
     note: str | None
     evidence: Finding
+    recipe: RecipeName | None = None
 
 
 class Run:
-    """A stored run, open for reading. Use as a context manager, or `close` it."""
+    """A stored run, open for reading. Use as a context manager, or `close` it.
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+    ``weights`` finds the readout again, when a witness that is not stored is asked for.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path | None,
+        weights: Callable[[Run], Readout] | None = None,
+    ) -> None:
         self._connection = connection
         self.path = path
+        self.weights = weights
 
     def __enter__(self) -> Self:
         return self
@@ -221,12 +250,40 @@ class Run:
     def certificate(self, token: int) -> Certificate | None:
         """What proves the token's verdict: a Witness, Weights, or None when it is undecided.
 
-        Raises InputError where the run did not examine the token.
+        A witness that is the token's own direction is rebuilt from the weights, which are loaded
+        by the run's ``model`` unless the run was made in this process.
+
+        Raises InputError where the run did not examine the token, or cannot find its weights.
         """
         verdict, evidence = self.row(token).verdict, self.evidence(token)
-        if verdict == "speakable" and evidence.x is not None:
-            return Witness(evidence.x)
+        if verdict == "speakable":
+            if self.recipe(token) is not None:
+                return Witness(own_direction(self.problem, token))
+            return None if evidence.x is None else Witness(evidence.x)
         return evidence.weights if verdict == "unspeakable" else None
+
+    def recipe(self, token: int) -> RecipeName | None:
+        """How the token's witness is rebuilt, None where it is stored or there is none."""
+        query = "SELECT recipe FROM tokens WHERE token_id = ? AND recipe IS NOT NULL"
+        return "own-direction" if self._select(query, (token,)) else None
+
+    def recipes(self) -> frozenset[int]:
+        """The tokens whose witness is not stored, but rebuilt from the weights."""
+        query = "SELECT token_id FROM tokens WHERE recipe IS NOT NULL AND verdict IS NOT NULL"
+        return frozenset(token for (token,) in self._select(query))
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The question that the run answers, its weights found again.
+
+        Raises InputError where they cannot be found, StoreError where they are others.
+        """
+        if self.weights is None:
+            raise InputError(f"{self.path} does not say where its weights are: run again with them")
+        readout, settings = self.weights(self), self.settings
+        if readout.digest != settings.get("digest"):
+            raise StoreError(f"{self.path} was made with other weights than {readout.source}")
+        return Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
 
     def winner_kinds(self) -> dict[int, TokenKind | None]:
         """What kind of token wins along the own direction of each one examined."""
@@ -277,8 +334,10 @@ class Writer:
         self._path = path
         self.run = Run(connection, path)
 
-    def plan(self, planned: Iterable[Planned], warnings: list[str]) -> None:
-        """Store the tokens to examine, all in one transaction."""
+    def plan(
+        self, planned: Iterable[Planned], warnings: list[str], known: Iterable[Outcome] = ()
+    ) -> None:
+        """Store the tokens to examine and what is known of some, all in one transaction."""
         with self._transaction() as execute:
             for item in planned:
                 execute(
@@ -295,30 +354,15 @@ class Writer:
                         item.argmax_kind,
                     ),
                 )
+            for outcome in known:
+                _record(execute, outcome)
             _put(execute, {"planned": True, "warnings": warnings})
 
-    def record(self, outcome: Outcome) -> None:
-        """Store a token's verdict and evidence, in one transaction."""
+    def record(self, outcomes: Iterable[Outcome]) -> None:
+        """Store verdicts and evidence, all in one transaction."""
         with self._transaction() as execute:
-            execute(
-                "UPDATE tokens SET verdict = ?, proof = ?, certifier = ?, margin_lower = ?, "
-                "margin_upper = ?, seconds = ?, note = ? WHERE token_id = ?",
-                (
-                    outcome.verdict,
-                    outcome.proof,
-                    outcome.certifier,
-                    outcome.margin_lower,
-                    outcome.margin_upper,
-                    outcome.seconds,
-                    outcome.note,
-                    outcome.token_id,
-                ),
-            )
-            for kind, name, array in _arrays(outcome.evidence):
-                execute(
-                    "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
-                    (outcome.token_id, kind, name, _blob(array)),
-                )
+            for outcome in outcomes:
+                _record(execute, outcome)
 
     def finish(self) -> None:
         """Fold the log into the file; a later reader needs nothing beside it.
@@ -356,7 +400,7 @@ class Writer:
             yield self._connection.execute
 
 
-def open_run(path: str | Path) -> Run:
+def open_file(path: str | Path, weights: Callable[[Run], Readout] | None = None) -> Run:
     """A stored run, read-only. Raises StoreError where the file is missing or is no run."""
     path = Path(path)
     if not path.is_file():
@@ -368,7 +412,7 @@ def open_run(path: str | Path) -> Run:
         except BaseException:
             connection.close()
             raise
-    return Run(connection, path)
+    return Run(connection, path, weights)
 
 
 def create_or_continue(
@@ -417,6 +461,29 @@ def _create(connection: sqlite3.Connection, path: Path | None, meta: Mapping[str
         execute(f"PRAGMA user_version = {VERSION}")
         _put(execute, meta)
     return writer
+
+
+def _record(execute: Any, outcome: Outcome) -> None:
+    execute(
+        "UPDATE tokens SET verdict = ?, proof = ?, certifier = ?, margin_lower = ?, "
+        "margin_upper = ?, seconds = ?, note = ?, recipe = ? WHERE token_id = ?",
+        (
+            outcome.verdict,
+            outcome.proof,
+            outcome.certifier,
+            outcome.margin_lower,
+            outcome.margin_upper,
+            outcome.seconds,
+            outcome.note,
+            outcome.recipe,
+            outcome.token_id,
+        ),
+    )
+    for kind, name, array in _arrays(outcome.evidence):
+        execute(
+            "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
+            (outcome.token_id, kind, name, _blob(array)),
+        )
 
 
 def _put(execute: Any, values: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the rows of a run: one token examined a row."""
-    from geom.store import open_run
+    from geom.loading import open_run
 
     with open_run(run) as opened:
         write(opened, format, out)

@@ -20,7 +20,7 @@ def show(
     """Show the verdicts of a run, or all that it knows of one token."""
     from geom.cli.tables import print_run, print_token
     from geom.errors import InputError, unknown
-    from geom.store import open_run
+    from geom.loading import open_run
 
     verdicts = ("speakable", "unspeakable", "undecided")
     if verdict is not None and verdict not in verdicts:

@@ -23,9 +23,8 @@ def verify(
     """
     from geom.cli.messages import plain
     from geom.cli.progress import bars
-    from geom.loading import load
+    from geom.loading import load, open_run
     from geom.progress import watched
-    from geom.store import open_run
     from geom.verification import verify as check
 
     with open_run(run) as opened, bars() as watcher:

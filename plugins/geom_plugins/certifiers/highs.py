@@ -312,5 +312,9 @@ class _MarginProgram:
 def geom_certifiers() -> Iterator[Certifier[HighsOptions]]:
     """The hook."""
     yield Certifier(
-        "highs", "the max-margin linear program, solved by HiGHS", certify, HighsOptions
+        "highs",
+        "the max-margin linear program, solved by HiGHS",
+        certify,
+        HighsOptions,
+        hard_only=lambda options: not options.largest,
     )

@@ -1,10 +1,4 @@
-"""The only code that may say "proven". It calls no solver.
-
-Weights of a model are floats, so they are exact rationals, and "is this margin positive" has one
-answer. This module gives it, from a certificate: a point ``x`` that is to show a token speakable,
-or weights that are to show it unspeakable. Four proofs stand below, each with its argument; a
-float64 step is followed by a bound on what its rounding can have done (`geom.rounding`), and
-where that does not settle the matter, rationals do (`geom.rationals`).
+"""Three proofs by weights that a token is unspeakable, each with its argument.
 
 Throughout, t is the token, j another, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``, and the margin of t
 at x is ``min_j -(a_j . x + c_j)``. For weights ``lam_j >= 0``, not all zero, let
@@ -23,225 +17,28 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.certificates import Finding, ProofName, Verdict, VerdictName, Weights, Witness
+from geom.certificates import ProofName, Weights
 from geom.domains import Domain
 from geom.problem import Problem
 from geom.rationals import (
     above,
-    below,
-    differences,
     integer_differences,
     integers,
     null_combination,
     power_of_two,
-    root,
-    scaled,
     square_sum,
 )
-from geom.rounding import TINY, UP, Floats, U, dot_error, gamma, norm_above
+from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
 
 RATIONAL_LIMIT = 256
 """The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""
 
 PROOFS: tuple[ProofName, ...] = ("slack", "interior", "rational")
 """The proofs that a token is unspeakable, in the order in which they are tried."""
-
-CLAIM = 4.0
-"""Error bounds are widened by this factor when a claim is made, and not when it is checked:
-another machine sums in another order, and must find every claim to hold by its own bounds."""
-
-
-def judge(problem: Problem, token: int, finding: Finding) -> Verdict:
-    """What the finding proves about the token, with proven bounds on its largest margin.
-
-    Never raises for a wrong finding: what proves nothing is `undecided`, the note saying why.
-    """
-    seen = _weigh(problem, token, finding, CLAIM)
-    if seen.speakable and finding.x is not None:
-        return Verdict("speakable", "witness", Witness(finding.x), seen.lower, seen.upper)
-    if seen.proof is not None:
-        return Verdict("unspeakable", seen.proof, finding.weights, seen.lower, seen.upper)
-    note = "; ".join(seen.faults) or None
-    return Verdict("undecided", None, None, seen.lower, seen.upper, note)
-
-
-def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> list[str]:
-    """What a stored verdict claims and its stored evidence does not prove; empty when it holds.
-
-    ``evidence`` is what a run kept (point and weights), ``claim`` its verdict, proof and bounds.
-    The proof that is named must hold, not another. Evidence that is no point or no weights is
-    named where a claim falls with it; where nothing rests on it, it is no fault.
-    """
-    seen = _weigh(problem, token, evidence, 1.0, claim.proof)
-    out = []
-    if claim.name not in get_args(VerdictName):
-        out.append(f"{claim.name!r} is no verdict")
-    if claim.name == "speakable" and not (seen.speakable and claim.proof == "witness"):
-        out.append("no stored point proves it speakable")
-    if claim.name == "unspeakable" and (seen.proof is None or claim.proof in (None, "witness")):
-        out.append("no stored weights prove it unspeakable")
-    if claim.name == "undecided" and claim.proof is not None:
-        out.append(f"it is undecided and yet names a proof, {claim.proof}")
-    lower, upper = claim.margin_lower, claim.margin_upper
-    if claim.name == "speakable" and not (lower is not None and lower > 0.0):
-        out.append("it is speakable and yet claims no margin_lower above zero")
-    if claim.name == "unspeakable" and not (upper is not None and upper <= 0.0):
-        out.append("it is unspeakable and yet claims no margin_upper of zero or less")
-    if lower is not None and not (seen.lower is not None and lower <= seen.lower):
-        out.append(f"the stored point does not prove margin_lower {lower!r}")
-    if upper is not None and not (seen.upper is not None and upper >= seen.upper):
-        out.append(f"the stored weights do not prove margin_upper {upper!r}")
-    return [*seen.faults, *out] if out else []
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What evidence proves: bounds on the largest margin, a proof of unspeakability, faults."""
-
-    lower: float | None
-    upper: float | None
-    proof: ProofName | None
-    faults: tuple[str, ...]
-
-    @property
-    def speakable(self) -> bool:
-        return self.lower is not None and self.lower > 0.0
-
-
-def _weigh(
-    problem: Problem, token: int, evidence: Finding, widen: float, named: ProofName | None = None
-) -> _Seen:
-    """What the evidence proves; of the proofs by weights only the one ``named``, if one is."""
-    lower: float | None = None
-    upper: float | None = None
-    proof: ProofName | None = None
-    found: list[str] = []
-    if evidence.x is not None:
-        fault = _point_fault(problem, evidence.x)
-        if fault is None:
-            lower = margin_below(problem, token, evidence.x)
-        else:
-            found.append(fault)
-    if evidence.weights is not None:
-        fault = _weights_fault(problem, token, evidence.weights)
-        if fault is None:
-            tried = PROOFS if named in (None, "witness") else (named,)
-            if lower is not None and lower > 0.0:
-                tried = ()  # a point that wins leaves nothing to prove but the bound
-            proof, upper = prove_unspeakable(problem, token, evidence.weights, widen, tried)
-        else:
-            found.append(fault)
-    return _Seen(lower, upper, proof, tuple(found))
-
-
-def _point_fault(problem: Problem, x: Floats) -> str | None:
-    """Why ``x`` is no point of the domain, None when it is one."""
-    if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):
-        return f"the point is no float64 vector of length {problem.readout.d}"
-    if not problem.domain.contains(x):
-        return f"the point is not in the domain {problem.domain}"
-    return None
-
-
-def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None:
-    """Why these are no weights over other tokens, None when they are."""
-    indices, values = weights.indices, weights.values
-    if not (_is_array(indices, np.int64) and _is_array(values, np.float64)):
-        return "the weights are not int64 indices and float64 values"
-    if indices.ndim != 1 or indices.shape != values.shape or indices.size == 0:
-        return "the weights are not one value an index"
-    if indices.min() < 0 or indices.max() >= problem.readout.V or (indices == token).any():
-        return "the weights name the token itself or ids outside the vocabulary"
-    if np.unique(indices).size != indices.size:
-        return "the weights name a token twice"
-    if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() > 0.0):
-        return "the weights are not finite numbers >= 0, one of them > 0"
-    return None
-
-
-def _is_array(values: object, dtype: type[np.generic]) -> bool:
-    """Whether ``values`` is a plain array of that type: a finding comes from a stranger's code."""
-    return type(values) is np.ndarray and values.dtype == dtype
-
-
-# The witness check
-
-
-def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
-    """The margin of ``token`` at the float64 point ``x`` (d,), exactly; None where V = 1.
-
-    All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
-    two logits. A row whose lower end lies above another's upper end cannot be the least. The few
-    that can be are computed in rationals, from the lowest lower end up, until the least of them
-    lies below every lower end that is left. The result does not depend on how float64 rounded.
-    """
-    readout = problem.readout
-    if readout.V == 1:
-        return None
-    if not x.any():
-        others = np.delete(readout.b, token)
-        return Fraction(float(readout.b[token])) - Fraction(float(others.max()))
-    low, high = _margin_ends(problem, token, x)
-    rows = np.flatnonzero(low <= high.min())
-    rows = rows[rows != token]
-    rows = rows[np.argsort(low[rows], kind="stable")]
-    best: Fraction | None = None
-    for start in range(0, rows.size, 64):
-        if best is not None and best <= float(low[rows[start]]):
-            break
-        chunk = _exact_margins(problem, token, rows[start : start + 64], x)
-        best = min(chunk) if best is None else min(best, *chunk)
-    return best
-
-
-def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
-    """Lower and upper ends (V,) of an interval around each margin; infinite at the token."""
-    readout = problem.readout
-    with np.errstate(over="ignore", invalid="ignore"):
-        logits = readout.logits(x)
-        error = dot_error(readout.row_norms, float(norm_above(x)), readout.b, readout.d)
-        gaps = logits[token] - logits
-        slop = (error[token] + error + U * np.abs(gaps)) * UP
-        low, high = gaps - slop * UP, gaps + slop * UP
-    unknown = ~np.isfinite(low) | ~np.isfinite(high)
-    low[unknown], high[unknown] = -np.inf, np.inf
-    low[token] = high[token] = np.inf
-    return low, high
-
-
-def _exact_margins(
-    problem: Problem, token: int, rows: NDArray[np.intp], x: Floats
-) -> list[Fraction]:
-    """``-(a_j . x + c_j)`` for the given rows, exactly."""
-    readout = problem.readout
-    products = (differences(readout.W[rows], readout.W[token]) @ scaled(x)).fractions()
-    bias = Fraction(float(readout.b[token]))
-    return [bias - Fraction(float(readout.b[j])) - p for j, p in zip(rows, products, strict=True)]
-
-
-def margin_below(problem: Problem, token: int, x: Floats) -> float:
-    """A lower bound on the largest margin, from a point ``x`` (d,) of the domain.
-
-    It is the margin at ``x``, rounded down; where the domain is unbounded and no bias tells tokens
-    apart, the margin at ``x / |x|``. A token without rivals has every margin: the largest float.
-    Positive only where the exact margin is positive, and then always, unless the margin is below
-    the least float64.
-    """
-    margin = margin_at(problem, token, x)
-    if margin is None:
-        return float(np.finfo(np.float64).max)
-    if problem.domain.bounded or not problem.homogeneous or margin == 0:
-        return below(margin)
-    low, high = root(margin * margin / square_sum(scaled(x).fractions()))
-    return below(low) if margin > 0 else -above(high)
-
-
-# The three proofs that a token is unspeakable
 
 
 def prove_unspeakable(

@@ -1,0 +1,115 @@
+"""Where arrays live and products are taken: NumPy, or torch on the processor or on a GPU.
+
+Code for a device is written once, in the functions of the Python array API standard: ``device.xp``
+is the namespace, `Device.put` and `Device.get` carry arrays there and back. Whoever runs plugins
+sets the device with `using`; a plugin asks for it with `device`. Whatever a device computes is a
+suggestion, or is bounded for any order of summation in the float type it is computed in, so that no
+verdict depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from geom.errors import InputError
+
+NAMES = ("cpu", "torch", "cuda")
+"""What ``--device`` takes; ``cuda:1`` is the second GPU, ``torch`` is torch on the processor."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place for arrays. ``xp`` holds the functions of the array API standard that work there."""
+
+    name: str
+    xp: Any
+
+    def put(self, array: NDArray[Any], dtype: DTypeLike | None = None) -> Any:
+        """The array on the device, as ``dtype`` (its own where None); a copy where need be."""
+        values = np.asarray(array, dtype=dtype)
+        if self.name == "cpu":
+            return values
+        if not values.flags.writeable:  # torch would warn of memory it might write to
+            values = values.copy()
+        where = "cpu" if self.name == "torch" else self.name
+        return self.xp.asarray(values, device=where)
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """The array back as NumPy's."""
+        return np.asarray(array if self.name == "cpu" else array.cpu().numpy())
+
+
+def find_device(name: str) -> tuple[Device, str | None]:
+    """The device of that name; where torch or the GPU is missing, NumPy and a sentence saying so.
+
+    Raises InputError for a name that is none of `NAMES`.
+    """
+    if name == "cpu":
+        return CPU, None
+    if name != "torch" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise InputError(f"device {name!r}: give cpu, cuda, cuda:1 or torch")
+    try:
+        import torch
+        from array_api_compat import torch as xp
+    except ImportError:
+        return CPU, f"device {name}: torch is not installed, so NumPy computes; install torch"
+    if name == "torch":
+        return Device(name, xp), None
+    index = int(name.partition(":")[2] or 0)
+    if not torch.cuda.is_available():
+        return CPU, f"device {name}: torch finds no GPU here, so NumPy computes"
+    if index >= torch.cuda.device_count():
+        raise InputError(f"device {name!r}: torch finds {torch.cuda.device_count()} GPUs here")
+    return Device(f"cuda:{index}", xp), None
+
+
+@contextmanager
+def using(chosen: Device) -> Iterator[None]:
+    """Within the block, `device` answers ``chosen``, and its float32 products are float32's.
+
+    A GPU may be set to round the factors of such products to ten bits (TF32), which the bounds on
+    rounding would not cover.
+    """
+    token = _device.set(chosen)
+    try:
+        with _full_float32() if chosen.name != "cpu" else nullcontext():
+            yield
+    finally:
+        _device.reset(token)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def device() -> Device:
+    """The device that plugins are asked to use: NumPy unless somebody chose another."""
+    return _device.get()
+
+
+def _numpy() -> Device:
+    from array_api_compat import numpy as xp
+
+    return Device("cpu", xp)
+
+
+CPU = _numpy()
+"""NumPy."""
+
+_device: ContextVar[Device] = ContextVar("geom_device", default=CPU)

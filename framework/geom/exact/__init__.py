@@ -1,0 +1,135 @@
+"""The only code that may say "proven". It calls no solver.
+
+Weights of a model are floats, so they are exact rationals, and "is this margin positive" has one
+answer. This package gives it, from a certificate: a point ``x`` that is to show a token speakable
+(`geom.exact.points`, and many at once in `geom.exact.bulk`), or weights that are to show it
+unspeakable (`geom.exact.weights`). A float step is followed by a bound on what its rounding can
+have done (`geom.rounding`), and where that does not settle the matter, rationals do
+(`geom.rationals`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from geom.certificates import Finding, ProofName, Verdict, VerdictName, Weights, Witness
+from geom.exact.points import margin_below
+from geom.exact.weights import PROOFS, prove_unspeakable
+from geom.problem import Problem
+from geom.rounding import CLAIM, Floats
+
+
+def judge(problem: Problem, token: int, finding: Finding) -> Verdict:
+    """What the finding proves about the token, with proven bounds on its largest margin.
+
+    Never raises for a wrong finding: what proves nothing is `undecided`, the note saying why.
+    """
+    seen = _weigh(problem, token, finding, CLAIM)
+    if seen.speakable and finding.x is not None:
+        return Verdict("speakable", "witness", Witness(finding.x), seen.lower, seen.upper)
+    if seen.proof is not None:
+        return Verdict("unspeakable", seen.proof, finding.weights, seen.lower, seen.upper)
+    note = "; ".join(seen.faults) or None
+    return Verdict("undecided", None, None, seen.lower, seen.upper, note)
+
+
+def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> list[str]:
+    """What a stored verdict claims and its stored evidence does not prove; empty when it holds.
+
+    ``evidence`` is what a run kept (point and weights), ``claim`` its verdict, proof and bounds.
+    The proof that is named must hold, not another. Evidence that is no point or no weights is
+    named where a claim falls with it; where nothing rests on it, it is no fault.
+    """
+    seen = _weigh(problem, token, evidence, 1.0, claim.proof)
+    out = []
+    if claim.name not in get_args(VerdictName):
+        out.append(f"{claim.name!r} is no verdict")
+    if claim.name == "speakable" and not (seen.speakable and claim.proof == "witness"):
+        out.append("no stored point proves it speakable")
+    if claim.name == "unspeakable" and (seen.proof is None or claim.proof in (None, "witness")):
+        out.append("no stored weights prove it unspeakable")
+    if claim.name == "undecided" and claim.proof is not None:
+        out.append(f"it is undecided and yet names a proof, {claim.proof}")
+    lower, upper = claim.margin_lower, claim.margin_upper
+    if claim.name == "speakable" and not (lower is not None and lower > 0.0):
+        out.append("it is speakable and yet claims no margin_lower above zero")
+    if claim.name == "unspeakable" and not (upper is not None and upper <= 0.0):
+        out.append("it is unspeakable and yet claims no margin_upper of zero or less")
+    if lower is not None and not (seen.lower is not None and lower <= seen.lower):
+        out.append(f"the stored point does not prove margin_lower {lower!r}")
+    if upper is not None and not (seen.upper is not None and upper >= seen.upper):
+        out.append(f"the stored weights do not prove margin_upper {upper!r}")
+    return [*seen.faults, *out] if out else []
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What evidence proves: bounds on the largest margin, a proof of unspeakability, faults."""
+
+    lower: float | None
+    upper: float | None
+    proof: ProofName | None
+    faults: tuple[str, ...]
+
+    @property
+    def speakable(self) -> bool:
+        return self.lower is not None and self.lower > 0.0
+
+
+def _weigh(
+    problem: Problem, token: int, evidence: Finding, widen: float, named: ProofName | None = None
+) -> _Seen:
+    """What the evidence proves; of the proofs by weights only the one ``named``, if one is."""
+    lower: float | None = None
+    upper: float | None = None
+    proof: ProofName | None = None
+    found: list[str] = []
+    if evidence.x is not None:
+        fault = _point_fault(problem, evidence.x)
+        if fault is None:
+            lower = margin_below(problem, token, evidence.x)
+        else:
+            found.append(fault)
+    if evidence.weights is not None:
+        fault = _weights_fault(problem, token, evidence.weights)
+        if fault is None:
+            tried = PROOFS if named in (None, "witness") else (named,)
+            if lower is not None and lower > 0.0:
+                tried = ()  # a point that wins leaves nothing to prove but the bound
+            proof, upper = prove_unspeakable(problem, token, evidence.weights, widen, tried)
+        else:
+            found.append(fault)
+    return _Seen(lower, upper, proof, tuple(found))
+
+
+def _point_fault(problem: Problem, x: Floats) -> str | None:
+    """Why ``x`` is no point of the domain, None when it is one."""
+    if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):
+        return f"the point is no float64 vector of length {problem.readout.d}"
+    if not problem.domain.contains(x):
+        return f"the point is not in the domain {problem.domain}"
+    return None
+
+
+def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None:
+    """Why these are no weights over other tokens, None when they are."""
+    indices, values = weights.indices, weights.values
+    if not (_is_array(indices, np.int64) and _is_array(values, np.float64)):
+        return "the weights are not int64 indices and float64 values"
+    if indices.ndim != 1 or indices.shape != values.shape or indices.size == 0:
+        return "the weights are not one value an index"
+    if indices.min() < 0 or indices.max() >= problem.readout.V or (indices == token).any():
+        return "the weights name the token itself or ids outside the vocabulary"
+    if np.unique(indices).size != indices.size:
+        return "the weights name a token twice"
+    if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() > 0.0):
+        return "the weights are not finite numbers >= 0, one of them > 0"
+    return None
+
+
+def _is_array(values: object, dtype: type[np.generic]) -> bool:
+    """Whether ``values`` is a plain array of that type: a finding comes from a stranger's code."""
+    return type(values) is np.ndarray and values.dtype == dtype

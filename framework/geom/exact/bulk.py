@@ -1,0 +1,262 @@
+"""The witness check for many tokens at once: lower bounds on margins from float32 products.
+
+A blocked product of points and rows costs a thousandth of what the same points cost one by one. Its
+rounding is bounded beforehand, so that a token whose margin clears the bound is proven speakable;
+nothing is said of the others.
+
+Let ``v_j = w_j - m`` with ``m`` near the mean row: a shift of all rows moves no margin, and makes
+them shorter. Rows, points and biases are scaled by powers of two until no entry is above 1, and
+rounded to float32 (u = 2^-24). The product of a row and a point, with the bias as one column more,
+has d + 2 terms. Each term carries at most three roundings of its factors, and summing them, in any
+order and with or without fused operations, d + 2 more (Higham 3.1); float64 did the rest. So the
+score of j at x is off by at most ``epsilon (|v_j||x| + |b_j|)``, ``epsilon`` a little above
+``gamma_{d+8}`` with that u, and by ``floor`` for what underflows. One more column, ``|v_j|`` times
+``epsilon |x|``, makes the product itself an upper bound on the score. The token's own score is
+taken in float64 and bounded from below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.devices import Device, device
+from geom.domains import Domain
+from geom.problem import Problem
+from geom.readout import Readout
+from geom.rounding import CLAIM, Floats, U, gamma, norm_above
+
+Ids = NDArray[np.int64]
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory for the scores of one block of points."""
+
+
+def prove_points(
+    problem: Problem, tokens: Ids, points: Floats, *, widen: float = CLAIM, spread: float = 0.0
+) -> Floats:
+    """Lower bounds (n,) on the largest margins of n tokens, each from a point of the domain.
+
+    ``points`` (n, d) float64. A bound above zero proves its token speakable where the point is in
+    the domain, which is for the caller to check; one that is not above zero, minus infinity
+    included, proves nothing. Each bound is that of the margin at every ``x`` within ``spread`` of
+    the point; where the domain is unbounded and no bias tells tokens apart, of the margin at
+    ``x / |x|``. ``widen`` multiplies every bound on rounding.
+    """
+    if problem.readout.V == 1:
+        return np.full(len(tokens), np.finfo(np.float64).max)
+    if len(tokens) == 0:
+        return np.zeros(0)
+    rows = _rows(problem.readout)
+    height = max(1, BLOCK_BYTES // (4 * problem.readout.V))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        found = np.concatenate(
+            [
+                rows.margins_below(tokens[part], points[part], widen, spread)
+                for part in _slices(len(tokens), height)
+            ]
+        )
+        if not problem.domain.bounded and problem.homogeneous:
+            found /= (norm_above(points, axis=-1) + spread) * (1.0 + 4 * U)
+        found *= 1.0 - 8 * U
+    return np.where(found > 0.0, found, -np.inf)
+
+
+def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM) -> Floats:
+    """Lower bounds (n,) on the largest margins of n tokens, each from `own_direction`.
+
+    Above zero where that point, as any machine rebuilds it, wins; minus infinity elsewhere. Every
+    such point is in the domain. Bounds for a claim are remembered for as long as the readout lives:
+    a detector and the run that it serves ask for the same.
+    """
+    if widen != CLAIM:
+        return _own_directions(problem, tokens, widen)
+    known = _CLAIMS.setdefault(problem.readout, {}).setdefault(
+        problem.domain, np.full(problem.readout.V, np.nan)
+    )
+    new = tokens[np.isnan(known[tokens])]
+    known[new] = _own_directions(problem, new, widen)
+    return np.asarray(known[tokens])
+
+
+def _own_directions(problem: Problem, tokens: Ids, widen: float) -> Floats:
+    """`prove_own_directions`, computed."""
+    out = np.full(len(tokens), -np.inf)
+    aim = _Aim.of(problem)
+    height = max(1, BLOCK_BYTES // (8 * problem.readout.d))
+    for part in _slices(len(tokens), height):
+        points, spread = aim.points(tokens[part])
+        for width in np.unique(spread[np.isfinite(spread)]):
+            chosen = np.flatnonzero(spread == width)
+            out[part.start + chosen] = prove_points(
+                problem, tokens[part][chosen], points[chosen], widen=widen, spread=widen * width
+            )
+    return out
+
+
+def own_direction(problem: Problem, token: int) -> Floats:
+    """The point (d,) of the domain along the token's own direction, zero where it has none.
+
+    That direction is the row less the mean of all rows, less its own mean where ``sum(x) = 0``. The
+    point lies on the edge of a ball or box; where the domain is unbounded it has length 1, or with
+    a bias a length at which rows count for more than biases do. Machines may differ in its last
+    digits, which `prove_own_directions` allows for.
+    """
+    points, _ = _Aim.of(problem).points(np.array([token]))
+    return problem.domain.fit(points[0])
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """What own directions are made of: the mean row, a bound on its error, and the length."""
+
+    problem: Problem
+    mean: Floats
+    mean_error: float
+    length: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Aim:
+        readout, domain = problem.readout, problem.domain
+        rows = _rows(readout)
+        error = gamma(readout.V + 2) * float(readout.row_norms.mean())
+        length = domain.radius
+        if not domain.bounded:
+            length = 1.0
+            if not problem.homogeneous and rows.typical > 0.0:
+                length = 64.0 * float(np.ptp(readout.b)) / rows.typical
+        return cls(problem, rows.mean, error, length)
+
+    def points(self, tokens: Ids) -> tuple[Floats, Floats]:
+        """The points (n, d), and how far (n,) from them a rebuilt one may lie.
+
+        With ``h`` the error of the row less the mean, relative to its length, the point moves by
+        ``(1 + sqrt(d)) h`` of its own length at most, the norm that divides it included, Euclidean
+        or of the largest entry. `Domain.fit` may shorten it by 2^-32, and puts it on a grid of 50
+        bits, which moves it by less than ``3 sqrt(d) 2^-49`` of its length. Spreads are rounded up
+        to powers of sixteen, so that few differ.
+        """
+        readout, domain = self.problem.readout, self.problem.domain
+        d = readout.d
+        with np.errstate(all="ignore"):
+            u = readout.W[tokens] - self.mean
+            if domain.zero_sum:
+                u -= u.mean(axis=1, keepdims=True)
+            unit = np.abs(u).max(axis=1, keepdims=True)
+            u /= unit
+            norm = norm_above(u, axis=-1)
+            error = gamma(4 * d + 16) * readout.row_norms[tokens] + 2.0 * self.mean_error
+            moved = (1.0 + math.sqrt(d)) * error / (norm * unit[:, 0]) * (1.0 + 2.0**-20)
+            size = np.ones(len(tokens)) if domain.shape == "box" else norm
+            points = u * (self.length / size)[:, None]
+            reach = self.length * norm / size
+            spread = reach * (moved + 2.0**-31 + 3.0 * math.sqrt(d) * 2.0**-49)
+            spread = 16.0 ** np.ceil(np.log2(spread) / 4.0)
+        spread[~(moved < 0.1)] = np.inf
+        points[~np.isfinite(points).all(axis=1)] = 0.0
+        return points, spread
+
+
+class _Rows:
+    """The rows of a readout less their mean, and its biases, ready for products on a device."""
+
+    def __init__(self, readout: Readout, on: Device) -> None:
+        V, d = readout.V, readout.d
+        self._readout, self._device = readout, on
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.mean = readout.W.mean(axis=0)
+            lengths = np.concatenate(
+                [norm_above(readout.W[part] - self.mean, axis=-1) for part in _slices(V)]
+            )
+            largest = float(lengths.max())
+            self._bias = readout.b - (readout.b.max() / 2.0 + readout.b.min() / 2.0)
+        self.typical = float(np.median(lengths))
+        self._lengths = lengths
+        self._usable = math.isfinite(largest) and bool(np.isfinite(self._bias).all())
+        self._unit = _unit(largest)
+        self._bias_unit = _unit(float(np.abs(self._bias).max()))
+        self._epsilon = 1.05 * (d + 8) * 2.0**-24 / (1.0 - (d + 8) * 2.0**-24)
+        self._floor = (4 * d + 16) * 2.0**-126
+
+    @cached_property
+    def _single(self) -> Any:
+        """The rows in float32 (V, d + 3) on the device, with bias, its size, and length."""
+        W, (V, d) = self._readout.W, self._readout.W.shape
+        single = np.empty((V, d + 3), dtype=np.float32)
+        for part in _slices(V):
+            single[part, :d] = (W[part] - self.mean) * self._unit
+        bias = self._bias * self._bias_unit
+        single[:, d] = bias
+        single[:, d + 1] = np.abs(bias) * (1.0 + 2.0**-20) + 2.0**-100
+        single[:, d + 2] = self._lengths * self._unit * (1.0 + 2.0**-20) + 2.0**-100
+        return self._device.put(single)
+
+    def margins_below(self, tokens: Ids, points: Floats, widen: float, spread: float) -> Floats:
+        """Lower bounds (n,) on the margins at the points (n, d), and at all within ``spread``."""
+        n, d = points.shape
+        if not self._usable:
+            return np.full(n, -np.inf)
+        unit = _units(np.abs(points).max(axis=1) + spread)
+        lengths = norm_above(points, axis=-1) * unit
+        weight = self._unit * unit / self._bias_unit  # of a bias that is scaled to 1
+        epsilon = widen * self._epsilon
+        left = np.empty((n, d + 3), dtype=np.float32)
+        left[:, :d] = points * unit[:, None]
+        left[:, d] = weight
+        left[:, d + 1] = weight * epsilon * (1.0 + 2.0**-20)
+        left[:, d + 2] = (epsilon * lengths + spread * unit) * (1.0 + 2.0**-20)
+        above = self._device.put(left) @ self._single.T
+        above[self._device.put(np.arange(n)), self._device.put(tokens)] = -math.inf
+        best = self._device.get(self._device.xp.max(above, axis=1)).astype(np.float64)
+        own, error, norms = self._own(tokens, points * unit[:, None], weight)
+        scaled = own - best - norms * (spread * unit)
+        scaled -= widen * (error + self._floor * (1.0 + weight) + 8 * U * np.abs(scaled))
+        lower = scaled / self._unit / unit
+        return np.where(np.isfinite(best) & (lower > 0.0), lower, -np.inf)
+
+    def _own(self, tokens: Ids, points: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+        """The tokens' own scores (n,) in float64, bounds on their errors, and on the rows."""
+        rows = (self._readout.W[tokens] - self.mean) * self._unit
+        bias = self._bias[tokens] * self._bias_unit * weight
+        scores = np.einsum("ij,ij->i", rows, points) + bias
+        norms = norm_above(rows, axis=-1)
+        error = gamma(points.shape[1] + 8) * (norms * norm_above(points, axis=-1) + np.abs(bias))
+        return scores, error, norms
+
+
+_CLAIMS: WeakKeyDictionary[Readout, dict[Domain, Floats]] = WeakKeyDictionary()
+
+_PREPARED: WeakKeyDictionary[Readout, dict[str, Any]] = WeakKeyDictionary()
+
+
+def _rows(readout: Readout) -> _Rows:
+    """The rows on the device in use; those of the readout last asked for are kept."""
+    on = device()
+    kept = _PREPARED.setdefault(readout, {})
+    if on.name not in kept:
+        kept.clear()
+        kept[on.name] = _Rows(readout, on)
+    rows: _Rows = kept[on.name]
+    return rows
+
+
+def _unit(largest: float) -> float:
+    """The power of two that scales ``largest`` to at most 1."""
+    return 2.0 ** min(1000, max(-1000, -math.frexp(largest)[1])) if largest < math.inf else 1.0
+
+
+def _units(largest: Floats) -> Floats:
+    """`_unit` of every entry."""
+    exponents = np.clip(-np.frexp(largest)[1], -1000, 1000)
+    return np.asarray(np.ldexp(np.ones(len(largest)), exponents))
+
+
+def _slices(n: int, step: int = 8192) -> Iterator[slice]:
+    return (slice(start, min(n, start + step)) for start in range(0, n, step))

@@ -1,0 +1,81 @@
+"""The witness check: the margin of a token at a point, exactly."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.problem import Problem
+from geom.rationals import above, below, differences, root, scaled, square_sum
+from geom.rounding import UP, Floats, U, dot_error, norm_above
+
+
+def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
+    """The margin of ``token`` at the float64 point ``x`` (d,), exactly; None where V = 1.
+
+    All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
+    two logits. A row whose lower end lies above another's upper end cannot be the least. The few
+    that can be are computed in rationals, from the lowest lower end up, until the least of them
+    lies below every lower end that is left. The result does not depend on how float64 rounded.
+    """
+    readout = problem.readout
+    if readout.V == 1:
+        return None
+    if not x.any():
+        others = np.delete(readout.b, token)
+        return Fraction(float(readout.b[token])) - Fraction(float(others.max()))
+    low, high = _margin_ends(problem, token, x)
+    rows = np.flatnonzero(low <= high.min())
+    rows = rows[rows != token]
+    rows = rows[np.argsort(low[rows], kind="stable")]
+    best: Fraction | None = None
+    for start in range(0, rows.size, 64):
+        if best is not None and best <= float(low[rows[start]]):
+            break
+        chunk = _exact_margins(problem, token, rows[start : start + 64], x)
+        best = min(chunk) if best is None else min(best, *chunk)
+    return best
+
+
+def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
+    """Lower and upper ends (V,) of an interval around each margin; infinite at the token."""
+    readout = problem.readout
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = readout.logits(x)
+        error = dot_error(readout.row_norms, float(norm_above(x)), readout.b, readout.d)
+        gaps = logits[token] - logits
+        slop = (error[token] + error + U * np.abs(gaps)) * UP
+        low, high = gaps - slop * UP, gaps + slop * UP
+    unknown = ~np.isfinite(low) | ~np.isfinite(high)
+    low[unknown], high[unknown] = -np.inf, np.inf
+    low[token] = high[token] = np.inf
+    return low, high
+
+
+def _exact_margins(
+    problem: Problem, token: int, rows: NDArray[np.intp], x: Floats
+) -> list[Fraction]:
+    """``-(a_j . x + c_j)`` for the given rows, exactly."""
+    readout = problem.readout
+    products = (differences(readout.W[rows], readout.W[token]) @ scaled(x)).fractions()
+    bias = Fraction(float(readout.b[token]))
+    return [bias - Fraction(float(readout.b[j])) - p for j, p in zip(rows, products, strict=True)]
+
+
+def margin_below(problem: Problem, token: int, x: Floats) -> float:
+    """A lower bound on the largest margin, from a point ``x`` (d,) of the domain.
+
+    It is the margin at ``x``, rounded down; where the domain is unbounded and no bias tells tokens
+    apart, the margin at ``x / |x|``. A token without rivals has every margin: the largest float.
+    Positive only where the exact margin is positive, and then always, unless the margin is below
+    the least float64.
+    """
+    margin = margin_at(problem, token, x)
+    if margin is None:
+        return float(np.finfo(np.float64).max)
+    if problem.domain.bounded or not problem.homogeneous or margin == 0:
+        return below(margin)
+    low, high = root(margin * margin / square_sum(scaled(x).fractions()))
+    return below(low) if margin > 0 else -above(high)

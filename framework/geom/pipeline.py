@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from geom import domains
+from geom import domains, exact
 from geom.certificates import Finding
 from geom.certification import (
     EASY,
@@ -27,8 +27,7 @@ from geom.certification import (
 from geom.devices import Device, find_device, using
 from geom.domains import Domain
 from geom.errors import GeomError, InputError, PluginError, unknown
-from geom.exact import judge
-from geom.exact.bulk import prove_own_directions
+from geom.exact.bulk import prove_own_directions, prove_points
 from geom.live import Live
 from geom.loading import load, open_run, split
 from geom.options import Given, as_plain, by_plugin, validate
@@ -37,6 +36,7 @@ from geom.problem import Problem
 from geom.progress import Watcher, track, watched
 from geom.readout import Readout
 from geom.records import Candidate, Certifier, Detector, Executor, Witnessed
+from geom.rounding import Floats
 from geom.self_argmax import own_winners
 from geom.store import Outcome, Planned, Run, Writer, create_or_continue
 from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
@@ -264,21 +264,25 @@ def _detected(
 def _witnessed(asked: Plan, detector: str, items: Sequence[Witnessed]) -> Iterator[Outcome]:
     """The outcomes of the tokens whose witness holds."""
     problem = asked.problem
-    own = np.array([item.token for item in items if item.x is None], dtype=np.int64)
-    if own.size:
-        for token, margin in zip(own, prove_own_directions(problem, own), strict=True):
-            if margin > 0.0:
-                yield own_direction_outcome(int(token), float(margin), 0.0)
-    for item in items:
-        if item.x is None:
-            continue
-        finding = as_kept(Finding(x=item.x))
-        verdict = judge(problem, item.token, finding)
-        if verdict.name == "speakable":
-            lower = verdict.margin_lower
+    own = [item.token for item in items if item.x is None]
+    for token, margin in _proven(prove_own_directions(problem, np.array(own, dtype=np.int64)), own):
+        yield own_direction_outcome(token, margin, 0.0)
+    found = {item.token: as_kept(Finding(x=item.x)) for item in items if item.x is not None}
+    inside = [token for token, finding in found.items() if exact.is_point(problem, finding.x)]
+    for start in range(0, len(inside), EASY):
+        block = inside[start : start + EASY]
+        points = np.array([found[token].x for token in block])
+        for token, margin in _proven(prove_points(problem, np.array(block), points), block):
             yield Outcome(
-                item.token, "speakable", "witness", detector, lower, None, 0.0, None, finding
+                token, "speakable", "witness", detector, margin, None, 0.0, None, found[token]
             )
+
+
+def _proven(lower: Floats, tokens: Sequence[int]) -> Iterator[tuple[int, float]]:
+    """The tokens whose bound is above zero, with it."""
+    for token, margin in zip(tokens, lower.tolist(), strict=True):
+        if margin > 0.0:
+            yield token, margin
 
 
 def _certify(asked: Plan, writer: Writer) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geom import domains, exact
 from geom.certificates import Finding, Verdict
 from geom.errors import StoreError
-from geom.exact.bulk import own_direction, prove_own_directions
+from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.loading import weights_of
 from geom.problem import Problem
 from geom.progress import Watcher, track, watched
 from geom.readout import Readout
 from geom.store import Row, Run
 
-_BLOCK = 4096
-"""Tokens whose own directions are checked at a time."""
+_BLOCK = 1024
+"""Tokens that are checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,9 @@ def verify(
     problem = Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
     confirmed: dict[str, int] = {}
     found: list[Fault] = []
-    own = run.recipes()
     rows = list(run.rows())
-    stored = [row for row in rows if row.token_id not in own]
-    rebuilt = [row for row in rows if row.token_id in own]
     with watched(progress):
-        checked = chain(
-            _rebuilt(problem, rebuilt), ((row, _check(problem, run, row)) for row in stored)
-        )
-        for row, reasons in track(checked, "verify", len(rows)):
+        for row, reasons in track(_checked(problem, run, rows), "verify", len(rows)):
             found += [Fault(row.token_id, reason) for reason in reasons]
             if not reasons:
                 confirmed[row.verdict] = confirmed.get(row.verdict, 0) + 1
@@ -85,32 +80,62 @@ def _place(fault: Fault) -> int:
     return -1 if fault.token is None else fault.token
 
 
-def _rebuilt(problem: Problem, rows: Sequence[Row]) -> Iterator[tuple[Row, list[str]]]:
-    """The faults of tokens that are to win along their own direction, proven in bulk again.
+def _checked(problem: Problem, run: Run, rows: Sequence[Row]) -> Iterator[tuple[Row, list[str]]]:
+    """Each row with its faults: witnesses in bulk first, then what that leaves open, one by one."""
+    own = run.recipes()
+    inside = range(problem.readout.V)
+    known = [row for row in rows if row.token_id in inside]
+    for row in rows:
+        if row.token_id not in inside:
+            yield row, ["it is outside the vocabulary"]
+    for start in range(0, len(known), _BLOCK):
+        block = known[start : start + _BLOCK]
+        rebuilt = [row for row in block if row.token_id in own]
+        stored = [row for row in block if row.token_id not in own]
+        lower = prove_own_directions(problem, _ids(rebuilt), widen=1.0).tolist()
+        for row, bound in zip(rebuilt, lower, strict=True):
+            yield row, [] if _holds(row, bound) else _faults_of_recipe(problem, row)
+        bounds = _stored_bounds(problem, run, stored)
+        for row in stored:
+            holds = _holds(row, bounds.get(row.token_id, -np.inf))
+            yield row, [] if holds else _faults(problem, run, row)
 
-    Where float32 products leave a claim open, the point is rebuilt and looked at alone.
-    """
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        inside = [row for row in block if 0 <= row.token_id < problem.readout.V]
-        ids = np.array([row.token_id for row in inside], dtype=np.int64)
-        lower = dict(zip(ids.tolist(), prove_own_directions(problem, ids, widen=1.0), strict=True))
-        for row in block:
-            claimed = row.margin_lower or 0.0
-            whole = row.verdict == "speakable" and row.proof == "witness"
-            if row.token_id not in lower:
-                yield row, ["it is outside the vocabulary"]
-            elif whole and row.margin_upper is None and 0.0 < claimed <= lower[row.token_id]:
-                yield row, []
-            else:
-                x = own_direction(problem, row.token_id)
-                yield row, exact.faults(problem, row.token_id, Finding(x), _claim(row))
+
+def _stored_bounds(problem: Problem, run: Run, rows: Sequence[Row]) -> dict[int, float]:
+    """Bounds on the margins of speakable tokens, from the points stored for them, in bulk."""
+    points = {}
+    for row in rows:
+        if row.verdict == "speakable":
+            with suppress(StoreError):  # a damaged certificate is looked at alone
+                x = run.evidence(row.token_id).x
+                if exact.is_point(problem, x):
+                    points[row.token_id] = x
+    if not points:
+        return {}
+    ids = np.array(list(points), dtype=np.int64)
+    lower = prove_points(problem, ids, np.array(list(points.values())), widen=1.0)
+    return dict(zip(points, lower.tolist(), strict=True))
 
 
-def _check(problem: Problem, run: Run, row: Row) -> list[str]:
-    """The faults of one token; a damaged certificate is one of them."""
-    if not 0 <= row.token_id < problem.readout.V:
-        return ["it is outside the vocabulary"]
+def _holds(row: Row, bound: float) -> bool:
+    """Whether a margin of at least ``bound`` is all that the row claims."""
+    claimed = row.margin_lower or 0.0
+    whole = row.verdict == "speakable" and row.proof == "witness" and row.margin_upper is None
+    return whole and 0.0 < claimed <= bound
+
+
+def _ids(rows: Sequence[Row]) -> NDArray[np.int64]:
+    return np.array([row.token_id for row in rows], dtype=np.int64)
+
+
+def _faults_of_recipe(problem: Problem, row: Row) -> list[str]:
+    """The faults of a token whose witness is rebuilt, looked at alone."""
+    x = own_direction(problem, row.token_id)
+    return exact.faults(problem, row.token_id, Finding(x), _claim(row))
+
+
+def _faults(problem: Problem, run: Run, row: Row) -> list[str]:
+    """The faults of a token, looked at alone; a damaged certificate is one of them."""
     try:
         evidence = run.evidence(row.token_id)
     except StoreError as error:

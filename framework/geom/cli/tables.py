@@ -222,6 +222,8 @@ def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
         ("seconds", f"{row.seconds:.3g}"),
         ("note", row.note or "-"),
     ]
+    if run.recipe(row.token_id) is not None:
+        return [*facts, ("witness x", "the token's own direction, rebuilt from the weights")]
     certificate = run.certificate(row.token_id)
     if isinstance(certificate, Witness):
         facts.append(("witness x", f"{certificate.x.size} numbers: {_head(certificate.x)}"))

@@ -105,6 +105,11 @@ def _weigh(
     return _Seen(lower, upper, proof, tuple(found))
 
 
+def is_point(problem: Problem, x: Floats | None) -> bool:
+    """Whether ``x`` is a float64 vector (d,) of the domain, decided exactly."""
+    return x is not None and _point_fault(problem, x) is None
+
+
 def _point_fault(problem: Problem, x: Floats) -> str | None:
     """Why ``x`` is no point of the domain, None when it is one."""
     if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):

@@ -1,19 +1,30 @@
-"""Seconds to decide a token, proof included, by certifier and side of the border, in one run.
+"""Seconds to decide tokens, proof included, by way and side of the border: one table, one run.
 
     tox -e bench
 
-For each shape a readout like GPT-2's is drawn, with a clump of rows that no point lets win. The
-yardstick is one blocked float32 product ``W W^T`` with its row maxima. ``linprog-post`` is the
-program of the post, whole, with SciPy; it is left out of large shapes unless ``--linprog`` is
-given, as one token takes minutes there.
+A readout like GPT-2's is drawn for each shape, with a clump of rows that no point lets win. The
+yardstick is one blocked float32 product ``W W^T`` with its row maxima, taken before and after what
+is measured at a shape. Sides: ``far out`` is a token that wins along its own direction, ``border``
+the tokens just outside the clump, ``clump`` tokens inside it. ``linprog`` is the post's program as
+SciPy solves it, without its own row's slip and with the bias, so that it answers the question; it
+proves nothing. Each measurement is a process of its own, ended after ``--limit`` seconds; one that
+was ended is reported as "over" that. Then the whole audits: the detector, 40 unspeakable tokens,
+and every token of the vocabulary, with the peak memory of a process that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import multiprocessing
+import os
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +34,9 @@ import geom_plugins.certifiers.linprog_post as linprog_post
 import geom_plugins.certifiers.maxent as maxent
 
 SHAPES = ("4000x64", "50257x256", "50257x768")
+GROWTH = ("8000x256", "16000x256", "32000x256", "64000x256", "16000x128", "16000x512", "16000x1024")
+CLUMP = 0.005
+AUDIT = "untrained=0.0008&untrained_spread=0.05"
 
 
 def main() -> None:
@@ -30,64 +44,175 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", action="append", help="V x d; may be given again")
     parser.add_argument("--tokens", type=int, default=3, help="tokens on each side")
-    parser.add_argument("--linprog", action="store_true", help="the post's program everywhere")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds for one measurement")
+    parser.add_argument(
+        "--part", action="append", choices=("tokens", "audits", "growth"), help="not the others"
+    )
     arguments = parser.parse_args()
-    print("| shape | certifier | side | seconds a token | of one product | verdicts |")
-    print("|---|---|---|---|---|---|")
-    for shape in arguments.shape or SHAPES:
-        V, d = map(int, shape.split("x"))
-        readout = geom.load(
-            f"synthetic:gpt2-like?V={V}&d={d}&untrained=0.005&untrained_spread=0.05"
+    parts = arguments.part or ["tokens", "audits", "growth"]
+    print("| shape | what | seconds | of one product | outcome |")
+    print("|---|---|---|---|---|", flush=True)
+    if "tokens" in parts:
+        for shape in arguments.shape or SHAPES:
+            tokens_at(shape, arguments.tokens, arguments.limit)
+    if "audits" in parts:
+        for shape in arguments.shape or SHAPES[-1:]:
+            audits_at(shape)
+    if "growth" in parts:
+        for shape in GROWTH:
+            growth_at(shape)
+
+
+def tokens_at(shape: str, count: int, limit: float) -> None:
+    """One token at a time, by certifier and side."""
+    readout = drawn(shape, f"untrained={CLUMP}&untrained_spread=0.05")
+    yardstick = product(readout)
+    problem = geom.Problem(readout, readout.domain)
+    for name, module, options in (
+        ("maxent", maxent, {}),
+        ("highs", highs, {}),
+        ("linprog", linprog_post, {"own_row": False, "bias": True}),
+    ):
+        for side, tokens in sides(readout, count).items():
+            (certifier,) = module.geom_certifiers()
+            work = Decide(problem, certifier, certifier.options(**options), tokens)
+            seconds, outcome = limited(work, limit)
+            line(shape, f"{name}, {side}", seconds, yardstick, outcome)
+    line(shape, "the product again", product(readout), yardstick, "")
+
+
+def audits_at(shape: str) -> None:
+    """Whole runs, each in a process of its own."""
+    readout = drawn(shape, AUDIT)
+    yardstick = product(readout)
+    detector = median(lambda: geom.own_winners(readout), 3)
+    line(shape, "self-argmax", detector, yardstick, "")
+    V, d = shape.split("x")
+    model = f"synthetic:gpt2-like?V={V}&d={d}&{AUDIT}"
+    for what, asked in (
+        ("self-argmax, then maxent on what it flags", {"certifiers": ["maxent"]}),
+        ("every token, maxent", {"certifiers": ["maxent"], "tokens": "all"}),
+        ("hull-vertex, then maxent", {"certifiers": ["maxent"], "detectors": ["hull-vertex"]}),
+    ):
+        program = (
+            "import geom, resource, time\n"
+            f"readout = geom.load({model!r})\n"
+            "started = time.perf_counter()\n"
+            f"counts = geom.run(readout, **{asked!r}).counts()\n"
+            "seconds = time.perf_counter() - started\n"
+            "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
+            "said = ', '.join(f'{n} {name}' for name, n in counts.items() if n)\n"
+            "print(f'{seconds}|{said}; peak {peak:.2f} GiB')"
         )
-        yardstick = product(readout.W.astype(np.float32))
-        chosen = {"maxent": maxent, "highs": highs}
-        if arguments.linprog or V * d < 1_000_000:
-            chosen["linprog-post"] = linprog_post
-        for name, module in chosen.items():
-            for side, tokens in sides(readout, arguments.tokens).items():
-                seconds, verdicts = decide(readout, module, tokens)
-                print(
-                    f"| {shape} | {name} | {side} | {seconds:.3f} | {seconds / yardstick:.4f} "
-                    f"| {', '.join(sorted(verdicts))} |",
-                    flush=True,
-                )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory: {peak:.2f} GiB")
+        done = subprocess.run(
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        )
+        seconds, outcome = done.stdout.strip().split("|")
+        line(shape, what, float(seconds), yardstick, outcome)
+    line(shape, "the product again", product(readout), yardstick, "")
+
+
+def growth_at(shape: str) -> None:
+    """The detector and one unspeakable token as V and d grow."""
+    readout = drawn(shape, f"untrained={CLUMP}&untrained_spread=0.05")
+    yardstick = product(readout)
+    problem = geom.Problem(readout, readout.domain)
+    (certifier,) = maxent.geom_certifiers()
+    line(shape, "self-argmax", median(lambda: geom.own_winners(readout), 1), yardstick, "")
+    for side, tokens in sides(readout, 3).items():
+        decide = Decide(problem, certifier, certifier.options(), tokens)
+        seconds, outcome = limited(decide, 900.0)
+        line(shape, f"maxent, {side}", seconds, yardstick, outcome)
+
+
+@dataclass(frozen=True)
+class Decide:
+    """The median time of finding and proof, after what all tokens share, and the verdicts."""
+
+    problem: geom.Problem
+    certifier: geom.Certifier[Any]
+    options: object
+    tokens: list[int]
+
+    def __call__(self) -> tuple[float, str]:
+        """Seconds a token, and what was said of them."""
+        certify = self.certifier.certify
+        if self.certifier.certify_many is not None:
+            certify(self.problem, self.tokens[0], geom.Finding(), self.options)
+        taken, verdicts = [], set[str]()
+        for token in self.tokens:
+            started = time.perf_counter()
+            found = certify(self.problem, token, geom.Finding(), self.options)
+            verdicts.add(geom.judge(self.problem, token, found).name)
+            taken.append(time.perf_counter() - started)
+        return statistics.median(taken), ", ".join(sorted(verdicts))
 
 
 def sides(readout: geom.Readout, count: int) -> dict[str, list[int]]:
     """Tokens far out, tokens just outside the clump, and tokens in it."""
-    V = readout.V
     order = np.argsort(np.linalg.norm(readout.W - readout.W.mean(axis=0), axis=1))
-    clump = round(0.005 * V)
+    clump = round(CLUMP * readout.V)
     return {
-        "far out": order[V // 2 : V // 2 + count].tolist(),
-        "nearest outside": order[clump : clump + count].tolist(),
-        "in the clump": order[:count].tolist(),
+        "far out": order[readout.V // 2 : readout.V // 2 + count].tolist(),
+        "border": order[clump : clump + count].tolist(),
+        "clump": order[:count].tolist(),
     }
 
 
-def decide(readout: geom.Readout, module: object, tokens: list[int]) -> tuple[float, set[str]]:
-    """The median time of finding and proof, after what all tokens share, and the verdicts."""
-    (certifier,) = module.geom_certifiers()  # type: ignore[attr-defined]
-    problem = geom.Problem(readout, readout.domain)
-    options = certifier.options()
-    certifier.certify(problem, int(tokens[0]) or 1, geom.Finding(), options)
-    taken, verdicts = [], set[str]()
-    for token in tokens:
-        started = time.perf_counter()
-        found = certifier.certify(problem, token, geom.Finding(), options)
-        verdicts.add(geom.judge(problem, token, found).name)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken), verdicts
+def drawn(shape: str, more: str) -> geom.Readout:
+    """The synthetic readout of a shape."""
+    V, d = shape.split("x")
+    return geom.load(f"synthetic:gpt2-like?V={V}&d={d}&{more}")
 
 
-def product(W: np.ndarray) -> float:
+def limited(work: Callable[[], tuple[float, str]], limit: float) -> tuple[float, str]:
+    """What ``work`` answers in a process of its own; the limit, and "over", where it takes longer.
+
+    A fork shares the weights with this process.
+    """
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+
+    def child(end: Connection) -> None:
+        end.send(work())
+        end.close()
+        os._exit(0)
+
+    process = context.Process(target=child, args=(there,))
+    process.start()
+    try:
+        return here.recv() if here.poll(limit) else (limit, "over")
+    finally:
+        process.kill()
+        process.join()
+
+
+def product(readout: geom.Readout) -> float:
     """The time of the whole float32 product, 1,024 rows at a time."""
+    W = readout.W.astype(np.float32)
     started = time.perf_counter()
     for i in range(0, len(W), 1024):
         (W[i : i + 1024] @ W.T).argmax(axis=1)
     return time.perf_counter() - started
+
+
+def median(work: Callable[[], object], repeats: int) -> float:
+    """The median time of some calls."""
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+def line(shape: str, what: str, seconds: float, yardstick: float, outcome: str) -> None:
+    """One row of the table."""
+    over = "over " if outcome == "over" else ""
+    print(
+        f"| {shape} | {what} | {over}{seconds:.3f} | {over}{seconds / yardstick:.4f} | {outcome} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ BUILT_IN = {
     "detector": {"random-directions", "self-argmax"},
     "certifier": {"highs", "linprog-post", "mpmath"},
     "reporter": {"csv", "jsonl", "parquet"},
-    "executor": {"serial"},
+    "executor": {"local", "serial"},
 }
 STRANGER = """
 from dataclasses import dataclass

@@ -144,7 +144,12 @@ def test_a_broken_plugin_is_skipped_with_its_reason(
 def test_beside_a_broken_plugin_the_others_work(code: str, install: Install) -> None:
     install("broken-geom", code)
     install("stranger-geom", GOOD.format(detector="first-token"))
-    assert names(discovered(), "detector") == ["first-token", "random-directions", "self-argmax"]
+    assert names(discovered(), "detector") == [
+        "first-token",
+        "hull-vertex",
+        "random-directions",
+        "self-argmax",
+    ]
 
 
 @pytest.mark.parametrize("value", ["no module!", "", "a:b:c"])
@@ -152,7 +157,7 @@ def test_a_malformed_entry_point_is_skipped(value: str, install: Install) -> Non
     install("broken-geom", "", points=f"it = {value}")
     plugins = discovered()
     assert [skipped.origin.distribution for skipped in plugins.skipped] == ["broken-geom"]
-    assert names(plugins, "executor") == ["serial"]
+    assert names(plugins, "executor") == ["local", "serial"]
 
 
 def test_a_name_that_the_module_lacks_is_skipped(install: Install) -> None:
@@ -204,7 +209,7 @@ def test_two_kinds_may_share_a_name(install: Install) -> None:
         ("detector", "self-argmx", "did you mean 'self-argmax'"),
         ("certifier", "high", "did you mean 'highs'"),
         ("detectr", "self-argmax", "did you mean 'detector'"),
-        ("executor", "qqqq", "known: serial"),
+        ("executor", "qqqq", "known: local, serial"),
         ("measure", "zzzz", "unknown measure 'zzzz'"),
     ],
 )

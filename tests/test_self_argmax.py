@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 import truth
 from geom import InputError, Readout, own_winners, self_argmax
+from geom.devices import find_device, using
 from truth import Floats
 
 entry = st.integers(-3, 3).map(float) | st.floats(-1, 1) | st.floats(-1e-30, 1e-30)
@@ -175,3 +178,95 @@ def test_rows_that_cannot_be_centred_in_float64_are_refused(signs: list[float]) 
 def test_rows_near_the_end_of_the_range_are_decided_without_centring() -> None:
     W = np.array([[1.7e308, 0.0], [1.7e308, 1.0], [0.0, -1.7e308]])
     assert winners(W) == brute(W)
+
+
+# Pruning
+
+
+@pytest.fixture(params=["cpu", "torch"])
+def pruned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Small matrices are pruned as large ones are; gives how many tokens each block left whole."""
+    found, note = find_device(request.param)
+    if note:
+        pytest.skip(note)
+    monkeypatch.setattr(self_argmax, "PRUNE_ROWS", 2)
+    monkeypatch.setattr(self_argmax, "PASS", 0)
+    monkeypatch.setattr(self_argmax, "GATHER", 1)
+    whole: list[int] = []
+    prune = self_argmax._Rows.pruned
+
+    def spy(
+        rows: self_argmax._Rows, ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        answered, left = prune(rows, ids)
+        whole.append(left.size)
+        return answered, left
+
+    monkeypatch.setattr(self_argmax._Rows, "pruned", spy)
+    with using(found):
+        yield whole
+
+
+def cloud(n: int, d: int, decay: float) -> Floats:
+    rng = np.random.default_rng(7)
+    return rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -decay @ orthogonal(d)
+
+
+def orthogonal(d: int) -> Floats:
+    return np.linalg.qr(np.random.default_rng(8).normal(size=(d, d)))[0]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.6, 3.0])
+def test_pruning_changes_no_winner(pruned: list[int], decay: float) -> None:
+    W = cloud(60, 12, decay)
+    assert winners(W) == brute(W)
+    assert pruned or not decay
+
+
+def test_pruning_changes_no_winner_of_low_rank(pruned: list[int]) -> None:
+    W = cloud(60, 2, 0.0) @ orthogonal(12)[:2]
+    assert winners(W) == brute(W)
+    assert pruned
+
+
+def test_pruning_keeps_ties_and_names_the_lowest_id(pruned: list[int]) -> None:
+    W = np.repeat(cloud(20, 12, 1.0), 3, axis=0)
+    assert winners(W) == brute(W)
+    assert pruned
+
+
+@pytest.mark.parametrize("along", [0, 11], ids=["screened", "rest"])
+def test_pruning_tells_rows_apart_by_one_ulp(pruned: list[int], along: int) -> None:
+    """Each row has a twin that is longer by an ulp of its largest entry, or by a nudge."""
+    base = cloud(24, 12, 1.0)
+    nudged = base + 2.0**-50 * orthogonal(12)[along]
+    longer = np.nextafter(base, np.inf * np.sign(base))
+    W = np.vstack([base, nudged, longer])
+    assert winners(W) == brute(W)
+    assert pruned
+
+
+def test_a_basis_that_is_not_orthonormal_is_refused() -> None:
+    Q = orthogonal(12)[:, :4]
+    assert self_argmax._Screen(Q).sound()
+    assert not self_argmax._Screen(Q * (1.0 + 2.0**-24)).sound()
+
+
+def test_bounds_of_the_screen_lie_above_all_scores() -> None:
+    """Also where the screen holds next to nothing but rounding: rows of its own span."""
+    for rows in (cloud(80, 12, 1.0), cloud(80, 4, 0.0) @ orthogonal(12)[:, :4].T):
+        rows /= np.abs(rows).max()
+        screen = self_argmax._Screen(orthogonal(12)[:, :4])
+        columns = screen.columns(rows, np.linalg.norm(rows, axis=1) * (1.0 + 2.0**-50))
+        assert (columns @ columns.T >= rows @ rows.T).all()
+
+
+def test_pruned_winners_are_the_same_for_all_blocks(
+    pruned: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    W = cloud(300, 12, 1.0)
+    every = own_winners(Readout.fold(W)).tolist()
+    for most, memory in [(512, 0), (7, 256), (64, 256)]:
+        monkeypatch.setattr(self_argmax, "PRUNED_AT_ONCE", most)
+        assert own_winners(Readout.fold(W), memory_mib=memory).tolist() == every
+    assert pruned

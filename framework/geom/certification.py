@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from geom import exact
 from geom.certificates import Finding, RecipeName, Verdict, Weights
 from geom.exact.bulk import prove_own_directions
 from geom.problem import Problem
-from geom.records import Certifier
+from geom.records import Certifier, never
 from geom.store import Outcome
 
 T = TypeVar("T", np.float64, np.int64)
@@ -35,6 +35,17 @@ class Link:
 
     certifier: Certifier[Any]
     options: Any
+
+
+def portable(chain: Sequence[Link]) -> tuple[Link, ...]:
+    """The chain less what only planning asks for, which need not go to another process."""
+    return tuple(
+        replace(
+            link,
+            certifier=replace(link.certifier, hard_only=never, prepare=None, memory=None),
+        )
+        for link in chain
+    )
 
 
 def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> Iterator[Outcome]:

@@ -103,13 +103,7 @@ def device() -> Device:
     return _device.get()
 
 
-def _numpy() -> Device:
-    from array_api_compat import numpy as xp
-
-    return Device("cpu", xp)
-
-
-CPU = _numpy()
-"""NumPy."""
+CPU = Device("cpu", np)
+"""NumPy, whose functions are those of the standard."""
 
 _device: ContextVar[Device] = ContextVar("geom_device", default=CPU)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geom import domains, exact
+from geom import domains, exact, memory
 from geom.certificates import Finding
 from geom.certification import (
     EASY,
@@ -22,11 +23,13 @@ from geom.certification import (
     certify,
     easy,
     own_direction_outcome,
+    portable,
     spares_easy,
 )
 from geom.devices import Device, find_device, using
 from geom.domains import Domain
 from geom.errors import GeomError, InputError, PluginError, unknown
+from geom.exact import bulk
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.live import Live
 from geom.loading import load, open_run, split
@@ -38,17 +41,26 @@ from geom.readout import Readout
 from geom.records import Candidate, Certifier, Detector, Executor, Witnessed
 from geom.rounding import Floats
 from geom.self_argmax import own_winners
+from geom.sharing import shared
 from geom.store import Outcome, Planned, Run, Writer, create_or_continue
+from geom.threads import limited_threads
 from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
 
 DEFAULT_DETECTORS = ("self-argmax",)
 DEFAULT_CERTIFIERS = ("highs",)
 DEFAULT_EXECUTOR = "serial"
 
+_SMALLER = "free some memory, or give fewer workers or smaller options of memory"
+_WORKER = 64 * 2**20
+"""Bytes that a worker process takes for itself."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has been checked and not begun: every name known, every option valid."""
+    """A run that has been checked and not begun: every name known, every option valid.
+
+    ``memory`` is an estimate of the bytes that it takes at its peak, the weights among them.
+    """
 
     readout: Readout
     domain: Domain
@@ -58,6 +70,7 @@ class Plan:
     tokens: str
     device: Device
     versions: Mapping[str, str]
+    memory: int
     warnings: tuple[str, ...] = ()
 
     @cached_property
@@ -115,6 +128,8 @@ def plan(
     chosen = {kind: _chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
     on, warnings = _device(device, [*chosen["detector"], *chosen["certifier"]])
     _prepare(Problem(readout, domain), chosen["certifier"])
+    need = _memory(readout, chosen["detector"], chosen["certifier"], *chosen["executor"])
+    memory.fits(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
     return Plan(
         readout,
         domain,
@@ -124,6 +139,7 @@ def plan(
         wanted,
         on,
         _versions(plugins, names),
+        need,
         warnings,
     )
 
@@ -169,12 +185,21 @@ def run(
     return execute(asked, out, progress)
 
 
-def execute(asked: Plan, out: str | Path | None = None, progress: Watcher | None = None) -> Run:
-    """Carry out a plan: what `run` does once everything is checked."""
+def execute(
+    asked: Plan,
+    out: str | Path | None = None,
+    progress: Watcher | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> Run:
+    """Carry out a plan: what `run` does once everything is checked.
+
+    ``ready`` is called when the file is open, and work begins.
+    """
     readout = asked.readout
     writer = create_or_continue(out, asked.settings, readout.source, asked.versions, readout.notes)
     try:
-        with watched(progress), using(asked.device):
+        ready()
+        with watched(progress), using(asked.device), limited_threads():
             if not writer.run.planned:
                 writer.plan(*_examine(asked))
             _certify(asked, writer)
@@ -272,10 +297,17 @@ def _witnessed(asked: Plan, detector: str, items: Sequence[Witnessed]) -> Iterat
     for start in range(0, len(inside), EASY):
         block = inside[start : start + EASY]
         points = np.array([found[token].x for token in block])
-        for token, margin in _proven(prove_points(problem, np.array(block), points), block):
-            yield Outcome(
-                token, "speakable", "witness", detector, margin, None, 0.0, None, found[token]
-            )
+        lower = prove_points(problem, np.array(block), points)
+        margins = dict(_proven(lower, block))
+        for token in block:
+            bound = margins.get(token)
+            if bound is None:  # float32 leaves it open
+                verdict = exact.judge(problem, token, found[token])
+                bound = verdict.margin_lower if verdict.name == "speakable" else None
+            if bound is not None:
+                yield Outcome(
+                    token, "speakable", "witness", detector, bound, None, 0.0, None, found[token]
+                )
 
 
 def _proven(lower: Floats, tokens: Sequence[int]) -> Iterator[tuple[int, float]]:
@@ -292,28 +324,36 @@ def _certify(asked: Plan, writer: Writer) -> None:
         blocks = easy(asked.problem, left)
         for outcomes in track(blocks, "own direction", -(-len(left) // EASY), "blocks"):
             writer.record(outcomes)
-    for outcome in _outcomes(asked, writer.run.pending()):
-        writer.record([outcome])
+    with closing(_outcomes(asked, writer.run.pending())) as rest:
+        for outcome in rest:
+            writer.record([outcome])
 
 
-def _outcomes(asked: Plan, tokens: list[int]) -> Iterator[Outcome]:
+def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
     """The verdicts of the tokens, as the executor brings them."""
     executor, values = asked.executor
+    workers = executor.workers(values)
     batch = max([1, *(link.certifier.batch for link in asked.chain)])
-    fair = -(-len(tokens) // (4 * executor.workers(values)))
-    size = batch if executor.workers(values) == 1 else max(1, min(batch, fair))
+    fair = -(-len(tokens) // (4 * workers))
+    size = batch if workers == 1 else max(1, min(batch, fair))
     batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-    work = partial(_work, asked.problem, asked.chain, asked.device.name)
-    try:
-        results = executor.map(work, batches, values)
-        yield from track((done for batch in results for done in batch), "certify", len(tokens))
-    except GeomError:
-        raise
-    except Exception as error:  # a stranger's executor may raise anything
-        raise PluginError(
-            f"executor {executor.name} raised {type(error).__name__}: {error}; what is stored is "
-            "kept, and the same command goes on from it"
-        ) from error
+    with ExitStack() as stack:
+        readout = asked.readout
+        if executor.processes and tokens:
+            readout = stack.enter_context(shared(readout))
+        problem = Problem(readout, asked.domain)
+        work = partial(_work, problem, portable(asked.chain), asked.device.name)
+        try:
+            results = executor.map(work, batches, values)
+            stack.callback(getattr(results, "close", lambda: None))
+            yield from track((done for batch in results for done in batch), "certify", len(tokens))
+        except GeomError:
+            raise
+        except Exception as error:  # a stranger's executor may raise anything
+            raise PluginError(
+                f"executor {executor.name} raised {type(error).__name__}: {error}; what is stored "
+                "is kept, and the same command goes on from it"
+            ) from error
 
 
 def _work(
@@ -393,6 +433,25 @@ def _prepare(problem: Problem, chain: Sequence[tuple[Certifier[Any], Any]]) -> N
             raise PluginError(
                 f"certifier {certifier.name} raised {type(error).__name__}: {error}"
             ) from error
+
+
+def _memory(
+    readout: Readout,
+    detectors: Sequence[tuple[Detector[Any], Any]],
+    certifiers: Sequence[tuple[Certifier[Any], Any]],
+    executor: tuple[Executor[Any], Any],
+) -> int:
+    """An estimate of the run's peak: the weights, and the stage that takes most besides."""
+    record, values = executor
+    weights = readout.W.nbytes + readout.b.nbytes
+
+    def most(chosen: Sequence[tuple[Any, Any]]) -> int:
+        return max([0, *(int(r.memory(readout, v)) for r, v in chosen if r.memory is not None)])
+
+    chain = most(certifiers)
+    if record.processes:
+        chain = weights + record.workers(values) * (_WORKER + chain)
+    return weights + max(bulk.memory(readout), most(detectors), chain)
 
 
 def _versions(plugins: Plugins, names: Mapping[str, Sequence[str]]) -> dict[str, str]:

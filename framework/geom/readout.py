@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geom import domains
+from geom import domains, memory
 from geom.domains import Domain
 from geom.errors import InputError
 from geom.folding import exact_product, fold_scale, fold_shift
@@ -82,7 +82,7 @@ class Readout:
         P (k, d) between the norm and a ``W`` (V, k) is folded in as well, exactly before one
         rounding to float64. ``W`` is read a block of rows at a time: one that is read from a file
         by slices (`Rows`) is never whole in memory twice. Raises InputError for wrong shapes or
-        types, for NaN and infinity, naming the array and place.
+        types, for NaN and infinity, naming the array and place, and for what memory cannot hold.
         """
         if norm not in (None, "layernorm", "rmsnorm"):
             raise InputError(f"norm {norm!r}: give 'layernorm', 'rmsnorm' or None")
@@ -105,6 +105,11 @@ class Readout:
         shift = None if beta is None else _vector("beta", beta, d)
         if P is not None:
             P, scale, shift = _through(P, scale, shift)
+        memory.fits(
+            8 * V * d,
+            f"W of {V} x {d} as float64",
+            "free some memory, or read it on a machine with more",
+        )
         matrix = np.empty((V, d))
         height = max(1, _BLOCK // max(k, d))
         blocks = [slice(start, min(start + height, V)) for start in range(0, V, height)]

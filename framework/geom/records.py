@@ -23,6 +23,16 @@ class NoOptions:
     """The options of a plugin that has none."""
 
 
+def never(options: object) -> bool:
+    """The answer no, whatever the options."""
+    return False
+
+
+def one(options: object) -> int:
+    """The answer 1, whatever the options."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A token that a detector flags; ``argmax_id`` wins along its own direction, where seen."""
@@ -63,7 +73,8 @@ class Detector(Generic[O]):
 
     It must be deterministic. It may also yield, as `Witnessed`, the tokens that it found a witness
     for: they are part of the run then, as speakable. ``devices`` are the kinds of `geom.device`
-    that it can use.
+    that it can use. ``memory(readout, options)`` says how many bytes it takes besides the readout,
+    at most.
     """
 
     name: str
@@ -71,6 +82,7 @@ class Detector(Generic[O]):
     detect: Callable[[Readout, Domain, O], Iterable[Candidate | Witnessed]]
     options: type[O]
     devices: tuple[str, ...] = ("cpu",)
+    memory: Callable[[Readout, O], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,8 @@ class Certifier(Generic[O]):
     finding is stored when it comes. Where ``hard_only(options)`` holds, the tokens that win along
     their own direction are left to geom, which proves them in bulk. ``prepare(problem, options)``
     is called once before a run begins, and raises InputError where the certifier cannot serve this
-    problem. ``devices`` are the kinds of `geom.device` that it can use.
+    problem. ``devices`` are the kinds of `geom.device` that it can use, and
+    ``memory(readout, options)`` says how many bytes it takes besides the readout, at most.
     """
 
     name: str
@@ -96,9 +109,10 @@ class Certifier(Generic[O]):
         Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Finding]] | None
     ) = None
     batch: int = 1
-    hard_only: Callable[[O], bool] = lambda options: False
+    hard_only: Callable[[O], bool] = never
     prepare: Callable[[Problem, O], None] | None = None
     devices: tuple[str, ...] = ("cpu",)
+    memory: Callable[[Readout, O], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,14 +174,16 @@ class Executor(Generic[O]):
 
     A result is an iterable; one that is made in another process is a list by the time it is sent.
     Function and items can be sent there. ``workers(options)`` says how many items are in work at
-    once, so that they can be cut small enough to go round.
+    once, so that they can be cut small enough to go round; ``processes`` that each is a process on
+    this machine, for which the weights are put into a file that all of them map.
     """
 
     name: str
     summary: str
     map: Callable[[Callable[[Any], Iterable[Any]], Sequence[Any], O], Iterator[Iterable[Any]]]
     options: type[O]
-    workers: Callable[[O], int] = lambda options: 1
+    workers: Callable[[O], int] = one
+    processes: bool = False
 
 
 Record = (

@@ -2,26 +2,51 @@
 
 Along its own direction ``w_t`` token j has the score ``w_j . w_t``. By Cauchy and Schwarz a row
 shorter than ``w_t`` scores below ``|w_t|^2``, which is t's own score: sorted by length, half of the
-product ``W W^T`` decides who wins. That half is done in float32, with its error bound carried as
-one more column of the product; the few rows that float32 cannot tell apart are compared in
-float64, and those that float64 cannot, in integers. The result is that of exact arithmetic.
+product ``W W^T`` decides who wins. Most of that half need not be computed either: with ``p`` a
+row's leading principal coordinates and ``r`` the length of the rest, ``w_j . w_t`` is at most
+``p_j . p_t + r_j r_t``, a product of a few columns. A rival whose bound is below ``|w_t|^2``
+neither wins nor ties, so it is dropped, and the highest of those left is the highest of all. Those
+left are compared by whole float32 rows, with their error bound carried as one more column of the
+product; the few that float32 cannot tell apart are compared in float64, and those that float64
+cannot, in integers. The result is that of exact arithmetic, on any device.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geom.devices import device
 from geom.errors import InputError
 from geom.progress import track
 from geom.rationals import integers
 from geom.readout import Readout
 from geom.rounding import dot_error, gamma, norm_above
+from geom.threads import limited_threads
 
 DEFAULT_MEMORY_MIB = 256
+
+PRUNE_ROWS = 8192
+"""Fewer rows than this are compared whole: the sample that chooses the screen costs more."""
+
+PRUNE_ON = ("cpu", "torch")
+"""A GPU takes the half product whole: its products are quick beside one gather a token."""
+
+WIDTHS = (1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 2)
+"""The widths tried for the screen, as shares of d."""
+
+PRUNED_AT_ONCE = 512
+"""Tokens that are pruned together, where memory allows more: short blocks stay in cache."""
+
+PASS, GATHER = 48, 20
+"""Costs, estimated: looking through a block of bounds costs as much as this many columns of its
+product; a pair of whole rows gathered, as many times what it costs within a product. They decide
+how fast an answer comes, never which."""
 
 
 def own_winners(
@@ -36,17 +61,103 @@ def own_winners(
     A token wins its own direction only strictly: where others tie with it, and where several
     others win together, the answer is the one of lowest id. ``centre`` subtracts the mean row
     first (in float64; the rounded rows are then taken as exact). Blocks of scores take at most
-    ``memory_mib`` MiB beside one float32 copy of ``W``. Returns (n,) int64.
+    ``memory_mib`` MiB beside one float32 copy of ``W`` and at most half a copy more for the screen,
+    both on `geom.device()` (twice on one that is not NumPy while they are carried there); choosing
+    the screen takes some ``6 d`` float64 rows for a moment. Returns (n,) int64.
     """
     rows = _Rows(readout, centre)
     ids = np.arange(readout.V) if tokens is None else np.asarray(tokens, dtype=np.int64)
     winners = np.empty(ids.size, dtype=np.int64)
     order = np.argsort(rows.place[ids], kind="stable")
     height = max(1, memory_mib * 2**20 // (4 * readout.V))
-    blocks = [order[start : start + height] for start in range(0, ids.size, height)]
+    if rows.bounds is not None:
+        short = max(1, min(PRUNED_AT_ONCE, height * 4 // 5))  # a mask takes a byte a float32
+        blocks = [order[start : start + short] for start in range(0, ids.size, short)]
+        whole = [order[:0]]
+        for block in track(blocks, "self-argmax", len(blocks)):
+            winners[block], left = rows.pruned(ids[block])
+            whole.append(block[left])
+        order = np.concatenate(whole)
+    blocks = [order[start : start + height] for start in range(0, order.size, height)]
     for block in track(blocks, "self-argmax", len(blocks)):
-        winners[block] = rows.winners(ids[block])
+        winners[block] = rows.whole(ids[block])
     return winners
+
+
+@dataclass(frozen=True)
+class _Screen:
+    """A product of ``k + 1`` columns that bounds scores from above.
+
+    ``Q`` (d, k) has computed columns, orthonormal but for ``delta >= |Q^T Q - I|``. Its polar
+    factor ``T`` is orthonormal and ``|Q - T| <= delta`` (a singular value s of Q has
+    ``|s - 1| <= |s^2 - 1|``). For exact ``p = T^T v`` and ``r`` the rest, ``|r|^2 = |v|^2 - |p|^2``
+    and ``v . v' <= p . p' + |r||r'|``. The float32 coordinates ``q`` are off from ``p`` by at most
+    ``eta |v|``: delta, the float64 product (``sqrt(k) gamma_d``, columns being no longer than
+    1.01), and 2^-24 for float32. So, as ``|q| <= (1 + eta)|v|``:
+
+    - ``p . p' <= q . q' + (2 eta + eta^2) |v||v'|``, and ``|r|^2 <= |v|^2 - |q|^2 + 3 eta |v|^2``;
+    - the float32 product of k + 1 columns, summed in any order, is off by at most
+      ``1.01 gamma_{k+1} |v||v'|`` with u = 2^-24 (the columns' length is below ``1.005 |v|``).
+
+    What multiplies ``|v||v'|`` sums to less than ``slack``. By Cauchy and Schwarz ``a a' + c|v||v'|
+    <= sqrt(a^2 + c|v|^2) sqrt(a'^2 + c|v'|^2)``: it all goes under the root of the one column that
+    holds the rest, ``rho^2 = |v|^2 - |q|^2 + slack |v|^2``, rounded up.
+    """
+
+    Q: NDArray[np.float64]
+
+    @property
+    def slack(self) -> float:
+        return math.ldexp(self.Q.shape[1] + 16, -23)
+
+    def sound(self) -> bool:
+        """Whether ``eta`` is below 2^-23, which is what ``slack`` has room for."""
+        d, k = self.Q.shape
+        defect = float(np.linalg.norm(self.Q.T @ self.Q - np.eye(k)))
+        rounding = 3 * k * gamma(d + 2)  # of the defect itself
+        return bool(defect + rounding < 2.0**-25)
+
+    def columns(
+        self, rows: NDArray[np.float64], lengths: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """The k + 1 columns of some rows, of lengths at most ``lengths``."""
+        k = self.Q.shape[1]
+        out = np.empty((len(rows), k + 1), dtype=np.float32)
+        out[:, :-1] = rows @ self.Q
+        inside = np.einsum("ij,ij->i", out[:, :-1], out[:, :-1], dtype=np.float64)
+        rest = np.maximum(lengths**2 * (1.0 + self.slack) - inside, lengths**2 * self.slack / 2)
+        out[:, -1] = np.sqrt(rest) * (1.0 + 2.0**-22)
+        return out
+
+
+def _choose_screen(
+    rows: NDArray[np.float64], lengths: NDArray[np.float64], tries: NDArray[np.int64]
+) -> _Screen | None:
+    """The screen whose cost on a sample is least; None where whole rows cost no more.
+
+    ``rows`` are a sample, longest first; ``tries`` the places in it of the tokens tried against
+    the longer ones.
+    """
+    d = rows.shape[1]
+    with limited_threads(1):  # on two, where others want the cores too, it takes twenty times this
+        basis = np.linalg.eigh(rows.T @ rows)[1][:, ::-1]
+    coordinates = rows @ basis
+    squares = lengths**2
+    longer = np.arange(len(rows)) < tries[:, None]
+    scores = np.zeros((tries.size, len(rows)))
+    best, cost, done = 0, float(longer.sum()) * (d + PASS), 0
+    for k in sorted({max(1, round(d * share)) for share in WIDTHS}):
+        part = coordinates[:, done:k]
+        scores += part[tries] @ part.T
+        done = k
+        rest = np.sqrt(np.maximum(squares - (coordinates[:, :k] ** 2).sum(axis=1), 0.0))
+        left = (longer & (scores + np.outer(rest[tries], rest) >= squares[tries, None])).sum(axis=1)
+        whole = longer.sum(axis=1)
+        now = float((whole * (k + PASS) + d * np.minimum(left * GATHER, whole)).sum())
+        if now < cost:
+            best, cost = k, now
+    screen = _Screen(np.ascontiguousarray(basis[:, :best]))
+    return screen if best and screen.sound() else None
 
 
 class _Rows:
@@ -57,21 +168,23 @@ class _Rows:
     has d roundings more, so it is off from ``v . v'`` by at most ``epsilon |v||v'|``, ``epsilon`` a
     little above ``gamma_{d+2}`` with that u. The last column makes the product itself that much
     larger: an upper bound on the score, at no further pass over the block. ``floor`` covers
-    underflow.
+    underflow, flushed to zero or not. All of it holds for any order of summation, hence on any
+    device whose float32 products are float32's: `geom.devices.using` keeps TF32 off.
     """
 
     def __init__(self, readout: Readout, centre: bool) -> None:
         V, d = readout.V, readout.d
+        self.device = device()
         self._W = readout.W
         with np.errstate(over="ignore", invalid="ignore"):
             self._mean = readout.W.mean(axis=0) if centre else np.zeros(d)
             largest = max(float(np.abs(self._W[part] - self._mean).max()) for part in _slices(V))
         if not math.isfinite(largest):
             raise InputError("the rows of W sum past the range of float64: scale W down")
-        unit = 2.0 ** min(1000, -math.frexp(largest)[1])
+        self._unit = 2.0 ** min(1000, -math.frexp(largest)[1])
         self.squares, lengths = np.empty(V), np.empty(V)
         for part in _slices(V):
-            rows = (self._W[part] - self._mean) * unit
+            rows = self._scaled(part)
             self.squares[part] = np.einsum("ij,ij->i", rows, rows)
             lengths[part] = norm_above(rows, axis=-1)
         self.order = np.argsort(-lengths, kind="stable")
@@ -79,30 +192,86 @@ class _Rows:
         self.place[self.order] = np.arange(V)
         self.lengths = lengths[self.order]
         self.epsilon = 1.05 * (d + 4) * 2.0**-24 / (1.0 - (d + 4) * 2.0**-24)
-        self.floor = (d + 1) * 2.0**-125
-        self.single = np.empty((V, d + 1), dtype=np.float32)
+        self.floor = (d + 1) * math.sqrt(d) * 2.0**-123
+        screen = self._screen() if V >= PRUNE_ROWS and self.device.name in PRUNE_ON else None
+        single = np.empty((V, d + 1), dtype=np.float32)
+        bounds = np.empty((V, screen.Q.shape[1] + 1 if screen else 0), dtype=np.float32)
         for part in _slices(V):
-            self.single[part, :-1] = (self._W[self.order[part]] - self._mean) * unit
-        self.single[:, -1] = self.lengths * (1.0 + 2.0**-22)
+            rows = self._scaled(self.order[part])
+            single[part, :-1] = rows
+            if screen:
+                bounds[part] = screen.columns(rows, self.lengths[part])
+        single[:, -1] = self.lengths * (1.0 + 2.0**-22)
+        self.single = self.device.put(single)
+        self.bounds: Any = self.device.put(bounds) if screen else None
 
-    def winners(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The winners of a block of tokens, given longest first."""
-        places = self.place[ids]
-        lengths = self.lengths[places]
-        reach = int(np.searchsorted(-self.lengths, -lengths[-1] * (1.0 - 2.0**-30), side="right"))
-        left = self.single[places]
-        left[:, -1] *= np.float32(self.epsilon)
-        above = left @ self.single[:reach].T
-        above[np.arange(ids.size), places] = -np.inf
-        best = above.max(axis=1)
+    def _scaled(self, ids: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray((self._W[ids] - self._mean) * self._unit)
+
+    def _screen(self) -> _Screen | None:
+        """The screen for these rows, by a sample spread evenly over their lengths."""
+        V, d = self._W.shape
+        size = min(V, max(2 * d, 512))
+        places = np.arange(size) * V // size
+        tries = (np.arange(48) * size + size // 2) // 48
+        return _choose_screen(self._scaled(self.order[places]), self.lengths[places], tries)
+
+    def _reach(self, ids: NDArray[np.int64]) -> int:
+        """How many rows, longest first, may be as long as the shortest of ``ids``."""
+        shortest = self.lengths[self.place[ids[-1]]]
+        return int(np.searchsorted(-self.lengths, -shortest * (1.0 - 2.0**-30), side="right"))
+
+    def _own(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Lower bounds on the own scores, by as much as underflow may lower a rival's."""
         own = self.squares[ids] * (1.0 - gamma(self._W.shape[1] + 2)) - 2.0 * self.floor
-        winners = ids.copy()
-        for i in np.flatnonzero(~(best < own)):
-            rival = float(self.lengths[int(above[i].argmax())])
-            width = 2.2 * self.epsilon * rival * lengths[i] + 4.0 * self.floor
-            near = np.flatnonzero(above[i] >= float(best[i]) - width)
-            winners[i] = self._settle(int(ids[i]), np.sort(self.order[near]))
+        return np.asarray(own)
+
+    def _left(self, places: NDArray[np.int64]) -> Any:
+        """Rows as left factors, whose last column is the share of a length that may be error."""
+        xp = self.device.xp
+        left = xp.take(self.single, self.device.put(places), axis=0)
+        left[:, -1] *= self.epsilon
+        return left
+
+    def whole(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The winners of a block of tokens, given longest first, by whole rows."""
+        reach = self._reach(ids)
+        xp, places, winners = self.device.xp, self.place[ids], ids.copy()
+        above = self._left(places) @ self.single[:reach, :].T
+        above[self.device.put(np.arange(ids.size)), self.device.put(places)] = -math.inf
+        best = self.device.get(xp.max(above, axis=1))
+        for i in np.flatnonzero(~(best < self._own(ids))):
+            scores = self.device.get(above[int(i), :])
+            winners[i] = self._highest(int(ids[i]), np.arange(reach), scores)
         return winners
+
+    def pruned(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The same by the screen, and the indices of those of whom it drops too little to tell."""
+        reach, winners = self._reach(ids), ids.copy()
+        xp, put, get = self.device.xp, self.device.put, self.device.get
+        places, own = self.place[ids], self._own(ids)
+        least = (own * (1.0 - 2.0**-22)).astype(np.float32)  # no higher than own, once rounded
+        bounds = xp.take(self.bounds, put(places), axis=0) @ self.bounds[:reach, :].T
+        kept = bounds >= put(least)[:, None]
+        del bounds
+        kept[put(np.arange(ids.size)), put(places)] = False
+        counts = get(xp.count_nonzero(kept, axis=1))
+        few = counts * GATHER <= reach
+        left = self._left(places)
+        for i in np.flatnonzero(few & (counts > 0)):
+            rivals = xp.nonzero(kept[int(i), :])[0]
+            scores = get(xp.take(self.single, rivals, axis=0) @ left[int(i), :])
+            if not scores.max() < own[i]:
+                winners[i] = self._highest(int(ids[i]), get(rivals), scores)
+        return winners, np.flatnonzero(~few)
+
+    def _highest(self, token: int, places: NDArray[np.int64], above: NDArray[np.float32]) -> int:
+        """The winner among the token and the rows at ``places``, of scores at most ``above``."""
+        top = int(above.argmax())
+        rival, own = self.lengths[int(places[top])], self.lengths[self.place[token]]
+        width = 2.2 * self.epsilon * float(rival * own) + 4.0 * self.floor
+        near = places[above >= float(above[top]) - width]
+        return self._settle(token, np.sort(self.order[near]))
 
     def _settle(self, token: int, rivals: NDArray[np.int64]) -> int:
         """The winner among the token and ``rivals``, ascending ids that may all be the highest."""
@@ -113,8 +282,10 @@ class _Rows:
         with np.errstate(over="ignore", invalid="ignore"):
             scores = rows @ rows[-1]
             close = ~(scores + error < (scores - error).max())
-        ids, mantissas = ids[close], integers(rows[close])[0]
-        exact = mantissas @ integers(rows[-1])[0] if ids.size > 1 else np.zeros(1, dtype=object)
+        ids = ids[close]
+        if ids.size == 1:
+            return int(ids[0])
+        exact = integers(rows[close])[0] @ integers(rows[-1])[0]
         first = [int(j) for j, score in zip(ids, exact, strict=True) if score == exact.max()]
         return first[0]
 

@@ -109,7 +109,7 @@ def run(
         )
         path = out or (Path(settings.out) if settings.out else _default_path(asked))
         try:
-            finished = execute(asked, path, watcher)
+            finished = execute(asked, path, watcher, lambda: _announce(asked))
         except KeyboardInterrupt:
             say(f"interrupted; the same command goes on from {path}")
             raise typer.Exit(130) from None
@@ -118,6 +118,16 @@ def run(
         failed = fail_on is not None and finished.counts()[fail_on] > 0
     if failed:
         raise typer.Exit(1)
+
+
+def _announce(asked: Plan) -> None:
+    """What a user should know before the work begins."""
+    from geom.cli.messages import say
+    from geom.memory import available, describe
+
+    for warning in asked.warnings:
+        say(warning)
+    say(f"memory: about {describe(asked.memory)}; {describe(available())} can be had")
 
 
 def _given(*values: T | None) -> T:

@@ -113,6 +113,12 @@ def own_direction(problem: Problem, token: int) -> Floats:
     return problem.domain.fit(points[0])
 
 
+def memory(readout: Readout) -> int:
+    """Bytes that the proofs in bulk take besides the readout: rows in float32, and blocks."""
+    V, d = readout.W.shape
+    return int(4 * V * (d + 3) + 4 * min(BLOCK_BYTES, 4 * V * max(V, d)))
+
+
 @dataclass(frozen=True)
 class _Aim:
     """What own directions are made of: the mean row, a bound on its error, and the length."""

@@ -10,7 +10,13 @@ slack and multiplier is the same number; of all multipliers that bound the margi
 have the largest entropy ``sum log lam`` (Burg's), so every rival that may have a share has one.
 That is what the interior proof asks for: an exact correction of rounded weights must leave none
 negative. At every step ``-max(A y + c)`` and ``|A' lam| - c . lam`` enclose the largest margin over
-the working set, and the second bounds it over all rivals.
+the working set, and the second bounds it over all rivals. Each factorisation also serves to balance
+the multipliers, that is, to correct them to ``A' lam = 0``: a token deep in the hull is done when
+that leaves all of them positive, long before the path has come to its end.
+
+All arrays live on a device, in float64, and are handled by the functions of the array API standard,
+``xp``. The largest product may be taken in float32: the solutions are then refined with the true
+rows, so that only speed is at stake, and float64 takes over where that does not converge.
 
 Sources: S. Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim.
 2, 1992; S. Boyd and L. Vandenberghe, Convex Optimization, 2004, section 11.7; for the price, which
@@ -22,14 +28,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Array = Any
+"""A float64 array on the device."""
 
 _KEEP = 0.99
 """The share of the way to the nearest boundary that a step goes."""
+
+_BLOCK = 64
+"""The order of the triangles that are inverted."""
+
+_BALANCINGS = 6
+"""Times that a residual may be driven down by one factor; each leaves but a share of the price."""
+
+_ACCURACY = 1e-6
+"""The error of a step, relative to its right side, when the product was of float32."""
+
+_SINGLE = 1 << 18
+"""Numbers in ``A`` from which the product in float32 pays."""
+
+FAILED = (np.linalg.LinAlgError, RuntimeError)
+"""What a matrix that is singular or not finite raises, in NumPy and in torch."""
 
 
 @dataclass
@@ -37,81 +59,105 @@ class CentralPath:
     """A point ``y`` (d,), the level ``t`` above all rows, and the rows' multipliers ``lam`` (n,).
 
     ``A`` (n, d) and ``c`` (n,) should be of order 1. With ``box`` the multipliers of ``y <= 1`` and
-    ``-1 <= y`` are ``above`` and ``below``, (d,) each.
+    ``-1 <= y`` are ``above`` and ``below``, (d,) each. ``balanced`` are multipliers with
+    ``A' lam = 0`` to rounding, where the last step came by any.
     """
 
-    A: Floats
-    c: Floats
+    xp: Any
+    A: Array
+    c: Array
     box: bool = False
     ball: bool = False
     price: float = 1e-2
-    y: Floats = field(init=False)
+    y: Array = field(init=False)
     t: float = field(init=False)
-    lam: Floats = field(init=False)
-    above: Floats = field(init=False)
-    below: Floats = field(init=False)
+    lam: Array = field(init=False)
+    above: Array = field(init=False)
+    below: Array = field(init=False)
+    balanced: Array | None = field(init=False, default=None)
+    _A32: Array | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        d = self.A.shape[1]
-        self.y = np.zeros(d)
-        self.t = float(self.c.max()) + 0.3
+        xp = self.xp
+        self.y = xp.zeros_like(self.A[0, :])
+        self.t = float(xp.max(self.c)) + 0.3
         slack = self.t - self.c
         self.lam = 1.0 / slack
-        self.lam /= self.lam.sum()
-        self.above = self.below = np.full(d, float(self.lam @ slack) / len(slack))
+        self.lam = self.lam / xp.sum(self.lam)
+        self.above = self.below = xp.zeros_like(self.y) + float(self.lam @ slack) / slack.shape[0]
+        if self.A.shape[0] * self.A.shape[1] >= _SINGLE:
+            self._A32 = xp.astype(self.A, xp.float32)
 
     @property
-    def weights(self) -> Floats:
+    def single(self) -> bool:
+        """Whether the largest product is taken in float32."""
+        return self._A32 is not None
+
+    def refuse_single(self) -> None:
+        """From now on all is float64."""
+        self._A32 = None
+
+    @property
+    def weights(self) -> Array:
         """The multipliers (n,), their sum 1."""
-        out: Floats = self.lam / self.lam.sum()
-        return out
-
-    @property
-    def residual(self) -> Floats:
-        """``A' lam`` (d,) of the weights: zero where no direction favours the token."""
-        return np.asarray(self.weights @ self.A)
+        return self.lam / self.xp.sum(self.lam)
 
     @property
     def gap(self) -> float:
         """The mean product of slack and multiplier."""
-        total = float(self.lam @ self._slack())
-        count = self.lam.size
-        if self.box:
-            total += float(self.above @ (1.0 - self.y) + self.below @ (1.0 + self.y))
-            count += 2 * self.y.size
-        return total / count
+        return self._mean(self.slack())
 
-    def add(self, A: Floats, c: Floats) -> None:
+    def slack(self) -> Array:
+        """How far the level is above each row (n,)."""
+        return self.t - (self.A @ self.y + self.c)
+
+    def add(self, A: Array, c: Array) -> None:
         """More rows; ``t`` rises above them, and they start on the path."""
-        room = float(self._slack().min())
-        gap = self.gap
-        self.A, self.c = np.vstack([self.A, A]), np.append(self.c, c)
-        self.t = max(self.t, float((A @ self.y + c).max()) + room)
-        self.lam = np.append(self.lam, gap / (self.t - A @ self.y - c))
-        self.lam /= self.lam.sum()
+        xp = self.xp
+        slack = self.slack()
+        room, gap = float(xp.min(slack)), self._mean(slack)
+        values = A @ self.y + c
+        self.A, self.c = xp.concat([self.A, A]), xp.concat([self.c, c])
+        if self._A32 is not None:
+            self._A32 = xp.concat([self._A32, xp.astype(A, xp.float32)])
+        self.t = max(self.t, float(xp.max(values)) + room)
+        self.lam = xp.concat([self.lam, gap / (self.t - values)])
+        self.lam = self.lam / xp.sum(self.lam)
+        self.balanced = None
 
     def step(self) -> bool:
         """One predictor and one corrector; False where float64 can go no further."""
         try:
             with np.errstate(all="ignore"):
                 return self._step()
-        except np.linalg.LinAlgError:
+        except FAILED:
             return False
 
+    def gram(self, ratio: Array) -> Array:
+        """``A' diag(ratio) A`` (d, d)."""
+        xp, root = self.xp, self.xp.sqrt(ratio)
+        if self._A32 is not None:
+            scaled = self._A32 * xp.astype(root, xp.float32)[:, None]
+            return xp.astype(scaled.T @ scaled, xp.float64)
+        scaled = self.A * root[:, None]
+        return scaled.T @ scaled
+
     def _step(self) -> bool:
+        xp = self.xp
         system = _System.of(self)
         guess, turn = system.predicted()
-        gap, primal, dual = self.gap, *self._lengths(guess, 1.0)
+        self.balanced = system.balanced()
+        gap, primal, dual = self._mean(system.slack), *self._lengths(system.slack, guess, 1.0)
         left = float((self.lam + dual * guess.lam) @ (system.slack + primal * guess.slack))
-        share = min(1.0, max(left / (len(self.lam) * gap), 0.0))
+        share = min(1.0, max(left / (self.lam.shape[0] * gap), 0.0))
         step = system.corrected(gap * share**3, guess)
         change = 0.0
-        if self.ball:
+        if turn is not None:
             change = self._price_change(self.y + step.y, turn.y)
             step = step.plus(change, turn)
-        if not (np.isfinite(step.y).all() and np.isfinite(step.lam).all()):
+        if not bool(xp.all(xp.isfinite(step.y)) & xp.all(xp.isfinite(step.lam))):
             return False
-        primal, dual = self._lengths(step, _KEEP)
+        primal, dual = self._lengths(system.slack, step, _KEEP)
         self.y = self.y + primal * step.y
         self.t += primal * step.t
         self.price += primal * change
@@ -119,10 +165,18 @@ class CentralPath:
         if self.box:
             self.above = self.above + dual * step.above
             self.below = self.below + dual * step.below
-        inside = not self.box or bool(np.abs(self.y).max() < 1.0)
-        return inside and bool(self._slack().min() > 0.0 and self.lam.min() > 0.0)
+        inside = not self.box or bool(xp.max(xp.abs(self.y)) < 1.0)
+        return inside and bool(xp.min(self.slack()) > 0.0) and bool(xp.min(self.lam) > 0.0)
 
-    def _price_change(self, y: Floats, turn: Floats) -> float:
+    def _mean(self, slack: Array) -> float:
+        total = float(self.lam @ slack)
+        count: int = self.lam.shape[0]
+        if self.box:
+            total += float(self.above @ (1.0 - self.y) + self.below @ (1.0 + self.y))
+            count += 2 * self.y.shape[0]
+        return total / count
+
+    def _price_change(self, y: Array, turn: Array) -> float:
         """What to add to the price so that ``|y + change * turn| = 1``, within a factor of ten.
 
         ``turn`` is what ``y`` does as the price grows. Inside a ball that does not bind, the price
@@ -137,34 +191,29 @@ class CentralPath:
             return min(max(-half / a, least), most)
         return min(max((-half - math.sqrt(root)) / a, least), most)
 
-    def _slack(self) -> Floats:
-        return np.asarray(self.t - (self.A @ self.y + self.c))
-
-    def _lengths(self, step: _Step, keep: float) -> tuple[float, float]:
+    def _lengths(self, slack: Array, step: _Step, keep: float) -> tuple[float, float]:
         """How far primal and dual may go before something turns negative."""
-        primal = _reach(self._slack(), step.slack, keep)
-        dual = _reach(self.lam, step.lam, keep)
+        xp = self.xp
+        primal = _reach(xp, slack, step.slack, keep)
+        dual = _reach(xp, self.lam, step.lam, keep)
         if self.box:
             for room, change in ((1.0 - self.y, -step.y), (1.0 + self.y, step.y)):
-                primal = min(primal, _reach(room, change, keep))
+                primal = min(primal, _reach(xp, room, change, keep))
             for values, change in ((self.above, step.above), (self.below, step.below)):
-                dual = min(dual, _reach(values, change, keep))
+                dual = min(dual, _reach(xp, values, change, keep))
         return primal, dual
-
-
-_NONE: Floats = np.zeros(0)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A direction: of ``y``, ``t``, the slacks and the multipliers."""
+    """A direction: of ``y``, ``t``, the slacks and the multipliers (a box's are 0 without one)."""
 
-    y: Floats
+    y: Array
     t: float
-    slack: Floats
-    lam: Floats
-    above: Floats = field(default_factory=lambda: _NONE)
-    below: Floats = field(default_factory=lambda: _NONE)
+    slack: Array
+    lam: Array
+    above: Array = 0.0
+    below: Array = 0.0
 
     def plus(self, share: float, other: _Step) -> _Step:
         """This and a share of another, which leaves the multipliers of a box alone."""
@@ -178,44 +227,98 @@ class _Step:
         )
 
 
-@dataclass(frozen=True)
+class _Triangle:
+    """``L`` of ``L L' = matrix``, which solves by blocks: the standard has no triangular solve.
+
+    It costs a third of a general inverse, and several right sides, one after another, share it.
+    """
+
+    def __init__(self, xp: Any, matrix: Array) -> None:
+        self._L = xp.linalg.cholesky(matrix)
+        d = matrix.shape[0]
+        self._parts = [slice(i, min(i + _BLOCK, d)) for i in range(0, d, _BLOCK)]
+        self._inverses = [xp.linalg.inv(self._L[part, part]) for part in self._parts]
+        self._xp = xp
+
+    def solve(self, right: Array) -> Array:
+        """``matrix^-1 right`` (d,)."""
+        L, x = self._L, self._xp.zeros_like(right)
+        for part, inverse in zip(self._parts, self._inverses, strict=True):
+            before = slice(0, part.start)
+            x[part] = inverse @ (right[part] - L[part, before] @ x[before])
+        for part, inverse in zip(self._parts[::-1], self._inverses[::-1], strict=True):
+            after = slice(part.stop, None)
+            x[part] = inverse.T @ (x[part] - L[after, part].T @ x[after])
+        return x
+
+
+class _Whole:
+    """A matrix that has lost its definiteness to rounding, solved by elimination."""
+
+    def __init__(self, xp: Any, matrix: Array) -> None:
+        self._xp, self._matrix = xp, matrix
+
+    def solve(self, right: Array) -> Array:
+        """``matrix^-1 right`` (d,)."""
+        return self._xp.linalg.solve(self._matrix, right[:, None])[:, 0]
+
+
+@dataclass
 class _System:
     """The path's equations, made linear where it stands.
 
     ``ratio`` is multiplier over slack; slacks and multipliers are eliminated, and the level ``t``
-    after them, which leaves ``matrix`` (d, d) for ``y``.
+    after them, which leaves a matrix (d, d) for ``y``: ``A' diag(ratio) A - pull pull' / total``
+    and ``diagonal``, of the price and the box.
     """
 
     path: CentralPath
-    slack: Floats
-    ratio: Floats
-    pull: Floats
+    slack: Array
+    ratio: Array
+    pull: Array
     total: float
-    matrix: Floats
+    diagonal: Array
+    factor: _Triangle | _Whole = field(init=False)
 
     @classmethod
     def of(cls, path: CentralPath) -> _System:
         """The system at the path's point."""
-        slack = path._slack()
+        xp, slack = path.xp, path.slack()
         ratio = path.lam / slack
-        scaled = path.A * np.sqrt(ratio)[:, None]
-        matrix = scaled.T @ scaled
-        pull, total = ratio @ path.A, float(ratio.sum())
-        matrix -= np.outer(pull, pull / total)
-        diagonal = matrix.reshape(-1)[:: len(matrix) + 1]
-        diagonal += path.price + 1e-15 * float(diagonal.mean())
+        pull, total = ratio @ path.A, float(xp.sum(ratio))
+        diagonal = xp.zeros_like(path.y) + path.price
         if path.box:
-            diagonal += path.above / (1.0 - path.y) + path.below / (1.0 + path.y)
-        return cls(path, slack, ratio, pull, total, matrix)
+            diagonal = diagonal + path.above / (1.0 - path.y) + path.below / (1.0 + path.y)
+        system = cls(path, slack, ratio, pull, total, diagonal)
+        system.factorise()
+        return system
 
-    def predicted(self) -> tuple[_Step, _Step]:
-        """The step that would end the path, and what a price higher by 1 adds to any."""
+    def factorise(self) -> None:
+        """The matrix and its factor; in float64 where float32 is not definite."""
+        path, xp = self.path, self.path.xp
+        matrix = path.gram(self.ratio)
+        matrix -= self.pull[:, None] * (self.pull / self.total)
+        places = xp.arange(matrix.shape[0], device=self.pull.device)
+        entries = matrix[places, places] + self.diagonal
+        matrix[places, places] = entries + 1e-15 * float(xp.mean(entries))
+        try:
+            self.factor = _Triangle(xp, matrix)
+        except FAILED:
+            if not path.single:
+                self.factor = _Whole(xp, matrix)
+                return
+            path.refuse_single()
+            self.factorise()
+
+    def predicted(self) -> tuple[_Step, _Step | None]:
+        """The step that would end the path, and what a price on a ball, higher by 1, adds to it."""
         goal, up, down = self._goals(0.0, None)
         right, short = self._right(goal, up, down)
-        both = self._solved(np.column_stack([right, -self.path.y]))
-        turn = self._completed(both[:, 1], 0.0)
-        turned = _Step(turn[0], turn[1], turn[2], -self.ratio * turn[2])
-        return self._step(both[:, 0], short, goal, up, down), turned
+        guess = self._step(self._solved(right), short, goal, up, down)
+        if not self.path.ball:
+            return guess, None
+        y, t, slack = self._completed(self._solved(-self.path.y), 0.0)
+        return guess, _Step(y, t, slack, -self.ratio * slack)
 
     def corrected(self, target: float, guess: _Step) -> _Step:
         """The step to products of ``target``, bent by what the guess left out."""
@@ -223,33 +326,81 @@ class _System:
         right, short = self._right(goal, up, down)
         return self._step(self._solved(right), short, goal, up, down)
 
-    def _solved(self, right: Floats) -> Floats:
-        return np.asarray(np.linalg.solve(self.matrix, right), dtype=np.float64)
+    def balanced(self) -> Array | None:
+        """Multipliers near the path's with ``A' lam = 0``, their sum kept; None if one would fall.
 
-    def _goals(self, target: float, guess: _Step | None) -> tuple[Floats, Floats, Floats]:
+        The change ``-ratio (A z - pull . z / total)`` adds ``-(matrix - diagonal) z`` to the
+        residual: with ``z = matrix^-1 residual`` only ``diagonal z`` is left, and so on.
+        """
+        path, xp = self.path, self.path.xp
+        lam, left = path.lam, math.inf
+        residual = lam @ path.A
+        for _ in range(_BALANCINGS):
+            z = self.factor.solve(residual)
+            trial = lam - self.ratio * (path.A @ z - float(self.pull @ z) / self.total)
+            if not bool(xp.all(trial > 0.05 * path.lam)):
+                return None
+            residual = trial @ path.A
+            size = float(xp.linalg.vector_norm(residual))
+            if not size < 0.5 * left:
+                break
+            lam, left = trial, size
+        return lam if left < 1e-12 * float(xp.sum(path.lam)) else None
+
+    def _solved(self, right: Array) -> Array:
+        """The solution; where the product was of float32, refined with the rows of float64.
+
+        Each refinement multiplies the error by the same factor, so the first tells how many more.
+        """
+        x = self.factor.solve(right)
+        if not self.path.single:
+            return x
+        norm = self.path.xp.linalg.vector_norm
+        size = float(norm(right))
+        left = size
+        while left > _ACCURACY * size:
+            error = right - self._times(x)
+            now = float(norm(error))
+            if not now < 0.1 * left:
+                self.path.refuse_single()
+                self.factorise()
+                return self.factor.solve(right)
+            if now > _ACCURACY * size:
+                x = x + self.factor.solve(error)
+                now *= now / left
+            left = now
+        return x
+
+    def _times(self, x: Array) -> Array:
+        """The matrix times ``x`` (d,), from the rows."""
+        path = self.path
+        rank_one = self.pull * (float(self.pull @ x) / self.total)
+        return (self.ratio * (path.A @ x)) @ path.A - rank_one + self.diagonal * x
+
+    def _goals(self, target: float, guess: _Step | None) -> tuple[Array, Array, Array]:
         """The multipliers of rows and box to aim at, were the slacks to stay."""
         path = self.path
         goal = (target - (guess.lam * guess.slack if guess else 0.0)) / self.slack
         if not path.box:
-            return goal, _NONE, _NONE
+            return goal, 0.0, 0.0
         up = (target + (guess.above * guess.y if guess else 0.0)) / (1.0 - path.y)
         down = (target - (guess.below * guess.y if guess else 0.0)) / (1.0 + path.y)
         return goal, up, down
 
-    def _right(self, goal: Floats, up: Floats, down: Floats) -> tuple[Floats, float]:
+    def _right(self, goal: Array, up: Array, down: Array) -> tuple[Array, float]:
         """The right side for ``y``, and what the multipliers lack to the sum of 1."""
         right = -(self.path.price * self.path.y + goal @ self.path.A)
         if self.path.box:
-            right -= up - down
-        short = 1.0 - float(goal.sum())
+            right = right - (up - down)
+        short = 1.0 - float(self.path.xp.sum(goal))
         return right - self.pull * (short / self.total), short
 
-    def _completed(self, y: Floats, short: float) -> tuple[Floats, float, Floats]:
+    def _completed(self, y: Array, short: float) -> tuple[Array, float, Array]:
         """``y`` with the change of the level and of the slacks that go with it."""
         t = (float(self.pull @ y) - short) / self.total
         return y, t, t - self.path.A @ y
 
-    def _step(self, y: Floats, short: float, goal: Floats, up: Floats, down: Floats) -> _Step:
+    def _step(self, y: Array, short: float, goal: Array, up: Array, down: Array) -> _Step:
         path = self.path
         y, t, slack = self._completed(y, short)
         lam = goal - path.lam - self.ratio * slack
@@ -260,9 +411,7 @@ class _System:
         return _Step(y, t, slack, lam, above, below)
 
 
-def _reach(values: Floats, change: Floats, keep: float) -> float:
+def _reach(xp: Any, values: Array, change: Array, keep: float) -> float:
     """The largest step, at most 1, that keeps the positive ``values`` positive."""
-    falling = change < 0.0
-    if not falling.any():
-        return 1.0
-    return min(1.0, keep * float((values[falling] / -change[falling]).min()))
+    fastest = float(xp.max(-change / values))
+    return min(1.0, keep / fastest) if fastest > 0.0 else 1.0

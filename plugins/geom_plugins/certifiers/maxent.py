@@ -6,7 +6,11 @@ along the central path of their program (`central_path`) on a working set of a f
 those that beat the token at that first point, and those that beat the points met later. Each step
 costs one symmetric product and one factorisation, whichever side of the border the token is on. The
 search ends when a point, pulled into the domain, wins against *all* rivals, or when the weights
-bound the margin below zero; what it says is a suggestion, and geom checks it.
+bound the margin below zero.
+
+The products and factorisations are taken on the device that geom asks for. What comes of them is a
+suggestion, and geom checks it on the processor: a device that computes badly, or in too few digits,
+costs answers and makes none wrong.
 """
 
 from __future__ import annotations
@@ -14,27 +18,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Certifier, Finding, Problem, Weights, hookimpl, judge
+from geom import Certifier, Finding, Problem, Readout, Weights, hookimpl, judge
+from geom_plugins.centroid_step import PRODUCT_BYTES, Start, starts
 from geom_plugins.certifiers.central_path import CentralPath
-from geom_plugins.certifiers.centroid_step import centroid_steps
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-BATCH = 8
-"""Tokens whose first step shares a product; a kill loses no more than these."""
+Array = Any
+"""A float64 array on the device."""
+
+BATCH = 256
+"""Tokens whose first step shares a product."""
 
 _FEW = 64
 """Rivals whose mean gives the first bound."""
-
-_LENGTHS = 2.0 ** -np.arange(8.0)
-"""Shares of the domain's radius at which the first step is tried."""
 
 
 @dataclass(frozen=True)
@@ -54,41 +58,37 @@ class MaxentOptions:
 
 def certify_many(
     problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: MaxentOptions
-) -> list[Finding]:
-    """The best point and the best weights for each token, in order."""
+) -> Iterator[Finding]:
+    """The best point and the best weights for each token, in order, each as soon as it is known."""
     if problem.readout.V == 1:
-        return [Finding(x=np.zeros(problem.readout.d)) for _ in tokens]
-    ids = np.asarray(tokens, dtype=np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite ends a search
-        steps = centroid_steps(problem, ids) * _reach(problem)
-        logits = problem.readout.W @ steps.T
-        return [
-            _certify(problem, token, step, gained, options)
-            for token, step, gained in zip(tokens, steps, logits.T, strict=True)
-        ]
+        yield from (Finding(x=np.zeros(problem.readout.d)) for _ in tokens)
+        return
+    todo = starts(problem, tokens)
+    while True:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite ends a search
+            start = next(todo, None)
+            if start is None:
+                return
+            finding = _certify(problem, start, options)
+        yield finding
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: MaxentOptions) -> Finding:
     """One token of `certify_many`."""
-    return certify_many(problem, [token], [prior], options)[0]
+    return next(iter(certify_many(problem, [token], [prior], options)))
 
 
-def _certify(
-    problem: Problem, token: int, step: Floats, gained: Floats, options: MaxentOptions
-) -> Finding:
-    """One token, from its first step and the logits (V,) that this gains over the biases."""
-    length, beaten = _best_length(problem, token, gained)
-    search = _Search(problem, token, options)
-    search.take(length * step / search.reach)
-    beaten[token] = -math.inf
+def _certify(problem: Problem, start: Start, options: MaxentOptions) -> Finding:
+    """One token, from its first point."""
+    search = _Search(problem, start, options)
     rivals = problem.readout.V - 1
-    search.bound(_largest(beaten, min(_FEW, rivals)))
+    search.bound(_largest(start.excess, min(_FEW, rivals)))
     if search.settled():
         return search.finding(None)
-    twin = problem.readout.twins(token)
+    twin = problem.readout.twins(start.token)
     if twin:
         return Finding(search.point, Weights(np.array(twin[:1]), np.ones(1)))
-    search.begin(_largest(beaten, min(options.start * problem.readout.d, rivals)))
+    search.begin(_largest(start.excess, min(options.start * problem.readout.d, rivals)))
     for _ in range(options.steps):
         search.look()
         if search.settled():
@@ -100,99 +100,80 @@ def _certify(
 
 def _largest(values: Floats, count: int) -> Ids:
     """The places of the largest values, in no order."""
-    return np.argpartition(-values, count - 1)[:count]
-
-
-def _reach(problem: Problem) -> float:
-    """The length that counts as 1: the domain's radius, or where biases and rows are alike."""
-    readout, domain = problem.readout, problem.domain
-    if domain.bounded:
-        return domain.radius
-    if problem.homogeneous:
-        return 1.0
-    spread = float(np.median(readout.row_norms))
-    return float(np.ptp(readout.b)) / spread if spread > 0.0 else 1.0
-
-
-def _best_length(problem: Problem, token: int, gained: Floats) -> tuple[float, Floats]:
-    """The length of the first step with the best margin, and each rival's excess (V,) there."""
-    gains, biases = gained - gained[token], problem.readout.b - problem.readout.b[token]
-    best, found, excess = -math.inf, 1.0, gains
-    for length in _LENGTHS[:1] if problem.homogeneous else _LENGTHS:
-        over = length * gains + biases
-        over[token] = -math.inf
-        margin = -float(over.max())
-        if margin > best:
-            best, found, excess = margin, float(length), over
-    return found, excess
+    return np.argpartition(values, values.size - count)[-count:]
 
 
 class _Search:
     """One token's program, and the best point and weights met so far.
 
-    ``x = reach * y``, and rows are divided by ``unit``, a typical length of them.
+    ``x = reach * y``, and rows are divided by ``unit``, a typical length of them. The program's
+    arrays are on the board's device; points, margins and weights come back from it.
     """
 
-    def __init__(self, problem: Problem, token: int, options: MaxentOptions) -> None:
-        self._problem, self._token, self._options = problem, token, options
-        domain = problem.domain
-        self.reach = _reach(problem)
+    def __init__(self, problem: Problem, start: Start, options: MaxentOptions) -> None:
+        self._problem, self._token, self._options = problem, start.token, options
+        self._board, domain = start.board, problem.domain
         self._box = domain.shape == "box" and (options.largest or not problem.homogeneous)
         self._free = not domain.bounded and not problem.homogeneous
         self._exact = problem.homogeneous or self._free  # only r = 0 proves anything
         self._unit = 1.0
         self._ids = np.zeros(0, dtype=np.int64)
-        self._known = np.zeros(problem.readout.V, dtype=bool)
-        self._known[token] = True
         self.point: Floats | None = None
         self._margin, self._bound = -math.inf, math.inf
         self._weights: Weights | None = None
         self._path: CentralPath | None = None
         self._vanished = False
+        if start.margin > start.doubt:
+            self.point, self._margin = self._placed(start.y), start.margin
+        else:
+            self.take(start.y)
+
+    def bound(self, ids: Ids) -> None:
+        """Equal weights on these rivals, for a first bound."""
+        (A, c), xp = self._rows(ids), self._board.device.xp
+        lam = np.full(ids.size, 1.0 / ids.size)
+        self._keep_weights(xp.mean(A, axis=0), float(xp.mean(c)), ids, lam)
 
     def begin(self, ids: Ids) -> None:
         """The central path on these rivals."""
-        A, c = self._rows(ids)
-        lengths = np.linalg.norm(A, axis=1)
+        (A, c), device = self._rows(ids), self._board.device
+        lengths = device.get(device.xp.linalg.vector_norm(A, axis=1))
         self._unit = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
+        A /= self._unit
         self._path = CentralPath(
-            A / self._unit,
+            device.xp,
+            A,
             c / self._unit,
             box=self._box,
             ball=not self._box and not self._free,
             price=1e-12 if self._box else 1e-2,
         )
-        self._keep(ids)
-
-    def bound(self, ids: Ids) -> None:
-        """Equal weights on these rivals, for a first bound."""
-        A, c = self._rows(ids)
-        self._keep_weights(
-            A.mean(axis=0), float(c.mean()), Weights(ids, np.full(ids.size, 1.0 / ids.size))
-        )
+        self._ids = ids
 
     def look(self) -> None:
         """Weigh the path's weights and point; take in the rivals that its point overlooked."""
         path = self._path
         assert path is not None
-        self._take_weights(path)
+        self._take_weights(path, path.weights)
+        if path.balanced is not None and self._worthy(path, path.balanced):
+            self._take_weights(path, path.balanced)
         y = self._inside(path.y)
-        excess = float((path.A @ y + path.c).max())
-        if excess >= 0.0:
+        excess = float(self._board.device.xp.max(path.A @ y + path.c))
+        if excess >= 0.0 or self.settled():
             return
-        margins = self.take(y)
+        margins = self.take(self._board.device.get(y))
         if self.settled():
             return
-        margins[self._known] = math.inf
-        most = max(1, int(self._options.add * self._problem.readout.d))
-        worst = np.argsort(margins)[:most]
+        margins[self._ids] = math.inf
         share = 1.0 if self._options.largest else 0.3  # what lowers the margin a good deal
-        short = -share * excess * self._unit
-        ids = worst[margins[worst] < short]
+        ids = np.flatnonzero(margins < -share * excess * self._unit)
+        most = max(1, int(self._options.add * self._problem.readout.d))
+        if ids.size > most:
+            ids = ids[np.argpartition(margins[ids], most)[:most]]
         if ids.size:
             A, c = self._rows(ids)
             path.add(A / self._unit, c / self._unit)
-            self._keep(ids)
+            self._ids = np.append(self._ids, ids)
 
     def step(self) -> bool:
         """One Newton step; without a ball to fit, the price on length follows the path down."""
@@ -211,11 +192,10 @@ class _Search:
 
     def take(self, y: Floats) -> Floats:
         """Keep the point, put into the domain, if it is the best; its margins (V,)."""
-        domain = self._problem.domain
-        if self._problem.homogeneous and y.any():
-            y = y / float(np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y))
-        x = domain.fit(self.reach * y)
-        margins = self._problem.margins(self._token, x)
+        x = self._placed(y)
+        logits = self._board.products(x) + self._problem.readout.b
+        margins: Floats = logits[self._token] - logits
+        margins[self._token] = math.inf
         margin = float(margins.min())
         if margin > self._margin:
             self.point, self._margin = x, margin
@@ -236,36 +216,59 @@ class _Search:
         face = lam > 1e-7 * lam.max()
         return Finding(self.point, Weights(ids[face], lam[face]), note)
 
-    def _rows(self, ids: Ids) -> tuple[Floats, Floats]:
-        A, c = self._problem.differences(self._token, ids)
+    def _placed(self, y: Floats) -> Floats:
+        """The point of the domain for ``y``; as far out as it goes, where lengths do not matter."""
+        domain = self._problem.domain
+        if self._problem.homogeneous and y.any():
+            y = y / float(np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y))
+        return domain.fit(self._board.reach * y)
+
+    def _rows(self, ids: Ids) -> tuple[Array, Array]:
+        """The rivals' rows, as ``y`` meets them, and their biases, on the device."""
+        device, b = self._board.device, self._problem.readout.b
+        A = device.xp.take(self._board.W, device.put(ids), axis=0)
+        A -= self._board.W[self._token, :]
         if self._problem.domain.zero_sum:
-            A -= A.mean(axis=1, keepdims=True)
-        return A * self.reach, c
+            A -= device.xp.mean(A, axis=1, keepdims=True)
+        A *= self._board.reach
+        return A, device.put(b[ids] - b[self._token])
 
-    def _keep(self, ids: Ids) -> None:
-        self._ids = np.append(self._ids, ids)
-        self._known[ids] = True
-
-    def _inside(self, y: Floats) -> Floats:
+    def _inside(self, y: Array) -> Array:
         """The point, no longer than the ball allows."""
         if self._box or self._free:
             return y
-        return y / max(1.0, float(np.linalg.norm(y)))
+        return y / max(1.0, float(self._board.device.xp.linalg.vector_norm(y)))
 
-    def _take_weights(self, path: CentralPath) -> None:
+    def _worthy(self, path: CentralPath, lam: Array) -> bool:
+        """Whether biases leave the balanced weights a proof, by more than correcting them takes."""
+        if self._problem.homogeneous:
+            return True
+        return float(lam @ path.c) > 1e-6 * float(lam @ self._board.device.xp.abs(path.c))
+
+    def _take_weights(self, path: CentralPath, lam: Array) -> None:
         """Keep the weights if they bound the margin best; see whether their sum vanishes."""
-        lam = path.weights
-        self._keep_weights(
-            path.residual * self._unit, float(lam @ path.c) * self._unit, Weights(self._ids, lam)
-        )
+        gain = float(lam @ path.c) * self._unit
+        self._keep_weights((lam @ path.A) * self._unit, gain, self._ids, lam)
 
-    def _keep_weights(self, r: Floats, gain: float, weights: Weights) -> None:
-        size = float(np.abs(r).sum()) if self._box else float(np.linalg.norm(r))
+    def _keep_weights(self, r: Array, gain: float, ids: Ids, lam: Array) -> None:
+        xp = self._board.device.xp
+        size = float(xp.sum(xp.abs(r)) if self._box else xp.linalg.vector_norm(r))
         bound = size if self._exact else size - gain
         if bound < self._bound:
-            self._bound, self._weights = bound, weights
-            tiny = 1e-10 * self._unit / weights.indices.size
-            self._vanished = self._exact and size <= tiny and gain >= 0.0
+            values = lam if isinstance(lam, np.ndarray) else self._board.device.get(lam)
+            self._bound, self._weights = bound, Weights(ids, values)
+            self._vanished = self._exact and size <= 1e-10 * self._unit / ids.size and gain >= 0.0
+
+
+def _spares_easy(options: MaxentOptions) -> bool:
+    return not options.largest
+
+
+def _memory(readout: Readout, options: MaxentOptions) -> int:
+    """Bytes besides the readout: the first step's product and copies of it, and a working set."""
+    V, d = readout.W.shape
+    rows = min(V, 6 * options.start * d)
+    return int(2 * min(PRODUCT_BYTES, 8 * V * BATCH) + 8 * d * (4 * rows + 8 * d))
 
 
 @hookimpl
@@ -278,4 +281,7 @@ def geom_certifiers() -> Iterator[Certifier[MaxentOptions]]:
         MaxentOptions,
         certify_many=certify_many,
         batch=BATCH,
+        hard_only=_spares_easy,
+        devices=("cpu", "torch", "cuda"),
+        memory=_memory,
     )

@@ -29,6 +29,12 @@ def detect(readout: Readout, domain: Domain, options: SelfArgmaxOptions) -> Iter
         yield Candidate(int(token), int(winners[token]))
 
 
+def _memory(readout: Readout, options: SelfArgmaxOptions) -> int:
+    """Bytes besides the readout: rows in float32, half as much for the screen, and blocks."""
+    V, d = readout.W.shape
+    return int(6 * V * (d + 2) + min(options.memory_mib * 2**20, 5 * V * V) + 64 * d * d)
+
+
 @hookimpl
 def geom_detectors() -> Iterator[Detector[SelfArgmaxOptions]]:
     """The hook."""
@@ -37,4 +43,6 @@ def geom_detectors() -> Iterator[Detector[SelfArgmaxOptions]]:
         "tokens that do not win along their own direction",
         detect,
         SelfArgmaxOptions,
+        devices=("cpu", "torch", "cuda"),
+        memory=_memory,
     )

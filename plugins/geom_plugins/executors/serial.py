@@ -9,7 +9,7 @@ from geom import Executor, NoOptions, hookimpl
 
 
 def run(function: Callable[[Any], Any], items: Sequence[Any], options: NoOptions) -> Iterator[Any]:
-    """The results, in order."""
+    """The results, in order, each worked out as it is gone through."""
     return map(function, items)
 
 

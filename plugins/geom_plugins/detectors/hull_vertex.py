@@ -1,0 +1,208 @@
+"""``hull-vertex``: flags tokens that no quick witness shows to be speakable.
+
+Without a bias, and where the domain reaches in every direction, a token is speakable exactly when
+its row is a vertex of the hull of all rows. Most vertices show at once, and three tries, from the
+cheapest on, pick them out: the token's own direction; one Newton step from the centre, which all
+tokens share (`geom_plugins.centroid_step`); and reflections from there. A reflection
+takes ``x`` across the hyperplane on which the token ties with a mean of the rivals that beat it
+there, each weighing by how far. It is taken in the metric of the Newton step, and all tokens that
+are left go together, so that a round is two blocked products. What is passed over carries its
+witness, and geom checks it.
+
+Sources: A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable classes in
+theory but rarely in practice, ACL 2022, which reflects across the plane of the one winner; K. Yang
+and K. G. Murty, New iterative methods for linear inequalities, J. Optim. Theory Appl. 72, 1992, for
+the mean of all violated ones, which wins far more tokens near the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import (
+    Candidate,
+    Detector,
+    Domain,
+    Problem,
+    Readout,
+    Witnessed,
+    hookimpl,
+    prove_own_directions,
+    track,
+)
+from geom_plugins.centroid_step import Board, starts
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+
+Array = Any
+"""A float64 array on the device."""
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory for the logits of one block of points; a round holds a few of that size."""
+
+_QUIET = 10
+"""Rounds in a row that win no token of a block, after which the others are flagged."""
+
+_OWN = 1024
+"""Tokens whose own directions are proven at a time."""
+
+
+@dataclass(frozen=True)
+class HullVertexOptions:
+    """How far a witness is looked for."""
+
+    rounds: Annotated[
+        int, Meta(ge=0, description="reflections of the tokens that their first points do not win")
+    ] = 40
+
+
+def detect(
+    readout: Readout, domain: Domain, options: HullVertexOptions
+) -> Iterator[Candidate | Witnessed]:
+    """Every token of the vocabulary once: with the witness found, or flagged without."""
+    problem = Problem(readout, domain)
+    if readout.V == 1:  # no rival, and no direction either
+        yield Witnessed(0, np.zeros(readout.d))
+        return
+    left: list[Ids] = []
+    for tokens in _blocks(np.arange(readout.V), _OWN, "own directions"):
+        proven = prove_own_directions(problem, tokens) > 0.0
+        left.append(tokens[~proven])
+        yield from (Witnessed(int(token)) for token in tokens[proven])
+    height = max(1, BLOCK_BYTES // (8 * readout.V))
+    for tokens in _blocks(np.concatenate(left), height, "reflections"):
+        points, won = search(problem, tokens, options.rounds)
+        for token, x, shown in zip(tokens.tolist(), points, won, strict=True):
+            yield Witnessed(token, domain.fit(x)) if shown else Candidate(token)
+
+
+def search(problem: Problem, tokens: Ids, rounds: int) -> tuple[Floats, Flags]:
+    """Points (n, d) near the domain, and whether (n,) the n tokens win there in float64.
+
+    The first points are those of the shared Newton step; as many as ``rounds`` reflections follow.
+    """
+    with np.errstate(all="ignore"):  # what is not finite wins nothing
+        first = [
+            (start.y, start.margin > start.doubt) for start in starts(problem, tokens.tolist())
+        ]
+        y, won = np.array([y for y, _ in first]), np.array([won for _, won in first])
+        _reflect(problem, tokens, y, won, rounds)
+        x = y * Board.of(problem).reach
+        won &= np.isfinite(x).all(axis=1)
+    return x, won
+
+
+def _reflect(problem: Problem, tokens: Ids, y: Floats, won: Flags, rounds: int) -> None:
+    """Up to so many reflections of the points ``y`` (n, d) not yet won; sets the two in place."""
+    if won.all() or not rounds:
+        return
+    mirror = _Mirror.of(problem)
+    on = mirror.board.device
+    at = np.flatnonzero(~won)
+    points, quiet = on.put(y[at]), 0
+    for _ in range(rounds + 1):  # the first only says which rivals are ahead
+        shown, moved = mirror.turn(tokens[at], points)
+        y[at[shown]] = on.get(points)[shown]
+        won[at[shown]] = True
+        quiet = 0 if shown.any() else quiet + 1
+        if quiet > _QUIET or shown.all():
+            return
+        at, points = at[~shown], moved[on.put(np.flatnonzero(~shown))]
+
+
+@dataclass(frozen=True)
+class _Mirror:
+    """A problem's rows and biases ``b`` (V,) on a device, and the longest row's length."""
+
+    problem: Problem
+    board: Board
+    b: Array
+    longest: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Mirror:
+        board, readout = Board.of(problem), problem.readout
+        return cls(problem, board, board.device.put(readout.b), float(readout.row_norms.max()))
+
+    def turn(self, tokens: Ids, y: Array) -> tuple[Flags, Array]:
+        """Whether (n,) the tokens win at ``y`` (n, d), and where its reflections lie.
+
+        A token wins where its margin is well above what rounding, and the way into the domain, may
+        take from it. Twice that doubt is what rivals must stay below, so that one that is ahead by
+        less goes on.
+        """
+        board, xp = self.board, self.board.device.xp
+        at, ids = board.device.put(np.arange(len(tokens))), board.device.put(tokens)
+        gained = y @ board.W.T * board.reach
+        own, bias = gained[at, ids], self.b[ids]
+        excess = gained - own[:, None] + (self.b[None, :] - bias[:, None])
+        excess[at, ids] = -np.inf
+        most = xp.max(excess, axis=1)
+        length = xp.linalg.vector_norm(y, axis=1) * board.reach
+        doubt = 1e-8 * (xp.abs(own) + xp.abs(most) + xp.abs(bias)) + 1e-12 * self.longest * length
+        shown = board.device.get(most < -doubt)
+        excess = xp.clip(excess + 2.0 * doubt[:, None], 0.0, None)
+        return shown, self._reflected(ids, y, excess)
+
+    def _reflected(self, ids: Array, y: Array, excess: Array) -> Array:
+        """The points across the hyperplanes of the rivals' means, weighed by their excess."""
+        board, xp = self.board, self.board.device.xp
+        weight = excess / xp.sum(excess, axis=1)[:, None]
+        above = xp.sum(weight * excess, axis=1)
+        normal = (weight @ board.W - board.W[ids]) * board.reach
+        normal = self._centred(normal)
+        step = self._centred(normal @ board.whitening)
+        step = step * (2.0 * above / xp.sum(normal * step, axis=1))[:, None]
+        found = xp.all(xp.isfinite(step), axis=1)
+        return self._inside(xp.where(found[:, None], y - step, y))
+
+    def _centred(self, rows: Array) -> Array:
+        if not self.problem.domain.zero_sum:
+            return rows
+        return rows - self.board.device.xp.mean(rows, axis=1)[:, None]
+
+    def _inside(self, y: Array) -> Array:
+        """The points, in the domain or of its size where only their directions count."""
+        xp, domain = self.board.device.xp, self.problem.domain
+        if domain.shape == "box":
+            size = xp.max(xp.abs(y), axis=1)[:, None]
+        else:
+            size = xp.linalg.vector_norm(y, axis=1)[:, None]
+        if self.problem.homogeneous:
+            return xp.where(size > 0.0, y / size, y)
+        if domain.shape == "box":
+            return xp.clip(y, -1.0, 1.0)
+        return xp.where(size > 1.0, y / size, y) if domain.bounded else y
+
+
+def _blocks(tokens: Ids, height: int, stage: str) -> Iterator[Ids]:
+    """The tokens in blocks of that height, with progress."""
+    blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
+    return track(blocks, stage, len(tokens), amount=len)
+
+
+def _memory(readout: Readout, options: HullVertexOptions) -> int:
+    """Bytes besides the readout: what the bulk proofs take, and a round's few blocks of logits."""
+    V, d = readout.W.shape
+    return int(4 * V * (d + 3) + 6 * min(BLOCK_BYTES, 8 * V * V) + 24 * d * d)
+
+
+@hookimpl
+def geom_detectors() -> Iterator[Detector[HullVertexOptions]]:
+    """The hook."""
+    yield Detector(
+        "hull-vertex",
+        "tokens that no quick witness shows to be speakable",
+        detect,
+        HullVertexOptions,
+        devices=("cpu", "torch", "cuda"),
+        memory=_memory,
+    )

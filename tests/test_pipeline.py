@@ -31,8 +31,11 @@ from geom import (
     Row,
     Run,
     StoreError,
+    Witness,
+    Witnessed,
     domains,
     hookimpl,
+    memory,
 )
 from geom.pipeline import execute, plan
 from geom.plugins import Origin, Plugins
@@ -251,7 +254,7 @@ def test_a_detector_that_flags_nothing_is_no_failure() -> None:
         ({"detectors": ["self-argmax"] * 2}, "detector self-argmax is named twice"),
         ({"certifiers": ["highs", "mpmath", "highs"]}, "certifier highs is named twice"),
         (
-            {"device": "cuda", "detectors": [], "tokens": "1"},
+            {"device": "cuda", "certifiers": ["highs"], "tokens": "1"},
             "device 'cuda': nothing here runs on it",
         ),
         ({"device": "tpu", "detectors": [], "tokens": "1"}, "device 'tpu': give cpu, cuda"),
@@ -529,3 +532,136 @@ def test_every_stage_reports_from_nothing_to_its_total() -> None:
         assert steps[0][0] == 0
         assert steps[-1][0] == steps[-1][1]
     assert seen["certify"][-1] == (5, 5)
+
+
+# Memory and processes
+
+
+def test_a_run_that_memory_cannot_hold_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    with pytest.raises(InputError, match=r"takes .* of memory and 900 bytes can be had") as refused:
+        geom.run(READOUT, out=tmp_path / "run.db")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run.db").exists()
+
+
+def test_weights_that_memory_cannot_hold_are_refused_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Tall:
+        shape = (10**9, 4096)
+
+        def __getitem__(self, rows: slice) -> np.ndarray:
+            raise AssertionError("it was read")
+
+    monkeypatch.setattr(memory, "available", lambda: 2**40)
+    with pytest.raises(InputError, match=r"W of 1000000000 x 4096 as float64 takes 29\.8 TiB"):
+        Readout.fold(Tall())
+
+
+def test_a_plan_states_the_memory_of_its_workers() -> None:
+    alone = plan(READOUT, certifiers=["highs"])
+    crew = plan(
+        READOUT,
+        certifiers=["highs"],
+        executor="local",
+        given={("executor", "local"): {"workers": 8}},
+    )
+    assert alone.memory > READOUT.W.nbytes
+    assert crew.memory >= alone.memory + 8 * 2**20
+
+
+def test_a_plan_states_the_memory_of_its_largest_stage() -> None:
+    hungry = replace(detector(flags()), memory=lambda readout, options: 10**9)
+    plugins = installed_and(detectors=(hungry,))
+    asked = plan(READOUT, detectors=["stub"], plugins=plugins)
+    assert asked.memory == READOUT.W.nbytes + READOUT.b.nbytes + 10**9
+
+
+def test_processes_give_the_verdicts_of_one_process() -> None:
+    rows = np.random.default_rng(3).normal(size=(40, 3))
+    runs = [
+        geom.run(Readout.fold(rows), tokens="all", executor=executor, options=options)
+        for executor, options in (("serial", {}), ("local", {"executor.local.workers": 2}))
+    ]
+    here, there = ([(r.token_id, r.verdict, r.proof) for r in run.rows()] for run in runs)
+    assert here == there
+
+
+# Witnesses that detectors bring
+
+
+EAST = np.array([1.0, 0.0])
+
+
+def bringing(*items: Candidate | Witnessed, tokens: str = "candidates", **asked: Any) -> Run:
+    plugins = installed_and(detectors=(detector(lambda *_: iter(items)),))
+    return execute(
+        plan(
+            READOUT,
+            detectors=["stub"],
+            domain=domains.rmsnorm(2),
+            tokens=tokens,
+            plugins=plugins,
+            **asked,
+        )
+    )
+
+
+def test_a_witness_that_holds_is_stored_under_the_detectors_name() -> None:
+    run = bringing(Witnessed(0, EAST), Candidate(CENTRE))
+    assert [(r.token_id, r.verdict, r.flagged_by, r.certifier) for r in run.rows()] == [
+        (0, "speakable", (), "stub"),
+        (CENTRE, "unspeakable", ("stub",), "maxent"),
+    ]
+    found = run.certificate(0)
+    assert isinstance(found, Witness)
+    assert found.x.tolist() == [1.0, 0.0]
+    assert geom.verify(run, READOUT).ok
+
+
+def test_a_witness_that_is_the_own_direction_is_not_stored() -> None:
+    run = bringing(Witnessed(1))
+    assert run.recipes() == {1}
+    assert run.row(1).certifier == "own-direction"
+    assert run.row(1).margin_lower == pytest.approx(2**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        Witnessed(CENTRE, EAST),
+        Witnessed(CENTRE),
+        Witnessed(0, -EAST),
+        Witnessed(0, 2.0 * EAST),
+        Witnessed(0, np.full(2, np.nan)),
+        Witnessed(0, np.ones(3)),
+        Witnessed(0, "east"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_witness_that_does_not_hold_flags_its_token(item: Witnessed) -> None:
+    run = bringing(item)
+    (row,) = run.rows()
+    assert (row.token_id, row.flagged_by, row.certifier) == (item.token, ("stub",), "maxent")
+    assert row.verdict == ("unspeakable" if item.token == CENTRE else "speakable")
+
+
+def test_a_witness_that_float32_cannot_settle_is_settled() -> None:
+    near = np.array([2**-40, -(2.0**-41)])
+    run = bringing(Witnessed(0, near))
+    assert (run.row(0).verdict, run.row(0).certifier) == ("speakable", "stub")
+
+
+def test_witnesses_of_tokens_that_were_not_asked_for_are_left_out() -> None:
+    run = bringing(Witnessed(0, EAST), Witnessed(1), tokens=f"1,{CENTRE}")
+    assert [row.token_id for row in run.rows()] == [1, CENTRE]
+
+
+@pytest.mark.parametrize(
+    "items", [[Witnessed(5, EAST)], [Witnessed(-1)], [Witnessed(0), Candidate(0)]]
+)
+def test_a_detector_that_names_no_token_or_one_twice_is_broken(items: list[Any]) -> None:
+    with pytest.raises(PluginError, match="no detector worked"):
+        bringing(*items)

@@ -47,7 +47,7 @@ from geom.threads import limited_threads
 from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
 
 DEFAULT_DETECTORS = ("self-argmax",)
-DEFAULT_CERTIFIERS = ("highs",)
+DEFAULT_CERTIFIERS = ("maxent", "highs")
 DEFAULT_EXECUTOR = "serial"
 
 _SMALLER = "free some memory, or give fewer workers or smaller options of memory"

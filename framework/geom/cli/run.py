@@ -48,7 +48,7 @@ def run(
             "--certifier",
             "-c",
             metavar="NAME",
-            help="The chain, in order; 'none' only detects.  [default: highs]",
+            help="The chain, in order; 'none' only detects.  [default: maxent, highs]",
         ),
     ] = None,
     domain: Annotated[
@@ -68,9 +68,14 @@ def run(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags win over them.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where plugins compute: cpu or cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where plugins compute: cpu, cuda, cuda:1 or torch.")
+    ] = None,
     executor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where certifiers run.  [default: serial]")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Where certifiers run: serial, local.  [default: serial]"
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -82,7 +82,7 @@ def test_a_jsonl_row_says_what_is_known_by_hand(command: Command) -> None:
         "argmax": None,
         "flagged_by": ["self-argmax"],
         "verdict": "unspeakable",
-        "certifier": "highs",
+        "certifier": "maxent",
         "note": None,
         "token_kind": None,
     }

@@ -74,7 +74,8 @@ def test_its_word_is_never_a_verdict(options: PostOptions, seed: int) -> None:
 
 def test_mended_program_finds_witnesses_that_exact_arithmetic_proves() -> None:
     W = rows(3)
-    outcomes = certify(Problem(Readout.fold(W), box(3)), [Link(RECORD, MENDED)], range(len(W)))
+    problem = Problem(Readout.fold(W), box(3))
+    outcomes = list(certify(problem, [Link(RECORD, MENDED)], range(len(W))))
     proven = {o.token_id for o in outcomes if o.verdict == "speakable"}
     assert proven == vertices(W)
     assert {o.certifier for o in outcomes if o.verdict == "speakable"} == {"linprog-post"}

@@ -84,9 +84,12 @@ def tokens_at(shape: str, count: int, limit: float) -> None:
 def audits_at(shape: str) -> None:
     """Whole runs, each in a process of its own."""
     readout = drawn(shape, AUDIT)
-    yardstick = product(readout)
-    detector = median(lambda: geom.own_winners(readout), 3)
-    line(shape, "self-argmax", detector, yardstick, "")
+    products, detector = [], []
+    for _ in range(3):
+        products.append(product(readout))
+        detector.append(once(lambda: geom.own_winners(readout)))
+    yardstick = statistics.median(products)
+    line(shape, "self-argmax", statistics.median(detector), yardstick, "")
     V, d = shape.split("x")
     model = f"synthetic:gpt2-like?V={V}&d={d}&{AUDIT}"
     for what, asked in (
@@ -118,7 +121,7 @@ def growth_at(shape: str) -> None:
     yardstick = product(readout)
     problem = geom.Problem(readout, readout.domain)
     (certifier,) = maxent.geom_certifiers()
-    line(shape, "self-argmax", median(lambda: geom.own_winners(readout), 1), yardstick, "")
+    line(shape, "self-argmax", once(lambda: geom.own_winners(readout)), yardstick, "")
     for side, tokens in sides(readout, 3).items():
         decide = Decide(problem, certifier, certifier.options(), tokens)
         seconds, outcome = limited(decide, 900.0)
@@ -196,14 +199,11 @@ def product(readout: geom.Readout) -> float:
     return time.perf_counter() - started
 
 
-def median(work: Callable[[], object], repeats: int) -> float:
-    """The median time of some calls."""
-    taken = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+def once(work: Callable[[], object]) -> float:
+    """The time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def line(shape: str, what: str, seconds: float, yardstick: float, outcome: str) -> None:

@@ -335,6 +335,15 @@ def test_without_out_other_settings_have_another_file(command: Command, tmp_path
     assert len(list(tmp_path.glob("geom-npz-*.db"))) == 4
 
 
+def test_a_run_states_what_memory_it_takes_where_that_is_much(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "memory" not in command(*RUN, "--tokens", "0").err
+    monkeypatch.setattr("geom.cli.run.STATED", 1)
+    stated = command(*RUN, "--tokens", "1", "--out", "other.db").err
+    assert re.match(r"geom: memory: about [0-9.]+ KiB; [0-9.]+ GiB can be had\n", stated)
+
+
 def test_an_interrupted_run_leaves_130_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

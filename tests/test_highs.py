@@ -25,7 +25,7 @@ def verdicts(
 ) -> list[str]:
     """Every token's verdict, after geom verify has found each certificate to hold."""
     readout = geom.Readout.fold(W, b)
-    with geom.run(readout, tokens="all", domain=domain) as run:
+    with geom.run(readout, tokens="all", certifiers=["highs"], domain=domain) as run:
         assert geom.verify(run, readout).ok
         return [row.verdict for row in run.rows()]
 
@@ -125,7 +125,7 @@ def test_of_a_lattice_cube_only_the_corners_are_speakable(d: int) -> None:
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_duplicates_of_a_vertex_are_unspeakable_and_named(domain: str) -> None:
     W = np.vstack([cross_polytope(3), np.eye(3)[:1]])
-    with geom.run(geom.Readout.fold(W), tokens="all", domain=domain) as run:
+    with geom.run(geom.Readout.fold(W), tokens="all", certifiers=["highs"], domain=domain) as run:
         rows = list(run.rows())
     assert rows[0].verdict == rows[6].verdict == "unspeakable"
     assert rows[0].note == "same row and bias as token 6"
@@ -260,7 +260,9 @@ def test_asked_for_the_largest_margin_it_brings_the_bounds_together(name: str) -
     chosen = {"certifier.highs.largest": True}
     if name == "unbounded":
         readout = readout.without_bias()
-    with geom.run(readout, tokens="all", domain=named(name, 5, None), options=chosen) as run:
+    with geom.run(
+        readout, tokens="all", certifiers=["highs"], domain=named(name, 5, None), options=chosen
+    ) as run:
         for row in run.rows(verdict="speakable"):
             assert row.margin_lower is not None
             assert row.margin_upper is not None
@@ -271,6 +273,8 @@ def test_asked_for_the_largest_margin_it_brings_the_bounds_together(name: str) -
 def test_it_gives_up_in_words_when_it_runs_out_of_rounds() -> None:
     chosen = {"certifier.highs.rounds": 1, "certifier.highs.start": 1, "certifier.highs.add": 1}
     readout = geom.Readout.fold(cloud(400, 8, seed=13), cloud(400, 1, seed=14)[:, 0])
-    with geom.run(readout, tokens="all", domain="rmsnorm", options=chosen) as run:
+    with geom.run(
+        readout, tokens="all", certifiers=["highs"], domain="rmsnorm", options=chosen
+    ) as run:
         notes = {row.note for row in run.rows(verdict="undecided")}
     assert notes == {"highs: no answer in 1 rounds"}

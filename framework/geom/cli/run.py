@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STATED = 256 * 2**20
+"""Bytes from which on a run says what memory it takes."""
+
 
 class Format(StrEnum):
     """What goes to standard output."""
@@ -132,7 +135,8 @@ def _announce(asked: Plan) -> None:
 
     for warning in asked.warnings:
         say(warning)
-    say(f"memory: about {describe(asked.memory)}; {describe(available())} can be had")
+    if asked.memory >= STATED:
+        say(f"memory: about {describe(asked.memory)}; {describe(available())} can be had")
 
 
 def _given(*values: T | None) -> T:

@@ -12,8 +12,9 @@ from command import Command, install, separately
 
 BUILT_IN = {
     "source": {"demo", "npz", "safetensors", "synthetic"},
-    "detector": {"random-directions", "self-argmax"},
-    "certifier": {"highs", "linprog-post", "mpmath"},
+    "detector": {"hull-vertex", "random-directions", "self-argmax"},
+    "certifier": {"highs", "linprog-post", "maxent", "mpmath"},
+    "precision": {"arb", "bfloat16", "double-double", "exact", "float16", "float32", "float64"},
     "reporter": {"csv", "jsonl", "parquet"},
     "executor": {"local", "serial"},
 }

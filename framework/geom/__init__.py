@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geom.certificates import Certificate, Finding, Verdict, Weights, Witness
+    from geom.comparison import Comparison, compare
     from geom.devices import Device, device
     from geom.domains import Domain
     from geom.errors import GeomError, InputError, PluginError, StoreError
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "geom.certificates": ("Certificate", "Finding", "Verdict", "Weights", "Witness"),
+    "geom.comparison": ("Comparison", "compare"),
     "geom.devices": ("Device", "device"),
     "geom.domains": ("Domain",),
     "geom.errors": ("GeomError", "InputError", "PluginError", "StoreError"),
@@ -80,6 +82,7 @@ __all__ = [
     "Candidate",
     "Certificate",
     "Certifier",
+    "Comparison",
     "Detector",
     "Device",
     "Domain",
@@ -107,6 +110,7 @@ __all__ = [
     "Weights",
     "Witness",
     "Witnessed",
+    "compare",
     "cores",
     "device",
     "hookimpl",

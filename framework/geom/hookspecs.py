@@ -150,7 +150,8 @@ def geom_precisions() -> Iterable[Precision[Any]]:
 
         @hookimpl
         def geom_precisions():
-            yield Precision("single", "IEEE binary32 throughout", margin, NoOptions)
+            yield Precision("single", "IEEE binary32 throughout", margin, NoOptions,
+                            roundoff=lambda options: 2.0**-24)
     """
     raise AssertionError("specifications are never called")
 

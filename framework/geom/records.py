@@ -126,12 +126,17 @@ class PrecisionMargin:
 
 @dataclass(frozen=True)
 class Precision(Generic[O]):
-    """One arithmetic: ``margin(readout, token, x, options)``, computed as its machine would."""
+    """One arithmetic: ``margin(readout, token, x, options)``, computed as its machine would.
+
+    ``roundoff(options)`` is its unit roundoff, 0 where it is exact: it orders arithmetics from
+    coarse to fine.
+    """
 
     name: str
     summary: str
     margin: Callable[[Readout, int, Floats, O], PrecisionMargin]
     options: type[O]
+    roundoff: Callable[[O], float]
 
 
 @dataclass(frozen=True)

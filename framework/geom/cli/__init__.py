@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from geom.cli import export, plugins, run, show, verify
+from geom.cli import compare, export, plugins, run, show, verify
 from geom.cli.messages import say
 from geom.errors import GeomError
 
@@ -25,6 +25,7 @@ app.command("run")(run.run)
 app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
+app.command("compare")(compare.compare)
 app.command("plugins")(plugins.plugins)
 
 

@@ -13,14 +13,17 @@ from rich.text import Text
 
 from geom.certificates import Weights, Witness
 from geom.cli.messages import plain
+from geom.comparison import ComparedPoint, Comparison, ComparisonRow
 from geom.options import OptionInfo
 from geom.plugins import Listed
 from geom.rounding import Floats
 from geom.store import Row, Run
 from geom.text import TokenKind, mark, visible
-from geom.token_spec import CANDIDATES
+from geom.token_spec import CANDIDATES, format_tokens
 
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
+_TOKEN = 20
+"""Columns that the text of a compared token gets at most."""
 _ORDER = {"unspeakable": 0, "undecided": 1, "speakable": 2}
 
 
@@ -57,6 +60,27 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
         _line(console, f"{len(rows) - limit} more: geom show {run.path}")
     if run.path is not None and verdict is None:
         _line(console, f"kept in {run.path}; check it with: geom verify {run.path}")
+
+
+def print_comparison(comparison: Comparison, limit: int = 40) -> None:
+    """Tokens by precisions, nearest the border first, and the least precision that is right.
+
+    Where the terminal is too narrow for all precisions, the rest follow in tables of their own.
+    """
+    console = _console()
+    points = sorted(comparison.points, key=lambda point: abs(point.relative))
+    for claim in comparison.claims:
+        _line(console, str(claim))
+    if not points:
+        _line(console, "no token to compare")
+        return
+    shown = points[:limit]
+    for names in _columns(console, comparison, shown):
+        console.print(_compared(comparison, shown, names))
+    if len(points) > limit:
+        _line(console, f"{len(points) - limit} tokens more: --format jsonl has all")
+    console.print(Text("! wrong sign; ? right, but within the error that it claims; - no answer"))
+    console.print(_least(comparison))
 
 
 def print_token(run: Run, row: Row) -> None:
@@ -128,8 +152,13 @@ class _Cut:
     text: str
     end: int = 0
 
+    @property
+    def widest(self) -> int:
+        """The columns that all of it takes."""
+        return Text(self.text).cell_len
+
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(self.end + 1, Text(self.text).cell_len)
+        return Measurement(self.end + 1, self.widest)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         kept = len(self.text) - self.end
@@ -179,6 +208,86 @@ def _print_counts(console: Console, run: Run) -> None:
             meaning = plain(f"passed over by {', '.join(settings.get('detectors', {}))}")
         table.add_row(str(rest), name, Text(meaning, style="dim"))
     console.print(table)
+
+
+def _columns(
+    console: Console, comparison: Comparison, points: Sequence[ComparedPoint]
+) -> list[list[str]]:
+    """The precisions, in as many tables as the width asks for."""
+    gap = 2
+    head = gap + max(len(str(point.token_id)) for point in points)
+    head += gap + max(len("token"), min(_TOKEN, max(_token(point).widest for point in points)))
+    head += gap + max(len("exactly"), *(len(_number(point.rounded)) for point in points))
+    tables: list[list[str]] = [[]]
+    used = head
+    for name in comparison.precisions:
+        cells = [_cell(comparison.cell(point.token_id, name)) for point in points]
+        width = max(len(plain(name)), *(cell.cell_len for cell in cells)) + gap
+        if tables[-1] and used + width > console.width:
+            tables.append([])
+            used = head
+        tables[-1].append(name)
+        used += width
+    return tables
+
+
+def _compared(
+    comparison: Comparison, points: Sequence[ComparedPoint], names: Sequence[str]
+) -> Table:
+    """One table of tokens by precisions, the exact margins in front."""
+    table = _table()
+    table.add_column("id", justify="right", no_wrap=True)
+    table.add_column("token", max_width=_TOKEN)
+    table.add_column("exactly", justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(Text(plain(name)), justify="right", no_wrap=True)
+    for point in points:
+        table.add_row(
+            str(point.token_id),
+            _token(point),
+            Text(_number(point.rounded), style="bold"),
+            *(_cell(comparison.cell(point.token_id, name)) for name in names),
+        )
+    return table
+
+
+def _cell(row: ComparisonRow) -> Text:
+    """A margin and what to think of it: a mark, as well as a colour; aligned by a blank."""
+    if row.margin is None:
+        return Text("- ", style="dim")
+    text = _number(row.margin)
+    if not row.agrees:
+        return Text(f"{text}!", style="bold red")
+    if row.error is not None and not row.proven:
+        return Text(f"{text}?", style="yellow")
+    return Text(f"{text} ", style="green")
+
+
+def _number(value: float) -> str:
+    return "0" if value == 0.0 else f"{value:.2g}"
+
+
+def _token(point: ComparedPoint) -> _Cut:
+    return _Cut(visible(point.token, point.token_kind), len(mark(point.token_kind)))
+
+
+def _least(comparison: Comparison) -> Table:
+    """Which tokens each precision is the least for, that it and every finer one gets right."""
+    least = comparison.least()
+    table = _table()
+    table.add_column("least that is right", no_wrap=True)
+    table.add_column("unit roundoff", justify="right", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("ids", overflow="fold")
+    for name in [*comparison.precisions, None]:
+        tokens = [token for token, found in least.items() if found == name]
+        if tokens:
+            ids = format_tokens(sorted(tokens))
+            ids = ids if len(ids) <= 200 else f"{ids[:200].rpartition(',')[0]},..."
+            roundoff = "-" if name is None else f"{comparison.precisions[name]:.2g}"
+            title = Text("none") if name is None else Text(plain(name))
+            table.add_row(title, roundoff, str(len(tokens)), ids.replace(",", ", "))
+    return table
 
 
 def _hardness(row: Row) -> tuple[int, float, int]:

@@ -1,0 +1,153 @@
+"""The precisions ``float16``, ``bfloat16`` and ``float8-e4m3``: the short types of accelerators.
+
+W, b and x are each rounded to the type, to nearest and ties to even, straight from float64. Then
+
+- ``accumulate=float32`` is what accelerators do, and torch on a CPU: products and sums in float32,
+  where a product of two short numbers is exact, in the order that the BLAS library takes; the bias
+  added in float32; and one rounding of each logit to the type.
+- ``accumulate=same`` rounds every product and every partial sum to the type. The sum goes from
+  the first coordinate to the last, and the bias is added in the end.
+
+The margin is one subtraction in the type. IEEE float16 (u = 2^-11) overflows to infinity from
+65520 on; bfloat16 (u = 2^-8) has the range of float32. The type ``float8_e4m3fn`` of the Open
+Compute Project (u = 2^-4) has no infinity: what rounds beyond 448 is NaN, as ml_dtypes has it, and
+nothing saturates. No scale factors are put in, as a quantised model would have. A margin that
+comes out as NaN is no answer, and is left so, without an error radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import ml_dtypes
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import Precision, PrecisionMargin, Readout, hookimpl
+from geom_plugins.precisions.bounds import Rounding, answer, logit_errors
+from geom_plugins.precisions.kept import rounded_rows
+
+Floats = NDArray[np.float64]
+
+FLOAT32 = Rounding(2.0**-24, 2.0**-126)
+"""Sums in float32, whatever becomes of its subnormal numbers."""
+
+
+@dataclass(frozen=True)
+class ShortOptions:
+    """Where the products are summed."""
+
+    accumulate: Annotated[
+        Literal["float32", "same"],
+        Meta(description="float32: sums in float32, as accelerators do; same: in the type itself"),
+    ] = "float32"
+
+
+@dataclass(frozen=True)
+class Short:
+    """A short type: its numbers as NumPy knows them, and what a rounding to it can do."""
+
+    name: str
+    summary: str
+    dtype: np.dtype[Any]
+    rounding: Rounding
+
+
+TYPES = (
+    Short("float16", "IEEE binary16", np.dtype(np.float16), Rounding(2.0**-11, 2.0**-25)),
+    Short(
+        "bfloat16",
+        "bfloat16: float32 with 8 bits of precision",
+        np.dtype(ml_dtypes.bfloat16),
+        Rounding(2.0**-8, 2.0**-133),
+    ),
+    Short(
+        "float8-e4m3",
+        "the 8-bit float with 4 bits of precision, no scale factors",
+        np.dtype(ml_dtypes.float8_e4m3fn),
+        Rounding(2.0**-4, 2.0**-10),
+    ),
+)
+
+
+def shortened(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """``values`` rounded to the type, once, to nearest and ties to even.
+
+    ml_dtypes rounds float64 to float32 on its way, which makes ties where there are none. Float32
+    rounded to odd keeps what decides: S. Boldo and G. Melquiond, Emulation of a FMA and correctly
+    rounded sums, IEEE Transactions on Computers 57 (2008).
+    """
+    if dtype == np.float16:
+        return values.astype(np.float16)
+    near = values.astype(np.float32)
+    back = near.astype(np.float64)
+    inexact = back != values
+    if inexact.any():
+        bits = near.view(np.uint32)
+        bits -= np.abs(back) > np.abs(values)  # toward zero
+        bits |= inexact
+    return near.astype(dtype)
+
+
+def margin(
+    kind: Short, readout: Readout, token: int, x: Floats, options: ShortOptions
+) -> PrecisionMargin:
+    """The margin of ``token`` at ``x`` (d,), as a machine of that type has it."""
+    wide = options.accumulate == "float32"
+    with np.errstate(all="ignore"):
+        logits = _wide_logits(kind, readout, x) if wide else _narrow_logits(kind, readout, x)
+        errors = logit_errors(
+            readout.row_norms,
+            x,
+            readout.b,
+            inputs=kind.rounding,
+            sums=FLOAT32 if wide else kind.rounding,
+        )
+        if wide:
+            size = np.abs(logits.astype(np.float64))
+            errors = errors + size * kind.rounding.relative + kind.rounding.tiny
+        return answer(logits, token, errors, kind.rounding.relative)
+
+
+def _wide_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
+    """Sums in float32, then one rounding to the type."""
+
+    def widened(values: Floats) -> NDArray[np.float32]:
+        return shortened(values, kind.dtype).astype(np.float32)
+
+    W = rounded_rows(readout, (kind.name, "float32"), widened)
+    sums = W @ widened(x) + widened(readout.b)
+    return np.asarray(sums.astype(kind.dtype))
+
+
+def _narrow_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
+    """Everything in the type, coordinate by coordinate, all rows at once."""
+    W = rounded_rows(readout, (kind.name, "same"), lambda rows: shortened(rows, kind.dtype))
+    short = shortened(x, kind.dtype)
+    sums = np.zeros(readout.V, dtype=kind.dtype)
+    for start in range(0, readout.d, 32):  # columns side by side are read much faster
+        columns = np.ascontiguousarray(W[:, start : start + 32].T)
+        for column, entry in zip(columns, short[start : start + 32], strict=True):
+            sums = sums + column * entry
+    return np.asarray(sums + shortened(readout.b, kind.dtype))
+
+
+@hookimpl
+def geom_precisions() -> Iterator[Precision[ShortOptions]]:
+    """The precisions ``float16``, ``bfloat16`` and ``float8-e4m3``."""
+    for kind in TYPES:
+        yield Precision(
+            kind.name,
+            kind.summary,
+            partial(margin, kind),
+            ShortOptions,
+            partial(_roundoff, kind),
+        )
+
+
+def _roundoff(kind: Short, options: ShortOptions) -> float:
+    return kind.rounding.relative

@@ -1,0 +1,76 @@
+"""The precisions ``float32``, ``float64`` and ``longdouble``: what processors compute in.
+
+W, b and x are rounded to the type, and products and sums are in it. In float32 and float64 the
+order of summation is that of the BLAS library; ``longdouble`` is whatever C calls long double on
+this machine, 64 bits of precision on x86, and NumPy sums it. The margin is one subtraction in the
+type. A margin that comes out as NaN is no answer, and is left so, without an error radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom import NoOptions, Precision, PrecisionMargin, Readout, hookimpl
+from geom_plugins.precisions.bounds import EXACT, FLOAT64, Rounding, answer, logit_errors
+from geom_plugins.precisions.kept import BLOCK, rounded_rows
+
+Floats = NDArray[np.float64]
+
+FLOAT32 = Rounding(2.0**-24, 2.0**-126)
+LONGDOUBLE = Rounding(float(np.finfo(np.longdouble).eps) / 2.0, 2.0**-1022)
+
+
+def float32_margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
+    """The margin of ``token`` at ``x`` (d,) in IEEE binary32."""
+    with np.errstate(all="ignore"):
+        W = rounded_rows(readout, "float32", _single)
+        logits = W @ _single(x) + _single(readout.b)
+        errors = logit_errors(readout.row_norms, x, readout.b, inputs=FLOAT32, sums=FLOAT32)
+        return answer(logits, token, errors, FLOAT32.relative)
+
+
+def _single(values: Floats) -> NDArray[np.float32]:
+    return values.astype(np.float32)
+
+
+def float64_margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
+    """The margin of ``token`` at ``x`` (d,) in IEEE binary64, which holds all inputs."""
+    with np.errstate(all="ignore"):
+        errors = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=FLOAT64)
+        return answer(readout.logits(x), token, errors, FLOAT64.relative)
+
+
+def longdouble_margin(
+    readout: Readout, token: int, x: Floats, options: NoOptions
+) -> PrecisionMargin:
+    """The margin of ``token`` at ``x`` (d,) in long double, rounded to float64 at the end."""
+    long = x.astype(np.longdouble)
+    logits = np.empty(readout.V, dtype=np.longdouble)
+    height = max(1, BLOCK // readout.d)
+    with np.errstate(all="ignore"):
+        for start in range(0, readout.V, height):
+            rows = slice(start, start + height)
+            logits[rows] = readout.W[rows].astype(np.longdouble) @ long + readout.b[rows]
+        errors = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=LONGDOUBLE)
+        return answer(logits, token, errors, LONGDOUBLE.relative)
+
+
+@hookimpl
+def geom_precisions() -> Iterator[Precision[NoOptions]]:
+    """The precisions ``float32``, ``float64`` and ``longdouble``."""
+    yield Precision(
+        "float32", "IEEE binary32", float32_margin, NoOptions, lambda _: FLOAT32.relative
+    )
+    yield Precision(
+        "float64", "IEEE binary64", float64_margin, NoOptions, lambda _: FLOAT64.relative
+    )
+    yield Precision(
+        "longdouble",
+        "C's long double, as this machine has it",
+        longdouble_margin,
+        NoOptions,
+        lambda _: LONGDOUBLE.relative,
+    )

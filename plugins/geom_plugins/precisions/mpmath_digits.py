@@ -1,0 +1,96 @@
+"""The precision ``mpmath``: floats of any number of decimal digits.
+
+W, b and x are float64, which 15 digits and more hold as they are. Products and sums are rounded to
+the context's precision p, from the first coordinate to the last, the bias at the end, so that the
+unit roundoff is ``2^-p``; exponents have no bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import Precision, PrecisionMargin, Readout, hookimpl
+from geom_plugins.precisions.bounds import EXACT, UP, Rounding, as_float, logit_errors, radius
+from geom_plugins.precisions.rivals import rivals
+
+Floats = NDArray[np.float64]
+Number = Any  # mpmath has no types
+
+
+@dataclass(frozen=True)
+class MpmathOptions:
+    """How finely to compute."""
+
+    digits: Annotated[int, Meta(ge=15, description="decimal digits")] = 50
+
+
+def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> PrecisionMargin:
+    """The margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
+    others = rivals(readout, token, x)
+    if not others.size:
+        return PrecisionMargin(math.inf, token)
+    mp = _context(options.digits)
+    point = [mp.mpf(entry) for entry in x.tolist()]
+    own, *logits = [_logit(mp, readout, j, point) for j in (token, *others.tolist())]
+    largest = max(logits)
+    best = int(others[logits.index(largest)])
+    difference = own - largest
+    winner = token if difference > 0 or (difference == 0 and token < best) else best
+    value, off = as_float(_fraction(difference))
+    gaps = np.array([as_float(_fraction(largest - logit))[0] for logit in logits])
+    rows, u = np.append(others, token), roundoff(options)
+    with np.errstate(all="ignore"):
+        errors = logit_errors(
+            readout.row_norms[rows], x, readout.b[rows], inputs=EXACT, sums=Rounding(u)
+        )
+        error = radius(float(errors[-1]), errors[:-1], gaps)
+    error = (error + off + abs(value) * u) * UP
+    return PrecisionMargin(value, winner, error if math.isfinite(error) else None)
+
+
+def roundoff(options: MpmathOptions) -> float:
+    """``2^-p``, and the least normal float64 where that is too small for one."""
+    return max(math.ldexp(1.0, -_context(options.digits).prec), 2.0**-1022)
+
+
+def _logit(mp: Any, readout: Readout, j: int, point: list[Number]) -> Number:
+    total = mp.zero
+    for weight, entry in zip(readout.W[j].tolist(), point, strict=True):
+        total += mp.mpf(weight) * entry
+    return total + mp.mpf(float(readout.b[j]))
+
+
+def _fraction(value: Number) -> Fraction:
+    from mpmath.libmp import to_rational  # type: ignore[import-untyped]  # it has no types
+
+    return Fraction(*map(int, to_rational(value._mpf_)))  # mpmath's own protocol: the raw number
+
+
+@cache
+def _context(digits: int) -> Any:
+    """A context of mpmath's at that precision.
+
+    Nobody else has it and nothing changes its precision, so threads can share it.
+    """
+    from mpmath.ctx_mp import MPContext  # type: ignore[import-untyped]  # it has no types
+
+    mp = MPContext()
+    mp.dps = digits
+    return mp
+
+
+@hookimpl
+def geom_precisions() -> Iterator[Precision[MpmathOptions]]:
+    """The precision ``mpmath``."""
+    yield Precision(
+        "mpmath", "floats of so many decimal digits, by mpmath", margin, MpmathOptions, roundoff
+    )

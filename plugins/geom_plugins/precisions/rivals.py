@@ -1,0 +1,36 @@
+"""The few rows that a slow arithmetic has to look at, chosen by a proven bound."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom import Readout
+from geom_plugins.precisions.bounds import EXACT, FLOAT64, logit_errors
+
+
+def rivals(readout: Readout, token: int, x: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The ids, ascending, among which the token's largest rival is, exactly and as computed.
+
+    All logits are computed in float64, with a bound ``e`` on the error of each, which an arithmetic
+    as fine as float64 keeps too. Its logit and float64's are at most ``2 e`` apart, and ``3 e``
+    leaves room for the rounding of the ends: a row whose upper end lies below another's lower end
+    is not the largest. Coordinates where x is 0 do not matter, and of the rows that agree on the
+    others the first stands for all, since they have one logit: at x = 0 all rows are alike.
+    """
+    with np.errstate(all="ignore"):
+        logits = readout.logits(x)
+        slop = 3.0 * logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=FLOAT64)
+        low, high = logits - slop, logits + slop
+    unknown = ~(np.isfinite(low) & np.isfinite(high))
+    low[unknown], high[unknown] = -np.inf, np.inf
+    low[token] = high[token] = -np.inf
+    rows: NDArray[np.intp] = np.flatnonzero(high >= low.max())
+    rows = rows[rows != token]
+    if rows.size < 2:
+        return rows
+    live = np.flatnonzero(x)
+    keys = np.column_stack([readout.b[rows], readout.W[np.ix_(rows, live)]])
+    texts = keys.view([("", f"V{keys.shape[1] * 8}")]).ravel()
+    _, first = np.unique(texts, return_index=True)
+    return rows[np.sort(first)]

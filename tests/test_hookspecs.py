@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import geom
-from geom import InputError, Problem, Readout, Run, hookspecs
+from geom import Finding, InputError, Problem, Readout, Run, hookspecs
 from geom.pipeline import execute, plan
 from geom.plugins import HOOKS, Origin, Plugins
 
@@ -143,7 +143,8 @@ def test_the_measure_is_a_distance(use: Callable[[str], Any]) -> None:
     measure = use("geom_measures")
     readout = Readout.fold(SQUARE + 7.0)
     problem = Problem(readout, readout.domain)
-    values = [measure.measure(problem, token, measure.options()).value for token in range(5)]
+    found = [measure.measure(problem, t, Finding(), measure.options()) for t in range(5)]
+    values = [item.value for item in found]
     np.testing.assert_allclose(values, [1.0, 1.0, 1.0, 1.0, 0.0], atol=1e-15)
 
 

@@ -160,18 +160,19 @@ def geom_precisions() -> Iterable[Precision[Any]]:
 def geom_measures() -> Iterable[Measure[Any]]:
     """Measures: a number for a token, with its error.
 
-    ``measure(problem, token, options)`` returns the value and a standard error or proven radius.
+    ``measure(problem, token, prior, options)`` returns the value and a standard error or proven
+    radius; ``prior`` is the `Finding` of a run, empty without one.
 
     Example::
 
         import numpy as np
 
-        from geom import Measure, Measurement, NoOptions, Problem, hookimpl
+        from geom import Finding, Measure, Measurement, NoOptions, Problem, hookimpl
 
 
-        def measure(problem: Problem, token: int, options: NoOptions) -> Measurement:
+        def measure(problem: Problem, token: int, prior: Finding, options: NoOptions):
             W = problem.readout.W
-            return Measurement(float(np.linalg.norm(W[token] - W.mean(axis=0))), error=None)
+            return Measurement(float(np.linalg.norm(W[token] - W.mean(axis=0))))
 
 
         @hookimpl

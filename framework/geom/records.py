@@ -139,21 +139,33 @@ class Precision(Generic[O]):
     roundoff: Callable[[O], float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measurement:
-    """A number for a token and its error: a standard error or a proven radius; None if unknown."""
+    """A number for a token, and how well it is known.
+
+    ``error`` is a standard error or, where the bounds are ``proven``, a radius around ``value``
+    that holds the truth; None where nothing is known of it, 0 where nothing is lost. The value may
+    be infinite, and NaN where there is none, which ``note`` then explains. ``x`` (d,) is a point
+    that shows it, where there is one.
+    """
 
     value: float
     error: float | None = None
+    proven: bool = False
+    note: str | None = None
+    x: Floats | None = None
 
 
 @dataclass(frozen=True)
 class Measure(Generic[O]):
-    """A number for a token: ``measure(problem, token, options)``, in ``unit``."""
+    """A number for a token: ``measure(problem, token, prior, options)``, in ``unit``.
+
+    ``prior`` is what a run has found for the token, empty where there is none.
+    """
 
     name: str
     summary: str
-    measure: Callable[[Problem, int, O], Measurement]
+    measure: Callable[[Problem, int, Finding, O], Measurement]
     options: type[O]
     unit: str
 

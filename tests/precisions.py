@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from msgspec import Meta
 
-from geom import NoOptions, Precision, PrecisionMargin, Readout, comparison, hookimpl
+from geom import NoOptions, Precision, PrecisionMargin, Readout, arithmetics, comparison, hookimpl
 from geom.plugins import Origin, Plugins
 
 Margin = Callable[[Readout, int, Any, Any], PrecisionMargin]
@@ -85,4 +85,5 @@ def bring(monkeypatch: pytest.MonkeyPatch, *records: Precision[Any]) -> None:
     plugins._listed = {key: item for key, item in plugins._listed.items() if key[0] != "precision"}
     plugins.register(Yielded(records), "given", Origin("the-tests", "3.2", "tests"))
     assert [skip for skip in plugins.skipped if skip.origin.distribution == "the-tests"] == []
-    monkeypatch.setattr(comparison, "installed", lambda: plugins)
+    for module in (arithmetics, comparison):
+        monkeypatch.setattr(module, "installed", lambda: plugins)

@@ -336,7 +336,7 @@ def test_where_none_is_borderline_the_nearest_is_named() -> None:
 
 
 def test_a_block_boundary_loses_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geom.comparison._BLOCK_BYTES", 8 * 8 * 3)  # three tokens at a time
+    monkeypatch.setattr("geom.comparison.points._BLOCK_BYTES", 8 * 8 * 3)  # three tokens at a time
     chosen = geom.compare(wheel(GAPS), "borderline=4", ["double"])
     assert [point.token_id for point in chosen.points] == [2, 3, 4, 5]
 

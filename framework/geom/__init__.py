@@ -10,10 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geom.arithmetics import Arithmetic, arithmetic
     from geom.certificates import Certificate, Finding, Verdict, Weights, Witness
-    from geom.comparison import Comparison, compare
+    from geom.comparison import compare
+    from geom.comparison.table import Comparison
     from geom.devices import Device, device
     from geom.domains import Domain
+    from geom.enclosures import Enclosure
     from geom.errors import GeomError, InputError, PluginError, StoreError
     from geom.exact import judge
     from geom.exact.bulk import own_direction, prove_own_directions, prove_points
@@ -44,10 +47,13 @@ if TYPE_CHECKING:
     from geom.verification import Verification, verify
 
 _HOME = {
+    "geom.arithmetics": ("Arithmetic", "arithmetic"),
     "geom.certificates": ("Certificate", "Finding", "Verdict", "Weights", "Witness"),
-    "geom.comparison": ("Comparison", "compare"),
+    "geom.comparison": ("compare",),
+    "geom.comparison.table": ("Comparison",),
     "geom.devices": ("Device", "device"),
     "geom.domains": ("Domain",),
+    "geom.enclosures": ("Enclosure",),
     "geom.errors": ("GeomError", "InputError", "PluginError", "StoreError"),
     "geom.exact": ("judge",),
     "geom.exact.bulk": ("own_direction", "prove_own_directions", "prove_points"),
@@ -79,6 +85,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Arithmetic",
     "Candidate",
     "Certificate",
     "Certifier",
@@ -86,6 +93,7 @@ __all__ = [
     "Detector",
     "Device",
     "Domain",
+    "Enclosure",
     "Executor",
     "Finding",
     "GeomError",
@@ -110,6 +118,7 @@ __all__ = [
     "Weights",
     "Witness",
     "Witnessed",
+    "arithmetic",
     "compare",
     "cores",
     "device",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geom import exact
 from geom.certificates import Finding, RecipeName, Verdict, Weights
+from geom.errors import one_line, raised
 from geom.exact.bulk import prove_own_directions
 from geom.problem import Problem
 from geom.records import Certifier, never
@@ -250,7 +251,7 @@ def _sane(answer: object) -> Finding | str:
         if note is not None:
             if not isinstance(note, str):
                 raise TypeError(f"its note is {type(note).__name__}, no str")
-            note = _line(note)
+            note = one_line(note)
     except Exception as error:  # NumPy may raise anything over what is no array
         return _reason(error)
     return Finding(x, weights, note)
@@ -268,17 +269,7 @@ def _kept(values: object, dtype: type[T]) -> NDArray[T]:
 
 
 def _reason(error: Exception) -> str:
-    try:
-        text = str(error)
-    except Exception:  # that is a stranger's code too
-        text = ""
-    first = text.strip().partition("\n")[0]
-    return _line(f"raised {type(error).__name__}: {first}")
-
-
-def _line(text: str) -> str:
-    """A stranger's text as one line that UTF-8 can hold."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    return f"raised {raised(error, first_line=True)}"
 
 
 def _why_undecided(evidence: Finding) -> str:

@@ -31,3 +31,19 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     else:
         remedy = f"known: {', '.join(choices)}" if choices else "none is known"
     return InputError(f"unknown {what} {name!r}: {remedy}")
+
+
+def raised(error: BaseException, first_line: bool = False) -> str:
+    """What a stranger's code raised, as one line that UTF-8 can hold: its type and its message."""
+    try:
+        text = str(error)
+    except Exception:  # that is a stranger's code too
+        text = ""
+    if first_line:
+        text = text.strip().partition("\n")[0]
+    return one_line(f"{type(error).__name__}: {text}")
+
+
+def one_line(text: str) -> str:
+    """A stranger's text as one line that UTF-8 can hold."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())

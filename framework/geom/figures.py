@@ -12,7 +12,7 @@ from geom.errors import InputError
 from geom.text import visible
 
 if TYPE_CHECKING:
-    from geom.comparison import ComparedPoint, Comparison, ComparisonRow
+    from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
 
 SUFFIXES = (".png", ".svg")
 

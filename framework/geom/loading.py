@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from geom import options, plugins
-from geom.errors import GeomError, InputError, PluginError
+from geom.errors import GeomError, InputError, PluginError, raised
 from geom.live import Live, read_live
 from geom.readout import Readout
 from geom.store import Run, open_file
@@ -47,7 +46,7 @@ def load(
     except GeomError:
         raise
     except Exception as error:  # a stranger's source may raise anything
-        raise PluginError(f"source {name} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"source {name} raised {raised(error)}") from error
     if not isinstance(readout, Readout):
         raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
     readout = replace(readout, source=address)
@@ -78,15 +77,12 @@ def _shown(location: str) -> str:
     return re.sub(r"(?<=://)[^/?#]*@", "***@", location)
 
 
-def split(model: str) -> tuple[str, str, dict[str, Any]]:
+def split(model: str) -> tuple[str, str, dict[str, str]]:
     """The source, the location and the query of a model's name. Raises InputError without form."""
-    address, _, query = model.partition("?")
+    address, query = options.split_query(model, f"model {_shown(model)!r}")
     name, _, location = address.partition(":")
     if not name:
         raise InputError(
             f"model {_shown(model)!r}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz"
         )
-    pairs = parse_qsl(query, keep_blank_values=True)
-    if query and len(pairs) != query.count("&") + 1:
-        raise InputError(f"model {_shown(model)!r}: after the ? write key=value&key=value")
-    return name, location, dict(pairs)
+    return name, location, query

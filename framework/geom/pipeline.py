@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from importlib.metadata import version
 from operator import index
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geom import domains, exact, memory
+from geom import choosing, domains, exact, memory
 from geom.certificates import Finding
 from geom.certification import (
     EASY,
@@ -26,15 +26,16 @@ from geom.certification import (
     portable,
     spares_easy,
 )
+from geom.choosing import chosen, distinct, prepare, refuse_unused
 from geom.devices import Device, find_device, using
 from geom.domains import Domain
-from geom.errors import GeomError, InputError, PluginError, unknown
+from geom.errors import GeomError, InputError, PluginError, raised
 from geom.exact import bulk
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.live import Live
 from geom.loading import load, open_run, split
-from geom.options import Given, as_plain, by_plugin, validate
-from geom.plugins import HOOKS, Plugins, installed
+from geom.options import Given, as_plain, by_plugin
+from geom.plugins import Plugins, installed
 from geom.problem import Problem
 from geom.progress import Watcher, track, watched
 from geom.readout import Readout
@@ -62,8 +63,7 @@ class Plan:
     ``memory`` is an estimate of the bytes that it takes at its peak, the weights among them.
     """
 
-    readout: Readout
-    domain: Domain
+    problem: Problem
     detectors: tuple[tuple[Detector[Any], Any], ...]
     chain: tuple[Link, ...]
     executor: tuple[Executor[Any], Any]
@@ -73,10 +73,10 @@ class Plan:
     memory: int
     warnings: tuple[str, ...] = ()
 
-    @cached_property
-    def problem(self) -> Problem:
-        """The question: the readout on the domain."""
-        return Problem(self.readout, self.domain)
+    @property
+    def readout(self) -> Readout:
+        """The weights."""
+        return self.problem.readout
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Plan:
             "digest": self.readout.digest,
             "V": self.readout.V,
             "d": self.readout.d,
-            "domain": domains.as_settings(self.domain),
+            "domain": domains.as_settings(self.problem.domain),
             "tokens": self.tokens,
             "detectors": {detector.name: as_plain(values) for detector, values in self.detectors},
             "certifiers": {link.certifier.name: as_plain(link.options) for link in self.chain},
@@ -109,8 +109,8 @@ def plan(
     Raises InputError for unknown names, options that fit nothing, impossible lists of tokens.
     """
     plugins = plugins or installed()
-    given = dict(given or {})
-    domain = _domain(readout, domain, given.pop(("domain", "box"), {}))
+    given = given or {}
+    where = choosing.domain(readout, domain, given)
     wanted = tokens if isinstance(tokens, str) else format_tokens(check_tokens(tokens, readout.V))
     if wanted not in (CANDIDATES, ALL):
         wanted = format_tokens(parse_tokens(wanted, readout.V))
@@ -120,22 +120,22 @@ def plan(
         raise InputError("no detector to find candidates: name one, or the tokens to examine")
     names = {
         "source": [split(readout.source)[0]],
-        "detector": _distinct("detector", detectors),
-        "certifier": _distinct("certifier", certifiers),
+        "detector": distinct("detector", detectors),
+        "certifier": distinct("certifier", certifiers),
         "executor": [executor],
     }
-    _refuse_unused(plugins, given, names)
-    chosen = {kind: _chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
-    on, warnings = _device(device, [*chosen["detector"], *chosen["certifier"]])
-    _prepare(Problem(readout, domain), chosen["certifier"])
-    need = _memory(readout, chosen["detector"], chosen["certifier"], *chosen["executor"])
+    refuse_unused(plugins, given, names)
+    records = {kind: chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
+    on, warnings = _device(device, [*records["detector"], *records["certifier"]])
+    problem = Problem(readout, where)
+    prepare(problem, records["certifier"])
+    need = _memory(readout, records["detector"], records["certifier"], *records["executor"])
     memory.fits(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
     return Plan(
-        readout,
-        domain,
-        tuple(chosen["detector"]),
-        tuple(Link(record, values) for record, values in chosen["certifier"]),
-        chosen["executor"][0],
+        problem,
+        tuple(records["detector"]),
+        tuple(Link(record, values) for record, values in records["certifier"]),
+        records["executor"][0],
         wanted,
         on,
         _versions(plugins, names),
@@ -227,8 +227,7 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
         except GeomError:
             raise
         except Exception as error:  # a stranger's detector may raise anything
-            reason = " ".join(str(error).split())
-            warnings.append(f"detector {detector.name} raised {type(error).__name__}: {reason}")
+            warnings.append(f"detector {detector.name} raised {raised(error)}")
             continue
         for outcome in _witnessed(asked, detector.name, witnessed):
             known.setdefault(outcome.token_id, outcome)
@@ -270,7 +269,7 @@ def _detected(
     """What a detector yields, checked: ids of the vocabulary, none twice."""
     candidates: dict[int, Candidate] = {}
     witnessed: dict[int, Witnessed] = {}
-    for found in detector.detect(asked.readout, asked.domain, values):
+    for found in detector.detect(asked.readout, asked.problem.domain, values):
         token = index(found.token)  # NumPy's integers are not SQLite's
         seen = token in candidates or token in witnessed
         if isinstance(found, Witnessed):
@@ -341,7 +340,7 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
         readout = asked.readout
         if executor.processes and tokens:
             readout = stack.enter_context(shared(readout))
-        problem = Problem(readout, asked.domain)
+        problem = Problem(readout, asked.problem.domain)
         work = partial(_work, problem, portable(asked.chain), asked.device.name)
         try:
             results = executor.map(work, batches, values)
@@ -351,8 +350,8 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
             raise
         except Exception as error:  # a stranger's executor may raise anything
             raise PluginError(
-                f"executor {executor.name} raised {type(error).__name__}: {error}; what is stored "
-                "is kept, and the same command goes on from it"
+                f"executor {executor.name} raised {raised(error)}; what is stored is kept, and the "
+                "same command goes on from it"
             ) from error
 
 
@@ -364,52 +363,6 @@ def _work(
         yield from certify(problem, chain, tokens)
 
 
-def _domain(readout: Readout, asked: str | Domain, given: Mapping[str, Any]) -> Domain:
-    """The domain asked for, by name or as it is."""
-    radius = _box_radius(given)
-    found = asked
-    if isinstance(found, str):
-        found = domains.named(found, readout.d, readout.norm, radius)
-    if given and (found.shape != "box" or found is asked):
-        raise InputError("options are given for domain box, which has no part in this run")
-    return Problem(readout, domains.checked(found)).domain
-
-
-def _box_radius(given: Mapping[str, Any]) -> float:
-    for option in given:
-        if option != "radius":
-            raise unknown("option of domain box", option, ["radius"])
-    try:
-        return float(given.get("radius", 1.0))
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"option domain.box.radius={given['radius']}: give a number") from None
-
-
-def _distinct(kind: str, names: Sequence[str]) -> list[str]:
-    for name in names:
-        if list(names).count(name) > 1:
-            raise InputError(f"{kind} {name} is named twice")
-    return list(names)
-
-
-def _refuse_unused(plugins: Plugins, given: Given, names: Mapping[str, Sequence[str]]) -> None:
-    """An option that nothing in the run will read is a mistake, most likely of spelling."""
-    for kind, name in given:
-        if kind not in HOOKS:
-            raise unknown("kind of plugin", kind, HOOKS)
-        plugins.get(kind, name)
-        if name not in names.get(kind, ()):
-            raise InputError(f"options are given for {kind} {name}, which has no part in this run")
-
-
-def _chosen(
-    plugins: Plugins, kind: str, names: Sequence[str], given: Given
-) -> list[tuple[Any, Any]]:
-    """Records with their validated options."""
-    records = [plugins.get(kind, name) for name in names]
-    return [(r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
-
-
 def _device(name: str, chosen: Sequence[tuple[Any, Any]]) -> tuple[Device, tuple[str, ...]]:
     """The device to use, and what should be said of it. Refuses one that nothing would use."""
     found, warning = find_device(name)
@@ -418,21 +371,6 @@ def _device(name: str, chosen: Sequence[tuple[Any, Any]]) -> tuple[Device, tuple
         names = ", ".join(record.name for record, _ in chosen)
         raise InputError(f"device {name!r}: nothing here runs on it ({names}); leave it out")
     return found, (warning,) if warning else ()
-
-
-def _prepare(problem: Problem, chain: Sequence[tuple[Certifier[Any], Any]]) -> None:
-    """Let each certifier refuse what it cannot serve, before anything is written."""
-    for certifier, values in chain:
-        if certifier.prepare is None:
-            continue
-        try:
-            certifier.prepare(problem, values)
-        except GeomError:
-            raise
-        except Exception as error:  # a stranger's certifier may raise anything
-            raise PluginError(
-                f"certifier {certifier.name} raised {type(error).__name__}: {error}"
-            ) from error
 
 
 def _memory(

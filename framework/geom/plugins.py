@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from geom import hookspecs
-from geom.errors import PluginError, unknown
+from geom.errors import PluginError, raised, unknown
 from geom.options import describe
 from geom.records import (
     Certifier,
@@ -99,7 +99,7 @@ class Plugins:
             try:
                 plugin = point.load()
             except Exception as error:  # a stranger's import may raise anything
-                self.skipped.append(Skipped(point.name, origin, _reason(error)))
+                self.skipped.append(Skipped(point.name, origin, raised(error)))
                 continue
             self.register(plugin, point.name, origin)
 
@@ -118,7 +118,7 @@ class Plugins:
                 for record in self._yielded(plugin, hook, record_type)
             ]
         except Exception as error:  # a stranger's hook may raise anything
-            self.skipped.append(Skipped(name, origin, _reason(error)))
+            self.skipped.append(Skipped(name, origin, raised(error)))
             if self._manager.get_plugin(key) is plugin:
                 self._manager.unregister(name=key)
             return
@@ -176,7 +176,3 @@ def installed() -> Plugins:
     plugins = Plugins()
     plugins.discover()
     return plugins
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

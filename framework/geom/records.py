@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from geom.certificates import Finding
 from geom.domains import Domain
+from geom.enclosures import Enclosure
 from geom.problem import Problem
 from geom.readout import Readout
 from geom.rounding import Floats
@@ -129,7 +130,9 @@ class Precision(Generic[O]):
     """One arithmetic: ``margin(readout, token, x, options)``, computed as its machine would.
 
     ``roundoff(options)`` is its unit roundoff, 0 where it is exact: it orders arithmetics from
-    coarse to fine.
+    coarse to fine. A rigorous one also gives ``products(rows, x, options)``: for float64 ``rows``
+    (n, k) and ``x`` (k,) an enclosure of each exact ``rows_i . x``, so that others can prove with
+    it; it raises ArithmeticError where it has none, as where it overflows.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Precision(Generic[O]):
     margin: Callable[[Readout, int, Floats, O], PrecisionMargin]
     options: type[O]
     roundoff: Callable[[O], float]
+    products: Callable[[Floats, Floats, O], Sequence[Enclosure]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,21 +17,12 @@ def parse_tokens(spec: str, V: int) -> list[int]:
 
     Raises InputError naming the part that is no id or range, or lies outside the vocabulary.
     """
-    if spec == ALL:
-        return list(range(V))
-    where, text = spec, spec
-    if spec.startswith("@"):
-        try:
-            text = ",".join(Path(spec[1:]).read_text(encoding="utf-8").split())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"token list {spec[1:]}: {error}; give a text file of ids") from error
-        where = spec[1:]
-    ids: set[int] = set()
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        ids.update(_ids(part, V, where))
-    if not ids:
-        raise InputError(f"token list {where!r} names no token")
-    return sorted(ids)
+    return sorted({token for part in _parts(spec, V) for token in part})
+
+
+def listed_tokens(spec: str, V: int) -> list[int]:
+    """The ids in the order in which ``spec`` lists them, and as often. Raises as `parse_tokens`."""
+    return [token for part in _parts(spec, V) for token in part]
 
 
 def check_tokens(tokens: Iterable[int], V: int) -> list[int]:
@@ -52,6 +43,24 @@ def format_tokens(ids: Iterable[int]) -> str:
         block = [token for _, token in run]
         parts.append(f"{block[0]}-{block[-1]}" if len(block) > 1 else str(block[0]))
     return ",".join(parts)
+
+
+def _parts(spec: str, V: int) -> list[range]:
+    """The ids and ranges of a spec, in order."""
+    if spec == ALL:
+        return [range(V)]
+    where, text = spec, spec
+    if spec.startswith("@"):
+        try:
+            text = ",".join(Path(spec[1:]).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"token list {spec[1:]}: {error}; give a text file of ids") from error
+        where = spec[1:]
+    parts = filter(None, (piece.strip() for piece in text.split(",")))
+    found = [_ids(part, V, where) for part in parts]
+    if not found:
+        raise InputError(f"token list {where!r} names no token")
+    return found
 
 
 def _ids(part: str, V: int, where: str) -> range:

@@ -11,7 +11,7 @@ import typer
 from geom.cli.run import Format
 
 if TYPE_CHECKING:
-    from geom.comparison import Comparison
+    from geom.comparison.table import Comparison
     from geom.rounding import Floats
 
 

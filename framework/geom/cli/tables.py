@@ -13,7 +13,7 @@ from rich.text import Text
 
 from geom.certificates import Weights, Witness
 from geom.cli.messages import plain
-from geom.comparison import ComparedPoint, Comparison, ComparisonRow
+from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
 from geom.options import OptionInfo
 from geom.plugins import Listed
 from geom.rounding import Floats

@@ -1,0 +1,161 @@
+"""The margin of a token at a point as every arithmetic sees it, beside what it is exactly.
+
+The points are the directions that a run's certificates hold, the tokens' own directions, points
+that the user gives, or the directions that a certifier returned, before `exact` looked at them. A
+precision plugin computes as its machine would; the truth is `geom.exact.points.margin_at`, in
+rationals, and no plugin has a part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from geom import choosing, pipeline
+from geom.arithmetics import Arithmetic, arithmetic
+from geom.choosing import chosen, distinct, prepare, refuse_unused
+from geom.comparison.cells import coarse_to_fine, rows_of
+from geom.comparison.claims import SolverClaim, returned
+from geom.comparison.points import BORDERLINE, Subject, chosen_tokens, given_points, with_truth
+from geom.comparison.table import Comparison
+from geom.domains import Domain
+from geom.errors import InputError
+from geom.live import Live
+from geom.loading import load, split
+from geom.options import Given, by_plugin
+from geom.plugins import installed
+from geom.problem import Problem
+from geom.progress import Watcher, track, watched
+from geom.readout import Readout
+from geom.store import Run
+from geom.threads import limited_threads
+from geom.token_spec import CANDIDATES
+
+
+def compare(
+    run_or_readout: Run | Readout | Live | str,
+    tokens: str | Iterable[int] | None = None,
+    precisions: Sequence[str] | None = None,
+    at: ArrayLike | None = None,
+    solver: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    domain: str | Domain | None = None,
+    multiple: float | None = None,
+    progress: Watcher | None = None,
+) -> Comparison:
+    """The margins of tokens in each precision, and which of them have the right sign.
+
+    Of a run, each token is taken at the point that the run keeps for it, or at its own direction;
+    of a readout (or what `geom.load` takes) at its own direction in ``domain`` (``auto`` unless
+    told). ``at``, float32 or float64 of shape (d,) for one token or (n, d) for n, gives the points
+    instead, and ``solver`` names a certifier whose returned directions they are. ``tokens`` are
+    ids or a spec: ``5,9,100-120``, ``all``, ``candidates`` (what was flagged; of a readout, what
+    the default detector flags), ``borderline`` (relative margin within ``multiple`` epsilons of
+    float32) or ``borderline=N`` (the N nearest); None is those of the run nearest the border.
+    ``precisions`` are names, options and all where wanted, as in ``arb?bits=300``; all that are
+    installed where None. ``options`` are ``{"KIND.NAME.OPTION": value}``. ``progress`` is called
+    with stage, done, total and their unit.
+
+    A precision that raises costs its own cells. Raises InputError for what cannot be asked.
+    """
+    given = by_plugin(options or {})
+    arithmetics = _arithmetics(precisions, given)
+    of_run = isinstance(run_or_readout, Run)
+    _refuse_at_odds(of_run, tokens, at, solver, domain, multiple)
+    if of_run and ("domain", "box") in given:
+        raise InputError("a run has its own domain: leave the option domain.box.radius out")
+    with watched(progress), limited_threads():
+        if isinstance(run_or_readout, Run):
+            subject = Subject(run_or_readout.problem, run_or_readout)
+        else:
+            readout = load(run_or_readout, given)
+            where = choosing.domain(readout, domain or "auto", given)
+            problem = Problem(readout, where)
+            run = None
+            if tokens == CANDIDATES:
+                run = pipeline.run(readout, certifiers=(), domain=where, progress=progress)
+            subject = Subject(problem, run)
+        return _compared(subject, tokens, arithmetics, at, solver, given, multiple)
+
+
+def _refuse_at_odds(
+    of_run: bool,
+    tokens: str | Iterable[int] | None,
+    at: ArrayLike | None,
+    solver: str | None,
+    domain: str | Domain | None,
+    multiple: float | None,
+) -> None:
+    """Refuse what cannot go together, before anything large is loaded."""
+    if of_run and domain is not None:
+        raise InputError("a run has its own domain: leave domain out")
+    if at is not None and solver is not None:
+        raise InputError("points are given and a solver is named: leave one of them out")
+    if multiple is not None and tokens != BORDERLINE:
+        raise InputError("a multiple goes with the tokens 'borderline' alone: leave it out")
+    if multiple is not None and not (math.isfinite(multiple) and multiple > 0.0):
+        raise InputError(f"multiple {multiple}: give a number above zero")
+    chosen_by_us = isinstance(tokens, str) and (
+        tokens.startswith(BORDERLINE) or tokens == CANDIDATES
+    )
+    if at is not None and (tokens is None or chosen_by_us):
+        raise InputError("points are given: list the token of each, as in 5,9,100-120")
+    if tokens is None and not of_run:
+        raise InputError(
+            "no token is named: give ids as in 5,9,100-120, borderline, borderline=20, candidates "
+            "or all"
+        )
+    if solver is not None:
+        installed().get("certifier", solver)
+
+
+def _arithmetics(names: Sequence[str] | None, given: Given) -> list[Arithmetic]:
+    """The precisions asked for, all that are installed where None, with their options."""
+    if names is None:
+        names = [item.record.name for item in installed().listed() if item.kind == "precision"]
+    if not names:
+        raise InputError("no precision to compare: install a plugin that brings one, or name one")
+    return [arithmetic(name, given) for name in distinct("precision", names)]
+
+
+def _compared(
+    subject: Subject,
+    tokens: str | Iterable[int] | None,
+    arithmetics: Sequence[Arithmetic],
+    at: ArrayLike | None,
+    solver: str | None,
+    given: Given,
+    multiple: float | None,
+) -> Comparison:
+    """`compare`, once it is known what is compared."""
+    problem = subject.problem
+    if problem.readout.V == 1:
+        raise InputError("the readout has one token, so there is no margin: give one with more")
+    names = {
+        "source": [split(problem.readout.source)[0]],
+        "precision": [item.precision.name for item in arithmetics],
+        "certifier": [] if solver is None else [solver],
+    }
+    refuse_unused(installed(), given, names)
+    certifiers = chosen(installed(), "certifier", names["certifier"], given)
+    prepare(problem, certifiers)
+    claims: tuple[SolverClaim, ...] = ()
+    notes: tuple[str, ...] = ()
+    if at is not None and tokens is not None:
+        found = given_points(problem.readout, tokens, at)
+    else:
+        ids, notes = chosen_tokens(subject, tokens, multiple)
+        if certifiers:
+            found, claims = returned(problem, ids, *certifiers[0])
+        else:
+            found = [(token, *subject.point(token)) for token in ids]
+    points = tuple(
+        with_truth(problem, *item) for item in track(found, "exact", len(found), "tokens")
+    )
+    ordered, roundoffs, faults = coarse_to_fine(arithmetics)
+    rows, failed = rows_of(problem.readout, ordered, points)
+    return Comparison(points, roundoffs, rows, claims, (*notes, *faults, *failed))

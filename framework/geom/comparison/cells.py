@@ -1,0 +1,75 @@
+"""Margins in every arithmetic: the cells of a comparison, whatever the plugins do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from geom.arithmetics import Arithmetic
+from geom.comparison.table import ComparedPoint, ComparisonRow
+from geom.errors import raised
+from geom.progress import track
+from geom.readout import Readout
+
+
+def coarse_to_fine(
+    arithmetics: Iterable[Arithmetic],
+) -> tuple[list[Arithmetic], dict[str, float], tuple[str, ...]]:
+    """The arithmetics in order, and their unit roundoffs by name.
+
+    Where a precision does not say, that is NaN, comes first, and a note says so.
+    """
+    found, faults = [], []
+    for item in arithmetics:
+        try:
+            roundoff = item.roundoff()
+        except Exception as error:  # a stranger's precision may raise anything
+            faults.append(f"precision {item.name} has no unit roundoff: {raised(error)}")
+            roundoff = math.nan
+        found.append((item, roundoff))
+    found.sort(key=lambda pair: (-math.inf if math.isnan(pair[1]) else -pair[1], pair[0].name))
+    roundoffs = {item.name: roundoff for item, roundoff in found}
+    return [item for item, _ in found], roundoffs, tuple(faults)
+
+
+def rows_of(
+    readout: Readout, arithmetics: Sequence[Arithmetic], points: Sequence[ComparedPoint]
+) -> tuple[tuple[ComparisonRow, ...], tuple[str, ...]]:
+    """Every cell, by token and then in the order given, and a note a kind of failure.
+
+    A precision sees all points before the next one's turn, as it may keep the weights rounded.
+    """
+    work = [(i, j) for j in range(len(arithmetics)) for i in range(len(points))]
+    cells: dict[tuple[int, int], ComparisonRow] = {}
+    failed: dict[tuple[str, str], list[int]] = {}
+    for i, j in track(work, "compare", len(work), "margins"):
+        point, name = points[i], arithmetics[j].name
+        try:
+            cell = _cell(readout, arithmetics[j], point)
+        except Exception as error:  # a stranger's precision may raise anything
+            failed.setdefault((name, raised(error)), []).append(point.token_id)
+            cell = ComparisonRow(point.token_id, point.token, name, None, None, None, False)
+        cells[i, j] = cell
+    notes = tuple(
+        f"precision {name} raised {reason}: token {tokens[0]}"
+        + (f" and {len(tokens) - 1} more" if len(tokens) > 1 else "")
+        for (name, reason), tokens in failed.items()
+    )
+    return tuple(cells[key] for key in sorted(cells)), notes
+
+
+def _cell(readout: Readout, arithmetic: Arithmetic, point: ComparedPoint) -> ComparisonRow:
+    """What a precision says of a point."""
+    found = arithmetic.margin(readout, point.token_id, point.x)
+    margin = found.margin
+    sign = None if math.isnan(margin) else (margin > 0.0) - (margin < 0.0)
+    return ComparisonRow(
+        point.token_id,
+        point.token,
+        arithmetic.name,
+        margin,
+        found.argmax_id,
+        sign,
+        sign == point.sign,
+        found.error,
+    )

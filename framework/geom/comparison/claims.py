@@ -1,0 +1,100 @@
+"""What a certifier returned for a token, before `exact` looked at it, and what that proves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geom import exact
+from geom.certificates import Finding, VerdictName, Weights
+from geom.certification import as_kept
+from geom.errors import raised
+from geom.problem import Problem
+from geom.progress import track
+from geom.records import Certifier
+from geom.rounding import Floats
+
+
+@dataclass(frozen=True)
+class SolverClaim:
+    """What a certifier returned for a token, and what `exact` made of it.
+
+    ``bound`` is what its weights claim no margin exceeds, were they to cancel the rows exactly,
+    and ``residual`` the length of what they leave; both None without weights. ``direction`` says
+    whether it returned a point, and ``inside`` whether that lies in the domain.
+    """
+
+    token_id: int
+    solver: str
+    direction: bool
+    inside: bool
+    bound: float | None
+    residual: float | None
+    verdict: VerdictName
+    note: str | None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.direction:
+            parts.append("a direction" + ("" if self.inside else " outside the domain"))
+        if self.bound is not None:
+            parts.append(
+                f"weights that claim a margin <= {self.bound:.3g} and leave {self.residual:.2g}"
+            )
+        returned = f"returned {' and '.join(parts) or 'nothing'}"
+        said = f" ({self.note})" if self.note else ""
+        proves = "nothing" if self.verdict == "undecided" else f"it {self.verdict}"
+        return f"token {self.token_id}: {self.solver} {returned}{said}; that proves {proves}"
+
+
+def returned(
+    problem: Problem, tokens: Sequence[int], certifier: Certifier[Any], options: Any
+) -> tuple[list[tuple[int, Floats, str]], tuple[SolverClaim, ...]]:
+    """The directions that the certifier returns, as they are, and what it claims."""
+    found, claims = [], []
+    for token in track(tokens, certifier.name, len(tokens)):
+        try:
+            answer = certifier.certify(problem, token, Finding(), options)
+            if not isinstance(answer, Finding):
+                raise TypeError(f"it returned {type(answer).__name__}, no Finding")
+            claim, x = _claim(problem, token, certifier.name, answer)
+        except Exception as error:  # a stranger's certifier may raise anything
+            note = f"it raised {raised(error)}"
+            claim = SolverClaim(token, certifier.name, False, False, None, None, "undecided", note)
+            x = None
+        claims.append(claim)
+        if x is not None:
+            found.append((token, x, certifier.name))
+    return found, tuple(claims)
+
+
+def _claim(
+    problem: Problem, token: int, solver: str, answer: Finding
+) -> tuple[SolverClaim, Floats | None]:
+    """What a finding claims, and its direction where that is a vector of finite numbers."""
+    kept = as_kept(answer)
+    verdict = exact.judge(problem, token, kept)
+    x, note = kept.x, kept.note
+    if x is not None and (x.shape != (problem.readout.d,) or not np.isfinite(x).all()):
+        x, note = None, "its direction is no vector of finite numbers"
+    bound = residual = None
+    if kept.weights is not None:
+        bound, residual = _weighed(problem, token, kept.weights)
+    inside = x is not None and problem.domain.contains(x)
+    claim = SolverClaim(token, solver, x is not None, inside, bound, residual, verdict.name, note)
+    return claim, x
+
+
+def _weighed(problem: Problem, token: int, weights: Weights) -> tuple[float, float]:
+    """``-sum lam_j c_j`` and ``|sum lam_j a_j|`` of the weights, normalised, in float64."""
+    with np.errstate(all="ignore"):
+        lam = weights.values / weights.values.sum()
+        r, g = np.zeros(problem.readout.d), 0.0
+        for start in range(0, lam.size, 8192):
+            part = slice(start, start + 8192)
+            a, c = problem.differences(token, weights.indices[part])
+            r, g = r + lam[part] @ a, g + float(lam[part] @ c)
+        return 0.0 - g, float(np.linalg.norm(r))

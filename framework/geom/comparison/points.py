@@ -1,0 +1,175 @@
+"""Which tokens are compared, and at which points."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geom.certificates import VerdictName
+from geom.comparison.table import ComparedPoint, relative_margin
+from geom.errors import InputError, StoreError
+from geom.exact.bulk import own_direction
+from geom.exact.points import margin_at
+from geom.problem import Problem
+from geom.progress import track
+from geom.readout import Readout
+from geom.rounding import Floats
+from geom.store import Run
+from geom.token_spec import ALL, CANDIDATES, check_tokens, listed_tokens, parse_tokens
+
+BORDERLINE = "borderline"
+
+MULTIPLE = 8.0
+"""Multiples of `EPSILON` within which a relative margin is borderline, unless told otherwise."""
+
+EPSILON = 2.0**-23
+"""The distance from 1 to the next float32."""
+
+LIMIT = 20
+"""Tokens of a run that are compared where none are named: those nearest the border."""
+
+_BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is compared: a problem, and the run that knows points of it, if there is one."""
+
+    problem: Problem
+    run: Run | None = None
+
+    @cached_property
+    def examined(self) -> dict[int, VerdictName] | None:
+        """The tokens of the run with their verdicts, None where there is no run."""
+        if self.run is None:
+            return None
+        V = self.problem.readout.V
+        return {row.token_id: row.verdict for row in self.run.rows() if 0 <= row.token_id < V}
+
+    def point(self, token: int) -> tuple[Floats, str]:
+        """The token's point and its origin. Raises InputError where the run has not the token."""
+        if self.run is not None and self.examined is not None:
+            if token not in self.examined:
+                self.run.row(token)  # says what to do
+            x = self.run.evidence(token).x
+            if x is not None:
+                d = self.problem.readout.d
+                if x.dtype != np.float64 or x.shape != (d,) or not np.isfinite(x).all():
+                    raise StoreError(
+                        f"{self.run.path}: the point of token {token} is no vector of {d} finite "
+                        "float64 numbers: check the run with geom verify"
+                    )
+                return x, "witness" if self.examined[token] == "speakable" else "best point"
+        return own_direction(self.problem, token), "own direction"
+
+
+def chosen_tokens(
+    subject: Subject, asked: str | Iterable[int] | None, multiple: float | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The tokens to compare, ascending, and what should be said of the choice."""
+    examined, V = subject.examined, subject.problem.readout.V
+    known = list(range(V)) if examined is None else list(examined)
+    if not known:
+        raise InputError("the run examined no token: let geom run finish first")
+    if asked is None:
+        if len(known) <= LIMIT:
+            return known, ()
+        note = f"the {LIMIT} of {len(known)} tokens nearest the border; tokens 'all' compares all"
+        return _nearest(subject, known, LIMIT), (note,)
+    if not isinstance(asked, str):
+        return check_tokens(asked, V), ()
+    if asked.startswith(BORDERLINE):
+        return _borderline(subject, known, asked, multiple)
+    if asked == CANDIDATES and subject.run is not None:
+        return [row.token_id for row in subject.run.rows() if row.flagged_by], ()
+    return (known if asked == ALL else parse_tokens(asked, V)), ()
+
+
+def _borderline(
+    subject: Subject, known: Sequence[int], asked: str, multiple: float | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The tokens within a multiple of float32's epsilon, or the N nearest."""
+    parts = re.fullmatch(rf"{BORDERLINE}(?:=([1-9]\d{{0,8}}))?", asked)
+    if parts is None:
+        raise InputError(f"tokens {asked!r}: write borderline, or borderline=20 for the 20 nearest")
+    if parts[1]:
+        return _nearest(subject, known, int(parts[1])), ()
+    multiple = MULTIPLE if multiple is None else multiple
+    relative = np.abs(_relative_margins(subject, known))
+    within = [token for token, r in zip(known, relative, strict=True) if r <= multiple * EPSILON]
+    if within:
+        return within, ()
+    note = (
+        f"no token's relative margin is within {multiple:g} epsilons of float32: the least is "
+        f"{relative.min():.2g}, of token {known[int(relative.argmin())]}; borderline=20 takes the "
+        "20 nearest"
+    )
+    return [], (note,)
+
+
+def _nearest(subject: Subject, known: Sequence[int], n: int) -> list[int]:
+    """The n tokens with the smallest relative margins, ascending by id."""
+    order = np.argsort(np.abs(_relative_margins(subject, known)), kind="stable")
+    return sorted(known[i] for i in order[:n])
+
+
+def _relative_margins(subject: Subject, tokens: Sequence[int]) -> Floats:
+    """Margins over ``|w||x|`` (n,) in float64, of the tokens at their points."""
+    readout = subject.problem.readout
+    height = max(1, _BLOCK_BYTES // (8 * max(readout.V, readout.d)))
+    blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
+    out = []
+    for block in track(blocks, "borderline", len(tokens), "tokens", len):
+        points = np.array([subject.point(token)[0] for token in block])
+        with np.errstate(all="ignore"):
+            logits = readout.logits(points)
+            each = np.arange(len(block))
+            own = logits[each, block].copy()
+            logits[each, block] = -np.inf
+            scale = np.linalg.norm(points, axis=1) * np.linalg.norm(readout.W[block], axis=1)
+            out.append(relative_margin(own - logits.max(axis=1), scale))
+    return np.concatenate(out)
+
+
+def given_points(
+    readout: Readout, tokens: str | Iterable[int], at: ArrayLike
+) -> list[tuple[int, Floats, str]]:
+    """The points given, one a token, in the order in which the tokens are listed."""
+    if isinstance(tokens, str):
+        ids = listed_tokens(tokens, readout.V)
+    else:
+        ids = [int(token) for token in tokens]
+        check_tokens(ids, readout.V)
+    for token in ids:
+        if ids.count(token) > 1:
+            raise InputError(f"token {token} is listed twice: give a point for each token once")
+    array = np.asarray(at)
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
+        raise InputError(f"points have dtype {array.dtype}: give float32 or float64")
+    points = np.array(array, dtype=np.float64, ndmin=2)
+    if array.ndim not in (1, 2) or points.shape != (len(ids), readout.d):
+        alone = f"({readout.d},) or " if len(ids) == 1 else ""
+        raise InputError(
+            f"points have shape {array.shape}: {len(ids)} tokens ask for {alone}"
+            f"({len(ids)}, {readout.d})"
+        )
+    if not np.isfinite(points).all():
+        raise InputError("points hold NaN or infinity: give finite numbers")
+    return [(token, x, "given") for token, x in zip(ids, points, strict=True)]
+
+
+def with_truth(problem: Problem, token: int, x: Floats, origin: str) -> ComparedPoint:
+    """The point with the exact margin there, in an array that no plugin can write to."""
+    x = np.array(x, dtype=np.float64)
+    x.flags.writeable = False
+    margin = margin_at(problem, token, x)
+    assert margin is not None  # there is more than one token
+    readout = problem.readout
+    with np.errstate(all="ignore"):
+        scale = float(np.linalg.norm(readout.W[token]) * np.linalg.norm(x))
+    return ComparedPoint(token, readout.text(token), readout.kind(token), x, origin, margin, scale)

@@ -1,0 +1,171 @@
+"""What a comparison comes to: tokens at points, and a cell for each in each arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geom.comparison.claims import SolverClaim
+from geom.errors import InputError
+from geom.rounding import Floats
+from geom.text import TokenKind
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """What one precision says of one token.
+
+    ``margin`` is None where the plugin gave no answer, and NaN where its arithmetic came to that.
+    ``sign`` is the margin's sign, None where it has none, and ``agrees`` whether it is the exact
+    one. ``error`` is the radius that the precision itself claims around its margin, where it does.
+    """
+
+    token_id: int
+    token: str | None
+    precision: str
+    margin: float | None
+    argmax_id: int | None
+    sign: int | None
+    agrees: bool
+    error: float | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether the precision's own error radius leaves no doubt about its sign."""
+        if self.margin is None or self.error is None or self.sign is None:
+            return False
+        return self.error < abs(self.margin) or self.error == self.margin == 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it: without ``error``, and null for what is no finite number."""
+        out = asdict(self)
+        del out["error"]
+        if self.margin is not None and not math.isfinite(self.margin):
+            out["margin"] = None
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedPoint:
+    """A token at a point ``x`` (d,), which has ``origin``; ``margin`` is the exact one there.
+
+    ``scale`` is ``|w||x|``, in float64: what rounding errors grow with.
+    """
+
+    token_id: int
+    token: str | None
+    token_kind: TokenKind | None
+    x: Floats
+    origin: str
+    margin: Fraction
+    scale: float
+
+    @property
+    def sign(self) -> int:
+        """The exact sign of the margin: 1, 0 or -1."""
+        return (self.margin > 0) - (self.margin < 0)
+
+    @property
+    def rounded(self) -> float:
+        """The exact margin, rounded once to float64."""
+        try:
+            return float(self.margin)
+        except OverflowError:
+            return math.copysign(math.inf, self.sign)
+
+    @property
+    def relative(self) -> float:
+        """The margin over ``|w||x|``, in float64."""
+        return float(relative_margin(np.array([self.rounded]), np.array([self.scale]))[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Tokens by precisions: iterate over it for its rows, token by token, coarse to fine.
+
+    ``precisions`` are names with their unit roundoffs, coarse to fine; NaN where one is not known.
+    ``claims`` say what a solver returned, where one was asked, ``notes`` what went wrong on the
+    way and which tokens were left out.
+    """
+
+    points: tuple[ComparedPoint, ...]
+    precisions: dict[str, float]
+    rows: tuple[ComparisonRow, ...]
+    claims: tuple[SolverClaim, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[ComparisonRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {len(self.points)} tokens by {len(self.precisions)} precisions>"
+
+    @cached_property
+    def _cells(self) -> dict[tuple[int, str], ComparisonRow]:
+        return {(row.token_id, row.precision): row for row in self.rows}
+
+    def cell(self, token: int, precision: str) -> ComparisonRow:
+        """One token in one precision. Raises InputError where the comparison has it not."""
+        try:
+            return self._cells[token, precision]
+        except KeyError:
+            raise InputError(f"token {token} in {precision!r} was not compared") from None
+
+    def least(self) -> dict[int, str | None]:
+        """The coarsest precision that is right on each token, and so is every finer one.
+
+        A coarse one may be right by luck, which is why the finer ones must bear it out. None where
+        there is none. One that gave no answer at all counts neither way.
+        """
+        out: dict[int, str | None] = {}
+        for point in self.points:
+            found = None
+            for name in reversed(self.precisions):
+                row = self._cells[point.token_id, name]
+                if row.margin is None:
+                    continue
+                if not row.agrees:
+                    break
+                found = name
+            out[point.token_id] = found
+        return out
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("pandas is not installed: pip install pandas") from None
+        return pandas.DataFrame([asdict(row) for row in self.rows], columns=_COLUMNS)
+
+    def plot(self, path: str | Path) -> None:
+        """Draw margin against unit roundoff to a .png or .svg file, see `geom.figures`.
+
+        Raises InputError without matplotlib, for another ending, and where it cannot be written.
+        """
+        from geom.figures import plot_comparison
+
+        plot_comparison(self, Path(path))
+
+
+_COLUMNS = list(ComparisonRow.__dataclass_fields__)
+
+
+def relative_margin(margin: Floats, scale: Floats) -> Floats:
+    """``margin / scale``, zero over zero taken for zero, and nonsense for far from the border."""
+    with np.errstate(all="ignore"):
+        out = np.where(margin == 0.0, 0.0, margin / scale)
+    return np.where(np.isnan(out), np.inf, out)

@@ -144,6 +144,28 @@ def test_options_reach_a_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compared.cell(0, "shifted").margin == 2.0**-8 - 1.0
 
 
+def test_candidates_are_what_was_flagged() -> None:
+    readout = Readout.fold(np.vstack([SQUARE, [0.1, 0.0], [0.0, -0.1]]))
+    with geom.run(readout, tokens="all", certifiers=()) as run:
+        wanted = [row.token_id for row in run.rows() if not row.self_argmax]
+    assert 0 < len(wanted) < 7
+    with geom.run(readout, certifiers=["highs"]) as audit:
+        for subject in (readout, audit):
+            points = geom.compare(subject, "candidates", ["double"]).points
+            assert [point.token_id for point in points] == wanted
+
+
+def test_the_box_may_have_a_radius_of_its_own() -> None:
+    options = {"domain.box.radius": 3.0}
+    readout = Readout.fold(SQUARE, [1.0, 0.0, 0.0, 0.0, 0.0])
+    near = geom.compare(readout, [0], ["double"], domain="box").points[0]
+    far = geom.compare(readout, [0], ["double"], domain="box", options=options).points[0]
+    assert far.x.tolist() == (3.0 * near.x).tolist()
+    assert "no part" in refusal(readout, [0], options=options)
+    with geom.run(readout, certifiers=()) as run:
+        assert "a run has its own domain" in refusal(run, "all", options=options)
+
+
 def test_a_precision_cannot_change_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
     def scribble(readout: Readout, token: int, x: Any, options: Any) -> PrecisionMargin:
         x[0] = 9.0

@@ -106,7 +106,7 @@ def query(path: Path, sql: str) -> list[Any]:
 
 def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
     tables = [name for (name,) in query(finished, "SELECT name FROM sqlite_schema WHERE sql > ''")]
-    assert sorted(tables) == ["evidence", "meta", "tokens"]
+    assert sorted(tables) == ["evidence", "measures", "meta", "tokens"]
     for table in tables:
         columns = [row[1] for row in query(finished, f"PRAGMA table_info({table})")]
         documented = re.search(rf"``{table}\(([^)]*)\)``", store.__doc__ or "")
@@ -116,7 +116,7 @@ def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
 
 def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
     assert query(finished, "PRAGMA application_id") == [(int.from_bytes(b"geom"),)]
-    assert query(finished, "PRAGMA user_version") == [(3,)]
+    assert query(finished, "PRAGMA user_version") == [(4,)]
 
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
@@ -326,7 +326,7 @@ def no_run(kind: str, path: Path, run: bytes) -> None:
         edit(path, "CREATE TABLE tokens (token_id INTEGER)")
     elif kind == "of a later version":
         path.write_bytes(run)
-        edit(path, "PRAGMA user_version = 4")
+        edit(path, "PRAGMA user_version = 5")
     elif kind == "without tables":
         edit(path, f"PRAGMA application_id = {store.APPLICATION_ID}")
         edit(path, "PRAGMA user_version = 2")

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from geom.exact.bulk import own_direction, prove_own_directions, prove_points
     from geom.hookspecs import hookimpl
     from geom.loading import load, open_run
+    from geom.measuring import Measurements, measure
     from geom.pipeline import run
     from geom.problem import Problem
-    from geom.progress import track
+    from geom.progress import report, track
     from geom.readout import Readout, Rows
     from geom.records import (
         Candidate,
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
         Witnessed,
     )
     from geom.self_argmax import own_winners
-    from geom.store import Row, Run
+    from geom.store import Measured, Row, Run
     from geom.text import TokenKind, visible
     from geom.threads import cores, limited_threads
+    from geom.token_spec import parse_tokens
     from geom.verification import Verification, verify
 
 _HOME = {
@@ -59,9 +61,10 @@ _HOME = {
     "geom.exact.bulk": ("own_direction", "prove_own_directions", "prove_points"),
     "geom.hookspecs": ("hookimpl",),
     "geom.loading": ("load", "open_run"),
+    "geom.measuring": ("Measurements", "measure"),
     "geom.pipeline": ("run",),
     "geom.problem": ("Problem",),
-    "geom.progress": ("track",),
+    "geom.progress": ("report", "track"),
     "geom.readout": ("Readout", "Rows"),
     "geom.records": (
         "Candidate",
@@ -78,9 +81,10 @@ _HOME = {
         "Witnessed",
     ),
     "geom.self_argmax": ("own_winners",),
-    "geom.store": ("Row", "Run"),
+    "geom.store": ("Measured", "Row", "Run"),
     "geom.text": ("TokenKind", "visible"),
     "geom.threads": ("cores", "limited_threads"),
+    "geom.token_spec": ("parse_tokens",),
     "geom.verification": ("Verification", "verify"),
 }
 
@@ -99,7 +103,9 @@ __all__ = [
     "GeomError",
     "InputError",
     "Measure",
+    "Measured",
     "Measurement",
+    "Measurements",
     "ModelSource",
     "NoOptions",
     "PluginError",
@@ -126,11 +132,14 @@ __all__ = [
     "judge",
     "limited_threads",
     "load",
+    "measure",
     "open_run",
     "own_direction",
     "own_winners",
+    "parse_tokens",
     "prove_own_directions",
     "prove_points",
+    "report",
     "run",
     "track",
     "verify",

@@ -214,6 +214,14 @@ def execute(
     return open_run(out, readout)
 
 
+def candidates(problem: Problem, run: Run | None = None) -> list[int]:
+    """The tokens that a run's detectors flagged, ascending; the default ones, without a run."""
+    if run is not None:
+        return [row.token_id for row in run.rows() if row.flagged_by]
+    planned, _, _ = _examine(plan(problem.readout, certifiers=(), domain=problem.domain))
+    return [item.token_id for item in planned]
+
+
 def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
     """The tokens to examine, with what the detectors say of them, and what went wrong."""
     readout = asked.readout
@@ -223,7 +231,7 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
     warnings = list(asked.warnings)
     for detector, values in asked.detectors:
         try:
-            candidates, witnessed = _detected(detector, values, asked)
+            found, witnessed = _detected(detector, values, asked)
         except GeomError:
             raise
         except Exception as error:  # a stranger's detector may raise anything
@@ -232,7 +240,7 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
         for outcome in _witnessed(asked, detector.name, witnessed):
             known.setdefault(outcome.token_id, outcome)
         unproven = [Candidate(item.token) for item in witnessed if item.token not in known]
-        for candidate in [*candidates, *unproven]:
+        for candidate in [*found, *unproven]:
             flagged.setdefault(candidate.token, []).append(detector.name)
             if candidate.argmax_id is not None:
                 winners.setdefault(candidate.token, candidate.argmax_id)

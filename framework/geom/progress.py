@@ -42,6 +42,13 @@ def track(
         watcher(stage, done, total, unit)
 
 
+def report(stage: str, done: float, total: float, unit: str) -> None:
+    """Tell whoever watches how far a stage is, where no loop over items does."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher(stage, done, total, unit)
+
+
 @contextmanager
 def watched(watcher: Watcher | None) -> Iterator[None]:
     """Within the block, `track` reports to ``watcher``."""

@@ -4,7 +4,7 @@ While it is written the file is in write-ahead-log mode and every token, row and
 together, is one transaction: a kill loses the token in hand. When the writer is done the log is
 folded in, so that the file stands alone and can be read from anywhere.
 
-Tables, version 3 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+Tables, version 4 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
 - ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
   tokens asked for, detectors and certifiers with their options), ``model`` (the name that loads
@@ -19,19 +19,25 @@ Tables, version 3 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
   witness is the token's own direction (`geom.exact.bulk.own_direction`), NULL elsewhere.
 - ``evidence(token_id, kind, name, data)``: arrays in NumPy's own .npy format, ``witness`` with
   ``x``, ``weights`` with ``indices`` and ``values``.
+- ``measures(token_id, measure, token, token_kind, value, error, unit, proven, note, seconds,
+  options, x)``: a row a token and measure, of any tokens, examined or not. ``value`` is NULL where
+  there is none, ``error`` where it is not known, ``proven`` is 1 where the error is a proven radius
+  and no standard error; ``options`` is a JSON object, ``x`` an array as in ``evidence``, or NULL.
 
-Version 1 had no kinds of tokens, version 2 no recipes; both are refused: run again.
+Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures; they are refused: run
+again.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -57,7 +63,7 @@ from geom.readout import Readout
 from geom.text import TokenKind
 
 APPLICATION_ID = 0x67656F6D  # "geom"
-VERSION = 3
+VERSION = 4
 
 M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
 
@@ -88,6 +94,21 @@ CREATE TABLE evidence (
     data BLOB NOT NULL,
     PRIMARY KEY (token_id, kind, name)
 ) WITHOUT ROWID;
+CREATE TABLE measures (
+    token_id INTEGER NOT NULL,
+    measure TEXT NOT NULL,
+    token TEXT,
+    token_kind TEXT,
+    value REAL,
+    error REAL,
+    unit TEXT NOT NULL,
+    proven INTEGER NOT NULL,
+    note TEXT,
+    seconds REAL NOT NULL,
+    options TEXT NOT NULL,
+    x BLOB,
+    PRIMARY KEY (token_id, measure)
+);
 """
 
 
@@ -113,6 +134,38 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it."""
         return {**asdict(self), "flagged_by": list(self.flagged_by)}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a measure says of a token. See `geom.Measurement` for value, error, proven and x.
+
+    ``value`` is None where there is none, and may be infinite. ``options`` are the measure's.
+    """
+
+    token_id: int
+    token: str | None
+    token_kind: TokenKind | None
+    measure: str
+    value: float | None
+    error: float | None
+    unit: str
+    proven: bool
+    note: str | None
+    seconds: float
+    options: Mapping[str, Any]
+    x: NDArray[np.float64] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it: null for what is no finite number."""
+        return {
+            "token_id": self.token_id,
+            "token": self.token,
+            "measure": self.measure,
+            "value": _finite(self.value),
+            "error": _finite(self.error),
+            "unit": self.unit,
+        }
 
 
 @dataclass(frozen=True)
@@ -293,6 +346,16 @@ class Run:
         except msgspec.ValidationError as error:
             raise StoreError(f"{self.path} is a damaged run: argmax_kind: {error}") from error
 
+    def measured(self) -> dict[int, dict[str, Measured]]:
+        """What measures say of tokens, by token and then by the measure's name."""
+        columns = [field.name for field in fields(Measured)]
+        query = f"SELECT {', '.join(columns)} FROM measures ORDER BY token_id, measure"
+        found: dict[int, dict[str, Measured]] = {}
+        for values in self._select(query):
+            item = self._measured(dict(zip(columns, values, strict=True)))
+            found.setdefault(item.token_id, {})[item.measure] = item
+        return found
+
     def pending(self) -> list[int]:
         """The tokens that are planned and not yet examined."""
         query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
@@ -321,9 +384,52 @@ class Run:
                 f"{self.path} is a damaged run: token {columns['token_id']}: {error}"
             ) from error
 
+    def _measured(self, columns: dict[str, Any]) -> Measured:
+        blob = columns.pop("x")
+        try:
+            columns["options"] = json.loads(columns["options"])
+            columns["proven"] = bool(columns["proven"])
+            item = msgspec.convert(columns, Measured)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"{self.path} is a damaged run: measures of token {columns['token_id']}: {error}"
+            ) from error
+        return item if blob is None else replace(item, x=_array(blob))
+
     def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with _store_errors(self.path):
             return self._connection.execute(query, values).fetchall()
+
+
+@contextmanager
+def recorder(run: Run) -> Iterator[Callable[[Measured], None]]:
+    """What stores a measurement in the run, in place of an older one; each is a transaction.
+
+    Raises StoreError where the run's file cannot be written.
+    """
+    path = run.path
+    if path is None:
+        yield partial(_record_measured, run._connection, None)
+        return
+    with _store_errors(path):
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
+    try:
+        yield partial(_record_measured, connection, path)
+    finally:
+        connection.close()
+
+
+def _record_measured(connection: sqlite3.Connection, path: Path | None, item: Measured) -> None:
+    columns = {name: getattr(item, name) for name in (field.name for field in fields(Measured))}
+    columns["options"] = json.dumps(item.options, sort_keys=True)
+    columns["x"] = None if item.x is None else _blob(item.x)
+    query = (
+        f"INSERT OR REPLACE INTO measures ({', '.join(columns)}) "
+        f"VALUES ({', '.join('?' * len(columns))})"
+    )
+    with _store_errors(path), connection:
+        connection.execute(query, tuple(columns.values()))
 
 
 class Writer:
@@ -527,6 +633,10 @@ def _arrays(evidence: Finding) -> Iterator[tuple[str, str, NDArray[Any]]]:
     if evidence.weights is not None:
         yield "weights", "indices", evidence.weights.indices
         yield "weights", "values", evidence.weights.values
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
 
 
 def _blob(array: NDArray[Any]) -> bytes:

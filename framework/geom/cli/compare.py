@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from geom.cli.run import Format
 
 if TYPE_CHECKING:
-    from geom.comparison.table import Comparison
     from geom.rounding import Floats
 
 
@@ -34,7 +32,7 @@ def compare(
             "--precision",
             "-p",
             metavar="NAME",
-            help="An arithmetic; may be given again.  [default: all installed]",
+            help="An arithmetic, as in arb?bits=300; may be given again.  [default: all installed]",
         ),
     ] = None,
     tokens: Annotated[
@@ -43,7 +41,7 @@ def compare(
             "--tokens",
             "-t",
             metavar="SPEC",
-            help="5,9,100-120, @FILE, all, borderline or borderline=N, the N nearest.  "
+            help="5,9,100-120, @FILE, all, candidates, borderline or borderline=N, the N nearest.  "
             "[default: the 20 of the run nearest the border]",
         ),
     ] = None,
@@ -79,14 +77,14 @@ def compare(
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
 ) -> None:
     """Compare margins in several arithmetics with the exact one, token by token."""
+    from geom.cli.lines import print_lines
     from geom.cli.messages import say
     from geom.cli.progress import bars
+    from geom.cli.subject import subject
     from geom.comparison import compare as compared
     from geom.figures import check_plot
-    from geom.loading import DEFAULT_MODEL, load, open_run
-    from geom.options import by_plugin, parse_assignments
+    from geom.options import parse_assignments
     from geom.plugins import installed
-    from geom.progress import watched
 
     for skipped in installed().skipped:
         say(str(skipped))
@@ -94,17 +92,9 @@ def compare(
         check_plot(out)
     points = None if at is None else _points(at)
     options = parse_assignments(option or [])
-    with ExitStack() as stack:
-        watcher = stack.enter_context(bars())
-        subject: Any
-        if run is None:
-            subject = model or DEFAULT_MODEL
-        else:
-            with watched(watcher):
-                weights = load(model, by_plugin(options)) if model else None
-            subject = stack.enter_context(open_run(run, weights))
+    with bars() as watcher, subject(run, model, options, watcher) as opened:
         result = compared(
-            subject,
+            opened,
             tokens,
             precisions or None,
             points,
@@ -118,7 +108,14 @@ def compare(
         result.plot(out)
     for note in result.notes:
         say(note)
-    _print(result, format)
+    if format is Format.table:
+        from geom.cli.tables import print_comparison
+
+        print_comparison(result)
+        return
+    for claim in result.claims:
+        say(str(claim))
+    print_lines(result)
 
 
 def _points(path: Path) -> Floats:
@@ -138,22 +135,3 @@ def _points(path: Path) -> Floats:
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays; give a .npy file, which holds one")
     return array
-
-
-def _print(result: Comparison, format: Format) -> None:
-    if format is Format.table:
-        from geom.cli.tables import print_comparison
-
-        print_comparison(result)
-        return
-    import json
-    import sys
-
-    from geom.cli.messages import say
-
-    for claim in result.claims:
-        say(str(claim))
-    for row in result:
-        line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False)
-        sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.buffer.flush()

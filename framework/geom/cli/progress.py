@@ -38,7 +38,7 @@ def bars() -> Iterator[Watcher]:
         progress.start()  # not before: a command that does nothing draws nothing
         if stage not in stages:
             stages[stage] = progress.add_task(stage, total=total, unit=unit)
-        progress.update(stages[stage], completed=done, total=total)
+        progress.update(stages[stage], completed=done, total=total, unit=unit)
 
     try:
         yield watch
@@ -54,4 +54,4 @@ class _Amount(ProgressColumn):
         done, total = int(task.completed), int(task.total or 0)
         if task.fields["unit"] == "bytes":
             return Text(f"{decimal(done)}/{decimal(total)}")
-        return Text(f"{done}/{total}")
+        return Text(f"{done}/{total} {task.fields['unit']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ from rich.text import Text
 from geom.certificates import Weights, Witness
 from geom.cli.messages import plain
 from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
+from geom.measuring import Measurements
 from geom.options import OptionInfo
 from geom.plugins import Listed
 from geom.rounding import Floats
-from geom.store import Row, Run
+from geom.store import Measured, Row, Run
 from geom.text import TokenKind, mark, visible
 from geom.token_spec import CANDIDATES, format_tokens
 
@@ -46,7 +48,12 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     table.add_column("proof", no_wrap=True)
     table.add_column("largest margin", justify="right", no_wrap=True)
     table.add_column("own direction won by", max_width=28)
+    measured = run.measured()
+    names = sorted({name for found in measured.values() for name in found})
+    for name in names:
+        table.add_column(Text(plain(name)), justify="right")
     for row in rows[:limit]:
+        found = measured.get(row.token_id, {})
         table.add_row(
             str(row.token_id),
             _Cut(visible(row.token, row.token_kind), len(mark(row.token_kind))),
@@ -54,6 +61,7 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
             row.proof or "-",
             _margin(row),
             _own_direction(row, kinds[row.token_id]),
+            *(Text(_estimate(found[name]) if name in found else "") for name in names),
         )
     console.print(table)
     if limit is not None and len(rows) > limit:
@@ -81,6 +89,49 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
         _line(console, f"{len(points) - limit} tokens more: --format jsonl has all")
     console.print(Text("! wrong sign; ? right, but within the error that it claims; - no answer"))
     console.print(_least(comparison))
+
+
+def print_measurements(result: Measurements, limit: int = 200) -> None:
+    """Tokens by measures, with their errors, then what the measures remark."""
+    console = _console()
+    by_token: dict[int, dict[str, Measured]] = {}
+    for row in result:
+        by_token.setdefault(row.token_id, {})[row.measure] = row
+    if not by_token:
+        _line(console, "no token to measure")
+        return
+    units = {row.measure: row.unit for row in result}
+    table = _table()
+    table.add_column("id", justify="right", no_wrap=True)
+    table.add_column("token", max_width=_TOKEN)
+    for name, unit in units.items():
+        table.add_column(Text(plain(f"{name}, {unit}")), justify="right")
+    for token, found in list(by_token.items())[:limit]:
+        first = next(iter(found.values()))
+        text = _Cut(visible(first.token, first.token_kind), len(mark(first.token_kind)))
+        table.add_row(str(token), text, *(Text(_estimate(found[name])) for name in units))
+    console.print(table)
+    if len(by_token) > limit:
+        _line(console, f"{len(by_token) - limit} tokens more: --format jsonl has all")
+    for note in result.notes():
+        _line(console, note)
+    if any(row.error for row in result):
+        _line(console, "±: a proven radius; ~: a standard error; -: no number")
+
+
+def _estimate(item: Measured) -> str:
+    """A value with its error, both to the digits that the error leaves."""
+    if item.value is None:
+        return "-"
+    error = item.error
+    if not error or not math.isfinite(error) or not math.isfinite(item.value):
+        return f"{item.value:.6g}"
+    places = 1 - math.floor(math.log10(error))
+    sign = "±" if item.proven else "~"
+    if not 0 <= places <= 6:
+        digits = math.floor(math.log10(abs(item.value))) + places + 1 if item.value else 1
+        return f"{item.value:.{min(max(digits, 1), 15)}g} {sign} {error:.1g}"
+    return f"{item.value:.{places}f} {sign} {error:.{places}f}"
 
 
 def print_token(run: Run, row: Row) -> None:
@@ -331,6 +382,9 @@ def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
         ("seconds", f"{row.seconds:.3g}"),
         ("note", row.note or "-"),
     ]
+    for name, item in run.measured().get(row.token_id, {}).items():
+        remark = f" ({item.note})" if item.note else ""
+        facts.append((name, f"{_estimate(item)} {item.unit}{remark}"))
     if run.recipe(row.token_id) is not None:
         return [*facts, ("witness x", "the token's own direction, rebuilt from the weights")]
     certificate = run.certificate(row.token_id)

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from geom import choosing, pipeline
+from geom import choosing
 from geom.arithmetics import Arithmetic, arithmetic
 from geom.choosing import chosen, distinct, prepare, refuse_unused
 from geom.comparison.cells import coarse_to_fine, rows_of
@@ -74,11 +74,7 @@ def compare(
         else:
             readout = load(run_or_readout, given)
             where = choosing.domain(readout, domain or "auto", given)
-            problem = Problem(readout, where)
-            run = None
-            if tokens == CANDIDATES:
-                run = pipeline.run(readout, certifiers=(), domain=where, progress=progress)
-            subject = Subject(problem, run)
+            subject = Subject(Problem(readout, where))
         return _compared(subject, tokens, arithmetics, at, solver, given, multiple)
 
 

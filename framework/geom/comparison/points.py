@@ -15,6 +15,7 @@ from geom.comparison.table import ComparedPoint, relative_margin
 from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.exact.points import margin_at
+from geom.pipeline import candidates
 from geom.problem import Problem
 from geom.progress import track
 from geom.readout import Readout
@@ -85,8 +86,8 @@ def chosen_tokens(
         return check_tokens(asked, V), ()
     if asked.startswith(BORDERLINE):
         return _borderline(subject, known, asked, multiple)
-    if asked == CANDIDATES and subject.run is not None:
-        return [row.token_id for row in subject.run.rows() if row.flagged_by], ()
+    if asked == CANDIDATES:
+        return candidates(subject.problem, subject.run), ()
     return (known if asked == ALL else parse_tokens(asked, V)), ()
 
 

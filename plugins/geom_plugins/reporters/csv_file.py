@@ -12,13 +12,24 @@ from geom import NoOptions, Reporter, Row, Run, hookimpl
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """A header, then every row, in UTF-8; ``flagged_by`` is joined by spaces, unknown is empty."""
+    """A header, then every row, in UTF-8; ``flagged_by`` is joined by spaces, unknown is empty.
+
+    A measure has two columns, its value and its error.
+    """
+    measured = run.measured()
+    names = sorted({name for found in measured.values() for name in found})
     text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
+    columns = [column for name in names for column in (name, f"{name} error")]
+    writer.writerow([*(field.name for field in fields(Row)), *columns])
     for row in run.rows():
         values = row.as_dict() | {"flagged_by": " ".join(row.flagged_by)}
-        writer.writerow(values.values())
+        found = measured.get(row.token_id, {})
+        numbers: list[float | None] = []
+        for name in names:
+            item = found.get(name)
+            numbers += [None, None] if item is None else [item.value, item.error]
+        writer.writerow([*values.values(), *numbers])
     text.flush()
     text.detach()
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from geom import NoOptions, Reporter, Run, hookimpl
+from geom import Measured, NoOptions, Reporter, Run, hookimpl
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """Every row as a JSON object with the fields of `geom.Row`, in UTF-8."""
+    """Every row as a JSON object with the fields of `geom.Row`, in UTF-8.
+
+    In a run with measures it has ``measures`` besides: by name the value, error and unit of each.
+    """
+    measured = run.measured()
     for row in run.rows():
-        line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False)
+        fields = row.as_dict()
+        if measured:
+            found = measured.get(row.token_id, {})
+            fields["measures"] = {name: _numbers(item) for name, item in found.items()}
+        line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _numbers(item: Measured) -> dict[str, Any]:
+    row = item.as_dict()
+    return {name: row[name] for name in ("value", "error", "unit")}
 
 
 @hookimpl

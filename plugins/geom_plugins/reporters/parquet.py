@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from geom import InputError, NoOptions, Reporter, Run, hookimpl
+from geom import InputError, Measured, NoOptions, Reporter, Run, hookimpl
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """Every row, with the types of `geom.Row`. Raises InputError where pyarrow is not installed."""
+    """Every row, with the types of `geom.Row`; a measure has two columns, its value and its error.
+
+    Raises InputError where pyarrow is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -17,6 +20,8 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
         raise InputError(
             "format parquet needs pyarrow: python -m pip install 'geom-unembed[report]'"
         ) from error
+    measured = run.measured()
+    names = sorted({name for found in measured.values() for name in found})
     text, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
     schema = pyarrow.schema(
         [
@@ -34,10 +39,16 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
             ("seconds", real),
             ("note", text),
             ("token_kind", text),
+            *((column, real) for name in names for column in (name, f"{name} error")),
         ]
     )
-    rows = [row.as_dict() for row in run.rows()]
+    rows = [row.as_dict() | _numbers(measured.get(row.token_id, {})) for row in run.rows()]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), file)
+
+
+def _numbers(found: dict[str, Measured]) -> dict[str, Any]:
+    values = {name: item.value for name, item in found.items()}
+    return values | {f"{name} error": item.error for name, item in found.items()}
 
 
 @hookimpl

@@ -1,0 +1,197 @@
+"""Numbers for tokens: how hard each is to speak, as the measures that are installed see it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geom import choosing
+from geom.certificates import Finding
+from geom.choosing import chosen, distinct, refuse_unused
+from geom.domains import Domain
+from geom.errors import GeomError, InputError, one_line, raised
+from geom.exact.bulk import own_direction
+from geom.live import Live
+from geom.loading import load, split
+from geom.options import as_plain, by_plugin
+from geom.pipeline import candidates
+from geom.plugins import installed
+from geom.problem import Problem
+from geom.progress import Watcher, track, watched
+from geom.readout import Readout
+from geom.records import Measure, Measurement
+from geom.rounding import Floats
+from geom.store import Measured, Run, recorder
+from geom.threads import limited_threads
+from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What measures say of tokens: iterate over it for its rows, token by token."""
+
+    rows: tuple[Measured, ...]
+
+    def __iter__(self) -> Iterator[Measured]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def notes(self) -> list[str]:
+        """What the measures remark, a line a remark, with the tokens that it is about."""
+        about: dict[tuple[str, str], list[int]] = {}
+        for row in self.rows:
+            if row.note is not None:
+                about.setdefault((row.measure, row.note), []).append(row.token_id)
+        return [
+            f"{measure} of token{'' if len(ids) == 1 else 's'} {_few(ids)}: {note}"
+            for (measure, note), ids in about.items()
+        ]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("pandas is not installed: pip install pandas") from None
+        names = [name for name in Measured.__dataclass_fields__ if name not in ("options", "x")]
+        return pandas.DataFrame([asdict(row) for row in self.rows], columns=names)
+
+
+def _few(ids: Sequence[int]) -> str:
+    """The ids as a spec, cut where there are many."""
+    text = format_tokens(ids)
+    return text if len(text) <= 60 else f"{text[:60].rpartition(',')[0]}, ..."
+
+
+def measure(
+    run_or_readout: Run | Readout | Live | str,
+    measures: str | Sequence[str],
+    tokens: str | Iterable[int] = CANDIDATES,
+    options: Mapping[str, Any] | None = None,
+    *,
+    domain: str | Domain | None = None,
+    progress: Watcher | None = None,
+) -> Measurements:
+    """What each measure says of each token, with its error.
+
+    Of a run, what is measured is stored in it as it comes, and what it holds already, with the same
+    options, is not measured again; a measure gets what the run found for the token. Of a readout
+    (or what `geom.load` takes), nothing is kept; ``domain`` is ``auto`` unless told. ``tokens``
+    are ids or a spec: ``5,9,100-120``, ``all`` (of a run, what it examined) or ``candidates``
+    (what was flagged; of a readout, what the default detector flags). ``options`` are
+    ``{"KIND.NAME.OPTION": value}``. ``progress`` is called with stage, done, total and their unit.
+
+    A measure that raises costs its own numbers: they are None, and the note says why. Raises
+    InputError for what cannot be asked, StoreError where the run cannot be written.
+    """
+    given = by_plugin(options or {})
+    names = distinct("measure", [measures] if isinstance(measures, str) else list(measures))
+    plugins = installed()
+    if not names:
+        known = [item.record.name for item in plugins.listed() if item.kind == "measure"]
+        raise InputError(f"no measure is named: give some of {', '.join(known)}")
+    records = chosen(plugins, "measure", names, given)
+    if isinstance(run_or_readout, Run) and (domain is not None or ("domain", "box") in given):
+        raise InputError("a run has its own domain: leave domain out")
+    run = run_or_readout if isinstance(run_or_readout, Run) else None
+    with watched(progress), limited_threads(), ExitStack() as stack:
+        if isinstance(run_or_readout, Run):
+            problem = run_or_readout.problem
+        else:
+            readout = load(run_or_readout, given)
+            problem = Problem(readout, choosing.domain(readout, domain or "auto", given))
+        used = {"source": [split(problem.readout.source)[0]], "measure": names}
+        refuse_unused(plugins, given, used)
+        ids = _tokens(problem, run, tokens)
+        store = None if run is None else stack.enter_context(recorder(run))
+        kept = {} if run is None else run.measured()
+        rows = []
+        work = [(token, *record) for token in ids for record in records]
+        for token, record, values in track(work, "measure", len(work), "numbers"):
+            found = kept.get(token, {}).get(record.name)
+            if found is None or found.options != as_plain(values):
+                prior = Finding() if run is None else _prior(problem, run, token)
+                found, whole = _measured(problem, token, prior, record, values)
+                if store is not None and whole:
+                    store(found)
+            rows.append(found)
+    return Measurements(tuple(rows))
+
+
+def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:
+    """The ids asked for, ascending."""
+    V = problem.readout.V
+    if not isinstance(asked, str):
+        return check_tokens(asked, V)
+    if asked == CANDIDATES:
+        return candidates(problem, run)
+    if asked == ALL and run is not None:
+        return [row.token_id for row in run.rows()]
+    return parse_tokens(asked, V)
+
+
+def _measured(
+    problem: Problem, token: int, prior: Finding, record: Measure[Any], options: Any
+) -> tuple[Measured, bool]:
+    """What a measure says of a token, checked; and whether it came to an end without raising."""
+    readout = problem.readout
+    started = time.perf_counter()
+    whole = True
+    try:
+        found = _sane(record.measure(problem, token, prior, options), problem)
+    except Exception as error:  # a stranger's measure may raise anything
+        found, whole = Measurement(math.nan, note=_reason(error)), False
+    item = Measured(
+        token,
+        readout.text(token),
+        readout.kind(token),
+        record.name,
+        None if math.isnan(found.value) else found.value,
+        found.error,
+        record.unit,
+        found.proven,
+        found.note,
+        time.perf_counter() - started,
+        as_plain(options),
+        found.x,
+    )
+    return item, whole
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no number: a refusal in its own words, anything else with its type."""
+    return str(error) if isinstance(error, GeomError) else f"it raised {raised(error, True)}"
+
+
+def _prior(problem: Problem, run: Run, token: int) -> Finding:
+    """What the run found for the token, its own direction where that is all it keeps."""
+    if run.recipe(token) is not None:
+        return Finding(own_direction(problem, token))
+    return run.evidence(token)
+
+
+def _sane(found: object, problem: Problem) -> Measurement:
+    """The measurement with numbers of our own. Raises TypeError or ValueError for nonsense."""
+    if not isinstance(found, Measurement):
+        raise TypeError(f"it returned {type(found).__name__}, no Measurement")
+    error = None if found.error is None else float(found.error)
+    if error is not None and not error >= 0.0:
+        raise ValueError(f"its error is {error}")
+    x: Floats | None = None
+    if found.x is not None:
+        x = np.array(found.x, dtype=np.float64)
+        if x.shape != (problem.readout.d,) or not np.isfinite(x).all():
+            raise ValueError(f"its point is no vector of {problem.readout.d} finite numbers")
+    note = None if found.note is None else one_line(str(found.note))
+    return Measurement(float(found.value), error, bool(found.proven), note, x)

@@ -1,0 +1,1 @@
+"""Measures: numbers for tokens, with their errors."""

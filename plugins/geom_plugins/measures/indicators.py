@@ -1,0 +1,133 @@
+"""``row-norm``, ``centroid-distance``, ``unused-cosine``: the cheap signs of untrained tokens.
+
+Rows that training never reached stay short, stay near the mean row, or stay alike. S. Land and
+M. Bartolo, Fishing for Magikarp: Automatically Detecting Under-trained Tokens in Large Language
+Models, EMNLP 2024, find candidates by such signs; A. Grivas, N. Bogoychev and A. Lopez, Low-Rank
+Softmax Can Have Unargmaxable Classes in Theory but Rarely in Practice, ACL 2022, look at lengths.
+They see a row and a mean, and nothing of the polytope: here they stand beside what does.
+
+Rows are those of the readout, the norm's scale folded in. A shift of all rows moves no verdict, so
+distance and cosine are taken from the mean row; the length of a row is as it is. All of it is
+float64, rounded some d times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import (
+    Finding,
+    InputError,
+    Measure,
+    Measurement,
+    NoOptions,
+    Problem,
+    Readout,
+    hookimpl,
+    parse_tokens,
+)
+
+Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+NEVER = frozenset(rf"\x{byte:02x}" for byte in [0xC0, 0xC1, *range(0xF5, 0x100)])
+"""Bytes that no text in UTF-8 holds, as tokens spell them (RFC 3629, section 1)."""
+
+_means: WeakKeyDictionary[Readout, Floats] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class UnusedOptions:
+    """Which rows are known to be unused."""
+
+    unused: Annotated[
+        str,
+        Meta(
+            description="tokens that no text has, as in 5,9,100-120 or @FILE; where empty, what "
+            "the tokenizer calls unused or padding, and bytes that UTF-8 never uses"
+        ),
+    ] = ""
+
+
+def row_norm(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Measurement:
+    """``|w_t|``."""
+    return Measurement(float(np.linalg.norm(problem.readout.W[token])))
+
+
+def centroid_distance(
+    problem: Problem, token: int, prior: Finding, options: NoOptions
+) -> Measurement:
+    """``|w_t - mean_j w_j|``."""
+    return Measurement(float(np.linalg.norm(_centred(problem.readout, np.array([token])))))
+
+
+def unused_cosine(
+    problem: Problem, token: int, prior: Finding, options: UnusedOptions
+) -> Measurement:
+    """The cosine of ``w_t`` and the mean of the unused rows, both as seen from the mean row.
+
+    The token itself does not count among the unused. NaN where one of the two has no length.
+    Raises InputError where no other row is known to be unused.
+    """
+    readout = problem.readout
+    others = unused(readout, options.unused)
+    others = others[others != token]
+    if not others.size:
+        raise InputError(
+            "no row is known to be unused: name some, as in -o measure.unused-cosine.unused=5,9"
+        )
+    own = _centred(readout, np.array([token]))[0]
+    mean = _centred(readout, others).mean(axis=0)
+    lengths = float(np.linalg.norm(own) * np.linalg.norm(mean))
+    if lengths == 0.0:
+        return Measurement(math.nan, note="a row that is the mean of all has no direction")
+    return Measurement(float(own @ mean) / lengths)
+
+
+def unused(readout: Readout, spec: str) -> Ids:
+    """The ids (n,) that ``spec`` lists; those known to be unused where it is empty."""
+    if spec:
+        return np.array(parse_tokens(spec, readout.V), dtype=np.int64)
+    kinds = readout.kinds or ()
+    known = [
+        token
+        for token, kind in enumerate(kinds)
+        if kind in ("unused", "padding") or (kind == "byte" and readout.text(token) in NEVER)
+    ]
+    return np.array(known, dtype=np.int64)
+
+
+def _centred(readout: Readout, tokens: Ids) -> Floats:
+    """The rows (n, d) less the mean of all rows."""
+    mean = _means.get(readout)
+    if mean is None:
+        mean = _means[readout] = np.asarray(readout.W.mean(axis=0))
+    return readout.W[tokens] - mean
+
+
+@hookimpl
+def geom_measures() -> Iterator[Measure[Any]]:
+    """The measures ``row-norm``, ``centroid-distance`` and ``unused-cosine``."""
+    yield Measure("row-norm", "length of the token's row", row_norm, NoOptions, "row units")
+    yield Measure(
+        "centroid-distance",
+        "distance of the token's row from the mean row",
+        centroid_distance,
+        NoOptions,
+        "row units",
+    )
+    yield Measure(
+        "unused-cosine",
+        "cosine to the mean of rows known to be unused",
+        unused_cosine,
+        UnusedOptions,
+        "cosine",
+    )

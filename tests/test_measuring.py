@@ -1,0 +1,384 @@
+"""`geom.measure`: every measure on every token, stored in a run, whatever the plugins do."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+from msgspec import Meta
+
+import geom
+from command import Command
+from geom import (
+    Finding,
+    InputError,
+    Measure,
+    Measurement,
+    NoOptions,
+    Problem,
+    Readout,
+    StoreError,
+    hookimpl,
+    measuring,
+)
+from geom.plugins import Origin, Plugins
+
+W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.1, 0.1], [0.2, 0.0]])
+
+
+@dataclass(frozen=True)
+class Times:
+    """An option."""
+
+    times: Annotated[float, Meta(description="a factor")] = 1.0
+
+
+@dataclass
+class Brought:
+    """Measures of the tests' own, and how often each was asked."""
+
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    priors: dict[int, Finding] = field(default_factory=dict)
+
+    def norm(self, problem: Problem, token: int, prior: Finding, options: Times) -> Measurement:
+        self.asked.append(("norm", token))
+        self.priors[token] = prior
+        row = problem.readout.W[token]
+        return Measurement(float(np.abs(row).sum()) * options.times, 0.5, True, x=row)
+
+    @hookimpl
+    def geom_measures(self) -> Iterable[Measure[Any]]:
+        def answer(name: str, make: Callable[[], Any]) -> Measure[Any]:
+            def measure(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Any:
+                self.asked.append((name, token))
+                return make()
+
+            return Measure(name, "", measure, NoOptions, "units")
+
+        def broken() -> Any:
+            raise ValueError("boom\nand more")
+
+        def refused() -> Any:
+            raise InputError("no rows: give some")
+
+        yield Measure("norm", "", self.norm, Times, "row units")
+        yield answer("none", lambda: Measurement(math.nan, note="chains\ndid not mix"))
+        yield answer("far", lambda: Measurement(-math.inf, 0.0, True))
+        yield answer("broken", broken)
+        yield answer("refused", refused)
+        yield answer("number", lambda: 3.0)
+        yield answer("negative", lambda: Measurement(1.0, -1.0))
+        yield answer("pointed", lambda: Measurement(1.0, x=np.zeros(7)))
+
+
+@pytest.fixture
+def brought(monkeypatch: pytest.MonkeyPatch) -> Brought:
+    plugins, own = Plugins(), Brought()
+    plugins.discover()
+    plugins.register(own, "given", Origin("the-tests", "1", "tests"))
+    assert [skip for skip in plugins.skipped if skip.origin.distribution == "the-tests"] == []
+    monkeypatch.setattr(measuring, "installed", lambda: plugins)
+    return own
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[geom.Run]:
+    with geom.run(Readout.fold(W), certifiers=["highs"], out=tmp_path / "toy.db") as done:
+        yield done
+
+
+def test_every_measure_is_taken_of_every_token(brought: Brought) -> None:
+    found = geom.measure(Readout.fold(W), ["norm", "far"], "0,4-5")
+    assert [(row.token_id, row.measure, row.value) for row in found] == [
+        (0, "norm", 1.0),
+        (0, "far", -math.inf),
+        (4, "norm", 0.2),
+        (4, "far", -math.inf),
+        (5, "norm", 0.2),
+        (5, "far", -math.inf),
+    ]
+    first = next(iter(found))
+    assert (first.error, first.unit, first.proven, first.note) == (0.5, "row units", True, None)
+    assert first.x is not None
+    assert first.x.tolist() == [1.0, 0.0]
+
+
+def test_candidates_are_the_default(brought: Brought, run: geom.Run) -> None:
+    flagged = [row.token_id for row in run.rows() if row.flagged_by]
+    assert flagged == [4, 5]
+    assert [row.token_id for row in geom.measure(Readout.fold(W), "norm")] == flagged
+    assert [row.token_id for row in geom.measure(run, "norm")] == flagged
+
+
+def test_all_of_a_run_is_what_it_examined(brought: Brought, run: geom.Run) -> None:
+    assert [row.token_id for row in geom.measure(run, "norm", "all")] == [4, 5]
+    assert [row.token_id for row in geom.measure(run, "norm", "0-2")] == [0, 1, 2]
+
+
+def test_a_measure_sees_what_the_run_found(brought: Brought, run: geom.Run) -> None:
+    geom.measure(run, "norm", [0, 4])
+    assert brought.priors[0].x is None
+    assert brought.priors[4].weights is not None
+
+
+def test_a_witness_that_is_not_stored_is_rebuilt_for_it(brought: Brought, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    readout = Readout.fold(rng.normal(size=(300, 60)))
+    with geom.run(readout, tokens="all", out=tmp_path / "large.db") as run:
+        token = min(run.recipes())
+        assert run.evidence(token).x is None
+        geom.measure(run, "norm", [token])
+        x = brought.priors[token].x
+        assert x is not None
+        assert int((readout.W @ x).argmax()) == token
+
+
+def test_what_is_measured_stays_in_the_run(brought: Brought, run: geom.Run) -> None:
+    geom.measure(run, ["norm", "none", "far"], [1, 4])
+    assert run.path is not None
+    with geom.open_run(run.path) as again:
+        kept = again.measured()
+    assert list(kept) == [1, 4]
+    assert list(kept[1]) == ["far", "none", "norm"]
+    norm, none, far = (kept[4][name] for name in ("norm", "none", "far"))
+    assert (norm.value, norm.error, norm.unit, norm.proven) == (0.2, 0.5, "row units", True)
+    assert norm.x is not None
+    assert norm.x.tolist() == [0.1, 0.1]
+    assert (none.value, none.note) == (None, "chains did not mix")
+    assert (far.value, far.error) == (-math.inf, 0.0)
+
+
+def test_nothing_is_measured_twice_unless_its_options_change(
+    brought: Brought, run: geom.Run
+) -> None:
+    first = list(geom.measure(run, ["norm", "none"], [0, 1]))
+    again = list(geom.measure(run, ["norm", "none"], [0, 1, 2]))
+    assert len(brought.asked) == 6
+    assert [row.as_dict() for row in again[:4]] == [row.as_dict() for row in first]
+    (other,) = geom.measure(run, "norm", [0], {"measure.norm.times": 3})
+    assert other.value == 3.0
+    assert len(brought.asked) == 7
+    assert run.measured()[0]["norm"].value == 3.0
+
+
+def test_an_interruption_loses_the_number_in_hand_alone(brought: Brought, run: geom.Run) -> None:
+    def stop(stage: str, done: float, total: float, unit: str) -> None:
+        if stage == "measure" and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        geom.measure(run, "norm", range(6), progress=stop)
+    assert list(run.measured()) == [0, 1, 2]
+    geom.measure(run, "norm", range(6))
+    assert len(brought.asked) == 6
+
+
+def test_a_measure_that_fails_costs_its_own_numbers(brought: Brought, run: geom.Run) -> None:
+    names = ["broken", "refused", "number", "negative", "pointed", "norm"]
+    found = {row.measure: row for row in geom.measure(run, names, [0])}
+    assert {name: row.note for name, row in found.items()} == {
+        "broken": "it raised ValueError: boom",
+        "refused": "no rows: give some",
+        "number": "it raised TypeError: it returned float, no Measurement",
+        "negative": "it raised ValueError: its error is -1.0",
+        "pointed": "it raised ValueError: its point is no vector of 2 finite numbers",
+        "norm": None,
+    }
+    assert [name for name, row in found.items() if row.value is not None] == ["norm"]
+    assert list(run.measured()[0]) == ["norm"]  # what failed is tried again
+
+
+def test_notes_are_told_once_with_their_tokens(brought: Brought) -> None:
+    found = geom.measure(Readout.fold(W), ["none", "norm", "broken"], "0-2,5")
+    assert found.notes() == [
+        "none of tokens 0-2,5: chains did not mix",
+        "broken of tokens 0-2,5: it raised ValueError: boom",
+    ]
+
+
+def test_measurements_become_a_data_frame(brought: Brought) -> None:
+    frame = geom.measure(Readout.fold(W), ["norm", "far"], [0, 1]).to_pandas()
+    assert frame.shape == (4, 10)
+    assert frame.value.tolist() == [1.0, -math.inf, 1.0, -math.inf]
+
+
+def test_a_run_in_memory_keeps_them_too(brought: Brought) -> None:
+    with geom.run(Readout.fold(W), certifiers=()) as run:
+        geom.measure(run, "norm", [3])
+        assert run.measured()[3]["norm"].value == 1.0
+
+
+def test_what_cannot_be_asked_is_refused(brought: Brought, run: geom.Run) -> None:
+    readout = Readout.fold(W)
+    refusals: list[tuple[Any, str]] = [
+        (lambda: geom.measure(readout, []), "no measure is named: give some of "),
+        (lambda: geom.measure(readout, "norn"), "did you mean 'norm'?"),
+        (lambda: geom.measure(readout, ["norm", "norm"]), "norm is named twice"),
+        (lambda: geom.measure(readout, "norm", [9]), "outside the vocabulary"),
+        (lambda: geom.measure(readout, "norm", "x"), "is no id and no range"),
+        (lambda: geom.measure(run, "norm", domain="box"), "a run has its own domain"),
+        (
+            lambda: geom.measure(readout, "norm", [0], {"measure.far.x": 1}),
+            "options are given for measure far, which has no part",
+        ),
+        (lambda: geom.measure(readout, "norm", [0], {"measure.norm.x": 1}), "unknown option"),
+    ]
+    for ask, said in refusals:
+        with pytest.raises(InputError) as refusal:
+            ask()
+        assert said in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    assert brought.asked == []
+
+
+def test_a_damaged_measurement_is_one_line(brought: Brought, run: geom.Run) -> None:
+    geom.measure(run, "norm", [0])
+    assert run.path is not None
+    for column, value in {"options": "[", "value": "many", "x": b"\x93NUMPY"}.items():
+        with closing(sqlite3.connect(run.path)) as connection, connection:
+            (before,) = connection.execute(f"SELECT {column} FROM measures").fetchone()
+            connection.execute(f"UPDATE measures SET {column} = ?", (value,))
+        with pytest.raises(StoreError) as refusal:
+            run.measured()
+        assert "damaged" in str(refusal.value)
+        with closing(sqlite3.connect(run.path)) as connection, connection:
+            connection.execute(f"UPDATE measures SET {column} = ?", (before,))
+    assert run.measured()[0]["norm"].value == 1.0
+
+
+# The command line
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    np.savez(tmp_path / "toy.npz", W=W)
+    return "npz:toy.npz"
+
+
+def test_a_row_is_as_the_contract_has_it(command: Command, model: str, brought: Brought) -> None:
+    done = command(
+        "measure",
+        "-m",
+        model,
+        "--measure",
+        "norm",
+        "--measure",
+        "none",
+        "-t",
+        "4",
+        "--format",
+        "jsonl",
+    )
+    assert done.code == 0
+    assert done.rows == [
+        {
+            "token_id": 4,
+            "token": None,
+            "measure": "norm",
+            "value": 0.2,
+            "error": 0.5,
+            "unit": "row units",
+        },
+        {
+            "token_id": 4,
+            "token": None,
+            "measure": "none",
+            "value": None,
+            "error": None,
+            "unit": "units",
+        },
+    ]
+    assert "geom: none of token 4: chains did not mix\n" in done.err
+
+
+def test_an_infinite_value_is_null(command: Command, model: str, brought: Brought) -> None:
+    done = command("measure", "-m", model, "--measure", "far", "-t", "0", "--format", "jsonl")
+    assert [row["value"] for row in done.rows] == [None]
+
+
+def test_a_table_shows_values_with_their_errors(
+    command: Command, model: str, brought: Brought
+) -> None:
+    done = command("measure", "-m", model, "--measure", "norm", "--measure", "far", "-t", "0,4")
+    assert "norm, row units" in done.out
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["0", "-", "1.00", "±", "0.50", "-inf"] in lines
+    assert ["4", "-", "0.20", "±", "0.50", "-inf"] in lines
+    assert "±: a proven radius" in done.out
+
+
+def test_show_and_export_have_what_was_measured(
+    command: Command, model: str, brought: Brought
+) -> None:
+    command("run", "-m", model, "--out", "toy.db")
+    before = command("export", "toy.db").rows
+    assert all("measures" not in row for row in before)
+    assert command("measure", "toy.db", "--measure", "norm", "--measure", "none").code == 0
+    assert "0.20 ± 0.50" in command("show", "toy.db").out
+    assert "0.20 ± 0.50 row units" in command("show", "toy.db", "--token", "4").out
+    assert (
+        "none            - units (chains did not mix)"
+        in command("show", "toy.db", "--token", "4").out
+    )
+    rows = command("export", "toy.db").rows
+    assert rows[0]["measures"] == {
+        "none": {"value": None, "error": None, "unit": "units"},
+        "norm": {"value": 0.2, "error": 0.5, "unit": "row units"},
+    }
+    assert [{k: v for k, v in row.items() if k != "measures"} for row in rows] == before
+    header, first, *_ = command("export", "toy.db", "--format", "csv").out.splitlines()
+    assert header.endswith(",none,none error,norm,norm error")
+    assert first.endswith(",,,0.2,0.5")
+    assert command("export", "toy.db", "--format", "parquet", "--out", "toy.parquet").code == 0
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table("toy.parquet")
+    assert table.column("norm").to_pylist() == [0.2, 0.2]
+    assert table.column("none error").to_pylist() == [None, None]
+
+
+def test_progress_goes_to_standard_error(command: Command, model: str, brought: Brought) -> None:
+    done = command("measure", "-m", model, "--measure", "norm", "-t", "0-5", "--format", "jsonl")
+    assert len(done.rows) == 6
+    assert "6/6 numbers" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["toy.db"], "no measure is named: give some of "),
+        (["none.db", "--measure", "norm"], "none.db does not exist"),
+        (["--measure", "nrom", "-t", "1"], "did you mean 'norm'?"),
+        (["--measure", "norm", "-t", "1-"], "is no id and no range"),
+        (["toy.db", "--measure", "norm", "--domain", "box"], "a run has its own domain"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Command, model: str, brought: Brought, arguments: list[str], said: str
+) -> None:
+    command("run", "-m", model, "--out", "toy.db")
+    done = command("measure", *arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+
+
+def test_a_run_that_cannot_be_written_is_one_line(
+    command: Command, model: str, brought: Brought
+) -> None:
+    command("run", "-m", model, "--out", "toy.db")
+    with closing(sqlite3.connect("toy.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        done = command("measure", "toy.db", "--measure", "norm")
+    assert done.code == 2
+    assert "another process is writing it" in done.err
+    assert json.dumps(done.out) == '""'

@@ -6,6 +6,7 @@ see beside 1; the other token is far off.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -504,6 +505,15 @@ def test_a_run_has_its_own_tokens_and_domain() -> None:
     with geom.run(Readout.fold(SQUARE), tokens=[0, 4]) as run:
         assert "was not examined" in refusal(run, [1])
         assert "its own domain" in refusal(run, domain="box")
+
+
+def test_a_precision_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = dataclasses.replace(SINGLE, memory=lambda readout, options: 2**60 * readout.V)
+    bring(monkeypatch, DOUBLE, large)
+    assert "precision single, besides the weights, takes 5242880.0 TiB" in refusal(
+        Readout.fold(SQUARE), [0]
+    )
+    assert len(geom.compare(Readout.fold(SQUARE), [0], ["double"])) == 1
 
 
 def test_without_any_precision_there_is_nothing_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:

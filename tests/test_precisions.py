@@ -110,6 +110,17 @@ def test_the_radius_holds_the_exact_margin(name: str, options: dict[str, Any]) -
         assert off <= Fraction(found.error)
 
 
+@pytest.mark.parametrize("name", SHORT)
+def test_a_running_radius_is_tighter_than_one_made_beforehand(name: str) -> None:
+    rng = np.random.default_rng(12)
+    readout, x = Readout.fold(rng.normal(size=(20, 768)) * 0.14), rng.normal(size=768)
+    found = seen(name, readout, 0, x, accumulate="same")
+    beforehand = math.expm1(769 * ROUNDOFFS[name]) * readout.row_norms[0] * np.linalg.norm(x)
+    assert found.error is not None
+    assert found.error < beforehand
+    assert abs(Fraction(found.margin) - truth(readout, 0, x.tolist())) <= Fraction(found.error)
+
+
 @pytest.mark.parametrize("name", FINE)
 def test_the_fine_ones_agree_with_the_exact_margin_to_float64(name: str) -> None:
     for readout, token, x in cases(200, seed=6):
@@ -261,12 +272,34 @@ def test_double_doubles_products_and_sums_are_within_their_bound() -> None:
         W, x, b = rng.normal(size=(5, d)), rng.normal(size=d), rng.normal(size=5)
         if d > 1:
             x[-1] = -(W[0, :-1] @ x[:-1]) / W[0, -1]  # the sum all but vanishes
-        high, low = double_double.logits(W, x, b)
+        high, low, bound = double_double.logits(W, x, b)
         for i in range(5):
             exact = sum(Fraction(w) * Fraction(v) for w, v in zip(W[i], x, strict=True))
             size = sum(abs(Fraction(w) * Fraction(v)) for w, v in zip(W[i], x, strict=True))
             off = abs(Fraction(high[i]) + Fraction(low[i]) - exact - Fraction(b[i]))
             assert off <= (size + abs(Fraction(b[i]))) * (d.bit_length() + 2) ** 2 / 2**104
+            assert off <= Fraction(bound[i])
+
+
+@pytest.mark.parametrize("d", [1, 2, 31, 768, 5000])
+@pytest.mark.parametrize("kind", ["float32", "float64", "wild"])
+def test_a_double_double_logit_is_within_the_bound_it_gives(d: int, kind: str) -> None:
+    rng = np.random.default_rng(d)
+    W, x, b = rng.normal(size=(3, d)), rng.normal(size=d), rng.normal(size=3)
+    if kind == "float32":
+        W = W.astype(np.float32).astype(np.float64)
+    if kind == "wild":
+        W *= 2.0 ** rng.integers(-400, 300, size=(3, d))
+        W[1] = 0.0
+    high, low, bound = double_double.logits(W, x, b)
+    for i in range(3):
+        exact = sum(
+            Fraction(w) * Fraction(v) for w, v in zip(W[i].tolist(), x.tolist(), strict=True)
+        )
+        off = abs(Fraction(high[i]) + Fraction(low[i]) - exact - Fraction(b[i]))
+        assert off <= Fraction(bound[i])
+        size = math.sqrt(d) * np.abs(W[i]).max() * np.linalg.norm(x) + abs(b[i])
+        assert bound[i] <= d * 2.0**-100 * size + 2.0**-1000
 
 
 def test_double_double_is_the_same_on_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,11 @@ class Arithmetic:
             raise ValueError(f"{value} is no unit roundoff")
         return value
 
+    def memory(self, readout: Readout) -> int:
+        """Bytes that its margins take besides the readout, at most; 0 where it does not say."""
+        say = self.precision.memory
+        return 0 if say is None else int(say(readout, self.options))
+
     def margin(self, readout: Readout, token: int, x: Floats) -> PrecisionMargin:
         """The margin of ``token`` at ``x`` (d,). Raises what the plugin raises, or ValueError."""
         with np.errstate(all="ignore"):  # its overflows are part of its answer

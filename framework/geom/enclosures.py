@@ -15,10 +15,9 @@ class Enclosure:
     high: Fraction
 
     @staticmethod
-    def around(value: float, radius: float) -> Enclosure:
-        """``value`` and what lies within ``radius`` of it, both finite floats."""
-        centre, reach = Fraction(value), Fraction(radius)
-        return Enclosure(centre - reach, centre + reach)
+    def around(value: Fraction, radius: Fraction) -> Enclosure:
+        """``value`` and what lies within ``radius`` of it."""
+        return Enclosure(value - radius, value + radius)
 
     @property
     def sign(self) -> Literal["positive", "negative", "zero", "unsettled"]:

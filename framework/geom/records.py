@@ -132,7 +132,8 @@ class Precision(Generic[O]):
     ``roundoff(options)`` is its unit roundoff, 0 where it is exact: it orders arithmetics from
     coarse to fine. A rigorous one also gives ``products(rows, x, options)``: for float64 ``rows``
     (n, k) and ``x`` (k,) an enclosure of each exact ``rows_i . x``, so that others can prove with
-    it; it raises ArithmeticError where it has none, as where it overflows.
+    it; it raises ArithmeticError where it has none, as where it overflows. ``memory(readout,
+    options)`` says how many bytes it takes besides the readout, at most.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Precision(Generic[O]):
     options: type[O]
     roundoff: Callable[[O], float]
     products: Callable[[Floats, Floats, O], Sequence[Enclosure]] | None = None
+    memory: Callable[[Readout, O], int] | None = None
 
 
 @dataclass(frozen=True, eq=False)

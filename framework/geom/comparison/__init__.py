@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from geom import choosing
+from geom import choosing, memory
 from geom.arithmetics import Arithmetic, arithmetic
 from geom.choosing import chosen, distinct, prepare, refuse_unused
 from geom.comparison.cells import coarse_to_fine, rows_of
@@ -118,6 +118,13 @@ def _arithmetics(names: Sequence[str] | None, given: Given) -> list[Arithmetic]:
     return [arithmetic(name, given) for name in distinct("precision", names)]
 
 
+def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> None:
+    """Raises InputError where a precision asks for more memory than there is; one works a time."""
+    for item in arithmetics:
+        what = f"precision {item.name}, besides the weights,"
+        memory.fits(item.memory(readout), what, "free some memory, or name other precisions")
+
+
 def _compared(
     subject: Subject,
     tokens: str | Iterable[int] | None,
@@ -137,6 +144,7 @@ def _compared(
         "certifier": [] if solver is None else [solver],
     }
     refuse_unused(installed(), given, names)
+    _refuse_too_large(problem.readout, arithmetics)
     certifiers = chosen(installed(), "certifier", names["certifier"], given)
     prepare(problem, certifiers)
     claims: tuple[SolverClaim, ...] = ()

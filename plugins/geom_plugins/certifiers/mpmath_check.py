@@ -2,10 +2,11 @@
 
 A second arithmetic beside geom's own, and a reader's view of it: the proofs are `geom.judge`'s,
 the enclosures here say how large the margin is that they speak of. Weights, biases and points are
-floats, so a sum of their products is a rational number. Such sums are accumulated as integers,
-which rounds nothing, and then rounded outward, once, to an interval of `digits` digits; from
-there on (means, lengths, quotients) everything is interval arithmetic in `mpmath.iv`, in a context
-of its own, since the precision of the module's own context belongs to everybody.
+floats, and all that is long is sums of their products. Those are left to a precision that encloses
+them, the ``backend``: ``exact``, which rounds nothing, unless told. What comes of them is rounded
+outward to an interval of `digits` digits; from there on (means, lengths, quotients) everything is
+interval arithmetic in `mpmath.iv`, in a context of its own, since the precision of the module's own
+context belongs to everybody.
 
 Throughout, t is the token, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``.
 """
@@ -13,7 +14,7 @@ Throughout, t is the token, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
@@ -24,21 +25,36 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Certifier, Domain, Finding, Problem, Weights, hookimpl
+from geom import (
+    Arithmetic,
+    Certifier,
+    Domain,
+    Enclosure,
+    Finding,
+    Problem,
+    Weights,
+    arithmetic,
+    hookimpl,
+)
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.object_]
 Interval = Any  # mpmath has no types
 
 HEAVY = 1 << 22
-"""Entries of W that weights may have summed as integers: about two seconds of work."""
+"""Entries of W that weights may have summed by the backend: about two seconds of `exact`'s work."""
 
 BLOCK = 1 << 18
-"""Entries of W that are integers at one time: some twenty megabytes."""
+"""Entries of W that are given to a backend at one time: some twenty megabytes of integers."""
 
 SHOWN = 17
 """Digits that an enclosure shows of its ends, as many as tell two floats apart."""
 
+
+EXACT = "exact"
+"""The backend that rounds nothing."""
+
+LIGHT = "float64"
+"""The backend of the many weights that count for little."""
 
 NOTHING = "nothing to verify: put it after a certifier that finds a direction or weights"
 
@@ -48,29 +64,9 @@ class MpmathOptions:
     """How finely to enclose."""
 
     digits: Annotated[int, Meta(ge=15, description="decimal digits of the intervals")] = 50
-
-
-@dataclass(frozen=True)
-class Enclosure:
-    """A real number known to lie in ``[low, high]``; the ends are exact."""
-
-    low: Fraction
-    high: Fraction
-
-    @property
-    def sign(self) -> str:
-        """``positive``, ``negative`` or ``zero``; ``unsettled`` where the ends disagree."""
-        if self.low == self.high == 0:
-            return "zero"
-        if self.low > 0:
-            return "positive"
-        return "negative" if self.high < 0 else "unsettled"
-
-    def __str__(self) -> str:
-        """The ends rounded outward to `SHOWN` digits, and the width rounded up."""
-        low, high = _decimal(self.low, SHOWN, ROUND_FLOOR), above(self.high, SHOWN)
-        width = above(self.high - self.low, 2)
-        return f"[{low}, {high}]" + (f" (width <= {width})" if self.low != self.high else "")
+    backend: Annotated[
+        str, Meta(description="the precision that sums products, as in arb?bits=300 or float64")
+    ] = EXACT
 
 
 @dataclass(frozen=True)
@@ -87,13 +83,18 @@ class Reach:
     light: int
 
 
+def prepare(problem: Problem, options: MpmathOptions) -> None:
+    """Raises InputError for a backend that is unknown or encloses nothing."""
+    arithmetic(options.backend, rigorous=True)
+
+
 def certify(problem: Problem, token: int, prior: Finding, options: MpmathOptions) -> Finding:
     """The prior's point and weights, unchanged, and enclosures of what they show in the note."""
     notes = []
     if prior.x is not None:
-        notes.append(_point_note(problem, token, prior.x, options.digits))
+        notes.append(_point_note(problem, token, prior.x, options))
     if prior.weights is not None:
-        notes.append(_weights_note(problem, token, prior.weights, options.digits))
+        notes.append(_weights_note(problem, token, prior.weights, options))
     if not notes:
         notes.append(NOTHING)
     return Finding(prior.x, prior.weights, "; ".join(notes))
@@ -108,13 +109,17 @@ def geom_certifiers() -> Iterator[Certifier[MpmathOptions]]:
         certify,
         MpmathOptions,
         verifies=True,
+        prepare=prepare,
     )
 
 
-def _point_note(problem: Problem, token: int, x: Floats, digits: int) -> str:
+def _point_note(problem: Problem, token: int, x: Floats, options: MpmathOptions) -> str:
     if not problem.domain.contains(x):
         return f"nothing to verify: the point is not in the domain {problem.domain}"
-    margin = margin_enclosure(problem, token, x, digits)
+    try:
+        margin = margin_enclosure(problem, token, x, options.digits, options.backend)
+    except ArithmeticError as error:
+        return f"nothing to verify: {options.backend} has no margin, {error}"
     if margin is None:
         return "nothing to verify: there is no other token"
     meaning = {
@@ -124,17 +129,20 @@ def _point_note(problem: Problem, token: int, x: Floats, digits: int) -> str:
         "unsettled": "its sign is open",
     }[margin.sign]
     where = " at x/|x|" if _by_direction(problem) and x.any() else ""
-    return f"margin{where} in {margin} at {digits} digits: {meaning}"
+    return f"margin{where} in {_shown(margin)} at {_fineness(options)}: {meaning}"
 
 
-def _weights_note(problem: Problem, token: int, weights: Weights, digits: int) -> str:
+def _weights_note(problem: Problem, token: int, weights: Weights, options: MpmathOptions) -> str:
     fault = _fault(problem, token, weights)
     if fault is not None:
         return f"nothing to verify: {fault}"
-    reach = reach_enclosure(problem, token, weights, digits)
+    try:
+        reach = reach_enclosure(problem, token, weights, options.digits, options.backend)
+    except ArithmeticError as error:
+        return f"nothing to verify: {options.backend} has no sums of the weights, {error}"
     length = f"|r| <= {above(reach.length.high, 3)} for weights of sum 1"
     if reach.light:
-        length += f", the {reach.light} lightest summed in float64"
+        length += f", the {reach.light} lightest summed in {LIGHT}"
     if reach.bound is None:
         return f"the weights bound no margin, for the domain is unbounded and r is not 0: {length}"
     meaning = {
@@ -143,7 +151,20 @@ def _weights_note(problem: Problem, token: int, weights: Weights, digits: int) -
         "zero": "zero, the token wins nowhere",
         "unsettled": "its sign is open, so this bound alone settles nothing",
     }[reach.bound.sign]
-    return f"upper bound on the margin in {reach.bound} at {digits} digits: {meaning}; {length}"
+    shown, fineness = _shown(reach.bound), _fineness(options)
+    return f"upper bound on the margin in {shown} at {fineness}: {meaning}; {length}"
+
+
+def _fineness(options: MpmathOptions) -> str:
+    sums = "" if options.backend == EXACT else f", sums in {options.backend}"
+    return f"{options.digits} digits{sums}"
+
+
+def _shown(enclosure: Enclosure) -> str:
+    """The ends rounded outward to `SHOWN` digits, and the width rounded up."""
+    low, high = _decimal(enclosure.low, SHOWN, ROUND_FLOOR), above(enclosure.high, SHOWN)
+    width = f" (width <= {above(enclosure.width, 2)})" if enclosure.width else ""
+    return f"[{low}, {high}]{width}"
 
 
 def _fault(problem: Problem, token: int, weights: Weights) -> str | None:
@@ -163,28 +184,35 @@ def _fault(problem: Problem, token: int, weights: Weights) -> str | None:
 # The margin at a point
 
 
-def margin_enclosure(problem: Problem, token: int, x: Floats, digits: int) -> Enclosure | None:
+def margin_enclosure(
+    problem: Problem, token: int, x: Floats, digits: int, backend: str = EXACT
+) -> Enclosure | None:
     """The margin of ``token`` at the float64 point ``x`` (d,), in logits; None where V = 1.
 
     Where the domain is unbounded and no bias tells tokens apart, lengths do not matter, and it is
-    the margin at ``x / |x|``.
+    the margin at ``x / |x|``. Raises ArithmeticError where the backend has no answer.
     """
     if problem.readout.V == 1:
         return None
     iv = _intervals(digits)
-    margin = _interval(iv, _margin(problem, token, x))
+    margin = _interval(iv, _margin(problem, token, x, _backend(backend)))
     if _by_direction(problem) and x.any():
-        (entries,), exponent = _integers(x[None, :])
-        margin /= iv.ldexp(iv.sqrt(+iv.mpf(int(entries @ entries))), exponent)
+        margin /= iv.sqrt(_interval(iv, _square(x)))
     return _ends(margin)
+
+
+def _square(x: Floats) -> Enclosure:
+    """``|x|^2``, exactly, for a float64 vector ``x`` (d,)."""
+    (square,) = _backend(EXACT).products(x[None, :], x)
+    return square
 
 
 def _by_direction(problem: Problem) -> bool:
     return problem.homogeneous and not problem.domain.bounded
 
 
-def _margin(problem: Problem, token: int, x: Floats) -> Fraction:
-    """``min_j -(a_j . x + c_j)``, exactly: from the lowest lower end up, until no row can be lower.
+def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclosure:
+    """``min_j -(a_j . x + c_j)``: from the lowest lower end up, until no row can be lower.
 
     Coordinates where x is zero do not matter, and rows that agree on the others are one row: a
     vocabulary may hold thousands of copies of a row, and at x = 0 all rows are alike.
@@ -197,20 +225,25 @@ def _margin(problem: Problem, token: int, x: Floats) -> Fraction:
     different = {(W[j, live].tobytes(), b[j]): j for j in rows[np.argsort(-low[rows])]}
     rows = np.array(list(different.values()))
     rows = rows[np.argsort(low[rows])]
-    X, x_exponent = _integers(x[None, live])
-    best: Fraction | None = None
+    best: Enclosure | None = None
     step = max(1, min(64, BLOCK // max(1, live.size)))
     for start in range(0, rows.size, step):
-        if best is not None and best <= low[rows[start]]:
+        if best is not None and best.high <= low[rows[start]]:
             break
-        chunk = rows[start : start + step]
-        A, exponent = _integers(W[np.append(chunk, token)][:, live])
-        for j, product in zip(chunk, (A[-1] - A[:-1]) @ X[0], strict=True):
-            logits = _scaled(product, exponent + x_exponent)
-            margin = logits + Fraction(float(b[token])) - Fraction(float(b[j]))
-            best = margin if best is None else min(best, margin)
+        chunk = np.append(rows[start : start + step], token)
+        *logits, own = [
+            product + _exact(Fraction(float(b[j])))
+            for j, product in zip(chunk, _products(sums, W[chunk][:, live], x[live]), strict=True)
+        ]
+        margins = [own - logit for logit in logits] + ([best] if best else [])
+        best = Enclosure(min(m.low for m in margins), min(m.high for m in margins))
     assert best is not None
     return best
+
+
+def _products(sums: Arithmetic, rows: Floats, x: Floats) -> Sequence[Enclosure]:
+    """``rows @ x``, where x may be empty."""
+    return sums.products(rows, x) if x.size else [_exact(Fraction(0))] * len(rows)
 
 
 def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
@@ -242,7 +275,9 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
 # What weights show
 
 
-def reach_enclosure(problem: Problem, token: int, weights: Weights, digits: int) -> Reach:
+def reach_enclosure(
+    problem: Problem, token: int, weights: Weights, digits: int, backend: str = EXACT
+) -> Reach:
     """What the weights say of the largest margin over the domain, in logits; see `Reach`.
 
     With ``r = sum lam_j a_j``, ``g = sum lam_j c_j`` and any x of the domain,
@@ -251,39 +286,44 @@ def reach_enclosure(problem: Problem, token: int, weights: Weights, digits: int)
     and ``radius * |r|_1`` on a box. All of R^d stands for its unit ball where no bias tells tokens
     apart.
 
-    The sums are exact as far as `HEAVY` entries go, the heaviest weights first. What is left is
-    summed in float64, and its error bound widens the enclosure.
+    The backend encloses the sums as far as `HEAVY` entries go, the heaviest weights first. What is
+    left is summed in `LIGHT`, unless that has no answer. Raises ArithmeticError where the backend
+    has none.
     """
     iv = _intervals(digits)
     domain, d = problem.domain, problem.readout.d
+    sums = _backend(backend)
     order = np.argsort(-weights.values, kind="stable")
     order = order[weights.values[order] > 0.0]
     heavy, light = order[: max(1, HEAVY // d)], order[max(1, HEAVY // d) :]
-    rest = _light_sum(iv, problem, token, weights, light)
-    if rest is None:
-        heavy, light, rest = order, order[:0], [iv.zero] * d
-    exact = _heavy_sum(problem, token, weights, heavy)
-    if domain.zero_sum:
-        mean, rest_mean = sum(exact, Fraction(0)) / d, iv.fsum(rest) / d
-        exact = [entry - mean for entry in exact]
-        rest = [entry - rest_mean for entry in rest] if light.size else rest
-    r = [_interval(iv, entry) + more for entry, more in zip(exact, rest, strict=True)]
+    entries = _combined(problem, weights, heavy, sums)
+    try:
+        rest = _combined(problem, weights, light, _backend(LIGHT))
+    except ArithmeticError:
+        rest, light = _combined(problem, weights, light, sums), light[:0]
     total, g = _totals(problem, token, weights)
-    length = iv.sqrt(iv.fsum(abs(entry) ** 2 for entry in r))
-    supremum = _supremum(iv, problem, r, length)
-    bound = None if supremum is None else (supremum - _interval(iv, g)) / _interval(iv, total)
-    return Reach(
-        None if bound is None else _ends(bound), _ends(length / _interval(iv, total)), light.size
-    )
+    r = [
+        entry + more - _exact(total * Fraction(own))
+        for entry, more, own in zip(entries, rest, problem.readout.W[token].tolist(), strict=True)
+    ]
+    if domain.zero_sum:
+        mean = Enclosure(sum(e.low for e in r) / Fraction(d), sum(e.high for e in r) / Fraction(d))
+        r = [entry - mean for entry in r]
+    intervals = [_interval(iv, entry) for entry in r]
+    length = iv.sqrt(iv.fsum(abs(entry) ** 2 for entry in intervals))
+    supremum = _supremum(iv, problem, intervals, length)
+    share = _interval(iv, _exact(total))
+    bound = None if supremum is None else (supremum - _interval(iv, _exact(g))) / share
+    return Reach(None if bound is None else _ends(bound), _ends(length / share), light.size)
 
 
 def _supremum(iv: Any, problem: Problem, r: list[Interval], length: Interval) -> Interval | None:
     """An interval around ``sup -(r . x)`` over the domain; None where it is infinite."""
     domain = problem.domain
     if domain.shape == "box":
-        return _interval(iv, _size(domain)) * iv.fsum(abs(entry) for entry in r)
+        return _interval(iv, _exact(_size(domain))) * iv.fsum(abs(entry) for entry in r)
     if domain.shape == "ball":
-        return iv.sqrt(_interval(iv, _size(domain))) * length
+        return iv.sqrt(_interval(iv, _exact(_size(domain)))) * length
     return length if problem.homogeneous or length == 0 else None
 
 
@@ -293,74 +333,45 @@ def _size(domain: Domain) -> Fraction:
     return domain.size
 
 
-def _heavy_sum(
-    problem: Problem, token: int, weights: Weights, chosen: NDArray[np.intp]
-) -> list[Fraction]:
-    """``r`` (d,) over the chosen weights, exactly, some coordinates at a time."""
+def _combined(
+    problem: Problem, weights: Weights, chosen: NDArray[np.intp], sums: Arithmetic
+) -> list[Enclosure]:
+    """``sum lam_j w_j`` (d,) over the chosen weights, some rows and coordinates at a time."""
     W, d = problem.readout.W, problem.readout.d
-    rows = np.append(weights.indices[chosen], token)
-    lam, lam_exponent = _integers(weights.values[None, chosen])
-    out: list[Fraction] = []
-    step = max(1, BLOCK // rows.size)
-    for start in range(0, d, step):
-        A, exponent = _integers(W[rows, start : start + step])
-        r = lam[0] @ (A[:-1] - A[-1])
-        out += [_scaled(entry, exponent + lam_exponent) for entry in r]
+    out = [_exact(Fraction(0))] * d
+    height = max(1, min(chosen.size, BLOCK // 64))
+    for start in range(0, chosen.size, height):
+        block = chosen[start : start + height]
+        rows, lam = weights.indices[block], weights.values[block]
+        width = max(1, BLOCK // block.size)
+        parts = [W[rows, left : left + width].T for left in range(0, d, width)]
+        found = [
+            entry for part in parts for entry in sums.products(np.ascontiguousarray(part), lam)
+        ]
+        out = [entry + more for entry, more in zip(out, found, strict=True)]
     return out
-
-
-def _light_sum(
-    iv: Any, problem: Problem, token: int, weights: Weights, chosen: NDArray[np.intp]
-) -> list[Interval] | None:
-    """Intervals (d,) around ``r`` over the chosen weights, by float64; None where it overflows.
-
-    A difference and a product round once each, and n terms are added in some order: the error of
-    ``r_i`` is at most ``gamma_{n+1} sum lam_j |a_ji|`` (Higham (3.5)), here doubled as above.
-    """
-    n, d, u, tiny = chosen.size, problem.readout.d, 2.0**-53, 2.0**-1022
-    r, spread = np.zeros(d), np.zeros(d)
-    with np.errstate(all="ignore"):
-        for start in range(0, n, 4096):
-            block = chosen[start : start + 4096]
-            a, _ = problem.differences(token, weights.indices[block])
-            r += weights.values[block] @ a
-            spread += weights.values[block] @ np.abs(a)
-        error = 2 * (n + 4) * u * spread + 2 * n * tiny
-    if not np.isfinite(r).all() or not np.isfinite(error).all():
-        return None
-    return [
-        iv.mpf(value) + iv.mpf([-slop, slop])
-        for value, slop in zip(r.tolist(), error.tolist(), strict=True)
-    ]
 
 
 def _totals(problem: Problem, token: int, weights: Weights) -> tuple[Fraction, Fraction]:
     """``sum(lam)`` and ``g``, exactly, of all weights."""
-    lam, lam_exponent = _integers(weights.values[None, :])
-    b, b_exponent = _integers(problem.readout.b[None, np.append(weights.indices, token)])
-    g = lam[0] @ (b[0, :-1] - b[0, -1])
-    return _scaled(lam.sum(), lam_exponent), _scaled(g, lam_exponent + b_exponent)
+    b = problem.readout.b
+    rows = np.array([np.ones(weights.values.size), b[weights.indices]])
+    total, biases = (sum_.low for sum_ in _backend(EXACT).products(rows, weights.values))
+    return total, biases - total * Fraction(float(b[token]))
 
 
-# Floats as integers, intervals and text
+# Backends, intervals and text
 
 
-def _integers(values: Floats) -> tuple[Integers, int]:
-    """Python integers and one exponent with ``values == integers * 2**exponent``, exactly.
-
-    ``values`` is a matrix of finite float64, the integers come back in its shape.
-    """
-    fraction, exponent = np.frexp(values)
-    mantissas = np.ldexp(fraction, 53).astype(np.int64)
-    used = mantissas != 0
-    lowest = int(exponent[used].min()) if used.any() else 0
-    shift = np.where(used, exponent - lowest, 0)
-    return mantissas.astype(object) << shift.astype(object), lowest - 53
+@cache
+def _backend(name: str) -> Arithmetic:
+    """The precision of that name, which encloses. Raises InputError where there is none."""
+    return arithmetic(name, rigorous=True)
 
 
-def _scaled(mantissa: int, exponent: int) -> Fraction:
-    """``mantissa * 2**exponent``."""
-    return Fraction(mantissa << exponent) if exponent >= 0 else Fraction(mantissa, 1 << -exponent)
+def _exact(value: Fraction) -> Enclosure:
+    """A number that is known."""
+    return Enclosure(value, value)
 
 
 @cache
@@ -376,9 +387,10 @@ def _intervals(digits: int) -> Any:
     return iv
 
 
-def _interval(iv: Any, value: Fraction) -> Interval:
-    """The rational number rounded outward to the context's precision."""
-    return iv.mpf(value.numerator) / iv.mpf(value.denominator)
+def _interval(iv: Any, value: Enclosure) -> Interval:
+    """The ends rounded outward to the context's precision."""
+    low, high = (iv.mpf(end.numerator) / iv.mpf(end.denominator) for end in (value.low, value.high))
+    return iv.mpf([low.a, high.b])
 
 
 def _ends(interval: Interval) -> Enclosure:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from threading import Lock
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +20,7 @@ from flint import arb, arb_mat, ctx
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Precision, PrecisionMargin, Readout, hookimpl
+from geom import Enclosure, Precision, PrecisionMargin, Readout, hookimpl
 from geom_plugins.precisions.bounds import UP, as_float
 from geom_plugins.precisions.rivals import rivals
 
@@ -27,6 +28,8 @@ Floats = NDArray[np.float64]
 
 BLOCK = 1 << 18
 """Entries of W that are balls at one time."""
+
+_LOCK = Lock()
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ def margin(readout: Readout, token: int, x: Floats, options: ArbOptions) -> Prec
     others = rivals(readout, token, x)
     if not others.size:
         return PrecisionMargin(math.inf, token)
-    with ctx.workprec(options.bits):
-        balls = _logits(readout, [token, *others.tolist()], x)
+    rows = np.append(token, others)
+    balls = _balls(readout.W[rows], x, options.bits, readout.b[rows])
     (own, own_radius), *logits = [(_fraction(a.mid()), _fraction(a.rad())) for a in balls]
     middles = [middle for middle, _ in logits]
     largest = max(middles)
@@ -60,16 +63,23 @@ def roundoff(options: ArbOptions) -> float:
     return max(math.ldexp(1.0, -options.bits), 2.0**-1022)
 
 
-def _logits(readout: Readout, rows: list[int], x: Floats) -> list[arb]:
-    """The balls of the logits, some rows at a time."""
-    point = arb_mat([[entry] for entry in x.tolist()])
+def products(rows: Floats, x: Floats, options: ArbOptions) -> list[Enclosure]:
+    """The balls of ``rows @ x``, for ``rows`` (n, k) and ``x`` (k,)."""
+    balls = _balls(rows, x, options.bits, np.zeros(len(rows)))
+    ends = [(_fraction(ball.mid()), _fraction(ball.rad())) for ball in balls]
+    return [Enclosure.around(middle, radius) for middle, radius in ends]
+
+
+def _balls(rows: Floats, x: Floats, bits: int, b: Floats) -> list[arb]:
+    """``rows @ x + b``, some rows at a time."""
+    point = [[entry] for entry in x.tolist()]
     out: list[arb] = []
-    step = max(1, BLOCK // readout.d)
-    for start in range(0, len(rows), step):
-        chunk = rows[start : start + step]
-        products = (arb_mat(readout.W[chunk].tolist()) * point).entries()
-        biases = map(arb, readout.b[chunk].tolist())
-        out += [ball + bias for ball, bias in zip(products, biases, strict=True)]
+    height = max(1, BLOCK // max(1, x.size))
+    for start in range(0, len(rows), height):
+        block = slice(start, start + height)
+        with _LOCK, ctx.workprec(bits):  # FLINT's context belongs to all threads
+            found = (arb_mat(rows[block].tolist()) * arb_mat(point)).entries()
+            out += [ball + bias for ball, bias in zip(found, b[block].tolist(), strict=True)]
     return out
 
 
@@ -83,4 +93,6 @@ def _fraction(value: arb) -> Fraction:
 @hookimpl
 def geom_precisions() -> Iterator[Precision[ArbOptions]]:
     """The precision ``arb``."""
-    yield Precision("arb", "balls of so many bits, by FLINT", margin, ArbOptions, roundoff)
+    yield Precision(
+        "arb", "balls of so many bits, by FLINT", margin, ArbOptions, roundoff, products
+    )

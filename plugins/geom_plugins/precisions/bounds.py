@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import PrecisionMargin
+from geom import Enclosure, PrecisionMargin
 
 Floats = NDArray[np.float64]
 
@@ -43,11 +43,17 @@ FLOAT64 = Rounding(2.0**-53, TINY)
 
 def length(x: Floats) -> float:
     """An upper bound on ``|x|``, for ``x`` (d,)."""
-    largest = float(np.abs(x).max())
-    if largest == 0.0 or not math.isfinite(largest):
-        return largest
-    ratios = x / largest
-    return largest * math.sqrt(float(ratios @ ratios)) * (1.0 + x.size * 2.0**-52) * UP + TINY
+    return float(lengths(x[None, :])[0])
+
+
+def lengths(rows: Floats) -> Floats:
+    """Upper bounds (n,) on the lengths of ``rows`` (n, d); infinite or NaN where an entry is."""
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    with np.errstate(all="ignore"):
+        ratios = rows / np.where(largest > 0.0, largest, 1.0)[:, None]
+        roots = np.sqrt(np.einsum("ij,ij->i", ratios, ratios))
+        found = largest * roots * (1.0 + rows.shape[1] * 2.0**-52) * UP + TINY
+    return np.asarray(np.where(np.isfinite(largest) & (largest > 0.0), found, largest))
 
 
 def logit_errors(
@@ -107,6 +113,26 @@ def answer(logits: NDArray[Any], token: int, errors: Floats, relative: float) ->
     error = radius(float(errors[token]), np.delete(errors, token), gaps)
     error += abs(margin) * (relative + 2.0**-53) * UP + TINY
     return PrecisionMargin(margin, winner, error * UP if math.isfinite(error) else None)
+
+
+def enclosed(
+    values: NDArray[Any], rows: Floats, x: Floats, inputs: Rounding, sums: Rounding
+) -> list[Enclosure]:
+    """Enclosures of the exact ``rows @ x`` (n,) around ``values`` (n,), as an arithmetic has them.
+
+    Raises ArithmeticError where a value or its radius is not finite.
+    """
+    with np.errstate(all="ignore"):
+        errors = logit_errors(lengths(rows), x, np.zeros(len(rows)), inputs=inputs, sums=sums)
+        high = values.astype(np.float64)
+        low = (values - high).astype(np.float64)  # what float64 does not hold of a long double
+        errors = (errors + np.abs(low) * 2.0**-53) * UP
+    if not (np.isfinite(errors).all() and np.isfinite(high).all()):
+        raise ArithmeticError("its numbers overflow")
+    return [
+        Enclosure.around(Fraction(top) + Fraction(rest), Fraction(error))
+        for top, rest, error in zip(high.tolist(), low.tolist(), errors.tolist(), strict=True)
+    ]
 
 
 def as_float(value: Fraction) -> tuple[float, float]:

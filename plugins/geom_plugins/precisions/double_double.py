@@ -1,15 +1,22 @@
 """The precision ``double-double``: a number is the unevaluated sum of two float64.
 
-Products are error-free: the product of T. J. Dekker, A floating-point technique for extending the
-available precision, Numerische Mathematik 18 (1971), on x split by Veltkamp's method and W split
-by its bits. Sums are pairwise, halves of the vector onto each other: high parts by Knuth's two-sum,
-low parts and what the high parts lose in float64, brought together in the end. So do T. Ogita,
-S. M. Rump and S. Oishi, Accurate sum and dot product, SIAM Journal on Scientific Computing 26
-(2005), algorithm Dot2, in another order, and keep both parts of the result. The bias is added by
-the accurate sum of two double words, whose relative error is at most ``3 u^2 + 13 u^3 <= 2^-104``,
+Long dot products are taken apart so that the BLAS library makes no error in what counts: K. Ozaki,
+T. Ogita, S. Oishi and S. M. Rump, Error-free transformations of matrix multiplication by using fast
+routines of matrix multiplication and its applications, Numerical Algorithms 59 (2012). A row with
+``|w_i| <= 2^e`` is cut by adding and subtracting ``1.5 * 2^(e + 53 - s)``, which rounds it to
+multiples of ``2^(e + 1 - s)``: a slice of at most ``2^(s - 1)`` units; what is left is at most
+``2^(e - s)``, and is cut again. Of two slices every product is at most ``2^(2 s - 2)`` of their
+units, so that with ``d 2^(2 s - 2) <= 2^53`` every partial sum of d products is a float64, in
+whatever order and with fused operations or without. Three slices of W and of x are taken; what
+involves the rest, ``2^(-3 s)`` of the whole, is summed in float64. Rows of float32 have two slices
+but for a few, and what is zero is left out.
+
+The sums are brought together from the largest to the smallest, by the two-sum of D. E. Knuth, The
+Art of Computer Programming 2, section 4.2.2, theorem B; two logits are subtracted by the accurate
+sum of two double words, whose relative error is at most ``3 u^2 + 13 u^3 <= 2^-104``,
 ``u = 2^-53``: M. Joldes, J.-M. Muller and V. Popescu, Tight and rigorous error bounds for basic
 building blocks of double-word arithmetic, ACM Transactions on Mathematical Software 44 (2017),
-algorithm 6. An entry of x above ``2^995`` overflows in the splitting, and gives NaN: no answer.
+algorithm 6. An entry above some ``2^990`` overflows in the cutting, and gives NaN: no answer.
 """
 
 from __future__ import annotations
@@ -17,38 +24,43 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import NoOptions, Precision, PrecisionMargin, Readout, cores, hookimpl
-from geom_plugins.precisions.bounds import (
-    EXACT,
-    TINY,
-    UP,
-    Rounding,
-    logit_errors,
-    radius,
+from geom import (
+    Enclosure,
+    NoOptions,
+    Precision,
+    PrecisionMargin,
+    Readout,
+    cores,
+    hookimpl,
+    limited_threads,
 )
+from geom_plugins.precisions.bounds import TINY, UP, radius
 from geom_plugins.precisions.rivals import rivals
 
 Floats = NDArray[np.float64]
 Pair = tuple[Floats, Floats]
 
+U = 2.0**-53
+
 ROUNDOFF = 2.0**-104
 """The relative error of a sum of two double words."""
 
-BLOCK = 1 << 16
-"""Numbers that are in work at one time: they and what is made of them stay in the cache."""
+SLICES = 3
+"""Slices that a number is cut into, besides what is left."""
 
-NARROW = 32
-"""Sums a row at which halving them a block at a time stops being worth it."""
+BLOCK = 1 << 18
+"""Numbers of W that are in work at one time: two copies of them stay in the cache."""
 
 SERIAL = 1 << 20
 """Numbers from which on it pays to start threads."""
 
-_UPPER = np.int64(-(1 << 27))
-"""The bits of a float64 that leave 26 of its significand."""
+_COLUMNS = 4
+"""Columns of a product: BLAS libraries are slower at three."""
 
 
 def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
@@ -56,128 +68,141 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
     rows = np.append(rivals(readout, token, x), token)
     if rows.size == 1:
         return PrecisionMargin(math.inf, token)
+    high, low, errors = logits(readout.W[rows], x, readout.b[rows])
+    if not np.isfinite(errors).all():
+        return PrecisionMargin(math.nan, int(rows[~np.isfinite(errors)].min()))
     with np.errstate(all="ignore"):
-        high, low = logits(readout.W[rows], x, readout.b[rows])
-        if not (np.isfinite(high).all() and np.isfinite(low).all()):
-            return PrecisionMargin(math.nan, int(rows[~np.isfinite(high + low)].min()))
         largest = np.lexsort((low[:-1], high[:-1]))[-1]
-        top = (high[largest], low[largest])
-        gap_high, gap_low = add((top[0], top[1]), (-high, -low))
+        gap_high, gap_low = add((high[largest], low[largest]), (-high, -low))
         alike = np.flatnonzero((gap_high[:-1] == 0.0) & (gap_low[:-1] == 0.0))
         value = 0.0 - float(gap_high[-1])
         best = int(rows[alike].min())
         winner = token if value > 0.0 or (value == 0.0 and token < best) else best
-        errors = logit_errors(
-            readout.row_norms[rows],
-            x,
-            readout.b[rows],
-            inputs=EXACT,
-            sums=_sums(x.size),
-            roundings=1,
-        )
     error = radius(float(errors[-1]), errors[:-1], gap_high[:-1])
-    error = (error + abs(value) * (ROUNDOFF + 2.0**-53) + TINY) * UP
+    error = (error + abs(value) * (ROUNDOFF + U) + TINY) * UP
     return PrecisionMargin(value, winner, error if math.isfinite(error) else None)
 
 
-def logits(W: Floats, x: Floats, b: Floats) -> Pair:
-    """``W x + b`` for ``W`` (n, d) and ``x`` (d,), as high and low parts (n,)."""
+def products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
+    """``rows @ x`` with the radius of its roundings, for ``rows`` (n, k) and ``x`` (k,)."""
+    high, low, errors = logits(rows, x, np.zeros(len(rows)))
+    if not np.isfinite(errors).all():
+        raise ArithmeticError("its numbers overflow")
+    return [
+        Enclosure.around(Fraction(top) + Fraction(rest), Fraction(error))
+        for top, rest, error in zip(high.tolist(), low.tolist(), errors.tolist(), strict=True)
+    ]
+
+
+def logits(W: Floats, x: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
+    """``W x + b`` for ``W`` (n, d) and ``x`` (d,), as high and low parts (n,).
+
+    The third is a bound (n,) on the error of their sum, not finite where there is no answer.
+    """
     n, d = W.shape
-    high, low = np.empty(n), np.empty(n)
-    halves = _split(x)
+    bits = (53 - math.ceil(math.log2(d))) // 2 + 1
+    with np.errstate(all="ignore"):
+        parts, top = _cut_point(x, bits)
+    sums = np.zeros((n, SLICES + 1, _COLUMNS))
+    tops = np.empty(n)
 
     def work(rows: slice) -> None:
         with np.errstate(all="ignore"):  # each thread has its own
-            _dots(W[rows], x, halves, high[rows], low[rows])
+            _multiply(W[rows], parts, bits, sums[rows], tops[rows])
 
     threads = cores() if n * d >= SERIAL else 1
-    parts = [slice(i * n // threads, (i + 1) * n // threads) for i in range(threads)]
+    shares = [slice(i * n // threads, (i + 1) * n // threads) for i in range(threads)]
     if threads == 1:
-        work(parts[0])
+        work(shares[0])
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, parts))
-    return add((high, low), (b, np.zeros(1)))
+        with limited_threads(1), ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, shares))
+    with np.errstate(all="ignore"):
+        return _together(sums, b, d, top * tops * 2.0 ** (-SLICES * bits))
 
 
-def _sums(d: int) -> Rounding:
-    """What ``_dots`` and the bias can be off by, relative to the sum of the products' sizes.
+def _cut_point(x: Floats, bits: int) -> tuple[Floats, float]:
+    """What each slice of a row is multiplied by, (slices + 1, d, columns), and ``2^e >= |x|``.
 
-    The d products lose ``u`` of their sizes to low parts; each of the L levels of two-sums loses
-    ``u`` of theirs. These L + 1 parts are float64, and each is rounded at most 2 L + 2 times while
-    they are summed: together at most ``2 (L + 1)^2 u^2``, with room for the terms of higher order.
+    The k-th slice of a row meets as many slices of x as there are left, and the rest of x in one.
     """
-    levels = math.ceil(math.log2(d))
-    return Rounding(2.0 * (levels + 1) ** 2 * 2.0**-106 * UP + ROUNDOFF, 4.0 * TINY)
+    top = float(_tops(x[None, :])[0])
+    slices, rest = [], x
+    for k in range(SLICES):
+        slices.append(_leading(rest, top, bits, k))
+        rest = rest - slices[-1]
+    parts = np.zeros((SLICES + 1, x.size, _COLUMNS))
+    for k in range(SLICES + 1):
+        for column, part in enumerate(slices[: SLICES - k]):
+            parts[k, :, column] = part
+        parts[k, :, SLICES - k] = x - np.sum(slices[: SLICES - k], axis=0)
+    return parts, top
 
 
-def _dots(W: Floats, x: Floats, halves: Pair, high: Floats, low: Floats) -> None:
-    """Put the parts of ``W x`` into ``high`` and ``low`` (n,), in the same few buffers again.
+def _multiply(W: Floats, parts: Floats, bits: int, sums: Floats, tops: Floats) -> None:
+    """Put the products of the slices of W into ``sums`` (n, slices + 1, columns).
 
-    Once there are few sums a row they are put aside, to be finished for all rows together.
+    A row of which nothing is left needs no further slice.
     """
     n, d = W.shape
     height = max(1, BLOCK // d)
-    buffers = [np.empty((min(height, n), d)) for _ in range(5)]
-    narrow = d
-    while narrow > NARROW:
-        narrow -= narrow // 2
-    last_high, last_low = np.empty((n, narrow)), np.empty((n, narrow))
+    buffers = [np.empty((min(height, n), d)) for _ in range(2)]
     for start in range(0, n, height):
-        rows = slice(start, min(start + height, n))
-        block = [buffer[: rows.stop - start] for buffer in buffers]
-        _products(W[rows], x, halves, *block[:4])
-        _halve([array.T for array in block], d, narrow)
-        last_high[rows], last_low[rows] = block[0][:, :narrow], block[1][:, :narrow]
-    for start in range(0, n, BLOCK // NARROW):
-        rows = slice(start, start + BLOCK // NARROW)
-        columns = [last_high[rows].T.copy(), last_low[rows].T.copy()]
-        columns += [np.empty_like(columns[0]) for _ in range(3)]
-        _halve(columns, narrow, 1)
-        high[rows], low[rows] = _two_sum(columns[0][0], columns[1][0])
+        part, rest = (buffer[: min(height, n - start)] for buffer in buffers)
+        rows = np.arange(start, start + len(part))
+        left = W[start : start + height]
+        top = tops[rows] = _tops(left)
+        for k in range(SLICES):
+            part, rest = part[: rows.size], rest[: rows.size]
+            _leading(left, top[:, None], bits, k, out=part)
+            sums[rows, k] = part @ parts[k]
+            left = np.subtract(left, part, out=rest)
+            more = (left != 0.0).any(axis=1)
+            if not more.all():
+                rows, top, left = rows[more], top[more], left[more]
+        if rows.size:
+            sums[rows, SLICES] = left @ parts[SLICES]
 
 
-def _halve(arrays: list[Floats], width: int, until: int) -> None:
-    """Sum the first ``width`` of the high and low parts, halves onto each other, to ``until``.
+def _tops(rows: Floats) -> Floats:
+    """Powers of two (n,) that no entry of a row exceeds; 0 for a row of zeros."""
+    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    powers = np.ldexp(1.0, np.frexp(largest)[1])
+    return np.asarray(np.where(largest == 0.0, 0.0, powers))
 
-    ``arrays`` are the high parts, the low parts and three as work space, each (width, n).
+
+def _leading(
+    values: Floats, top: float | Floats, bits: int, k: int, out: Floats | None = None
+) -> Floats:
+    """The k-th slice of ``bits`` bits, of what the slices before it have left of ``values``."""
+    shift = top * (1.5 * 2.0 ** (53 - bits * (k + 1)))
+    out = np.add(values, shift, out=out)
+    out -= shift
+    return out
+
+
+def _together(sums: Floats, b: Floats, d: int, unit: Floats) -> tuple[Floats, Floats, Floats]:
+    """The sums of the slices and the bias, as double words, and a bound on the error.
+
+    ``unit`` (n,) is ``2^(e_w + e_x - 3 s)``: what no product that is summed in float64 exceeds.
+    There are four sums of d such products, each off by ``gamma_d`` of their sizes (N. J. Higham,
+    Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, (3.5)). What two-sums lose
+    is summed with them in float64: some 2 (slices + 1)^2 roundings, each of ``u`` of what is there.
+    Products below the least normal number lose no more than TINY each.
     """
-    while width > until:
-        half = width // 2
-        rest = width - half
-        a, lost, s, part, back = (array[:half] for array in arrays)
-        c = arrays[0][rest:width]
-        np.add(a, c, out=s)
-        np.subtract(s, a, out=part)
-        np.subtract(s, part, out=back)
-        np.subtract(a, back, out=back)
-        np.subtract(c, part, out=part)
-        back += part
-        lost += arrays[1][rest:width]
-        lost += back
-        a[...] = s
-        width = rest
-
-
-def _products(
-    W: Floats, x: Floats, halves: Pair, p: Floats, e: Floats, high: Floats, low: Floats
-) -> None:
-    """Put ``w_i x_i``, rounded, into ``p`` and what that lost into ``e``; the rest is work space.
-
-    W is cut off after 26 bits, which leaves 27: with halves of x of 26 bits, every partial product
-    has 53, and every partial sum is a float64.
-    """
-    np.bitwise_and(W.view(np.int64), _UPPER, out=high.view(np.int64))
-    np.subtract(W, high, out=low)
-    np.multiply(W, x, out=p)
-    np.multiply(high, halves[0], out=e)
-    e -= p
-    high *= halves[1]
-    e += high
-    np.multiply(low, halves[0], out=high)
-    e += high
-    low *= halves[1]
-    e += low
+    high, lost, size = b, np.zeros_like(b), np.zeros_like(b)
+    for order in range(SLICES):
+        for k in range(order + 1):
+            high, error = _two_sum(high, sums[:, k, order - k])
+            lost, size = lost + error, size + np.abs(error)
+    for k in range(SLICES + 1):
+        rough = sums[:, k, SLICES - k]
+        lost, size = lost + rough, size + np.abs(rough)
+    high, low = _two_sum(high, lost)
+    roundings = 2 * (SLICES + 1) ** 2
+    bound = roundings * U * size + 2.0 * (SLICES + 1) * U * d * d * unit
+    bound = (bound + roundings * (d + 1) * TINY) * UP
+    return high, low, np.where(np.isfinite(high + low), bound, np.nan)
 
 
 def add(a: Pair, b: Pair) -> Pair:
@@ -203,13 +228,6 @@ def _two_sum(a: Floats, b: Floats) -> Pair:
     return s, lost
 
 
-def _split(a: Floats) -> Pair:
-    """Two parts of 26 bits each, whose sum is ``a``."""
-    scaled = a * 134217729.0  # 2^27 + 1
-    high = scaled - (scaled - a)
-    return high, a - high
-
-
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
     """The precision ``double-double``."""
@@ -219,4 +237,5 @@ def geom_precisions() -> Iterator[Precision[NoOptions]]:
         margin,
         NoOptions,
         lambda _: ROUNDOFF,
+        products,
     )

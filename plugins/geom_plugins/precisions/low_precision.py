@@ -6,7 +6,9 @@ W, b and x are each rounded to the type, to nearest and ties to even, straight f
   where a product of two short numbers is exact, in the order that the BLAS library takes; the bias
   added in float32; and one rounding of each logit to the type.
 - ``accumulate=same`` rounds every product and every partial sum to the type. The sum goes from
-  the first coordinate to the last, and the bias is added in the end.
+  the first coordinate to the last, and the bias is added in the end. Its error radius is a running
+  one, from what was computed on the way: N. J. Higham, Accuracy and Stability of Numerical
+  Algorithms, 2nd ed., SIAM 2002, section 3.3.
 
 The margin is one subtraction in the type. IEEE float16 (u = 2^-11) overflows to infinity from
 65520 on; bfloat16 (u = 2^-8) has the range of float32. The type ``float8_e4m3fn`` of the Open
@@ -28,7 +30,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from geom import Precision, PrecisionMargin, Readout, hookimpl
-from geom_plugins.precisions.bounds import Rounding, answer, logit_errors
+from geom_plugins.precisions.bounds import EXACT, UP, Rounding, answer, logit_errors
 from geom_plugins.precisions.kept import rounded_rows
 
 Floats = NDArray[np.float64]
@@ -97,20 +99,19 @@ def margin(
     kind: Short, readout: Readout, token: int, x: Floats, options: ShortOptions
 ) -> PrecisionMargin:
     """The margin of ``token`` at ``x`` (d,), as a machine of that type has it."""
-    wide = options.accumulate == "float32"
+    unit, tiny = kind.rounding.relative, kind.rounding.tiny
+    norms, b = readout.row_norms, readout.b
     with np.errstate(all="ignore"):
-        logits = _wide_logits(kind, readout, x) if wide else _narrow_logits(kind, readout, x)
-        errors = logit_errors(
-            readout.row_norms,
-            x,
-            readout.b,
-            inputs=kind.rounding,
-            sums=FLOAT32 if wide else kind.rounding,
-        )
-        if wide:
-            size = np.abs(logits.astype(np.float64))
-            errors = errors + size * kind.rounding.relative + kind.rounding.tiny
-        return answer(logits, token, errors, kind.rounding.relative)
+        if options.accumulate == "float32":
+            logits = _wide_logits(kind, readout, x)
+            errors = logit_errors(norms, x, b, inputs=kind.rounding, sums=FLOAT32)
+            errors = errors + np.abs(logits.astype(np.float64)) * unit + tiny
+        else:
+            logits, passed = _narrow_logits(kind, readout, x)
+            errors = logit_errors(norms, x, b, inputs=kind.rounding, sums=EXACT)
+            lost = passed * (unit / (1.0 - unit)) + 2 * (readout.d + 1) * tiny
+            errors = (errors + lost) * UP
+        return answer(logits, token, errors, unit)
 
 
 def _wide_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
@@ -124,16 +125,27 @@ def _wide_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
     return np.asarray(sums.astype(kind.dtype))
 
 
-def _narrow_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
-    """Everything in the type, coordinate by coordinate, all rows at once."""
+def _narrow_logits(kind: Short, readout: Readout, x: Floats) -> tuple[NDArray[Any], Floats]:
+    """Everything in the type, coordinate by coordinate, all rows at once.
+
+    The second is the sum of the sizes of all products and partial sums, rounded up: each of them
+    is off by no more than ``u / (1 - u)`` of what was computed (Higham).
+    """
     W = rounded_rows(readout, (kind.name, "same"), lambda rows: shortened(rows, kind.dtype))
     short = shortened(x, kind.dtype)
     sums = np.zeros(readout.V, dtype=kind.dtype)
+    passed = np.zeros(readout.V, dtype=np.float32)
     for start in range(0, readout.d, 32):  # columns side by side are read much faster
         columns = np.ascontiguousarray(W[:, start : start + 32].T)
         for column, entry in zip(columns, short[start : start + 32], strict=True):
-            sums = sums + column * entry
-    return np.asarray(sums + shortened(readout.b, kind.dtype))
+            products = column * entry
+            sums = sums + products
+            passed += np.abs(products).astype(np.float32)
+            passed += np.abs(sums).astype(np.float32)
+    sums = sums + shortened(readout.b, kind.dtype)
+    passed += np.abs(sums).astype(np.float32)
+    rounded = 1.0 + 2 * (2 * readout.d + 1) * FLOAT32.relative
+    return np.asarray(sums), passed.astype(np.float64) * rounded
 
 
 @hookimpl
@@ -146,8 +158,15 @@ def geom_precisions() -> Iterator[Precision[ShortOptions]]:
             partial(margin, kind),
             ShortOptions,
             partial(_roundoff, kind),
+            memory=partial(_memory, kind),
         )
 
 
 def _roundoff(kind: Short, options: ShortOptions) -> float:
     return kind.rounding.relative
+
+
+def _memory(kind: Short, readout: Readout, options: ShortOptions) -> int:
+    """The rounded rows, which are kept: as float32, or in the type."""
+    width = 4 if options.accumulate == "float32" else kind.dtype.itemsize
+    return width * readout.W.size

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import NoOptions, Precision, PrecisionMargin, Readout, hookimpl
-from geom_plugins.precisions.bounds import EXACT, FLOAT64, Rounding, answer, logit_errors
+from geom import Enclosure, NoOptions, Precision, PrecisionMargin, Readout, hookimpl
+from geom_plugins.precisions.bounds import EXACT, FLOAT64, Rounding, answer, enclosed, logit_errors
 from geom_plugins.precisions.kept import BLOCK, rounded_rows
 
 Floats = NDArray[np.float64]
@@ -58,14 +58,46 @@ def longdouble_margin(
         return answer(logits, token, errors, LONGDOUBLE.relative)
 
 
+def float32_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
+    """``rows @ x`` in IEEE binary32, for ``rows`` (n, k) and ``x`` (k,)."""
+    return enclosed(_single(rows) @ _single(x), rows, x, FLOAT32, FLOAT32)
+
+
+def float64_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
+    """``rows @ x`` in IEEE binary64, for ``rows`` (n, k) and ``x`` (k,)."""
+    return enclosed(rows @ x, rows, x, EXACT, FLOAT64)
+
+
+def longdouble_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
+    """``rows @ x`` in long double, for ``rows`` (n, k) and ``x`` (k,)."""
+    values = rows.astype(np.longdouble) @ x.astype(np.longdouble)
+    return enclosed(values, rows, x, EXACT, LONGDOUBLE)
+
+
+def _float32_memory(readout: Readout, options: NoOptions) -> int:
+    """The rounded rows, which are kept."""
+    return 4 * readout.W.size
+
+
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
     """The precisions ``float32``, ``float64`` and ``longdouble``."""
     yield Precision(
-        "float32", "IEEE binary32", float32_margin, NoOptions, lambda _: FLOAT32.relative
+        "float32",
+        "IEEE binary32",
+        float32_margin,
+        NoOptions,
+        lambda _: FLOAT32.relative,
+        float32_products,
+        _float32_memory,
     )
     yield Precision(
-        "float64", "IEEE binary64", float64_margin, NoOptions, lambda _: FLOAT64.relative
+        "float64",
+        "IEEE binary64",
+        float64_margin,
+        NoOptions,
+        lambda _: FLOAT64.relative,
+        float64_products,
     )
     yield Precision(
         "longdouble",
@@ -73,4 +105,5 @@ def geom_precisions() -> Iterator[Precision[NoOptions]]:
         longdouble_margin,
         NoOptions,
         lambda _: LONGDOUBLE.relative,
+        longdouble_products,
     )

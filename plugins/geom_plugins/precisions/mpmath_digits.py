@@ -18,8 +18,16 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Precision, PrecisionMargin, Readout, hookimpl
-from geom_plugins.precisions.bounds import EXACT, UP, Rounding, as_float, logit_errors, radius
+from geom import Enclosure, Precision, PrecisionMargin, Readout, hookimpl
+from geom_plugins.precisions.bounds import (
+    EXACT,
+    UP,
+    Rounding,
+    as_float,
+    lengths,
+    logit_errors,
+    radius,
+)
 from geom_plugins.precisions.rivals import rivals
 
 Floats = NDArray[np.float64]
@@ -40,7 +48,10 @@ def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> P
         return PrecisionMargin(math.inf, token)
     mp = _context(options.digits)
     point = [mp.mpf(entry) for entry in x.tolist()]
-    own, *logits = [_logit(mp, readout, j, point) for j in (token, *others.tolist())]
+    own, *logits = [
+        _dot(mp, readout.W[j], point) + mp.mpf(float(readout.b[j]))
+        for j in (token, *others.tolist())
+    ]
     largest = max(logits)
     best = int(others[logits.index(largest)])
     difference = own - largest
@@ -62,11 +73,26 @@ def roundoff(options: MpmathOptions) -> float:
     return max(math.ldexp(1.0, -_context(options.digits).prec), 2.0**-1022)
 
 
-def _logit(mp: Any, readout: Readout, j: int, point: list[Number]) -> Number:
+def products(rows: Floats, x: Floats, options: MpmathOptions) -> list[Enclosure]:
+    """``rows @ x`` with the radius of its roundings, for ``rows`` (n, k) and ``x`` (k,)."""
+    mp = _context(options.digits)
+    point = [mp.mpf(entry) for entry in x.tolist()]
+    errors = logit_errors(
+        lengths(rows), x, np.zeros(len(rows)), inputs=EXACT, sums=Rounding(roundoff(options))
+    )
+    if not np.isfinite(errors).all():
+        raise ArithmeticError("the lengths of its rows overflow")
+    return [
+        Enclosure.around(_fraction(_dot(mp, row, point)), Fraction(error))
+        for row, error in zip(rows, errors.tolist(), strict=True)
+    ]
+
+
+def _dot(mp: Any, row: Floats, point: list[Number]) -> Number:
     total = mp.zero
-    for weight, entry in zip(readout.W[j].tolist(), point, strict=True):
+    for weight, entry in zip(row.tolist(), point, strict=True):
         total += mp.mpf(weight) * entry
-    return total + mp.mpf(float(readout.b[j]))
+    return total
 
 
 def _fraction(value: Number) -> Fraction:
@@ -92,5 +118,10 @@ def _context(digits: int) -> Any:
 def geom_precisions() -> Iterator[Precision[MpmathOptions]]:
     """The precision ``mpmath``."""
     yield Precision(
-        "mpmath", "floats of so many decimal digits, by mpmath", margin, MpmathOptions, roundoff
+        "mpmath",
+        "floats of so many decimal digits, by mpmath",
+        margin,
+        MpmathOptions,
+        roundoff,
+        products,
     )

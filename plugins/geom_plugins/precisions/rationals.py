@@ -14,11 +14,15 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import NoOptions, Precision, PrecisionMargin, Readout, hookimpl
+from geom import Enclosure, NoOptions, Precision, PrecisionMargin, Readout, hookimpl
 from geom_plugins.precisions.bounds import as_float
 from geom_plugins.precisions.rivals import rivals
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.object_]
+
+BLOCK = 1 << 18
+"""Numbers of the rows that are integers at one time: some twenty megabytes."""
 
 
 def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
@@ -26,38 +30,50 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
     others = rivals(readout, token, x)
     if not others.size:
         return PrecisionMargin(math.inf, token)
-    own = logit(readout.W[token], x, float(readout.b[token]))
-    gaps = [own - logit(readout.W[j], x, float(readout.b[j])) for j in others]
-    least = min(gaps)
-    best = int(others[gaps.index(least)])
-    winner = token if least > 0 or (least == 0 and token < best) else best
-    value, error = as_float(least)
+    rows = np.append(others, token)
+    products = dots(readout.W[rows], x)
+    *logits, own = [
+        product + Fraction(b) for product, b in zip(products, readout.b[rows].tolist(), strict=True)
+    ]
+    largest = max(logits)
+    best = int(others[logits.index(largest)])
+    winner = token if own > largest or (own == largest and token < best) else best
+    value, error = as_float(own - largest)
     return PrecisionMargin(value, winner, error if math.isfinite(error) else None)
 
 
-def logit(w: Floats, x: Floats, b: float) -> Fraction:
-    """``w . x + b``, for ``w`` (d,) and ``x`` (d,)."""
-    live = np.flatnonzero((w != 0.0) & (x != 0.0))
-    if not live.size:
-        return Fraction(b)
-    w_mantissas, w_exponents = _integers(w[live])
-    x_mantissas, x_exponents = _integers(x[live])
-    exponents = [i + j for i, j in zip(w_exponents, x_exponents, strict=True)]
-    least = min(exponents)
-    total = sum(
-        (m * n) << (e - least) for m, n, e in zip(w_mantissas, x_mantissas, exponents, strict=True)
-    )
-    scale = Fraction(1 << least) if least >= 0 else Fraction(1, 1 << -least)
-    return total * scale + Fraction(b)
+def products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
+    """``rows @ x`` as it is, for ``rows`` (n, k) and ``x`` (k,)."""
+    return [Enclosure(value, value) for value in dots(rows, x)]
 
 
-def _integers(values: Floats) -> tuple[list[int], list[int]]:
-    """Integers m and e with ``values == m 2**e``."""
+def dots(rows: Floats, x: Floats) -> list[Fraction]:
+    """``rows @ x``, exactly, for ``rows`` (n, k) and ``x`` (k,)."""
+    live = np.flatnonzero(x)
+    entries, x_exponent = _integers(x[live])
+    out: list[Fraction] = []
+    height = max(1, BLOCK // max(1, live.size))
+    for start in range(0, len(rows), height):
+        block, exponent = _integers(rows[start : start + height, live])
+        places = exponent + x_exponent
+        scale = Fraction(1 << places) if places >= 0 else Fraction(1, 1 << -places)
+        out += [int(product) * scale for product in block @ entries]
+    return out
+
+
+def _integers(values: Floats) -> tuple[Integers, int]:
+    """Integers, in the shape of ``values``, and an exponent e: ``values == integers * 2**e``."""
     fractions, exponents = np.frexp(values)
-    return np.ldexp(fractions, 53).astype(np.int64).tolist(), (exponents - 53).tolist()
+    mantissas = np.ldexp(fractions, 53).astype(np.int64)
+    used = mantissas != 0
+    lowest = int(exponents[used].min()) if used.any() else 0
+    shift = np.where(used, exponents - lowest, 0)
+    return mantissas.astype(object) << shift.astype(object), lowest - 53
 
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
     """The precision ``exact``."""
-    yield Precision("exact", "rational numbers, no rounding", margin, NoOptions, lambda _: 0.0)
+    yield Precision(
+        "exact", "rational numbers, no rounding", margin, NoOptions, lambda _: 0.0, products
+    )

@@ -31,6 +31,7 @@ ROUNDOFFS = {
     "exact": 0.0,
 }
 SHORT = ("float8-e4m3", "bfloat16", "float16")
+MACHINE = ("float32", "float64", "longdouble", "double-double")
 FINE = ("double-double", "mpmath", "arb", "exact")
 WAYS = [(name, {}) for name in ROUNDOFFS] + [(name, {"accumulate": "same"}) for name in SHORT]
 
@@ -281,7 +282,7 @@ def test_double_doubles_products_and_sums_are_within_their_bound() -> None:
             assert off <= Fraction(bound[i])
 
 
-@pytest.mark.parametrize("d", [1, 2, 31, 768, 5000])
+@pytest.mark.parametrize("d", [1, 2, 3, 31, 768, 5000])
 @pytest.mark.parametrize("kind", ["float32", "float64", "wild"])
 def test_a_double_double_logit_is_within_the_bound_it_gives(d: int, kind: str) -> None:
     rng = np.random.default_rng(d)
@@ -305,12 +306,75 @@ def test_a_double_double_logit_is_within_the_bound_it_gives(d: int, kind: str) -
 def test_double_double_is_the_same_on_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(9)
     W, x, b = rng.normal(size=(700, 50)), rng.normal(size=50), rng.normal(size=700)
+    W[300:] *= 2.0 ** rng.integers(-9, 9, size=(400, 1))
+    monkeypatch.setattr(double_double, "BLOCK", 1 << 10)  # 20 rows: nine turns of four
     alone = double_double.logits(W, x, b)
     monkeypatch.setattr(double_double, "SERIAL", 1)
     monkeypatch.setattr(double_double, "cores", lambda: 3)
     together = double_double.logits(W, x, b)
     assert (alone[0] == together[0]).all()
     assert (alone[1] == together[1]).all()
+    assert (alone[2] == together[2]).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 16, 31, 64, 768])
+def test_a_double_doubles_slices_at_their_largest_are_summed_exactly(d: int) -> None:
+    full = 1.0 - 2.0**-53  # rounds up in every slice
+    W = np.array([[full] * d, [-full] * d, [1.0] * d, [full] * (d - 1) + [2.0**-70]])
+    high, low, _ = double_double.logits(W, np.full(d, full), np.zeros(4))
+    for row, top, rest in zip(W.tolist(), high.tolist(), low.tolist(), strict=True):
+        exact = sum(map(Fraction, row)) * Fraction(full)
+        assert abs(Fraction(top) + Fraction(rest) - exact) <= abs(exact) / 2**104
+
+
+def test_what_is_below_all_slices_is_in_a_double_doubles_bound() -> None:
+    rng = np.random.default_rng(14)
+    W, x = rng.normal(size=(6, 64)) * 2.0**-65, rng.normal(size=64) * 2.0**-65
+    W[:, 0], x[-1], W[:, -1], x[0] = 1.0, 1.0, 0.0, 0.0  # each is cut where its rest is all
+    x[1:3] = 2.0**-50
+    high, low, bound = double_double.logits(W, x, np.zeros(6))
+    for row, top, rest, error in zip(W.tolist(), high, low, bound, strict=True):
+        exact = sum(Fraction(w) * Fraction(v) for w, v in zip(row, x.tolist(), strict=True))
+        assert abs(Fraction(top) + Fraction(rest) - exact) <= Fraction(error)
+
+
+@pytest.mark.parametrize("name", MACHINE)
+def test_products_of_numbers_at_the_ends_of_the_range_are_enclosed_or_refused(name: str) -> None:
+    rng = np.random.default_rng(13)
+    record = precision(name)
+    assert record.products is not None
+    answers, limit = 0, Fraction(2) ** (127 if name == "float32" else 970)
+    for _ in range(400):
+        n, d = int(rng.integers(1, 5)), int(rng.choice([1, 2, 5, 17]))
+        ends = rng.choice([-1074, -600, -140, -20, 900], 2)
+        rows, x = (
+            np.ldexp(rng.normal(size=shape), rng.integers(end, end + 120, size=shape))
+            * rng.choice([0.0, 1.0, 1.0, 1.0], size=shape)
+            for shape, end in zip(((n, d), (d,)), ends, strict=True)
+        )
+        if d > 1 and abs(x[-1]) > 2.0**-20 and max(ends) < 900:
+            rows[0, -1] = -(rows[0, :-1] @ (x[:-1] / x[-1]))  # the sum all but vanishes
+        try:
+            found = record.products(rows, x, record.options())
+        except ArithmeticError:
+            w, v = (Fraction(float(np.abs(part).max())) for part in (rows, x))
+            assert max(w, v, d * w * v) >= limit
+            continue
+        for row, enclosure in zip(rows.tolist(), found, strict=True):
+            exact = sum(Fraction(w) * Fraction(v) for w, v in zip(row, x.tolist(), strict=True))
+            assert enclosure.low <= exact <= enclosure.high
+            answers += 1
+    assert answers > 300
+
+
+@pytest.mark.parametrize("name", MACHINE)
+@pytest.mark.parametrize("entry", [math.inf, -math.inf, math.nan])
+def test_there_is_no_product_of_what_is_not_finite(name: str, entry: float) -> None:
+    record = precision(name)
+    assert record.products is not None
+    for rows, x in (([[entry, 1.0]], [0.0, 1.0]), ([[0.0, 1.0]], [entry, 1.0])):
+        with pytest.raises(ArithmeticError, match="its numbers overflow"):
+            record.products(np.array(rows), np.array(x), record.options())
 
 
 def test_an_entry_that_double_double_cannot_split_is_no_answer() -> None:

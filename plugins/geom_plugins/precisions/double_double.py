@@ -5,18 +5,19 @@ T. Ogita, S. Oishi and S. M. Rump, Error-free transformations of matrix multipli
 routines of matrix multiplication and its applications, Numerical Algorithms 59 (2012). A row with
 ``|w_i| <= 2^e`` is cut by adding and subtracting ``1.5 * 2^(e + 53 - s)``, which rounds it to
 multiples of ``2^(e + 1 - s)``: a slice of at most ``2^(s - 1)`` units; what is left is at most
-``2^(e - s)``, and is cut again. Of two slices every product is at most ``2^(2 s - 2)`` of their
-units, so that with ``d 2^(2 s - 2) <= 2^53`` every partial sum of d products is a float64, in
-whatever order and with fused operations or without. Three slices of W and of x are taken; what
-involves the rest, ``2^(-3 s)`` of the whole, is summed in float64. Rows of float32 have two slices
-but for a few, and what is zero is left out.
+``2^(e - s)``, and is cut again. Where a slice of W has s bits and one of x has t, every product is
+at most ``2^(s + t - 2)`` of their units, so that with ``d 2^(s + t - 2) <= 2^53`` every partial sum
+of d products is a float64, in whatever order and with fused operations or without. Cutting W is
+what takes time, so that its slices are wide, and two are enough: at d = 768 they have 35 bits, and
+those of x 10. The first meets seven slices of x, the second three; what involves the rest of
+either, ``2^-65`` of the whole, is summed in float64, and left out where it is zero.
 
 The sums are brought together from the largest to the smallest, by the two-sum of D. E. Knuth, The
 Art of Computer Programming 2, section 4.2.2, theorem B; two logits are subtracted by the accurate
 sum of two double words, whose relative error is at most ``3 u^2 + 13 u^3 <= 2^-104``,
 ``u = 2^-53``: M. Joldes, J.-M. Muller and V. Popescu, Tight and rigorous error bounds for basic
 building blocks of double-word arithmetic, ACM Transactions on Mathematical Software 44 (2017),
-algorithm 6. An entry above some ``2^990`` overflows in the cutting, and gives NaN: no answer.
+algorithm 6. An entry above some ``2^980`` overflows in the cutting, and gives NaN: no answer.
 """
 
 from __future__ import annotations
@@ -50,17 +51,23 @@ U = 2.0**-53
 ROUNDOFF = 2.0**-104
 """The relative error of a sum of two double words."""
 
-SLICES = 3
-"""Slices that a number is cut into, besides what is left."""
+SLICES = (7, 3)
+"""Slices of x that the first slice of W meets, and the second; then the rest of x in one.
+
+BLAS libraries are slow where the columns are no multiple of four.
+"""
+
+SPREAD = 8.0
+"""Rows that are together in work are cut alike, if their largest entries differ by no more."""
 
 BLOCK = 1 << 18
 """Numbers of W that are in work at one time: two copies of them stay in the cache."""
 
+TURN = 4
+"""Blocks that a thread takes at a time; the next turn goes to the thread that is done first."""
+
 SERIAL = 1 << 20
 """Numbers from which on it pays to start threads."""
-
-_COLUMNS = 4
-"""Columns of a product: BLAS libraries are slower at three."""
 
 
 def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
@@ -100,68 +107,75 @@ def logits(W: Floats, x: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
     The third is a bound (n,) on the error of their sum, not finite where there is no answer.
     """
     n, d = W.shape
-    bits = (53 - math.ceil(math.log2(d))) // 2 + 1
+    bits = 55 - math.ceil(math.log2(d))
+    narrow = round(bits * 2 / 9)  # as much is left of W as of x
     with np.errstate(all="ignore"):
-        parts, top = _cut_point(x, bits)
-    sums = np.zeros((n, SLICES + 1, _COLUMNS))
+        parts, top = _cut_point(x, narrow)
+    sums = np.zeros((sum(part.shape[1] for part in parts), n))
     tops = np.empty(n)
+    height = max(1, BLOCK // d)
 
-    def work(rows: slice) -> None:
+    def work(start: int) -> None:
+        rows = slice(start, start + TURN * height)
         with np.errstate(all="ignore"):  # each thread has its own
-            _multiply(W[rows], parts, bits, sums[rows], tops[rows])
+            _multiply(W[rows], parts, bits - narrow, height, sums[:, rows], tops[rows])
 
+    starts = range(0, n, TURN * height)
     threads = cores() if n * d >= SERIAL else 1
-    shares = [slice(i * n // threads, (i + 1) * n // threads) for i in range(threads)]
     if threads == 1:
-        work(shares[0])
+        for start in starts:
+            work(start)
     else:
         with limited_threads(1), ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, shares))
+            list(pool.map(work, starts))
+    left = 2.0 ** (-narrow * SLICES[0]) + 2.0 ** (narrow - bits - narrow * SLICES[1])
+    left += 2.0 ** (2 * (narrow - bits))
     with np.errstate(all="ignore"):
-        return _together(sums, b, d, top * tops * 2.0 ** (-SLICES * bits))
+        return _together(sums, b, d, top * tops * left)
 
 
-def _cut_point(x: Floats, bits: int) -> tuple[Floats, float]:
-    """What each slice of a row is multiplied by, (slices + 1, d, columns), and ``2^e >= |x|``.
+def _cut_point(x: Floats, bits: int) -> tuple[list[Floats], float]:
+    """What each slice of a row, and its rest, are multiplied by, and ``2^e >= |x|``.
 
-    The k-th slice of a row meets as many slices of x as there are left, and the rest of x in one.
+    The slices of x and, as the last column (d,), what they leave of it.
     """
     top = float(_tops(x[None, :])[0])
-    slices, rest = [], x
-    for k in range(SLICES):
-        slices.append(_leading(rest, top, bits, k))
-        rest = rest - slices[-1]
-    parts = np.zeros((SLICES + 1, x.size, _COLUMNS))
-    for k in range(SLICES + 1):
-        for column, part in enumerate(slices[: SLICES - k]):
-            parts[k, :, column] = part
-        parts[k, :, SLICES - k] = x - np.sum(slices[: SLICES - k], axis=0)
-    return parts, top
+    slices, rests = [], [x]
+    for k in range(max(SLICES)):
+        slices.append(_leading(rests[-1], top, bits, k))
+        rests.append(rests[-1] - slices[-1])
+    return [np.column_stack([*slices[:count], rests[count]]) for count in (*SLICES, 0)], top
 
 
-def _multiply(W: Floats, parts: Floats, bits: int, sums: Floats, tops: Floats) -> None:
-    """Put the products of the slices of W into ``sums`` (n, slices + 1, columns).
+def _multiply(
+    W: Floats, parts: list[Floats], bits: int, height: int, sums: Floats, tops: Floats
+) -> None:
+    """Put the products of the slices of W, ``height`` rows at a time, into ``sums`` (columns, n).
 
-    A row of which nothing is left needs no further slice.
+    ``tops`` (n,) is what the rows were cut by.
     """
     n, d = W.shape
-    height = max(1, BLOCK // d)
-    buffers = [np.empty((min(height, n), d)) for _ in range(2)]
+    part, rest = (np.empty((min(height, n), d)) for _ in range(2))
     for start in range(0, n, height):
-        part, rest = (buffer[: min(height, n - start)] for buffer in buffers)
-        rows = np.arange(start, start + len(part))
-        left = W[start : start + height]
-        top = tops[rows] = _tops(left)
-        for k in range(SLICES):
-            part, rest = part[: rows.size], rest[: rows.size]
-            _leading(left, top[:, None], bits, k, out=part)
-            sums[rows, k] = part @ parts[k]
-            left = np.subtract(left, part, out=rest)
-            more = (left != 0.0).any(axis=1)
-            if not more.all():
-                rows, top, left = rows[more], top[more], left[more]
-        if rows.size:
-            sums[rows, SLICES] = left @ parts[SLICES]
+        rows = slice(start, start + height)
+        left = W[rows]
+        part, rest = part[: len(left)], rest[: len(left)]
+        top = _tops(left)
+        alike = top.min() * SPREAD >= top.max()
+        if alike:
+            top[:] = top.max()
+        tops[rows] = top
+        column = 0
+        for k, factor in enumerate(parts[:-1]):
+            _leading(left, top[0] if alike else top[:, None], bits, k, out=part)
+            sums[column : column + factor.shape[1], rows] = (part @ factor).T
+            column += factor.shape[1]
+            if k == 0 or (left != part).any():
+                left = np.subtract(left, part, out=rest)
+            else:
+                break
+        else:
+            sums[column, rows] = left @ parts[-1][:, 0]
 
 
 def _tops(rows: Floats) -> Floats:
@@ -184,23 +198,25 @@ def _leading(
 def _together(sums: Floats, b: Floats, d: int, unit: Floats) -> tuple[Floats, Floats, Floats]:
     """The sums of the slices and the bias, as double words, and a bound on the error.
 
-    ``unit`` (n,) is ``2^(e_w + e_x - 3 s)``: what no product that is summed in float64 exceeds.
-    There are four sums of d such products, each off by ``gamma_d`` of their sizes (N. J. Higham,
-    Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, (3.5)). What two-sums lose
-    is summed with them in float64: some 2 (slices + 1)^2 roundings, each of ``u`` of what is there.
-    Products below the least normal number lose no more than TINY each.
+    A sum of d products in float64 is off by no more than ``(1 + u)^d - 1`` of their sizes (N. J.
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 3.1), and
+    ``unit`` (n,) is what one product of each such sum comes to, all taken together, at most. What
+    two-sums lose is summed with them in float64: no more roundings than there are columns, each of
+    ``u`` of what is there. Products below the least normal number lose no more than TINY each.
     """
     high, lost, size = b, np.zeros_like(b), np.zeros_like(b)
-    for order in range(SLICES):
-        for k in range(order + 1):
-            high, error = _two_sum(high, sums[:, k, order - k])
+    rough, column = [len(sums) - 1], 0
+    for count in SLICES:
+        for exact in sums[column : column + count]:
+            high, error = _two_sum(high, exact)
             lost, size = lost + error, size + np.abs(error)
-    for k in range(SLICES + 1):
-        rough = sums[:, k, SLICES - k]
-        lost, size = lost + rough, size + np.abs(rough)
+        rough.append(column + count)
+        column += count + 1
+    for rest in sums[rough]:
+        lost, size = lost + rest, size + np.abs(rest)
     high, low = _two_sum(high, lost)
-    roundings = 2 * (SLICES + 1) ** 2
-    bound = roundings * U * size + 2.0 * (SLICES + 1) * U * d * d * unit
+    roundings = len(sums) + 1
+    bound = roundings * U * size + math.expm1(d * U) * d * unit
     bound = (bound + roundings * (d + 1) * TINY) * UP
     return high, low, np.where(np.isfinite(high + low), bound, np.nan)
 

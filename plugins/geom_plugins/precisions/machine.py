@@ -60,17 +60,22 @@ def longdouble_margin(
 
 def float32_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
     """``rows @ x`` in IEEE binary32, for ``rows`` (n, k) and ``x`` (k,)."""
-    return enclosed(_single(rows) @ _single(x), rows, x, FLOAT32, FLOAT32)
+    with np.errstate(all="ignore"):
+        values = _single(rows) @ _single(x)
+    return enclosed(values, rows, x, FLOAT32, FLOAT32)
 
 
 def float64_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
     """``rows @ x`` in IEEE binary64, for ``rows`` (n, k) and ``x`` (k,)."""
-    return enclosed(rows @ x, rows, x, EXACT, FLOAT64)
+    with np.errstate(all="ignore"):
+        values = rows @ x
+    return enclosed(values, rows, x, EXACT, FLOAT64)
 
 
 def longdouble_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
     """``rows @ x`` in long double, for ``rows`` (n, k) and ``x`` (k,)."""
-    values = rows.astype(np.longdouble) @ x.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        values = rows.astype(np.longdouble) @ x.astype(np.longdouble)
     return enclosed(values, rows, x, EXACT, LONGDOUBLE)
 
 

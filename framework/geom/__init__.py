@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from geom.enclosures import Enclosure
     from geom.errors import GeomError, InputError, PluginError, StoreError
     from geom.exact import judge
+    from geom.exact.angles import angle_bounds
     from geom.exact.bulk import own_direction, prove_own_directions, prove_points
+    from geom.exact.changes import freeing_bounds, silencing_bounds
+    from geom.exact.margins import margin_bounds
     from geom.hookspecs import hookimpl
     from geom.loading import load, open_run
     from geom.measuring import Measurements, measure
@@ -58,7 +61,10 @@ _HOME = {
     "geom.enclosures": ("Enclosure",),
     "geom.errors": ("GeomError", "InputError", "PluginError", "StoreError"),
     "geom.exact": ("judge",),
+    "geom.exact.angles": ("angle_bounds",),
     "geom.exact.bulk": ("own_direction", "prove_own_directions", "prove_points"),
+    "geom.exact.changes": ("freeing_bounds", "silencing_bounds"),
+    "geom.exact.margins": ("margin_bounds",),
     "geom.hookspecs": ("hookimpl",),
     "geom.loading": ("load", "open_run"),
     "geom.measuring": ("Measurements", "measure"),
@@ -124,14 +130,17 @@ __all__ = [
     "Weights",
     "Witness",
     "Witnessed",
+    "angle_bounds",
     "arithmetic",
     "compare",
     "cores",
     "device",
+    "freeing_bounds",
     "hookimpl",
     "judge",
     "limited_threads",
     "load",
+    "margin_bounds",
     "measure",
     "open_run",
     "own_direction",
@@ -141,6 +150,7 @@ __all__ = [
     "prove_points",
     "report",
     "run",
+    "silencing_bounds",
     "track",
     "verify",
     "visible",

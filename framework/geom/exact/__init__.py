@@ -110,6 +110,11 @@ def is_point(problem: Problem, x: Floats | None) -> bool:
     return x is not None and _point_fault(problem, x) is None
 
 
+def is_weights(problem: Problem, token: int, weights: Weights | None) -> bool:
+    """Whether these are weights over other tokens, finite, >= 0 and not all zero."""
+    return weights is not None and _weights_fault(problem, token, weights) is None
+
+
 def _point_fault(problem: Problem, x: Floats) -> str | None:
     """Why ``x`` is no point of the domain, None when it is one."""
     if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):

@@ -53,8 +53,8 @@ def prove_unspeakable(
     ``widen`` multiplies every bound on rounding. The bound is None where the weights give none,
     as on an unbounded domain when ``r`` is not proven zero.
     """
-    unit = _normalised(weights)
-    sums = _combine(problem, token, unit)
+    unit = normalised(weights)
+    sums = combine(problem, token, unit)
     upper = _margin_above(problem, sums, widen)
     if "slack" in proofs and upper is not None and problem.domain.bounded and upper <= 0.0:
         return "slack", upper
@@ -66,7 +66,7 @@ def prove_unspeakable(
     return None, upper
 
 
-def _normalised(weights: Weights) -> Weights:
+def normalised(weights: Weights) -> Weights:
     """The positive weights, times the power of two that puts the largest in [1/2, 1).
 
     Only weights some 10^-308 of the largest are rounded by that, and those below 10^-323 of it
@@ -79,7 +79,7 @@ def _normalised(weights: Weights) -> Weights:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class Sums:
     """``r``, ``g`` and ``sum(lam)`` in float64, each with a bound on its error.
 
     ``moved`` (d,) says in which coordinates any ``a_j`` of the support is not zero; in the others
@@ -95,7 +95,7 @@ class _Sums:
     total_above: float
 
 
-def _combine(problem: Problem, token: int, weights: Weights) -> _Sums:
+def combine(problem: Problem, token: int, weights: Weights) -> Sums:
     """``r`` (d,) and ``g`` of (1) for normalised weights, blocks of rows at a time.
 
     A difference ``fl(w_ji - w_ti)`` is off by one relative rounding, its product with ``lam_j`` by
@@ -122,10 +122,10 @@ def _combine(problem: Problem, token: int, weights: Weights) -> _Sums:
         r_error = np.where(moved, spread * factor + 2 * n * TINY, 0.0)
         g_error = g_spread * factor + 2 * n * TINY if g_moved else 0.0
         off = gamma(n) * UP
-        return _Sums(r, r_error, moved, g, g_error, total * (1.0 - off), total * (1.0 + off))
+        return Sums(r, r_error, moved, g, g_error, total * (1.0 - off), total * (1.0 + off))
 
 
-def _margin_above(problem: Problem, sums: _Sums, widen: float) -> float | None:
+def _margin_above(problem: Problem, sums: Sums, widen: float) -> float | None:
     """Proof *slack*: an upper bound on the largest margin from (1); <= 0 proves unspeakable.
 
     By (1) the margin is at most ``(-g + sup -(r . x)) / sum(lam)``, the supremum over the domain;
@@ -170,18 +170,31 @@ def _reach_above(domain: Domain, r: Floats, error: Floats) -> float:
     return float(norm_above(reach)) * math.sqrt(size) * UP + TINY
 
 
-def _interior(
-    problem: Problem, token: int, weights: Weights, sums: _Sums, widen: float
-) -> float | None:
-    """Proof *interior*: positive weights near ``lam`` exist with ``r`` exactly zero.
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """Positive weights near ``lam`` with ``r`` exactly zero: what is known of them.
+
+    ``places`` (k,) are those among the support that may have moved, each by ``delta`` (k,) at
+    most; ``g_below`` and ``total_below``, ``total_above`` bound their ``g`` and their sum.
+    """
+
+    places: NDArray[np.intp]
+    delta: Floats
+    g_below: float
+    total_below: float
+    total_above: float
+
+
+def corrected(
+    problem: Problem, token: int, weights: Weights, sums: Sums, widen: float
+) -> Corrected | None:
+    """Proof that positive weights near the normalised ``lam`` have ``r`` exactly zero, if any.
 
     Let ``A`` (d, n) have the ``a_j`` of some weighty tokens as columns, and ``G`` (n, d) be any
     matrix with ``|I - A G| <= q < 1``. Then ``A G`` is invertible, ``y = (A G)^-1 r`` has
     ``|y| <= |r| / (1 - q)``, and ``delta = -G y`` solves ``A delta = -r`` exactly with
     ``|delta_j| <= |G_j| |r| / (1 - q)``, ``G_j`` the rows of ``G``. If that is below ``lam_j`` for
-    every column, ``lam + delta`` are positive weights with ``r = 0``, and by (1) the margin is
-    nowhere above ``-(g + sum delta_j c_j) / sum(lam + delta)``. Returns an upper bound on that
-    number where all holds and it is <= 0, None otherwise.
+    every column, ``lam + delta`` are positive weights with ``r = 0``.
 
     On a domain with ``sum(x) = 0`` a multiple of the ones vector in ``r`` does no harm: ones are a
     further column of ``A`` whose weight may have any sign. Coordinates in which every ``a_j`` of
@@ -218,9 +231,30 @@ def _interior(
         if not (delta < lam).all():
             return None
         moved = float(delta @ np.abs(c)) * (1.0 + gamma(heavy.size + 1)) * UP
-    g = (sums.g - widen * sums.g_error - moved) * (1.0 - 4 * U * widen)
-    total = (sums.total_above + float(delta.sum()) * (1.0 + gamma(heavy.size))) * UP
-    return _rounded_up(-g / total) if g >= 0.0 else None
+    g = sums.g - widen * sums.g_error - moved
+    g -= 4 * U * widen * (abs(sums.g) + widen * sums.g_error + moved)
+    change = float(delta.sum()) * (1.0 + gamma(heavy.size))
+    return Corrected(
+        heavy,
+        delta,
+        g,
+        (sums.total_below - change) * (1.0 - 4 * U),
+        (sums.total_above + change) * UP,
+    )
+
+
+def _interior(
+    problem: Problem, token: int, weights: Weights, sums: Sums, widen: float
+) -> float | None:
+    """Proof *interior*: weights that are `corrected` so that ``r = 0``, and ``g >= 0`` for them.
+
+    By (1) the margin is then nowhere above ``-g / sum(lam)``: an upper bound on that, <= 0, is
+    returned, None where the proof does not hold.
+    """
+    exact = corrected(problem, token, weights, sums, widen)
+    if exact is None or exact.g_below < 0.0:
+        return None
+    return _rounded_up(-exact.g_below / exact.total_above)
 
 
 def _right_inverse(A: Floats, scale: Floats) -> Floats | None:

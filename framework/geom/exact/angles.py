@@ -1,0 +1,300 @@
+"""Proven bounds on the angle by which a token's best direction can be turned and still win.
+
+At full length, ``x = R u`` with ``|u| = 1`` on a ball of radius R, rival j loses to t where
+``a_j . u < -c_j / R``: ``u`` is in the open cap around ``-a_j`` of the angle ``phi_j`` with
+``cos phi_j = c_j / (R |a_j|)``. Any turn of ``u`` by less than ``phi_j - angle(u, -a_j)`` stays in
+the cap, and some turn by just that leaves it. So the least of these over all j,
+
+    m(u) = min_j phi_j - angle(u, -a_j),
+
+is the angle by which ``u`` can be turned in any way, and the measure is its maximum. A rival that
+loses everywhere at full length (``c_j < -R |a_j|``) does not count. Where no bias counts, every
+``phi_j`` is a right angle, and ``sin m(u) = min_j -a_j . u / |a_j|``. Where ``sum(x) = 0``, the
+``a_j`` stand for their parts in that plane.
+
+*Below*: ``m`` at any ``u``. *Above*: let ``m(u) >= m >= 0`` and ``q_j >= 0``. For every j
+``-a_j . u >= |a_j| cos(phi_j - m)``, and their sum with ``q_j``, by Cauchy and Schwarz, gives
+
+    |sum q_j a_j| >= sum q_j |a_j| cos(phi_j - m) = C cos m + S sin m,                       (1)
+
+``C = sum q_j c_j / R`` and ``S = sum q_j sqrt(|a_j|^2 - c_j^2 / R^2)``. The right side grows with m
+as long as ``m <= phi_j`` for every j, as it must be; so ``m`` is at most the angle at which (1) is
+an equality, ``atan2(S, C) - acos(|sum q_j a_j| / hypot(C, S))``.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from flint import arb, ctx, fmpq
+from numpy.typing import NDArray
+
+from geom.certificates import Finding, Weights
+from geom.errors import InputError
+from geom.exact import is_weights
+from geom.exact.lengths import Differences, differences, others
+from geom.exact.weights import Sums, combine, normalised
+from geom.problem import Problem
+from geom.rationals import above, below, integer_differences, integers, power_of_two
+from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
+
+_BITS = 320
+"""Of the balls in which angles are computed from exact numbers."""
+
+_LIBRARY = 1e-12
+"""More than a mathematical library can be wrong about an arc cosine (some 1e-15)."""
+
+
+def angle_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+    """Proven bounds on the token's angular margin, in radians, from 0 to pi.
+
+    ``finding.x`` is a direction that may win, ``finding.weights`` are the ``q`` of (1); what is not
+    there, or is no direction of the domain, proves nothing. A token that wins nowhere at full
+    length has the angle 0. On an unbounded domain directions go on for ever, and biases do not
+    count. Raises InputError on a box with biases, whose directions are not equally long.
+    """
+    full = full_length(problem)
+    if problem.readout.V == 1:
+        return below(PI_BELOW), above(PI_ABOVE)
+    low, high = 0.0, above(PI_ABOVE)
+    if finding.x is not None and is_direction(problem, finding.x):
+        low = max(low, _angle_below(problem, token, finding.x, full))
+    if finding.weights is not None and is_weights(problem, token, finding.weights):
+        high = min(high, _angle_above(problem, token, finding.weights, full))
+    return low, high
+
+
+def full_length(problem: Problem) -> Fraction | None:
+    """The square of the length of all directions, None where no bias counts."""
+    if problem.homogeneous or not problem.domain.bounded:
+        return None
+    if problem.domain.shape == "box":
+        raise InputError(
+            "angular-margin on a box with biases: its directions are not equally long; "
+            "choose another domain, or leave the biases out with ?bias=no"
+        )
+    return problem.domain.size
+
+
+def is_direction(problem: Problem, x: Floats) -> bool:
+    """Whether ``x`` (d,) is a float64 vector, not zero, of the domain's linear space."""
+    if x.dtype != np.float64 or x.shape != (problem.readout.d,) or not np.isfinite(x).all():
+        return False
+    if not x.any():
+        return False
+    return not problem.domain.zero_sum or sum(integers(x)[0].tolist()) == 0
+
+
+def _angle_below(problem: Problem, token: int, x: Floats, full: Fraction | None) -> float:
+    """``m(x / |x|)``, rounded down; not above zero where the direction does not win.
+
+    All rivals are first seen in float64, each between two bounds. Those whose lower bound is not
+    above the least upper bound are then computed from exact numbers, from the lowest up.
+    """
+    x = np.ldexp(x, -math.frexp(float(np.abs(x).max()))[1])
+    ids, low, high = [], [], []
+    for rows in differences(problem, token, others(problem, token)):
+        ends = _rough(rows, x, full)
+        ids.append(rows.ids)
+        low.append(ends[0])
+        high.append(ends[1])
+    tokens, lowest = np.concatenate(ids), np.concatenate(low)
+    kept = np.flatnonzero(lowest <= np.concatenate(high).min())
+    kept = kept[np.argsort(lowest[kept], kind="stable")]
+    best = below(PI_BELOW)
+    for start in range(0, kept.size, 64):
+        if best <= lowest[kept[start]]:
+            break
+        best = min(best, _exact_least(problem, token, tokens[kept[start : start + 64]], x, full))
+    return best
+
+
+def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats, Floats]:
+    """Bounds (n,) on ``phi_j - angle(x, -a_j)``; infinite where float64 cannot tell.
+
+    The cosines are off by no more than what the rows are, relative to their length, some d + 8
+    roundings, and what is added to two lengths; the arc cosines by `_LIBRARY` besides.
+    """
+    d = x.size
+    with np.errstate(all="ignore"):
+        length = norm_above(rows.a, axis=-1)
+        slack = 4.0 * (rows.error / rows.below) + 8.0 * gamma(d + 16) + 4.0 * (UP - 1.0)
+        turned = -(rows.a @ x) / (length * norm_above(x))
+        near = np.arccos(np.clip(turned + slack, -1.0, 1.0))
+        far = np.arccos(np.clip(turned - slack, -1.0, 1.0))
+        narrow = wide = np.full(len(length), math.pi / 2)
+        if full is not None:
+            cosine = rows.c / (math.sqrt(full) * length)
+            narrow = np.arccos(np.clip(cosine + slack * (1.0 + np.abs(cosine)), -1.0, 1.0))
+            wide = np.arccos(np.clip(cosine - slack * (1.0 + np.abs(cosine)), -1.0, 1.0))
+            wide[cosine - slack * (1.0 + np.abs(cosine)) <= -1.0] = np.inf
+            narrow[cosine + slack * (1.0 + np.abs(cosine)) >= 1.0] = -np.inf
+        low, high = narrow - far - 4 * _LIBRARY, wide - near + 4 * _LIBRARY
+    small = length * float(norm_above(x)) < 2.0**-900
+    unknown = ~(slack < 0.01) | ~np.isfinite(turned) | np.isnan(low) | np.isnan(high) | small
+    low[unknown], high[unknown] = -np.inf, np.inf
+    return low, high
+
+
+def _exact_least(
+    problem: Problem, token: int, ids: NDArray[np.int64], x: Floats, full: Fraction | None
+) -> float:
+    """The least of ``phi_j - angle(x, -a_j)`` over some rivals, rounded down.
+
+    Squares, products and differences are exact, and angles balls: of ``a`` and ``x`` the angle to
+    ``-a`` is ``atan2(sqrt(|a|^2 |x|^2 - (a.x)^2), -a.x)``. Minus infinity for a rival that never
+    loses, infinity for one that always does.
+    """
+    x_mantissas, x_exponent = integers(x)
+    x_square = Fraction(sum(v * v for v in x_mantissas.tolist())) * power_of_two(2 * x_exponent)
+    rows = _exact_row(problem, token, ids, x)
+    return min(_turn(a_square, x_square, p, c, full) for a_square, p, c in rows)
+
+
+def _exact_row(
+    problem: Problem, token: int, ids: NDArray[np.int64], x: Floats
+) -> list[tuple[Fraction, Fraction, Fraction]]:
+    """``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
+    readout, out = problem.readout, []
+    a, exponent = integer_differences(readout.W[ids], readout.W[token])
+    point, x_exponent = integers(x)
+    for row, product, j in zip(a, a @ point, ids.tolist(), strict=True):
+        square = Fraction(int((row * row).sum()))
+        if problem.domain.zero_sum:
+            square -= Fraction(int(row.sum()) ** 2, readout.d)
+        c = Fraction(float(readout.b[j])) - Fraction(float(readout.b[token]))
+        p = int(product) * power_of_two(exponent + x_exponent)
+        out.append((square * power_of_two(2 * exponent), p, c))
+    return out
+
+
+def _turn(
+    a_square: Fraction, x_square: Fraction, p: Fraction, c: Fraction, full: Fraction | None
+) -> float:
+    """``phi - angle``, rounded down, of one rival: ``p = a . x``."""
+    if full is None:
+        if a_square == 0:
+            return -math.inf  # a twin
+        with ctx.workprec(_BITS):
+            return _below(arb.atan2(_arb(-p), _arb(a_square * x_square - p * p).sqrt()))
+    room = full * a_square - c * c
+    if room < 0 or a_square == 0:
+        return math.inf if c < 0 else -math.inf
+    with ctx.workprec(_BITS):
+        cap = arb.atan2(_arb(room).sqrt(), _arb(c))
+        turned = arb.atan2(_arb(a_square * x_square - p * p).sqrt(), _arb(-p))
+        return _below(cap - turned)
+
+
+def _angle_above(problem: Problem, token: int, weights: Weights, full: Fraction | None) -> float:
+    """The angle at which (1) is an equality, rounded up, from ``q`` = the weights.
+
+    Rivals that may lose everywhere at full length are left out, for which (1) has no term.
+    """
+    unit, S, cap = _sines(problem, token, normalised(weights), full)
+    if unit is None:
+        return cap
+    sums = combine(problem, token, unit)
+    length = _length_above(sums, problem.domain.zero_sum)
+    if not (math.isfinite(length) and S > 0.0):
+        return cap
+    low = math.nextafter(sums.g - sums.g_error, -math.inf)
+    high = math.nextafter(sums.g + sums.g_error, math.inf)
+    return min(cap, _crossing((low, high), S, length, full))
+
+
+def _sines(
+    problem: Problem, token: int, weights: Weights, full: Fraction | None
+) -> tuple[Weights | None, float, float]:
+    """The weights of rivals that can win at full length, ``S`` from below, a ``phi_j`` from above.
+
+    That ``phi_j`` is the least or near it: no direction can be turned by more.
+    """
+    kept, S, start = [], 0.0, 0
+    narrowest, at = -math.inf, -1
+    for rows in differences(problem, token, weights.indices):
+        q = weights.values[start : start + len(rows.ids)]
+        start += len(rows.ids)
+        sine, can = rows.below, rows.below > 0.0
+        if full is not None:
+            with np.errstate(all="ignore"):
+                high = np.abs(rows.c) / math.sqrt(full) * (1.0 + 8 * U) + TINY
+                can &= (high < rows.below) | (rows.c > 0.0)
+                gone = np.clip((rows.below - high) * (rows.below + high), 0.0, None)
+                sine = np.sqrt(gone) * (1.0 - 8 * U)
+                cosine = np.where(can, rows.c / rows.below, -np.inf)
+            if cosine.max() > narrowest:
+                narrowest, at = float(cosine.max()), int(rows.ids[cosine.argmax()])
+        kept.append(can)
+        n = int(can.sum())
+        S += float(q[can] @ sine[can]) * (1.0 - gamma(n + 4)) / UP - n * TINY
+    chosen = np.concatenate(kept)
+    cap = above(PI_ABOVE)
+    if full is None:
+        cap = above(PI_ABOVE / 2)
+    elif at >= 0:
+        cap = _cap(problem, token, at, full)
+    if not chosen.any():
+        return None, 0.0, cap
+    return Weights(weights.indices[chosen], weights.values[chosen]), S, cap
+
+
+def _cap(problem: Problem, token: int, j: int, full: Fraction) -> float:
+    """``phi_j``, rounded up; 0 where j always wins."""
+    a_square, _, c = _exact_row(problem, token, np.array([j]), np.zeros(problem.readout.d))[0]
+    room = full * a_square - c * c
+    if room < 0:
+        return 0.0 if c > 0 else above(PI_ABOVE)
+    with ctx.workprec(_BITS):
+        return -_below(-arb.atan2(_arb(room).sqrt(), _arb(c)))
+
+
+def _length_above(sums: Sums, zero_sum: bool) -> float:
+    """An upper bound on ``|r|``, less its mean where ``sum(x) = 0``."""
+    r, error = sums.r, sums.r_error
+    with np.errstate(over="ignore", invalid="ignore"):
+        if zero_sum:
+            r = r - r.mean()
+            error = error + 2 * U * np.abs(r)
+        return float(norm_above((np.abs(r) + error) * UP))
+
+
+def _crossing(g: tuple[float, float], S: float, length: float, full: Fraction | None) -> float:
+    """An angle at which ``C cos m + S sin m`` is above ``length``, little above the least such.
+
+    ``C = g / R`` lies between two ends, and the least of the two is what counts. As the right side
+    of (1) grows, no angle above this one is left.
+    """
+    with ctx.workprec(_BITS):
+        radius = None if full is None else _arb(full).sqrt()
+        ends = [arb(0)] if radius is None else [arb(g[0]) / radius, arb(g[1]) / radius]
+        angle = 0.0
+        for C in ends:
+            room = C * C + arb(S) * arb(S) - arb(length) * arb(length)
+            if not room > 0:
+                return above(PI_ABOVE)
+            crossing = arb.atan2(arb(S), C) - arb.atan2(room.sqrt(), arb(length))
+            angle = max(angle, -_below(-crossing))
+        angle = angle * (1.0 + 4 * U) + TINY
+        turned = arb(angle).sin() * arb(S)
+        beyond = all(C * arb(angle).cos() + turned > arb(length) for C in ends)
+        return angle if beyond else above(PI_ABOVE)
+
+
+def _arb(value: Fraction) -> arb:
+    return arb(fmpq(value.numerator, value.denominator))
+
+
+def _below(value: arb) -> float:
+    """The lower end of a ball, rounded down."""
+    mantissa, exponent = map(int, value.lower().man_exp())
+    return below(mantissa * power_of_two(exponent))
+
+
+PI_BELOW = Fraction(884279719003555, 281474976710656)
+"""pi, rounded down to float64."""
+
+PI_ABOVE = PI_BELOW + Fraction(1, 1 << 51)
+"""The float64 after it, above pi."""

@@ -1,0 +1,65 @@
+"""Lengths of the differences ``a_j = w_j - w_t``, as a domain sees them, with bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.problem import Problem
+from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
+
+Ids = NDArray[np.int64]
+
+BLOCK = 1 << 22
+"""Numbers of a block of differences."""
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Rows ``a`` (n, d) near the true differences, where ``sum(x) = 0`` less their own means.
+
+    ``ids`` (n,) are the tokens, and ``c`` (n,) their biases less the token's, each rounded once.
+    Each true row lies within ``error`` (n,) of its own, and is ``below`` to ``above`` (n,) long.
+    """
+
+    ids: Ids
+    a: Floats
+    c: Floats
+    error: Floats
+    below: Floats
+    above: Floats
+
+
+def differences(problem: Problem, token: int, ids: Ids) -> Iterator[Differences]:
+    """The differences of these tokens, a block at a time.
+
+    A difference of two floats is off by one relative rounding. Less a number near its mean, by one
+    more; what is left of the mean then is no part of the true row either.
+    """
+    d = problem.readout.d
+    height = max(1, BLOCK // d)
+    for start in range(0, len(ids), height):
+        part = ids[start : start + height]
+        with np.errstate(over="ignore", invalid="ignore"):
+            a, c = problem.differences(token, part)
+            length = norm_above(a, axis=-1)
+            error = U * length * UP
+            if problem.domain.zero_sum:
+                size = np.abs(a).sum(axis=1)
+                a -= a.mean(axis=1, keepdims=True)
+                length = norm_above(a, axis=-1)
+                rest = np.abs(a.sum(axis=1)) + gamma(d) * np.abs(a).sum(axis=1) + U * size
+                error = (error + U * length + rest / math.sqrt(d)) * UP + d * TINY
+            above = (length + error) * UP
+            below = length * (1.0 - gamma(d + 8)) / UP / UP - error * UP
+            below = np.maximum(below - 2.0**-500, 0.0)  # more than `norm_above` adds for underflow
+        yield Differences(part, a, c, error, below, above)
+
+
+def others(problem: Problem, token: int) -> Ids:
+    """All tokens but this one."""
+    return np.delete(np.arange(problem.readout.V, dtype=np.int64), token)

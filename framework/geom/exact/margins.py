@@ -1,0 +1,77 @@
+"""Proven bounds on a token's largest margin, from a point and from weights.
+
+On a bounded domain they are those that come with a verdict (`geom.exact.judge`). On all of R^d with
+biases, the margin is bounded only by weights whose ``r`` vanishes: with (1) of `geom.exact.weights`
+it is then at most ``-g / sum(lam)`` everywhere, whatever the sign of that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from geom.certificates import Finding, Weights
+from geom.exact import is_weights, judge
+from geom.exact.weights import RATIONAL_LIMIT, combine, corrected, normalised
+from geom.problem import Problem
+from geom.rationals import above, integer_differences, integers, null_combination, power_of_two
+from geom.rounding import TINY, U
+
+
+def margin_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+    """Proven bounds on the supremum of the token's margin over the domain, in logits.
+
+    Infinite where nothing is proven. Without biases margins grow with length, and on an unbounded
+    domain the supremum is infinite for a token that is speakable; it is 0 for one that is not.
+    """
+    if problem.readout.V == 1:
+        return math.inf, math.inf
+    verdict = judge(problem, token, finding)
+    low, high = -math.inf, math.inf
+    if problem.homogeneous:
+        low = 0.0  # the margin at x = 0
+        if verdict.name == "unspeakable":
+            return 0.0, 0.0
+        if not problem.domain.bounded:
+            return (math.inf if verdict.name == "speakable" else 0.0), math.inf
+    if verdict.margin_lower is not None:
+        low = max(low, verdict.margin_lower)
+    if verdict.margin_upper is not None:
+        high = min(high, verdict.margin_upper)
+    weights = finding.weights
+    if not problem.domain.bounded and weights is not None and is_weights(problem, token, weights):
+        high = min(high, _free_above(problem, token, weights))
+    return low, high
+
+
+def _free_above(problem: Problem, token: int, weights: Weights) -> float:
+    """An upper bound on the margin over all of R^d; infinity where ``r`` cannot be made zero."""
+    unit = normalised(weights)
+    exact = corrected(problem, token, unit, combine(problem, token, unit), 1.0)
+    if exact is not None and exact.total_below > 0.0:
+        total = exact.total_below if exact.g_below < 0.0 else exact.total_above
+        quotient = -exact.g_below / total
+        return quotient + 4 * U * abs(quotient) + TINY
+    return _rational_above(problem, token, unit)
+
+
+def _rational_above(problem: Problem, token: int, weights: Weights) -> float:
+    """The same from weights near these, in exact arithmetic, where they are few."""
+    readout = problem.readout
+    order = np.argsort(-weights.values, kind="stable")
+    if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
+        return math.inf
+    chosen = weights.indices[order]
+    a, _ = integer_differences(readout.W[chosen], readout.W[token])
+    c, exponent = integer_differences(readout.b[chosen, None], readout.b[token, None])
+    lam, _ = integers(weights.values[order])
+    columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
+    best = math.inf
+    for least in (0.0, 2.0**-30, 2.0**-20):
+        n = int((weights.values[order] > least * weights.values[order[0]]).sum())
+        mu = null_combination(columns[:n], lam[:n], RATIONAL_LIMIT)
+        if mu is not None:
+            g = (mu @ c[:n])[0] * power_of_two(exponent)
+            best = min(best, above(-g / int(mu.sum())))
+    return best

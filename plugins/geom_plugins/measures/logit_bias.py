@@ -1,0 +1,102 @@
+"""``logit-bias``: the least to add to a token's logit so that it can win somewhere in the domain.
+
+It is minus the largest margin over the domain, as a supremum: with any more than that, some point
+makes the token the argmax. 0 or negative for a token that already can win. The largest margin and
+the weights that bound it are those of one program of `geom_plugins.measures.largest_margin`;
+`geom.margin_bounds` proves the bounds.
+
+Without biases margins grow with the length of ``x``: on a bounded domain all goes as the radius
+does, an unspeakable token has 0 (all tokens tie at ``x = 0``), and on all of R^d a speakable one
+has minus infinity, as it has wherever it wins far out whatever the biases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, margin_bounds
+from geom_plugins.measures.bounds import between
+from geom_plugins.measures.largest_margin import Program, solve, working_set
+from geom_plugins.measures.verdicts import direction, settled, without_bias
+
+TIE = "all tokens tie at x = 0, and it wins nowhere"
+
+
+@dataclass(frozen=True)
+class LogitBiasOptions:
+    """How close the bounds shall be."""
+
+    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+
+
+def logit_bias(
+    problem: Problem, token: int, prior: Finding, options: LogitBiasOptions
+) -> Measurement:
+    """The number of logits; ``x`` is where the margin is largest, as far as was found."""
+    if problem.readout.V == 1:
+        return Measurement(-math.inf, 0.0, True, "it has no rival")
+    if problem.domain.bounded:
+        return _bounded(problem, token, prior, options.gap)
+    return _unbounded(problem, token, prior, options.gap)
+
+
+def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measurement:
+    found = prior
+    if problem.homogeneous:
+        found, verdict = settled(problem, token, prior)
+        if verdict.name == "unspeakable":
+            return Measurement(0.0, 0.0, True, TIE)
+    radius, domain = problem.domain.radius, problem.domain
+    c = problem.readout.b - problem.readout.b[token]
+    shape: Literal["ball", "box"] = "box" if domain.shape == "box" else "ball"
+    program = Program(problem, token, c / radius, shape=shape)
+    start = np.zeros(domain.d) if found.x is None else found.x / radius
+    best = solve(program, working_set(program, start), gap)
+    y = best.y
+    if problem.homogeneous and y.any():  # as far out as it goes
+        y = y / (np.abs(y).max() if shape == "box" else np.linalg.norm(y))
+    ours = Finding(domain.fit(y * radius), Weights(best.ids, best.lam))
+    ends, known = margin_bounds(problem, token, ours), margin_bounds(problem, token, found)
+    low, high = max(ends[0], known[0]), min(ends[1], known[1])
+    return between(0.0 - high, 0.0 - low, None, ours.x if low == ends[0] else found.x)
+
+
+def _unbounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measurement:
+    asked = without_bias(problem)
+    found, verdict = settled(asked, token, prior)
+    if verdict.name == "speakable":
+        note = "it wins far enough out, whatever is added to it or taken from it"
+        return Measurement(-math.inf, 0.0, True, note)
+    if problem.homogeneous:
+        low, high = margin_bounds(problem, token, found)
+        tie = TIE if low == high else "undecided whether it is speakable"
+        return between(0.0 - high, 0.0 - low, tie)
+    c = problem.readout.b - problem.readout.b[token]
+    program = Program(problem, token, c, shape="all")
+    more = None if found.weights is None else found.weights.indices
+    best = solve(program, working_set(program, direction(problem, token, found), more), gap)
+    low, high = margin_bounds(
+        problem, token, Finding(problem.domain.fit(best.y), Weights(best.ids, best.lam))
+    )
+    if found.weights is not None:
+        high = min(high, margin_bounds(problem, token, Finding(weights=found.weights))[1])
+    end = None if math.isfinite(high) else "no weights prove it, or its margins have no end"
+    return between(0.0 - high, 0.0 - low, end, problem.domain.fit(best.y))
+
+
+@hookimpl
+def geom_measures() -> Iterator[Measure[LogitBiasOptions]]:
+    """The hook."""
+    yield Measure(
+        "logit-bias",
+        "least to add to the token's logit so that it can win somewhere",
+        logit_bias,
+        LogitBiasOptions,
+        "logits",
+    )

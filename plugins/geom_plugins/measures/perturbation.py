@@ -1,0 +1,358 @@
+"""``perturbation``: the least change of a token's own row that changes its verdict.
+
+Both ways it is a question about ``margin(x) / |x|``, as a change D of the row adds ``D . x`` to the
+margin at x; `geom.exact.changes` has the argument, `geom.silencing_bounds` and
+`geom.freeing_bounds` the proofs.
+
+A speakable token is silenced by no change shorter than the largest ``margin(x) / |x|``, and by one
+as long. With ``u = x / |x|`` and ``s = 1 / |x|``, not below 1 / R, that is the largest of
+``-max_j(a_j . u + s c_j)``, concave in both: for one s it is a program of
+`geom_plugins.measures.largest_margin`, and its weights are a cut, a line in s that is nowhere below
+the maximum. Cuts are added where the two about the best s cross (J. E. Kelley, The cutting-plane
+method for solving convex programs, J. SIAM 8, 1960). Without biases one program is all: the
+distance from the token to the hull of the others.
+
+An unspeakable token is freed by the least ``max_j(a_j . x + c_j) / |x|``: how deep it lies inside
+the hull. That is the distance to the nearest face, and a local search: the face that a direction
+leaves the hull by is a linear program, its normal the next direction, until that is its own. The
+upper bound is the best of several starts. The lower bound is proven too, but may be a small part of
+the upper one: the value is the middle of the two, and the note names both ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import (
+    Finding,
+    Measure,
+    Measurement,
+    Problem,
+    Weights,
+    freeing_bounds,
+    hookimpl,
+    silencing_bounds,
+    track,
+)
+from geom_plugins.measures.bounds import between
+from geom_plugins.measures.largest_margin import Program, Solution, solve, working_set
+from geom_plugins.measures.verdicts import direction, lengths, settled
+
+Floats = NDArray[np.float64]
+
+CUTS = 24
+"""Lines in ``1 / |x|``."""
+
+FACES = 12
+"""Faces that a search goes along."""
+
+SURE = 1e-11
+"""The share of a weight that makes up for rounding, times n; it costs as much of the bound."""
+
+FAR = 2.0**30
+"""How much longer than where rows and biases are alike a point is that shall be far out."""
+
+
+@dataclass(frozen=True)
+class PerturbationOptions:
+    """How close the bounds shall be, and how widely to search where they cannot be close."""
+
+    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+    starts: Annotated[
+        int, Meta(ge=1, description="directions to search from for an unspeakable token")
+    ] = 3
+    seed: Annotated[int, Meta(ge=0, description="seed of the directions drawn")] = 0
+
+
+def perturbation(
+    problem: Problem, token: int, prior: Finding, options: PerturbationOptions
+) -> Measurement:
+    """The Euclidean length of the least change, in units of W; ``x`` is where it takes that much.
+
+    Of the row as the domain sees it: where ``sum(x) = 0``, a change along ones changes nothing.
+    """
+    if problem.readout.V == 1:
+        return Measurement(math.inf, 0.0, True, "it has no rival")
+    found, verdict = settled(problem, token, prior)
+    if verdict.name == "speakable":
+        return _silencing(problem, token, found, options.gap)
+    if verdict.name == "unspeakable":
+        return _freeing(problem, token, found, options)
+    return Measurement(math.nan, note="undecided whether it is speakable")
+
+
+def _silencing(problem: Problem, token: int, found: Finding, gap: float) -> Measurement:
+    low, high = silencing_bounds(problem, token, Finding())
+    if low == math.inf:
+        return between(low, high, "its bias is the largest: it wins at x = 0 whatever its row")
+    if problem.homogeneous:
+        ours = _nearest(problem, token, found, gap)
+    elif problem.domain.shape == "box":
+        ours = _in_a_box(problem, token, found, gap)
+    else:
+        ours = _by_length(problem, token, found, gap)
+    low, high = silencing_bounds(problem, token, ours)
+    return between(low, high, None, ours.x)
+
+
+def _nearest(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
+    """Without biases: the nearest point of the others' hull."""
+    program = Program(problem, token, np.zeros(problem.readout.V))
+    start = direction(problem, token, found)
+    best = solve(program, working_set(program, start), gap)
+    return Finding(_placed(problem, best.y, math.inf), Weights(best.ids, best.lam))
+
+
+def _by_length(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
+    """With biases: cuts in ``s = 1 / |x|``, from the longest on."""
+    readout, domain = problem.readout, problem.domain
+    c = readout.b - readout.b[token]
+    s = least = 1.0 / domain.radius if domain.bounded else 0.0
+    y = direction(problem, token, found)
+    size = lengths(problem, token)
+    rival = _weakest(c, size, token)
+    best, top = Finding(), -math.inf
+    rising: _Cut | None = None
+    falling = _Cut.of_one(rival, float(size[rival]), float(c[rival]))
+    for _ in range(CUTS):
+        program = Program(problem, token, s * c)
+        solution = solve(program, working_set(program, y), 0.1 * gap)
+        if solution.y.any():
+            y = solution.y / max(1.0, float(np.linalg.norm(solution.y)))
+        if solution.margin > top:
+            top = solution.margin
+            best = Finding(_placed(problem, y, 1.0 / s if s > 0.0 else math.inf))
+        cut = _Cut.of(problem, token, solution)
+        if cut.g >= 0.0:
+            falling = cut
+        else:
+            rising = cut
+        if rising is None:
+            break
+        s = max(least, falling.crossing(rising))
+        if falling.at(s) - top <= gap * abs(top):
+            break
+    weights = falling.weights if rising is None else _lifted(falling.mixed(rising), c)
+    return Finding(best.x, weights)
+
+
+def _in_a_box(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
+    """With biases on a box: the weights and the point of its largest margin."""
+    c, radius = problem.readout.b - problem.readout.b[token], problem.domain.radius
+    program = Program(problem, token, c / radius, shape="box")
+    start = np.zeros(problem.readout.d) if found.x is None else found.x / radius
+    best = solve(program, working_set(program, start), gap)
+    size = lengths(problem, token)
+    rival = _weakest(c, size, token)
+    cut = _Cut.of(problem, token, best)
+    weights = cut.weights
+    if cut.g < 0.0:
+        weights = _lifted(_Cut.of_one(rival, float(size[rival]), float(c[rival])).mixed(cut), c)
+    return Finding(problem.domain.fit(best.y * radius), weights)
+
+
+def _lifted(weights: Weights, c: Floats) -> Weights:
+    """The weights with a little more on the rival of the highest bias, so that ``g >= 0`` is sure.
+
+    Without a bias higher than the token's there is no such weight.
+    """
+    top = int(c.argmax())
+    if c[top] <= 0.0:
+        return weights
+    used = np.abs(c[weights.indices]).max()
+    extra = min(SURE * max(1.0, used / float(c[top])), 1.0)
+    ids = np.union1d(weights.indices, [top])
+    values = np.zeros(ids.size)
+    values[np.searchsorted(ids, weights.indices)] = weights.values
+    values[np.searchsorted(ids, top)] += extra
+    return Weights(ids, values)
+
+
+def _weakest(c: Floats, size: Floats, token: int) -> int:
+    """The rival nearest in row among those of no smaller bias: alone it bounds the change."""
+    others = np.flatnonzero(c >= 0.0)
+    others = others[others != token]
+    return int(others[size[others].argmin()])
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """Weights, their ``|r|`` and ``g``: no ``-max_j(a_j . u + s c_j)`` is above ``|r| - s g``."""
+
+    weights: Weights
+    r: float
+    g: float
+
+    @classmethod
+    def of(cls, problem: Problem, token: int, found: Solution) -> _Cut:
+        """That of a solution."""
+        a, c = problem.differences(token, found.ids)
+        r = found.lam @ a
+        if problem.domain.zero_sum:
+            r -= r.mean()
+        return cls(Weights(found.ids, found.lam), float(np.linalg.norm(r)), float(found.lam @ c))
+
+    @classmethod
+    def of_one(cls, j: int, r: float, g: float) -> _Cut:
+        """That of one rival."""
+        return cls(Weights(np.array([j]), np.ones(1)), r, g)
+
+    def at(self, s: float) -> float:
+        """The line's height."""
+        return self.r - s * self.g
+
+    def crossing(self, other: _Cut) -> float:
+        """Where the two lines meet."""
+        return (self.r - other.r) / (self.g - other.g)
+
+    def mixed(self, other: _Cut) -> Weights:
+        """Weights of both with ``g = 0``, where this one's is not negative and the other's is."""
+        share = -other.g / (self.g - other.g)
+        ids = np.union1d(self.weights.indices, other.weights.indices)
+        values = np.zeros(ids.size)
+        values[np.searchsorted(ids, self.weights.indices)] += share * self.weights.values
+        values[np.searchsorted(ids, other.weights.indices)] += (1 - share) * other.weights.values
+        return Weights(ids, values)
+
+
+def _placed(problem: Problem, y: Floats, length: float) -> Floats | None:
+    """The point of the domain along ``y``, of that length; where it is infinite, far out."""
+    domain, readout = problem.domain, problem.readout
+    size = float(np.linalg.norm(y))
+    if size == 0.0:
+        return None
+    if math.isinf(length):
+        length = domain.radius if domain.bounded else 1.0
+        if not problem.homogeneous:
+            length = FAR * float(np.ptp(readout.b)) / float(np.median(readout.row_norms))
+    return domain.fit(y / size * length)
+
+
+def _freeing(
+    problem: Problem, token: int, found: Finding, options: PerturbationOptions
+) -> Measurement:
+    weights = found.weights
+    low, high = freeing_bounds(problem, token, Finding(weights=weights))
+    best: Floats | None = None
+    c = problem.readout.b - problem.readout.b[token]
+    starts = _starts(problem, token, found, options)
+    for z in track(starts, "perturbation", len(starts), "starts"):
+        for x in _along_faces(problem, token, z, c, options.gap):
+            bound = freeing_bounds(problem, token, Finding(x))[1]
+            if bound < high:
+                high, best = bound, x
+        if high == low:
+            break
+    if high == low:
+        return between(low, high, None, best)
+    close = high - low <= 2.0 * options.gap * high
+    note = None if close else f"proven to lie from {low:.6g} to {high:.6g}; the upper end was found"
+    return between(low, high, note, best)
+
+
+def _starts(
+    problem: Problem, token: int, found: Finding, options: PerturbationOptions
+) -> list[Floats]:
+    """Unit vectors to search from: what is known of the token, and the best of many drawn."""
+    d = problem.readout.d
+    out = []
+    if not problem.homogeneous:
+        out.append(_least_bad(problem, token, options.gap))
+    out += [direction(problem, token, Finding()), direction(problem, token, found)]
+    drawn = np.random.default_rng(options.seed).standard_normal((64, d))
+    if problem.domain.zero_sum:
+        drawn -= drawn.mean(axis=1, keepdims=True)
+    drawn /= np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
+    logits = problem.readout.W @ drawn.T
+    logits -= logits[token]
+    logits[token] = -math.inf
+    out += list(drawn[np.argsort(logits.max(axis=0), kind="stable")])
+    return [z for z in out if z.any()][: options.starts]
+
+
+def _least_bad(problem: Problem, token: int, gap: float) -> Floats:
+    """Where the margin is largest, over the ball that holds the domain."""
+    domain = problem.domain
+    radius = domain.radius * (math.sqrt(domain.d) if domain.shape == "box" else 1.0)
+    s = 1.0 / radius if domain.bounded else 0.0
+    program = Program(problem, token, s * (problem.readout.b - problem.readout.b[token]))
+    y = solve(program, working_set(program, np.zeros(domain.d)), gap).y
+    size = float(np.linalg.norm(y))
+    return y / size if size > 0.0 else y
+
+
+def _along_faces(
+    problem: Problem, token: int, z: Floats, c: Floats, gap: float
+) -> Iterator[Floats]:
+    """Points of the domain, each with less in its way than the one before."""
+    plain = Program(problem, token, np.zeros_like(c))
+    least = math.inf
+    for _ in range(FACES):
+        gains = plain.values(z)
+        s = _best_length(problem, gains, c, token, z)
+        height = float(np.delete(gains + s * c, token).max())
+        if not height < least * (1.0 - gap):
+            return
+        least = height
+        x = _placed(problem, z, 1.0 / s if s > 0.0 else math.inf)
+        if x is None:
+            return
+        yield x
+        if height <= 0.0:
+            return
+        level = gains + s * c
+        level[token] = 0.0
+        program = Program(problem, token, level, across=z, shape="all")
+        y = program.seen(solve(program, working_set(program, np.zeros_like(z)), gap).y) + z
+        z = y / float(np.linalg.norm(y))
+
+
+def _best_length(problem: Problem, gains: Floats, c: Floats, token: int, z: Floats) -> float:
+    """The ``s = 1 / |x|`` along the unit vector z where the highest ``gains + s c`` is lowest.
+
+    Convex in s: of the lines that are highest at two ends, the crossing is taken next.
+    """
+    domain = problem.domain
+    if problem.homogeneous:
+        return 0.0
+    size = float(np.abs(z).max()) if domain.shape == "box" else 1.0
+    s = least = size / domain.radius if domain.bounded else 0.0
+    others = np.arange(c.size) != token
+    slopes, levels = c[others], gains[others]
+    top = int((levels + s * slopes).argmax())
+    if slopes[top] >= 0.0:
+        return s
+    rising = int(slopes.argmax())
+    if slopes[rising] < 0.0:
+        return s
+    falling = top
+    for _ in range(60):
+        s = (levels[falling] - levels[rising]) / (slopes[rising] - slopes[falling])
+        values = levels + s * slopes
+        top = int(values.argmax())
+        if values[top] <= values[falling] + 1e-14 * abs(values[falling]):
+            break
+        if slopes[top] >= 0.0:
+            rising = top
+        else:
+            falling = top
+    return max(float(s), least)
+
+
+@hookimpl
+def geom_measures() -> Iterator[Measure[PerturbationOptions]]:
+    """The hook."""
+    yield Measure(
+        "perturbation",
+        "least change of the token's own row that changes its verdict",
+        perturbation,
+        PerturbationOptions,
+        "row units",
+    )

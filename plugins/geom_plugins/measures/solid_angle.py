@@ -1,0 +1,128 @@
+"""``solid-angle`` and ``bits``: the share of directions in which a token wins.
+
+Where the token wins in more than one direction of some sixty, points are drawn and counted. Where
+it is rarer the share is a product of many, found by particles that follow a normal distribution
+into place (`annealing`); it works at 1e-3 and at 1e-150, and gives no number whose error is not
+known. The directions are those of the unit sphere where lengths do not matter, and the surface of
+the domain's ball where they do, within the vectors that the domain allows: of sum zero after
+LayerNorm. A direction at random says little of what a network does; the share compares tokens.
+
+The numbers are estimates, the same for the same seed; their errors are standard errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from msgspec import Meta
+
+from geom import Finding, InputError, Measure, Measurement, Problem, Readout, hookimpl, report
+from geom_plugins.measures.annealing import Estimate, annealed, counted
+from geom_plugins.measures.half_spaces import RATIO, Cone, Floats, cone_of
+from geom_plugins.measures.verdicts import settled
+
+LN10 = math.log(10.0)
+
+
+@dataclass(frozen=True)
+class ShareOptions:
+    """How well to know it, and how long to try."""
+
+    error: Annotated[float, Meta(gt=0, description="standard error to reach, in powers of ten")] = (
+        0.5
+    )
+    steps: Annotated[int, Meta(ge=1, description="most steps of all particles")] = 400_000
+    seed: Annotated[int, Meta(ge=0, description="of the random numbers")] = 0
+
+
+_last: WeakKeyDictionary[Readout, tuple[object, Estimate]] = WeakKeyDictionary()
+"""The last share of each readout, for the measure that says the same in other words."""
+
+
+def solid_angle(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Measurement:
+    """The logarithm, to base 10, of the share of directions in which the token wins."""
+    return _measurement(share(problem, token, prior, options), 1.0 / LN10)
+
+
+def bits(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Measurement:
+    """Minus the logarithm, to base 2, of that share: how many bits a random direction lacks."""
+    return _measurement(share(problem, token, prior, options), -1.0 / math.log(2.0))
+
+
+def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
+    """The natural logarithm of the share of directions in which the token wins.
+
+    Minus infinity, without error, where it is proven to win nowhere. Raises InputError where
+    directions say nothing: in a box, and on all of space with biases.
+    """
+    if problem.domain.shape != "ball" and not problem.homogeneous:
+        raise InputError(
+            f"domain {problem.domain.name} has no sphere of directions: measure the solid angle on "
+            "layernorm or rmsnorm, or without biases"
+        )
+    key = (problem.domain, token, options)
+    known = _last.get(problem.readout)
+    if known is None or known[0] != key:
+        known = _last[problem.readout] = (key, _share(problem, token, prior, options))
+    return known[1]
+
+
+def _share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
+    if problem.readout.V == 1:
+        return Estimate(0.0, 0.0)
+    finding, verdict = settled(problem, token, prior)
+    if verdict.name == "unspeakable":
+        return Estimate(-math.inf, 0.0)
+    if finding.x is None or verdict.name != "speakable":
+        return Estimate(math.nan, math.nan, "it is not decided whether the token wins anywhere")
+    cone = cone_of(problem, token)
+    rng = np.random.default_rng([options.seed, token])
+    found = counted(cone, rng)
+    if found.reason is None:
+        return found
+
+    def tell(error: float, steps: int) -> None:
+        known = "error not known" if math.isnan(error) else f"error {error / LN10:.2f}"
+        report(f"solid-angle {token}", steps, options.steps, f"steps, {known}")
+
+    inside = _inside(problem, cone, finding.x)
+    return annealed(cone, inside, rng, options.error * LN10, options.steps, tell)
+
+
+def _inside(problem: Problem, cone: Cone, x: Floats) -> Floats:
+    """The witness as a point of the cone, about as long as what is drawn."""
+    length = math.sqrt(cone.dimension)
+    if cone.biased:
+        return np.append(x / problem.domain.radius, RATIO) * length
+    scaled = x / np.abs(x).max()
+    return np.asarray(scaled / np.linalg.norm(scaled) * length)
+
+
+def _measurement(found: Estimate, unit: float) -> Measurement:
+    """The estimate in other units."""
+    note = f"{found.reason}: give more steps, or a larger error" if found.reason else None
+    if math.isnan(found.log):
+        return Measurement(math.nan, note=note)
+    if math.isinf(found.log):
+        note = "it wins nowhere"
+    return Measurement(found.log * unit, found.error * abs(unit), found.error == 0.0, note)
+
+
+@hookimpl
+def geom_measures() -> Iterator[Measure[ShareOptions]]:
+    """The measures ``solid-angle`` and ``bits``."""
+    yield Measure(
+        "solid-angle",
+        "share of directions in which the token wins",
+        solid_angle,
+        ShareOptions,
+        "log10 fraction",
+    )
+    yield Measure(
+        "bits", "bits that a random direction lacks for the token", bits, ShareOptions, "bits"
+    )

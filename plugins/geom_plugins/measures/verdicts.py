@@ -1,0 +1,47 @@
+"""The verdict that a measure starts from: a run's, or maxent's where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom import Finding, Problem, Verdict, judge
+from geom_plugins.centroid_step import Board
+from geom_plugins.certifiers import maxent
+
+Floats = NDArray[np.float64]
+
+
+def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verdict]:
+    """What is proven of the token, and the evidence: the prior's, if that is enough."""
+    if prior.x is not None or prior.weights is not None:
+        verdict = judge(problem, token, prior)
+        if verdict.decided:
+            return prior, verdict
+    found = maxent.certify(problem, token, prior, maxent.MaxentOptions())
+    return found, judge(problem, token, found)
+
+
+def without_bias(problem: Problem) -> Problem:
+    """The problem of directions alone."""
+    return Problem(problem.readout.without_bias(), problem.domain)
+
+
+def direction(problem: Problem, token: int, finding: Finding) -> Floats:
+    """A unit vector (d,) to start from: that of the finding's point, or of a whitened row."""
+    if finding.x is not None and finding.x.any():
+        x = finding.x / np.abs(finding.x).max()
+        return np.asarray(x / np.linalg.norm(x))
+    return np.asarray(Board.of(problem).steps(problem, np.array([token]))[0])
+
+
+def lengths(problem: Problem, token: int) -> Floats:
+    """``|a_j|`` (V,) as the domain sees them, zero at the token itself."""
+    W, height = problem.readout.W, max(1, (1 << 21) // problem.readout.d)
+    out = np.zeros(problem.readout.V)
+    for start in range(0, len(out), height):
+        a = W[start : start + height] - W[token]
+        if problem.domain.zero_sum:
+            a -= a.mean(axis=1, keepdims=True)
+        out[start : start + height] = np.sqrt(np.einsum("ij,ij->i", a, a))
+    return out

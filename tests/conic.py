@@ -1,0 +1,82 @@
+"""Truth from Clarabel, an interior-point solver for conic programs of another family than ours.
+
+P. J. Goulart and Y. Chen, Clarabel: an interior-point solver for conic programs with quadratic
+objectives, 2024. Rows ``a`` (n, d) and biases ``c`` (n,) are a token's rivals less the token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import clarabel
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Floats = NDArray[np.float64]
+
+
+def solve(cost: Floats, A: Floats, b: Floats, cones: list[Any]) -> Floats:
+    """``min cost . z`` with ``b - A z`` in the cones."""
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-11
+    n = cost.size
+    found = clarabel.DefaultSolver(
+        sparse.csc_matrix((n, n)), cost, sparse.csc_matrix(A), b, cones, settings
+    ).solve()
+    assert str(found.status) in ("Solved", "AlmostSolved")
+    return np.array(found.x)
+
+
+def largest_margin(a: Floats, c: Floats, shape: str, radius: float) -> float:
+    """``max min_j -(a_j . x + c_j)`` over the ball, the box, or all of R^d."""
+    n, d = a.shape
+    A = [np.column_stack([a, np.ones(n)])]
+    b = [-c]
+    cones: list[Any] = [clarabel.NonnegativeConeT(n)]
+    if shape == "ball":
+        A += [np.zeros((1, d + 1)), np.column_stack([-np.eye(d), np.zeros(d)])]
+        b += [np.array([radius]), np.zeros(d)]
+        cones += [clarabel.SecondOrderConeT(d + 1)]
+    if shape == "box":
+        eye = np.column_stack([np.eye(d), np.zeros(d)])
+        A += [eye, -eye]
+        b += [np.full(2 * d, radius)]
+        cones += [clarabel.NonnegativeConeT(2 * d)]
+    found = solve(np.append(np.zeros(d), -1.0), np.vstack(A), np.concatenate(b), cones)
+    return float(found[-1])
+
+
+def least_change(a: Floats, c: Floats, shape: str, radius: float) -> float:
+    """The shortest D with weights p >= 0, sum 1, that hold ``-(a' p - D)`` against ``g = c . p``.
+
+    That is ``radius |a' p - D|_2 <= g`` on the ball and ``radius |a' p - D|_1 <= g`` on the box;
+    on all of R^d ``a' p = D`` and ``g >= 0``. The unknowns are p, D, its length, and on a box
+    bounds on the entries of ``a' p - D``.
+    """
+    n, d = a.shape
+    box = d if shape == "box" else 0
+    width = n + d + 1 + box
+    p, D, size, e = np.split(np.eye(width), [n, n + d, n + d + 1])
+    rest = a.T @ p - D  # each row times z
+    A, b = [p.sum(axis=0)[None]], [np.ones(1)]
+    cones: list[Any] = [clarabel.ZeroConeT(1)]
+    if shape == "all":
+        A, b, cones = [*A, rest], [*b, np.zeros(d)], [clarabel.ZeroConeT(1 + d)]
+    g = c @ p
+    low = [-p, -g[None]] if shape == "all" else [-p]
+    if shape == "box":
+        low += [rest - e, -rest - e, radius * e.sum(axis=0)[None] - g[None]]
+    A += low
+    b += [np.zeros(sum(map(len, low)))]
+    cones += [clarabel.NonnegativeConeT(sum(map(len, low)))]
+    A += [-size, -D]
+    b += [np.zeros(d + 1)]
+    cones += [clarabel.SecondOrderConeT(d + 1)]
+    if shape == "ball":
+        A += [-g[None], -radius * rest]
+        b += [np.zeros(d + 1)]
+        cones += [clarabel.SecondOrderConeT(d + 1)]
+    found = solve(size[0], np.vstack(A), np.concatenate(b), cones)
+    return float(found @ size[0])

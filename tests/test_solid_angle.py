@@ -289,3 +289,23 @@ def test_where_there_is_no_sphere_it_says_so(domain: str) -> None:
 def test_counting_leaves_rare_cones_to_the_particles() -> None:
     assert counted(cone(-np.eye(2)), np.random.default_rng(0)).reason is None
     assert counted(cone(-np.eye(12)), np.random.default_rng(0)).reason is not None
+
+
+def test_a_command_away_with_its_error_shrinking() -> None:
+    told: list[str] = []
+    rows = geom.measure(
+        "demo",
+        ["solid-angle", "bits"],
+        [100],
+        {"measure.solid-angle.error": 0.1, "measure.bits.error": 0.1},
+        progress=lambda stage, done, total, unit: told.append(f"{stage} {unit}"),
+    ).rows
+    share, bits = rows
+    assert share.value is not None
+    assert bits.value is not None
+    assert bits.value == pytest.approx(-share.value * math.log2(10.0), rel=1e-12)
+    assert share.value < -3.0
+    assert share.error is not None
+    assert share.error <= 0.1
+    errors = [line for line in told if line.startswith("solid-angle 100 steps, error 0")]
+    assert errors

@@ -3,7 +3,7 @@
 At full length, ``x = R u`` with ``|u| = 1`` on a ball of radius R, rival j loses to t where
 ``a_j . u < -c_j / R``: ``u`` is in the open cap around ``-a_j`` of the angle ``phi_j`` with
 ``cos phi_j = c_j / (R |a_j|)``. Any turn of ``u`` by less than ``phi_j - angle(u, -a_j)`` stays in
-the cap, and some turn by just that leaves it. So the least of these over all j,
+the cap, and some turn by just that leaves it. So the least of these over all j::
 
     m(u) = min_j phi_j - angle(u, -a_j),
 
@@ -13,7 +13,7 @@ loses everywhere at full length (``c_j < -R |a_j|``) does not count. Where no bi
 ``a_j`` stand for their parts in that plane.
 
 *Below*: ``m`` at any ``u``. *Above*: let ``m(u) >= m >= 0`` and ``q_j >= 0``. For every j
-``-a_j . u >= |a_j| cos(phi_j - m)``, and their sum with ``q_j``, by Cauchy and Schwarz, gives
+``-a_j . u >= |a_j| cos(phi_j - m)``, and their sum with ``q_j``, by Cauchy and Schwarz, gives::
 
     |sum q_j a_j| >= sum q_j |a_j| cos(phi_j - m) = C cos m + S sin m,                       (1)
 

@@ -17,7 +17,7 @@ longer than ``-margin(x) / |x|`` does it: the bound above. Below there are two. 
 above, ``-margin(x) >= r . x + g``, hence ``-margin(x) / |x| >= g / R - |r|`` where ``g >= R |r|``.
 And where ``r = 0``, the hull of the ``a_j`` holds a ball around the origin: let B be any matrix
 with ``|B' a_j| <= 1`` for every j of the support. For ``|u| <= 1`` the weights
-``lam_j (1 + a_j . B u)`` are not negative, and their sum is 1, so at ``u = x / |x|``
+``lam_j (1 + a_j . B u)`` are not negative, and their sum is 1, so at ``u = x / |x|``::
 
     -margin(x) / |x| >= sum lam_j (1 + a_j . B u) (a_j . u + c_j / |x|)
                       = u' C B u + (g + m . B u) / |x|,                                   (2)

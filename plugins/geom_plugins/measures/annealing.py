@@ -39,7 +39,7 @@ Across a narrow cone particles mix by few bounces; what takes time is to go alon
 GROUPS, GROUP = 16, 8
 """Groups of particles in a round, and particles in a group."""
 
-FEW, BUNDLES = 4096, 4
+FEW, BUNDLES = 1024, 4
 """Of more half-spaces than these only some matter; and groups travel in bundles, on threads."""
 
 PILOT = 4
@@ -410,7 +410,7 @@ def _refined(way: Way, brought: list[Brought], spread: float, most: int) -> Way:
     edges, lags = _quarters(way, brought)
     more = lags / LAG
     if more.max() < 2.0:
-        more *= max(1.0, 1.3 * (spread / AIM) ** 2)
+        more *= max(1.0, 1.3 * (spread / AIM) ** 2 / more.mean())
     more = np.clip(more, 0.7, 12.0)
     counts = np.diff(edges) * more
     if counts.sum() > most - counts.size > 1.3 * way.steps:

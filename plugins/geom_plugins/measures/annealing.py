@@ -196,7 +196,7 @@ def _annealed(
             seen = np.concatenate([some.seen for some in gathered])
             way = _refined(plan.way, gathered, spread, (most - taken) // (GROUPS * GROUP))
             plan, gathered = _planned(plan.cone, centre, way, seen, rng), []
-    return replace(best, reason=f"after {most} steps {best.reason or 'its error is still larger'}")
+    return replace(best, reason=f"within {most} steps {best.reason or 'its error stays larger'}")
 
 
 @dataclass(frozen=True)

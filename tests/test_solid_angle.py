@@ -113,18 +113,19 @@ def test_two_half_spaces_are_the_angle_between_them(d: int, angle: float) -> Non
     assert abs(off(found(normals, inside), math.log(angle / (2.0 * math.pi)))) < 3.5
 
 
-def test_errors_are_what_they_say() -> None:
+def test_errors_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annealing, "STEPS", 25)  # too few, so that ways have to be made longer
     scores = []
-    for seed in range(48):
-        d = 4 + seed % 12
+    for seed in range(200):
+        d = 3 + seed % 10
         if seed % 2:
-            estimate, truth = found(-np.eye(d), np.ones(d), seed, 0.5), -d * math.log(2.0)
+            estimate, truth = found(-np.eye(d), np.ones(d), seed, 1.0), -d * math.log(2.0)
         else:
             normals, inside = wedge(d, 0.05)
-            estimate, truth = found(normals, inside, seed, 0.5), math.log(0.05 / (2.0 * math.pi))
+            estimate, truth = found(normals, inside, seed, 1.0), math.log(0.05 / (2.0 * math.pi))
         scores.append(off(estimate, truth))
-    assert np.mean(np.abs(scores) < 2.0) >= 0.89
-    assert 0.6 < math.sqrt(np.mean(np.square(scores))) < 1.3
+    assert np.mean(np.abs(scores) < 2.0) >= 0.91
+    assert 0.7 < math.sqrt(np.mean(np.square(scores))) < 1.3
 
 
 def test_the_error_shrinks_to_what_is_asked() -> None:

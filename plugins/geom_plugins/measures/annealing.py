@@ -60,7 +60,7 @@ SPREAD = 2.0
 AIM = 1.2
 """The standard deviation that a longer way is made for."""
 
-LAG, MOST_LAG = 0.35, 0.7
+LAG, MOST_LAG = 0.25, 0.4
 """What a quarter turn may add to the spread of weights: what a longer way is made for, and most."""
 
 SURE = 1.1

@@ -1,14 +1,11 @@
-"""The run file, seen with Python's own sqlite3, killed, resumed, damaged and forged."""
+"""The run file, seen with Python's own sqlite3, damaged and forged."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -22,6 +19,7 @@ from hypothesis import strategies as st
 import geom
 from geom import Finding, InputError, Readout, StoreError, Weights, store
 from geom.store import Outcome, Planned, Writer, create_or_continue, open_file
+from geom.store.file_format import APPLICATION_ID
 
 SETTINGS = {"digest": "0" * 64, "domain": {"name": "unbounded"}, "tokens": "all"}
 X = np.array([0.5, -0.25])
@@ -265,14 +263,22 @@ def test_a_reader_that_stays_does_not_stop_the_writer(begin: Open, path: Path) -
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_of_two_writers_neither_spoils_the_other(begin: Open, path: Path) -> None:
-    first, second = begin(), begin()
+def test_a_run_has_one_writer_and_the_next_goes_on(begin: Open, path: Path) -> None:
+    first = begin()
     first.plan([planned(0)], [])
-    assert second.run.pending() == [0]
+    with pytest.raises(StoreError, match=r"run\.db: another process is writing it: wait for it"):
+        begin()
     first.record([outcome(0)])
-    second.record([outcome(0)])
-    with open_file(path) as run:
-        assert run.counts()["speakable"] == 1
+    first.close()
+    assert begin().run.counts()["speakable"] == 1
+
+
+def test_a_lock_that_nobody_holds_is_no_hindrance(begin: Open, path: Path) -> None:
+    path.with_name("run.db-lock").touch()
+    writer = begin()
+    writer.finish()
+    writer.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("name", ["run #1 100%?.db", "ä b&c=d.db", ":memory:", "file:run.db"])
@@ -328,7 +334,7 @@ def no_run(kind: str, path: Path, run: bytes) -> None:
         path.write_bytes(run)
         edit(path, "PRAGMA user_version = 5")
     elif kind == "without tables":
-        edit(path, f"PRAGMA application_id = {store.APPLICATION_ID}")
+        edit(path, f"PRAGMA application_id = {APPLICATION_ID}")
         edit(path, "PRAGMA user_version = 2")
     elif kind == "directory":
         path.mkdir()
@@ -515,105 +521,3 @@ def test_a_row_of_the_wrong_types_is_refused(column: str, value: Any, finished: 
         with pytest.raises(StoreError, match="token 1: ") as refused:
             list(run.rows())
     assert "\n" not in str(refused.value)
-
-
-# Killed and resumed
-
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np
-from geom import Candidate, Certifier, Detector, Executor, Finding, NoOptions, Readout, hookimpl
-from geom.pipeline import execute, plan
-from geom.plugins import Origin, Plugins
-
-folder, last_words = Path(sys.argv[1]), sys.argv[2]
-
-def say(line):
-    with (folder / "log.txt").open("a") as log:
-        log.write(f"{line}\\n")
-    if str(line) == last_words:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def detect(readout, domain, options):
-    say("detect")
-    return [Candidate(token) for token in range(readout.V)]
-
-def certify(problem, token, prior, options):
-    say(token)
-    return Finding(x=problem.readout.W[token], weights=None, note=f"seen {token}")
-
-class Plugin:
-    @hookimpl
-    def geom_detectors(self):
-        yield Detector("all", "", detect, NoOptions)
-
-    @hookimpl
-    def geom_certifiers(self):
-        yield Certifier("mortal", "", certify, NoOptions)
-
-    @hookimpl
-    def geom_executors(self):
-        yield Executor("serial", "", lambda function, items, options: map(function, items),
-                       NoOptions)
-
-plugins = Plugins()
-plugins.register(Plugin(), "mortal", Origin("tests", "0", "tests"))
-angle = np.arange(7) * (2 * np.pi / 7)
-readout = Readout.fold(np.column_stack([np.cos(angle), np.sin(angle)]))
-asked = plan(readout, detectors=["all"], certifiers=["mortal"], plugins=plugins)
-execute(asked, folder / "run.db").close()
-"""
-
-
-def call(folder: Path, last_words: str = "") -> int:
-    """Runs the program above in a process of its own, which kills itself after its last words."""
-    folder.mkdir(exist_ok=True)
-    arguments = [sys.executable, "-c", PROGRAM, str(folder), last_words]
-    return subprocess.run(arguments, check=False).returncode
-
-
-def rows_and_evidence(path: Path) -> list[tuple[dict[str, Any], list[float]]]:
-    with open_file(path) as run:
-        return [
-            (row.as_dict() | {"seconds": None}, run.evidence(row.token_id).x.tolist())
-            for row in run.rows()
-        ]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    assert call(folder) == 0
-    assert len(rows_and_evidence(folder / "run.db")) == 7
-    return folder / "run.db"
-
-
-@pytest.mark.parametrize("token", [0, 3, 6])
-def test_a_kill_loses_the_token_in_hand_and_the_same_call_goes_on(
-    token: int, tmp_path: Path, uninterrupted: Path
-) -> None:
-    assert call(tmp_path, last_words=str(token)) == -signal.SIGKILL
-    with open_file(tmp_path / "run.db") as run:
-        assert [row.token_id for row in run.rows()] == list(range(token))
-        assert run.pending() == list(range(token, 7))
-    assert call(tmp_path) == 0
-    assert rows_and_evidence(tmp_path / "run.db") == rows_and_evidence(uninterrupted)
-    asked = (tmp_path / "log.txt").read_text().split()
-    assert asked == ["detect", *map(str, range(token + 1)), *map(str, range(token, 7))]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["log.txt", "run.db"]
-
-
-def test_a_kill_while_candidates_are_sought_loses_nothing_else(
-    tmp_path: Path, uninterrupted: Path
-) -> None:
-    assert call(tmp_path, last_words="detect") == -signal.SIGKILL
-    assert call(tmp_path) == 0
-    assert rows_and_evidence(tmp_path / "run.db") == rows_and_evidence(uninterrupted)
-
-
-def test_a_finished_run_asks_nobody_again(uninterrupted: Path) -> None:
-    log = uninterrupted.parent / "log.txt"
-    before = log.read_text()
-    assert call(uninterrupted.parent) == 0
-    assert log.read_text() == before

@@ -1,0 +1,116 @@
+"""The file of a run: its marks, its tables, arrays within, and SQLite's errors in words."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.errors import StoreError
+
+APPLICATION_ID = 0x67656F6D  # "geom"
+VERSION = 4
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tokens (
+    token_id INTEGER PRIMARY KEY,
+    token TEXT,
+    self_argmax INTEGER,
+    argmax_id INTEGER,
+    argmax TEXT,
+    flagged_by TEXT NOT NULL,
+    verdict TEXT CHECK (verdict IN ('speakable', 'unspeakable', 'undecided')),
+    proof TEXT CHECK (proof IN ('witness', 'slack', 'interior', 'rational')),
+    certifier TEXT,
+    margin_lower REAL,
+    margin_upper REAL,
+    seconds REAL,
+    note TEXT,
+    token_kind TEXT,
+    argmax_kind TEXT,
+    recipe TEXT CHECK (recipe IN ('own-direction'))
+);
+CREATE TABLE evidence (
+    token_id INTEGER NOT NULL REFERENCES tokens (token_id),
+    kind TEXT NOT NULL CHECK (kind IN ('witness', 'weights')),
+    name TEXT NOT NULL CHECK (name IN ('x', 'indices', 'values')),
+    data BLOB NOT NULL,
+    PRIMARY KEY (token_id, kind, name)
+) WITHOUT ROWID;
+CREATE TABLE measures (
+    token_id INTEGER NOT NULL,
+    measure TEXT NOT NULL,
+    token TEXT,
+    token_kind TEXT,
+    value REAL,
+    error REAL,
+    unit TEXT NOT NULL,
+    proven INTEGER NOT NULL,
+    note TEXT,
+    seconds REAL NOT NULL,
+    options TEXT NOT NULL,
+    x BLOB,
+    PRIMARY KEY (token_id, measure)
+);
+"""
+
+
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError for a file that is no run, or one of another version."""
+    (mark,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if mark != APPLICATION_ID:
+        raise StoreError(f"{path} is no run of geom; name a file that geom run wrote")
+    if version < VERSION:
+        raise StoreError(
+            f"{path} is a run of format {version}, made by an older geom: run again, with another "
+            "--out"
+        )
+    if version > VERSION:
+        raise StoreError(
+            f"{path} is a run of format {version}, and this geom reads {VERSION}: upgrade geom"
+        )
+
+
+def blob(array: NDArray[Any]) -> bytes:
+    """An array as the file has it."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def array(data: bytes) -> NDArray[Any]:
+    """The array again. Raises StoreError where the bytes are damaged; nothing is unpickled."""
+    try:
+        return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+    except Exception as error:  # NumPy may raise anything over a damaged header
+        reason = " ".join(str(error).split())
+        raise StoreError(f"a certificate of this run is damaged: {reason}") from error
+
+
+@contextmanager
+def store_errors(path: Path | None) -> Iterator[None]:
+    """SQLite's own errors as one clear line."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{path} is no run of geom, or a damaged one: {error}") from error
+
+
+def _remedy(message: str) -> str:
+    if "locked" in message:
+        return "another process is writing it: wait for it, or give another --out"
+    if "readonly" in message or "unable to open" in message:
+        return "give an --out in a folder you can write to"
+    if "full" in message:
+        return "free some space and run the same command again, what is stored is kept"
+    return "give another --out"

@@ -1,0 +1,241 @@
+"""A stored run, open for reading."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from geom import domains
+from geom.certificates import Certificate, Finding, RecipeName, Weights, Witness
+from geom.errors import InputError, StoreError
+from geom.exact.bulk import own_direction
+from geom.problem import Problem
+from geom.readout import Readout
+from geom.store.file_format import array, check_format, store_errors
+from geom.store.rows import Measured, Row
+from geom.text import TokenKind
+
+M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
+
+
+class Run:
+    """A stored run, open for reading. Use as a context manager, or `close` it.
+
+    ``weights`` finds the readout again, when a witness that is not stored is asked for.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path | None,
+        weights: Callable[[Run], Readout] | None = None,
+    ) -> None:
+        self._connection = connection
+        self.path = path
+        self.weights = weights
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
+        return f"<Run {self.path or 'in memory'}: {counts or 'no token examined'}>"
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked: the readout's digest, domain, tokens, detectors and certifiers."""
+        return self._meta("settings", {})
+
+    @property
+    def model(self) -> str:
+        """The name by which `geom.load` finds the readout again."""
+        return self._meta("model", "python")
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of geom, Python, packages and plugins that made the run."""
+        return self._meta("versions", {})
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the results should know of the readout: see `Readout`."""
+        return self._meta("notes", [])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong on the way without ending the run."""
+        return self._meta("warnings", [])
+
+    @property
+    def planned(self) -> bool:
+        """Whether the tokens to examine are known."""
+        return self._meta("planned", False)
+
+    def counts(self) -> dict[str, int]:
+        """How many tokens have each verdict, and how many are ``pending``."""
+        query = "SELECT coalesce(verdict, 'pending'), count(*) FROM tokens GROUP BY 1"
+        names = ("speakable", "unspeakable", "undecided", "pending")
+        return dict.fromkeys(names, 0) | dict(self._select(query))
+
+    def rows(self, verdict: str | None = None) -> Iterator[Row]:
+        """The tokens examined, by id; those with ``verdict`` only, where one is named."""
+        columns = ", ".join(field.name for field in fields(Row))
+        query = f"SELECT {columns} FROM tokens WHERE verdict IS NOT NULL"
+        if verdict is None:
+            found = self._select(f"{query} ORDER BY token_id")
+        else:
+            found = self._select(f"{query} AND verdict = ? ORDER BY token_id", (verdict,))
+        for values in found:
+            yield self._row(values)
+
+    def row(self, token: int) -> Row:
+        """The row of one token. Raises InputError where the run did not examine it."""
+        columns = ", ".join(field.name for field in fields(Row))
+        query = f"SELECT {columns} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
+        for values in self._select(query, (token,)):
+            return self._row(values)
+        raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
+
+    def evidence(self, token: int) -> Finding:
+        """The best point and weights that the run kept for a token, whatever they prove."""
+        query = "SELECT kind, name, data FROM evidence WHERE token_id = ?"
+        arrays = {(kind, name): array(data) for kind, name, data in self._select(query, (token,))}
+        weights = None
+        if ("weights", "indices") in arrays and ("weights", "values") in arrays:
+            weights = Weights(arrays["weights", "indices"], arrays["weights", "values"])
+        return Finding(x=arrays.get(("witness", "x")), weights=weights)
+
+    def certificate(self, token: int) -> Certificate | None:
+        """What proves the token's verdict: a Witness, Weights, or None when it is undecided.
+
+        A witness that is the token's own direction is rebuilt from the weights, which are loaded
+        by the run's ``model`` unless the run was made in this process.
+
+        Raises InputError where the run did not examine the token, or cannot find its weights.
+        """
+        verdict, evidence = self.row(token).verdict, self.evidence(token)
+        if verdict == "speakable":
+            if self.recipe(token) is not None:
+                return Witness(own_direction(self.problem, token))
+            return None if evidence.x is None else Witness(evidence.x)
+        return evidence.weights if verdict == "unspeakable" else None
+
+    def recipe(self, token: int) -> RecipeName | None:
+        """How the token's witness is rebuilt, None where it is stored or there is none."""
+        query = "SELECT recipe FROM tokens WHERE token_id = ? AND recipe IS NOT NULL"
+        return "own-direction" if self._select(query, (token,)) else None
+
+    def recipes(self) -> frozenset[int]:
+        """The tokens whose witness is not stored, but rebuilt from the weights."""
+        query = "SELECT token_id FROM tokens WHERE recipe IS NOT NULL AND verdict IS NOT NULL"
+        return frozenset(token for (token,) in self._select(query))
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The question that the run answers, its weights found again.
+
+        Raises InputError where they cannot be found, StoreError where they are others.
+        """
+        if self.weights is None:
+            raise InputError(f"{self.path} does not say where its weights are: run again with them")
+        readout, settings = self.weights(self), self.settings
+        if readout.digest != settings.get("digest"):
+            raise StoreError(f"{self.path} was made with other weights than {readout.source}")
+        return Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
+
+    def winner_kinds(self) -> dict[int, TokenKind | None]:
+        """What kind of token wins along the own direction of each one examined."""
+        query = "SELECT token_id, argmax_kind FROM tokens WHERE verdict IS NOT NULL"
+        try:
+            return msgspec.convert(dict(self._select(query)), dict[int, TokenKind | None])
+        except msgspec.ValidationError as error:
+            raise StoreError(f"{self.path} is a damaged run: argmax_kind: {error}") from error
+
+    def measured(self) -> dict[int, dict[str, Measured]]:
+        """What measures say of tokens, by token and then by the measure's name."""
+        columns = [field.name for field in fields(Measured)]
+        query = f"SELECT {', '.join(columns)} FROM measures ORDER BY token_id, measure"
+        found: dict[int, dict[str, Measured]] = {}
+        for values in self._select(query):
+            item = self._measured(dict(zip(columns, values, strict=True)))
+            found.setdefault(item.token_id, {})[item.measure] = item
+        return found
+
+    def pending(self) -> list[int]:
+        """The tokens that are planned and not yet examined."""
+        query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
+        return [token for (token,) in self._select(query)]
+
+    def _meta(self, key: str, default: M) -> M:
+        for (text,) in self._select("SELECT value FROM meta WHERE key = ?", (key,)):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                value = None
+            if not isinstance(value, type(default)):
+                raise StoreError(f"{self.path} is a damaged run: its {key} are {text[:80]!r}")
+            return value
+        return default
+
+    def _row(self, values: tuple[Any, ...]) -> Row:
+        columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
+        try:
+            columns["flagged_by"] = json.loads(columns["flagged_by"])
+            if columns["self_argmax"] is not None:
+                columns["self_argmax"] = bool(columns["self_argmax"])
+            return msgspec.convert(columns, Row)
+        except (ValueError, RecursionError) as error:
+            raise StoreError(
+                f"{self.path} is a damaged run: token {columns['token_id']}: {error}"
+            ) from error
+
+    def _measured(self, columns: dict[str, Any]) -> Measured:
+        blob = columns.pop("x")
+        try:
+            columns["options"] = json.loads(columns["options"])
+            columns["proven"] = bool(columns["proven"])
+            item = msgspec.convert(columns, Measured)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"{self.path} is a damaged run: measures of token {columns['token_id']}: {error}"
+            ) from error
+        return item if blob is None else replace(item, x=array(blob))
+
+    def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with store_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+
+def open_file(path: str | Path, weights: Callable[[Run], Readout] | None = None) -> Run:
+    """A stored run, read-only. Raises StoreError where the file is missing or is no run."""
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path} does not exist; name a file that geom run wrote")
+    with store_errors(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            check_format(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return Run(connection, path, weights)

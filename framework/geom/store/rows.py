@@ -1,0 +1,107 @@
+"""What is stored of a token: before it is examined, after, and what measures say of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.certificates import Finding, ProofName, RecipeName, VerdictName
+from geom.text import TokenKind
+
+
+@dataclass(frozen=True)
+class Row:
+    """One token of a run: the fields of an exported row, in its order."""
+
+    token_id: int
+    token: str | None
+    self_argmax: bool | None
+    argmax_id: int | None
+    argmax: str | None
+    flagged_by: tuple[str, ...]
+    verdict: VerdictName
+    proof: ProofName | None
+    certifier: str | None
+    margin_lower: float | None
+    margin_upper: float | None
+    seconds: float
+    note: str | None
+    token_kind: TokenKind | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        return {**asdict(self), "flagged_by": list(self.flagged_by)}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a measure says of a token. See `geom.Measurement` for value, error, proven and x.
+
+    ``value`` is None where there is none, and may be infinite. ``options`` are the measure's.
+    """
+
+    token_id: int
+    token: str | None
+    token_kind: TokenKind | None
+    measure: str
+    value: float | None
+    error: float | None
+    unit: str
+    proven: bool
+    note: str | None
+    seconds: float
+    options: Mapping[str, Any]
+    x: NDArray[np.float64] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON has it: null for what is no finite number."""
+        return {
+            "token_id": self.token_id,
+            "token": self.token,
+            "measure": self.measure,
+            "value": _finite(self.value),
+            "error": _finite(self.error),
+            "unit": self.unit,
+        }
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A token that a run is to examine, before any certifier has seen it."""
+
+    token_id: int
+    token: str | None
+    self_argmax: bool
+    argmax_id: int
+    argmax: str | None
+    flagged_by: tuple[str, ...]
+    token_kind: TokenKind | None = None
+    argmax_kind: TokenKind | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the certifiers and `exact` made of a token: what a run stores in one transaction.
+
+    ``recipe`` says how the witness is rebuilt, where it is not in the ``evidence``.
+    """
+
+    token_id: int
+    verdict: VerdictName
+    proof: ProofName | None
+    certifier: str | None
+    margin_lower: float | None
+    margin_upper: float | None
+    seconds: float
+    note: str | None
+    evidence: Finding
+    recipe: RecipeName | None = None
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

@@ -1,0 +1,252 @@
+"""A run being written: each token one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from geom.certificates import Finding
+from geom.errors import StoreError
+from geom.store.file_format import (
+    APPLICATION_ID,
+    SCHEMA,
+    VERSION,
+    blob,
+    check_format,
+    store_errors,
+)
+from geom.store.locking import hold
+from geom.store.reading import Run
+from geom.store.rows import Measured, Outcome, Planned
+
+
+@contextmanager
+def recorder(run: Run) -> Iterator[Callable[[Measured], None]]:
+    """What stores a measurement in the run, in place of an older one; each is a transaction.
+
+    Raises StoreError where the run's file cannot be written.
+    """
+    path = run.path
+    if path is None:
+        yield partial(_record_measured, run._connection, None)
+        return
+    with store_errors(path):
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
+    try:
+        yield partial(_record_measured, connection, path)
+    finally:
+        connection.close()
+
+
+def _record_measured(connection: sqlite3.Connection, path: Path | None, item: Measured) -> None:
+    columns = {name: getattr(item, name) for name in (field.name for field in fields(Measured))}
+    columns["options"] = json.dumps(item.options, sort_keys=True)
+    columns["x"] = None if item.x is None else blob(item.x)
+    query = (
+        f"INSERT OR REPLACE INTO measures ({', '.join(columns)}) "
+        f"VALUES ({', '.join('?' * len(columns))})"
+    )
+    with store_errors(path), connection:
+        connection.execute(query, tuple(columns.values()))
+
+
+class Writer:
+    """A run being written; `run` reads what is in it so far."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path | None,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._let_go = let_go
+        self.run = Run(connection, path)
+
+    def plan(
+        self, planned: Iterable[Planned], warnings: list[str], known: Iterable[Outcome] = ()
+    ) -> None:
+        """Store the tokens to examine and what is known of some, all in one transaction."""
+        with self._transaction() as execute:
+            for item in planned:
+                execute(
+                    "INSERT INTO tokens (token_id, token, self_argmax, argmax_id, argmax, "
+                    "flagged_by, token_kind, argmax_kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        item.token_id,
+                        item.token,
+                        item.self_argmax,
+                        item.argmax_id,
+                        item.argmax,
+                        json.dumps(item.flagged_by),
+                        item.token_kind,
+                        item.argmax_kind,
+                    ),
+                )
+            for outcome in known:
+                _record(execute, outcome)
+            _put(execute, {"planned": True, "warnings": warnings})
+
+    def record(self, outcomes: Iterable[Outcome]) -> None:
+        """Store verdicts and evidence, all in one transaction."""
+        with self._transaction() as execute:
+            for outcome in outcomes:
+                _record(execute, outcome)
+
+    def finish(self) -> None:
+        """Fold the log into the file; a later reader needs nothing beside it.
+
+        Where somebody has the file open, SQLite's log stays beside it until the next `finish`.
+        """
+        if self._path is None:
+            return
+        with store_errors(self._path):
+            try:
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                self._connection.execute("PRAGMA wal_checkpoint")
+
+    def close(self) -> None:
+        """Close the file and let others write it; what was recorded stays."""
+        self._connection.close()
+        self._let_go()
+
+    def abandon(self) -> None:
+        """Close the file, and remove it where the tokens were never planned: it holds nothing."""
+        try:
+            empty = not self.run.planned
+        except StoreError:
+            empty = False
+        self.close()
+        if empty and self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with store_errors(self._path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection.execute
+
+
+def create_or_continue(
+    path: str | Path | None,
+    settings: Mapping[str, Any],
+    model: str,
+    versions: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> Writer:
+    """A writer to ``path`` (in memory where None): a new run, or one begun with these settings.
+
+    Raises StoreError where the file is no run, was made with other settings or cannot be written.
+    """
+    meta = {
+        "settings": dict(settings),
+        "model": model,
+        "versions": dict(versions),
+        "notes": list(notes),
+    }
+    if path is None:
+        return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)
+    path = Path(path).absolute()  # SQLite takes some names for more than a path
+    let_go = hold(path)
+    try:
+        return _open(path, meta, let_go)
+    except BaseException:
+        let_go()
+        raise
+
+
+def _open(path: Path, meta: Mapping[str, Any], let_go: Callable[[], None]) -> Writer:
+    exists = path.exists()
+    with store_errors(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+        try:
+            if exists and path.stat().st_size:
+                check_format(connection, path)
+                _check_settings(Run(connection, path), meta["settings"])
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                return Writer(connection, path, let_go)
+            return _create(connection, path, meta, let_go)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _create(
+    connection: sqlite3.Connection,
+    path: Path | None,
+    meta: Mapping[str, Any],
+    let_go: Callable[[], None] = lambda: None,
+) -> Writer:
+    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+    writer = Writer(connection, path, let_go)
+    with writer._transaction() as execute:
+        for statement in SCHEMA.split(";"):
+            execute(statement)
+        execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        execute(f"PRAGMA user_version = {VERSION}")
+        _put(execute, meta)
+    return writer
+
+
+def _record(execute: Any, outcome: Outcome) -> None:
+    execute(
+        "UPDATE tokens SET verdict = ?, proof = ?, certifier = ?, margin_lower = ?, "
+        "margin_upper = ?, seconds = ?, note = ?, recipe = ? WHERE token_id = ?",
+        (
+            outcome.verdict,
+            outcome.proof,
+            outcome.certifier,
+            outcome.margin_lower,
+            outcome.margin_upper,
+            outcome.seconds,
+            outcome.note,
+            outcome.recipe,
+            outcome.token_id,
+        ),
+    )
+    for kind, name, array in _arrays(outcome.evidence):
+        execute(
+            "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
+            (outcome.token_id, kind, name, blob(array)),
+        )
+
+
+def _put(execute: Any, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+
+def _check_settings(run: Run, settings: Mapping[str, Any]) -> None:
+    stored = run.settings
+    differing = sorted(
+        key for key in stored.keys() | settings.keys() if stored.get(key) != settings.get(key)
+    )
+    if differing:
+        key = differing[0]
+        raise StoreError(
+            f"{run.path} was made with other settings ({', '.join(differing)} differ: {key} was "
+            f"{json.dumps(stored.get(key))}, now {json.dumps(settings.get(key))}); "
+            "give another --out"
+        )
+
+
+def _arrays(evidence: Finding) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    if evidence.x is not None:
+        yield "witness", "x", evidence.x
+    if evidence.weights is not None:
+        yield "weights", "indices", evidence.weights.indices
+        yield "weights", "values", evidence.weights.values

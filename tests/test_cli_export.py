@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 import geom
-from command import Command, separately
+from command import Command, install, separately
 from geom import Readout
 
 W = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5]])
@@ -145,3 +145,42 @@ def test_without_pyarrow_parquet_says_what_to_install(
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "geom-unembed[report]" in done.err
     assert [path.name for path in Path().iterdir()] == ["run.db"]
+
+
+def test_lists_take_options(command: Command, run: Path) -> None:
+    done = command(
+        *("export", "run.db", "--format", "logit-bias"),
+        *("-o", "reporter.logit-bias.which=unspeakable", "-o", "reporter.logit-bias.bias=-3"),
+    )
+    assert (done.code, done.out, done.err) == (0, '{"4": -3}\n', "")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("reporter.tokens.which=none", "give notable|unspeakable|"),
+        ("reporter.tokens.what=all", "option of reporter tokens"),
+        ("reporter.csv.which=all", "reporter csv, which has no part in this run"),
+        ("which=all", "write KIND.NAME.OPTION=VALUE"),
+    ],
+)
+def test_options_that_fit_nothing_are_refused(
+    option: str, words: str, command: Command, run: Path
+) -> None:
+    done = command("export", "run.db", "--format", "tokens", "-o", option)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert words in done.err
+
+
+def test_a_reporter_that_breaks_is_one_line(run: Path, tmp_path: Path) -> None:
+    install(
+        tmp_path,
+        "broken-reporter",
+        "from geom import NoOptions, Reporter, hookimpl\n"
+        "def write(run, file, options):\n    raise KeyError('no such thing')\n"
+        "@hookimpl\ndef geom_reporters():\n"
+        "    yield Reporter('broken', 'breaks', write, NoOptions, suffix='.txt')\n",
+    )
+    done = separately("export", str(run), "--format", "broken", python_path=tmp_path)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "reporter broken raised KeyError" in done.err

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import ArrayLike, DTypeLike
 
+import geom
 from geom import InputError, Readout, domains
 from truth import Floats, dot, fractions
 
@@ -258,3 +259,9 @@ def test_what_is_not_finite_in_a_later_block_is_refused_with_its_place() -> None
     W[4321, 5] = np.nan
     with pytest.raises(InputError, match=r"W\[\(4321, 5\)\] is nan"):
         Readout.fold(Stored(W))
+
+
+def test_half_a_surrogate_pair_in_a_text_is_spelled_out() -> None:
+    readout = Readout.fold(np.eye(2), tokens=["a\ud800b", "\U0001f600"])
+    assert [readout.text(i) for i in range(2)] == ["a\\ud800b", "\U0001f600"]
+    assert next(row.token for row in geom.run(readout, tokens="all").rows()) == "a\\ud800b"

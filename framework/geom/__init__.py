@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from geom.self_argmax import own_winners
     from geom.store import Measured, Row, Run
-    from geom.text import TokenKind, visible
+    from geom.text import TokenKind, harmless, visible
     from geom.threads import cores, limited_threads
     from geom.token_spec import parse_tokens
     from geom.verification import Verification, verify
@@ -88,7 +88,7 @@ _HOME = {
     ),
     "geom.self_argmax": ("own_winners",),
     "geom.store": ("Measured", "Row", "Run"),
-    "geom.text": ("TokenKind", "visible"),
+    "geom.text": ("TokenKind", "harmless", "visible"),
     "geom.threads": ("cores", "limited_threads"),
     "geom.token_spec": ("parse_tokens",),
     "geom.verification": ("Verification", "verify"),
@@ -136,6 +136,7 @@ __all__ = [
     "cores",
     "device",
     "freeing_bounds",
+    "harmless",
     "hookimpl",
     "judge",
     "limited_threads",

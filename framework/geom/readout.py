@@ -168,8 +168,12 @@ class Readout:
         return np.asarray(np.asarray(x, dtype=np.float64) @ self.W.T + self.b)
 
     def text(self, token: int) -> str | None:
-        """What the tokenizer decodes for an id, None without one."""
-        return None if self.tokens is None else self.tokens[token]
+        """What the tokenizer decodes for an id, None without one.
+
+        Half of a surrogate pair, which UTF-8 has no room for, is spelled out.
+        """
+        text = None if self.tokens is None else self.tokens[token]
+        return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
     def kind(self, token: int) -> TokenKind | None:
         """What an id is to the tokenizer, None without one."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from geom.cli import compare, export, measure, plugins, run, show, verify
+from geom.cli import compare, export, measure, plugins, report, run, show, verify
 from geom.cli.messages import say
 from geom.errors import GeomError
 
@@ -27,6 +27,7 @@ app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("compare")(compare.compare)
 app.command("measure")(measure.measure)
+app.command("report")(report.report)
 app.command("plugins")(plugins.plugins)
 
 

@@ -1,0 +1,211 @@
+"""``dask``: batches of tokens on the workers of a Dask cluster, or of one begun on this machine.
+
+What is to be done, the readout in it, is sent to each worker once (scattered), a batch of tokens as
+a task. The scheduler gives the tasks of a worker that dies to others; where the last copy of the
+readout was lost with it, it is sent again. A batch that takes several workers with it is named, and
+ends the run, as a scheduler that dies does; what is stored is kept.
+
+Dask sends pickles between the machines of a cluster, as it always does: let only a scheduler that
+you trust have your work, and none listen where strangers can reach it. The workers need geom and
+the plugins of the run, in the same versions.
+"""
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from geom import Executor, InputError, PluginError, cores, hookimpl
+
+TRIES = 3
+"""Workers that a batch may take with it, and times that all may die in a row, before it ends."""
+
+AHEAD = 4
+"""Tasks for each worker that the scheduler knows of at a time."""
+
+MANY = 32
+"""Workers that work is cut for, where nobody says how many a scheduler has."""
+
+
+@dataclass(frozen=True)
+class DaskOptions:
+    """Which cluster, and how large."""
+
+    scheduler: Annotated[
+        str, Meta(description="its address, as tcp://host:8786; empty begins a cluster here")
+    ] = ""
+    workers: Annotated[
+        int, Meta(ge=0, description="processes to begin here, one a core for 0; or to cut work for")
+    ] = 0
+    wait: Annotated[
+        float, Meta(gt=0, description="seconds to wait for the scheduler and a first worker")
+    ] = 60.0
+
+
+def workers(options: DaskOptions) -> int:
+    """How many items are in work at once."""
+    return options.workers or (MANY if options.scheduler else cores())
+
+
+def run(
+    function: Callable[[Any], Any], items: Sequence[Any], options: DaskOptions
+) -> Iterator[Any]:
+    """The results as they come, each a list.
+
+    Raises InputError where distributed is not installed, where no scheduler answers or no worker
+    comes, what the function raises, and PluginError for an item whose workers die each time and for
+    a scheduler that is lost.
+    """
+    if not items:
+        return
+    with _client(options) as client:
+        yield from _Work(client, function, items).results()
+
+
+class _Work:
+    """The items of one call that are still to be done, and those that the scheduler has."""
+
+    def __init__(self, client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self._client, self._function, self._items = client, function, items
+        self._waiting = deque(range(len(items)))
+        self._sent: dict[Any, int] = {}
+        self._losses = 0
+        self._work: Any = None
+
+    def results(self) -> Iterator[Any]:
+        """The results."""
+        from distributed import wait
+        from distributed.client import FuturesCancelledError
+
+        try:
+            while self._waiting or self._sent:
+                self._send()
+                with suppress(FuturesCancelledError):
+                    wait(list(self._sent), return_when="FIRST_COMPLETED")
+                done = [future for future in self._sent if future.status != "pending"]
+                for future in done:
+                    if not future.cancelled():
+                        yield self._result(future, self._sent.pop(future))
+                lost = [self._sent.pop(future) for future in done if future in self._sent]
+                if lost:
+                    self._again(lost)
+        finally:
+            if self._client.status == "running":
+                self._client.cancel(list(self._sent))
+
+    def _send(self) -> None:
+        """Give the scheduler as many tasks as its workers can begin soon."""
+        if self._work is None:
+            # a key of its own: by its hash, a copy that was lost would be taken for one at hand
+            self._work = self._client.scatter(self._function, broadcast=True, hash=False)
+        most = AHEAD * max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        while self._waiting and len(self._sent) < most:
+            place = self._waiting.popleft()
+            future = self._client.submit(_applied, self._work, self._items[place], pure=False)
+            self._sent[future] = place
+
+    def _result(self, future: Any, place: int) -> Any:
+        from distributed import KilledWorker
+
+        try:
+            result = future.result()
+        except KilledWorker as error:
+            raise PluginError(
+                f"executor dask: {_name(self._items[place])} took several workers with it; "
+                "if memory is short, give them more"
+            ) from error
+        self._losses = 0
+        return result
+
+    def _again(self, places: Sequence[int]) -> None:
+        """Take back items whose tasks are gone: with the readout's last copy, or with all else."""
+        if self._client.status != "running":
+            raise PluginError("executor dask lost its scheduler; what is stored is kept")
+        self._losses += 1
+        if self._losses == TRIES:
+            raise PluginError(
+                f"executor dask: all workers died {TRIES} times in a row, at last with "
+                f"{_name(self._items[places[0]])}; if memory is short, give them more"
+            )
+        self._work = None
+        self._waiting.extendleft(reversed(places))
+
+
+def _applied(function: Callable[[Any], Any], item: Any) -> list[Any]:
+    """What a worker does."""
+    return list(function(item))
+
+
+@contextmanager
+def _client(options: DaskOptions) -> Iterator[Any]:
+    """A client of the scheduler, or of a cluster that lives as long as the block."""
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError(
+            "executor dask needs distributed: python -m pip install 'geom-unembed[dask]'"
+        ) from error
+    quiet = {
+        "distributed.scheduler.allowed-failures": TRIES - 1,
+        "distributed.comm.timeouts.connect": f"{options.wait}s",
+        "distributed.worker.daemon": True,
+    }
+    with dask.config.set(quiet), _silence():
+        if not options.scheduler:
+            with (
+                LocalCluster(
+                    n_workers=workers(options),
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                ) as cluster,
+                Client(cluster) as client,
+            ):
+                yield client
+            return
+        try:
+            client = Client(options.scheduler, timeout=options.wait)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise InputError(
+                f"executor dask: no scheduler answers at {options.scheduler!r}: begin one with "
+                "dask scheduler, and name it as in -o executor.dask.scheduler=tcp://host:8786"
+            ) from error
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=options.wait)
+            except TimeoutError as error:
+                raise InputError(
+                    f"executor dask: the scheduler at {options.scheduler} has no worker; begin "
+                    f"some with dask worker {options.scheduler}"
+                ) from error
+            yield client
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What Dask logs of workers that come and go is not for the user of a run."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _name(item: object) -> str:
+    return f"item {reprlib.repr(item)}"
+
+
+@hookimpl
+def geom_executors() -> Iterator[Executor[DaskOptions]]:
+    """The hook."""
+    yield Executor("dask", "on the workers of a Dask cluster", run, DaskOptions, workers=workers)

@@ -1,0 +1,81 @@
+"""``tokens`` and ``logit-bias``: the tokens of a run as lists that other tools take.
+
+``tokens`` is an id a line: what ``--tokens @FILE`` of geom reads, and most scripts. ``logit-bias``
+is a JSON object from ids to a number, as the parameter ``logit_bias`` of OpenAI's API, vLLM and the
+server of llama.cpp take it: at -100 a sampler never picks the token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, BinaryIO, Literal
+
+from msgspec import Meta
+
+from geom import Reporter, Row, Run, hookimpl
+
+Which = Literal["notable", "unspeakable", "undecided", "hard", "speakable", "all"]
+
+
+@dataclass(frozen=True)
+class TokensOptions:
+    """Which of the tokens that were examined."""
+
+    which: Annotated[
+        Which, Meta(description="notable is all but those that win along their own direction")
+    ] = "notable"
+
+
+@dataclass(frozen=True)
+class LogitBiasOptions:
+    """Which of the tokens that were examined, and what to add to their logits."""
+
+    which: Annotated[
+        Which, Meta(description="notable is all but those that win along their own direction")
+    ] = "notable"
+    bias: Annotated[
+        float, Meta(ge=-100, le=100, description="added to each token's logit")
+    ] = -100.0
+
+
+def write_tokens(run: Run, file: BinaryIO, options: TokensOptions) -> None:
+    """An id a line, ascending."""
+    for token in chosen(run, options.which):
+        file.write(b"%d\n" % token)
+
+
+def write_logit_bias(run: Run, file: BinaryIO, options: LogitBiasOptions) -> None:
+    """One JSON object, on one line."""
+    value = float(options.bias)
+    bias = int(value) if value.is_integer() else value
+    found = {str(token): bias for token in chosen(run, options.which)}
+    file.write(json.dumps(found).encode() + b"\n")
+
+
+def chosen(run: Run, which: Which) -> list[int]:
+    """The ids, ascending."""
+    return [row.token_id for row in run.rows() if _is(row, which)]
+
+
+def _is(row: Row, which: Which) -> bool:
+    own = row.verdict == "speakable" and bool(row.self_argmax)
+    if which == "notable":
+        return not own
+    if which == "hard":
+        return row.verdict == "speakable" and not own
+    return which in ("all", row.verdict)
+
+
+@hookimpl
+def geom_reporters() -> Iterator[Reporter[TokensOptions] | Reporter[LogitBiasOptions]]:
+    """The hook."""
+    yield Reporter("tokens", "ids, one a line", write_tokens, TokensOptions, suffix=".txt")
+    yield Reporter(
+        "logit-bias",
+        "a JSON object that forbids tokens in sampling APIs",
+        write_logit_bias,
+        LogitBiasOptions,
+        suffix=".json",
+    )

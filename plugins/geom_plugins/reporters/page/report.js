@@ -1,0 +1,541 @@
+"use strict";
+// Reads the run that the page holds, fills the table and draws the pictures. Every text of the run
+// goes through textContent, or through markup() where plotly takes a subset of HTML.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const { V, d, domain } = data.settings;
+const $ = (id) => document.getElementById(id);
+
+const MEANING = {
+  "unspeakable": "no point of the domain makes them win",
+  "undecided": "not proven either way",
+  "hard to speak": "beaten along their own direction, yet some point makes them win",
+  "speakable": "win along their own direction",
+  "not examined": "passed over by the detectors, or not asked for",
+};
+const COLOUR = {
+  "unspeakable": "--unspeakable", "undecided": "--undecided", "hard to speak": "--hard",
+  "speakable": "--speakable", "not examined": "--rest",
+};
+const SYMBOL = {
+  "unspeakable": "x", "undecided": "diamond", "hard to speak": "triangle-up", "speakable": "circle",
+  "not examined": "circle",
+};
+const PROOF = {
+  witness: "a point of the domain at which its margin is positive",
+  slack: "weights over other tokens, one of which is at least as high everywhere, with room to spare",
+  interior: "weights over other tokens whose rows sum to its own, all of them positive",
+  rational: "weights over other tokens that solve the equations exactly, in rational numbers",
+};
+
+// ---- columns
+
+function unpacked(text, kind) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new kind(bytes.buffer);
+}
+
+const rows = {
+  ...data.rows,
+  id: unpacked(data.rows.id, Int32Array),
+  class: unpacked(data.rows.class, Int32Array),
+  lower: unpacked(data.rows.lower, Float64Array),
+  upper: unpacked(data.rows.upper, Float64Array),
+  winner: unpacked(data.rows.winner, Int32Array),
+};
+const count = rows.id.length;
+const place = new Map();
+rows.id.forEach((id, i) => place.set(id, i));
+const cloud = data.cloud && {
+  norm: unpacked(data.cloud.norm, Float32Array),
+  x: unpacked(data.cloud.x, Float32Array),
+  y: unpacked(data.cloud.y, Float32Array),
+};
+const measures = data.measures.map((m) => ({
+  ...m, value: unpacked(m.value, Float64Array), error: unpacked(m.error, Float64Array),
+}));
+
+const text = (id) => data.texts[id] ?? "-";
+const label = (id) => (data.texts[id] === undefined ? String(id) : `${id} ${data.texts[id]}`);
+const className = (i) => data.classes[rows.class[i]];
+const margin = (i) => (className(i) === "speakable" || className(i) === "hard to speak"
+  ? rows.lower[i] : rows.upper[i]);
+
+function brief(value) {
+  if (Number.isNaN(value)) return "-";
+  return String(Number(value.toPrecision(3)));
+}
+
+function bounds(i) {
+  const low = rows.lower[i], high = rows.upper[i];
+  if (Number.isNaN(low) && Number.isNaN(high)) return "-";
+  if (Number.isNaN(high)) return "\u2265 " + brief(low);
+  if (Number.isNaN(low)) return "\u2264 " + brief(high);
+  return brief(low) + " .. " + brief(high);
+}
+
+function estimate(measure, i) {
+  const value = measure.value[i], error = measure.error[i];
+  if (Number.isNaN(value)) return "";
+  if (Number.isNaN(error) || error === 0) return brief(value);
+  const places = Math.min(15, Math.max(0, 1 - Math.floor(Math.log10(error))));
+  const shown = places > 6 ? String(Number(value.toPrecision(7))) : value.toFixed(places);
+  return shown + (measure.proven ? " \u00b1 " : " ~ ") + error.toPrecision(1);
+}
+
+// ---- elements
+
+function element(name, properties = {}, children = []) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in made) made[key] = value; else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const number = (n) => Number(n).toLocaleString("en");
+
+// ---- the head of the page
+
+const totals = new Map(data.classes.map((name) => [name, 0]));
+for (let i = 0; i < count; i++) totals.set(className(i), totals.get(className(i)) + 1);
+const rest = V - count;
+if (rest > 0) totals.set("not examined", rest);
+
+$("facts").textContent =
+  `${number(V)} tokens, d = ${number(d)}, domain ${domain.name}` +
+  (data.pending ? `; ${number(data.pending)} tokens are not done yet` : "");
+for (const [name, n] of totals) {
+  if (!n) continue;
+  const style = `--colour: var(${COLOUR[name]})`;
+  $("share").append(element("span", { style: `${style}; flex: ${n} 0 0`, title: `${name}: ${number(n)}` }));
+  const share = (100 * n / V).toPrecision(2);
+  $("verdicts").append(element("li", { style }, [
+    element("b", { textContent: number(n) }),
+    element("span", { textContent: `${name}, ${Number(share)} %` }),
+    element("small", { textContent: MEANING[name] }),
+  ]));
+}
+$("share").setAttribute("aria-label",
+  [...totals].filter(([, n]) => n).map(([name, n]) => `${name} ${n}`).join(", "));
+
+// ---- the table: only the rows in sight are in the document
+
+const COLUMNS = [
+  { name: "id", width: "6.5rem", order: (i) => rows.id[i] },
+  { name: "token", order: (i) => text(rows.id[i]) },
+  { name: "verdict", width: "9.5rem", order: (i) => i },
+  { name: "proof", width: "6rem", order: (i) => rows.proof[i] ?? "", aside: true },
+  { name: "largest margin", width: "10.5rem", order: margin, number: true },
+  { name: "own direction won by", order: (i) => text(rows.winner[i]), aside: true },
+  ...measures.map((m) => ({
+    name: m.name, width: "11rem", order: (i) => m.value[i], number: true, aside: true,
+    show: (i) => estimate(m, i), title: m.unit,
+  })),
+];
+const ROW = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2.25;
+const AHEAD = 12;
+const scroller = $("scroll"), body = $("body");
+const unfolded = new Map(); // of a row, the height of what is unfolded below it
+let order = Array.from({ length: count }, (_, i) => i);
+let sorted = { column: 2, descending: false };
+
+for (const [k, column] of COLUMNS.entries()) {
+  const button = element("button", { type: "button", textContent: column.name });
+  button.addEventListener("click", () => {
+    const descending = sorted.column === k && !sorted.descending;
+    sorted = { column: k, descending };
+    select();
+  });
+  const head = element("th", { scope: "col", title: column.title ?? "" }, [button]);
+  head.className = (column.number ? "number " : "") + (column.aside ? "aside" : "");
+  if (column.width) head.style.width = column.width;
+  $("head").append(head);
+}
+
+$("class").append(element("option", { value: "", textContent: "all" }));
+for (const [name, n] of totals) {
+  if (n && name !== "not examined") {
+    $("class").append(element("option", { value: name, textContent: `${name} (${number(n)})` }));
+  }
+}
+
+const folded = rows.id.length ? Array.from(rows.id, (id) => text(id).toLowerCase()) : [];
+
+function select() {
+  const wanted = $("search").value.trim().toLowerCase(), only = $("class").value;
+  order = [];
+  for (let i = 0; i < count; i++) {
+    if (only && className(i) !== only) continue;
+    if (wanted && !folded[i].includes(wanted) && String(rows.id[i]) !== wanted) continue;
+    order.push(i);
+  }
+  const key = COLUMNS[sorted.column].order, sign = sorted.descending ? -1 : 1;
+  const keys = new Map(order.map((i) => [i, key(i)]));
+  order.sort((i, j) => {
+    const a = keys.get(i), b = keys.get(j);
+    if (a === b) return i - j;
+    if (Number.isNaN(a)) return Number.isNaN(b) ? i - j : 1; // no number comes last, either way
+    if (Number.isNaN(b)) return -1;
+    return a < b ? -sign : sign;
+  });
+  [...$("head").children].forEach((head, k) => {
+    if (k === sorted.column) {
+      head.setAttribute("aria-sort", sorted.descending ? "descending" : "ascending");
+    } else head.removeAttribute("aria-sort");
+  });
+  $("found").textContent = order.length === count
+    ? `${number(count)} tokens` : `${number(order.length)} of ${number(count)} tokens`;
+  $("table").setAttribute("aria-rowcount", String(order.length + 1));
+  scroller.scrollTop = 0;
+  fill();
+}
+
+function heightBefore(position) {
+  let height = position * ROW;
+  for (const [i, extra] of unfolded) if (positionOf(i) < position) height += extra;
+  return height;
+}
+
+let positions = new Map(), positionsOf = null;
+function positionOf(i) {
+  if (positionsOf !== order) {
+    positions = new Map(order.map((row, k) => [row, k]));
+    positionsOf = order;
+  }
+  return positions.get(i) ?? Infinity;
+}
+
+function fill() {
+  const top = scroller.scrollTop, bottom = top + scroller.clientHeight;
+  let first = Math.max(0, Math.floor(top / ROW) - AHEAD);
+  while (first > 0 && heightBefore(first) > top - AHEAD * ROW) first = Math.max(0, first - AHEAD);
+  let last = first;
+  const end = bottom + AHEAD * ROW;
+  let height = heightBefore(first);
+  const before = height;
+  while (last < order.length && height < end) {
+    height += ROW + (unfolded.get(order[last]) ?? 0);
+    last++;
+  }
+  const focused = document.activeElement?.dataset?.row;
+  const made = [space(before)];
+  for (let k = first; k < last; k++) {
+    made.push(row(order[k], k));
+    if (unfolded.has(order[k])) made.push(more(order[k]));
+  }
+  made.push(space(heightBefore(order.length) - height));
+  body.replaceChildren(...made);
+  if (focused !== undefined) {
+    body.querySelector(`button[data-row="${focused}"]`)?.focus({ preventScroll: true });
+  }
+  let changed = false;
+  for (const shown of body.querySelectorAll("tr.more")) {
+    const i = Number(shown.dataset.of), found = shown.getBoundingClientRect().height;
+    if (Math.abs(found - unfolded.get(i)) > 1) { unfolded.set(i, found); changed = true; }
+  }
+  if (changed) fill();
+}
+
+function space(height) {
+  const cell = element("td", { colSpan: COLUMNS.length });
+  cell.style.height = `${Math.max(0, height)}px`;
+  return element("tr", { className: "space", "aria-hidden": "true" }, [cell]);
+}
+
+function row(i, k) {
+  const name = className(i);
+  const button = element("button", {
+    type: "button", className: "unfold", textContent: String(rows.id[i]),
+    "aria-expanded": String(unfolded.has(i)), "aria-label": `token ${rows.id[i]}, what proves it`,
+  });
+  button.dataset.row = i;
+  const dot = element("span", { className: "dot", style: `--colour: var(${COLOUR[name]})` });
+  const winner = rows.winner[i] === rows.id[i] ? "itself"
+    : rows.winner[i] < 0 ? "-" : label(rows.winner[i]);
+  const cells = [
+    element("td", {}, [button]),
+    element("td", { className: "token", textContent: text(rows.id[i]), title: (data.strange[rows.id[i]] ?? []).join("\n") }),
+    element("td", {}, [dot, name]),
+    element("td", { textContent: rows.proof[i] ?? "-", className: "aside" }),
+    element("td", { textContent: bounds(i), className: "number" }),
+    element("td", { textContent: winner, className: "token aside" }),
+    ...COLUMNS.slice(6).map((c) => element("td", { textContent: c.show(i), className: "number aside" })),
+  ];
+  const made = element("tr", { className: "row", "aria-rowindex": String(k + 2) }, cells);
+  made.dataset.at = i;
+  return made;
+}
+
+function more(i) {
+  const id = rows.id[i], certificate = data.certificates[id], cell = element("td", { colSpan: COLUMNS.length });
+  const say = (line) => cell.append(element("p", { textContent: line }));
+  if (data.strange[id]) say(`Characters in its text: ${data.strange[id].join(", ")}.`);
+  const proof = rows.proof[i];
+  if (proof) say(`Proven by ${PROOF[proof]} (${proof}; found by ${rows.certifier[i]}).`);
+  say(`Its largest margin, proven: ${bounds(i)} logits.` +
+    (rows.flagged_by[i] ? ` Flagged by ${rows.flagged_by[i]}.` : "") +
+    (rows.winner[i] >= 0 && rows.winner[i] !== id
+      ? ` Along its own direction ${label(rows.winner[i])} wins.` : ""));
+  if (data.rows.note[id]) say(`Note: ${data.rows.note[id]}.`);
+  for (const m of measures) if (estimate(m, i)) say(`${m.name}: ${estimate(m, i)} ${m.unit}`);
+  if (certificate?.heaviest) {
+    say(`The heaviest of ${number(certificate.count)} weights, of their sum:`);
+    cell.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
+      element("li", {}, [`${(100 * share).toPrecision(3)} % `, element("span", { className: "token", textContent: label(token) })]))));
+  } else if (certificate?.head) {
+    say(`The point: ${number(certificate.count)} numbers of length ${brief(certificate.length)}, ` +
+      `${certificate.head.map((v) => v.toPrecision(6)).join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
+  } else if (rows.proof[i] === "witness") say("The point is the token's own direction, rebuilt from the weights.");
+  cell.append(element("p", {}, ["All of it: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
+  const made = element("tr", { className: "more" }, [cell]);
+  made.dataset.of = i;
+  return made;
+}
+
+function toggle(i) {
+  if (unfolded.has(i)) unfolded.delete(i); else unfolded.set(i, 8 * ROW);
+  fill();
+}
+
+function find(id) {
+  const i = place.get(id);
+  if (i === undefined) return;
+  $("search").value = ""; $("class").value = "";
+  unfolded.clear();
+  select();
+  unfolded.set(i, 8 * ROW);
+  scroller.scrollTop = Math.max(0, positionOf(i) * ROW - ROW);
+  fill();
+  $("tokens").scrollIntoView({ behavior: "smooth" });
+  body.querySelector(`button[data-row="${i}"]`)?.focus({ preventScroll: true });
+}
+
+body.addEventListener("click", (event) => {
+  const at = event.target.closest("tr.row");
+  if (at && !String(getSelection())) toggle(Number(at.dataset.at));
+});
+body.addEventListener("keydown", (event) => {
+  const i = event.target.dataset?.row, step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (i === undefined || !step) return;
+  event.preventDefault();
+  const next = positionOf(Number(i)) + step;
+  if (next < 0 || next >= order.length) return;
+  const top = heightBefore(next);
+  if (top < scroller.scrollTop) scroller.scrollTop = top;
+  else if (top + 3 * ROW > scroller.scrollTop + scroller.clientHeight) {
+    scroller.scrollTop = top + 3 * ROW - scroller.clientHeight;
+  }
+  fill();
+  body.querySelector(`button[data-row="${order[next]}"]`)?.focus({ preventScroll: true });
+});
+let waiting = false;
+scroller.addEventListener("scroll", () => {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; fill(); });
+});
+addEventListener("resize", () => fill());
+$("search").addEventListener("input", select);
+$("class").addEventListener("change", select);
+select();
+
+// ---- the pictures
+
+const MOST_WITHOUT_WEBGL = 4000;
+const webgl = (() => {
+  try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; }
+})();
+
+const markup = (s) => s.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+
+function colour(name) {
+  const probe = element("span", { style: `color: var(${name})` });
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+// Margins span many powers of ten on both sides of 0: linear within SMALL, logarithmic beyond.
+const SMALL = (() => {
+  const sizes = [];
+  for (let i = 0; i < count; i++) if (margin(i)) sizes.push(Math.abs(margin(i)));
+  const finite = sizes.filter(Number.isFinite).sort((a, b) => a - b);
+  return finite.length ? 10 ** Math.floor(Math.log10(finite[Math.floor(finite.length / 500)])) : 1;
+})();
+const bent = (m) => Math.sign(m) * Math.log10(1 + Math.abs(m) / SMALL);
+
+function marginTicks(values) {
+  const far = values.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
+  const negative = values.some((v) => v < -0.05), powers = [], step = Math.max(1, Math.round(far / 6));
+  for (let k = 0; k <= Math.ceil(far); k += step) powers.push(k);
+  const ticks = [{ at: 0, label: "0" }];
+  for (const k of powers) {
+    const size = SMALL * 10 ** k, label = size >= 0.01 && size < 1e4 ? String(Number(size.toPrecision(1))) : size.toExponential(0);
+    ticks.push({ at: bent(size), label });
+    if (negative) ticks.push({ at: -bent(size), label: "\u2212" + label });
+  }
+  return { tickvals: ticks.map((t) => t.at), ticktext: ticks.map((t) => t.label) };
+}
+
+function layout(more) {
+  const ink = colour("--ink"), line = colour("--line");
+  const axis = { gridcolor: line, zeroline: false, linecolor: line, automargin: true };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
+    margin: { l: 56, r: 12, t: 12, b: 44 }, hovermode: "closest",
+    hoverlabel: { bgcolor: colour("--card"), bordercolor: line, font: { color: ink } },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    ...more,
+    xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
+  };
+}
+
+const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
+
+function points(name, ids, x, y, size) {
+  let shown = ids;
+  if (!webgl && ids.length > MOST_WITHOUT_WEBGL) {
+    shown = ids.filter((_, k) => k % Math.ceil(ids.length / MOST_WITHOUT_WEBGL) === 0);
+  }
+  return {
+    type: webgl ? "scattergl" : "scatter", mode: "markers", name, customdata: shown,
+    x: shown.map(x), y: shown.map(y), hovertemplate: "%{text}<extra></extra>",
+    text: shown.map((id) => {
+      const i = place.get(id);
+      return markup(label(id)) + (i === undefined ? "" : `<br>${className(i)}, margin ${bounds(i)}`);
+    }),
+    marker: { color: colour(COLOUR[name]), symbol: SYMBOL[name], size, opacity: name === "not examined" ? 0.6 : 0.75 },
+  };
+}
+
+function grouped() {
+  const groups = new Map([["not examined", []], ["speakable", []], ["hard to speak", []], ["undecided", []], ["unspeakable", []]]);
+  for (let id = 0; id < V; id++) {
+    const i = place.get(id);
+    groups.get(i === undefined ? "not examined" : className(i)).push(id);
+  }
+  return [...groups].filter(([, ids]) => ids.length);
+}
+
+function border(along, label) {
+  return {
+    shapes: [{
+      type: "line", line: { color: colour("--ink"), width: 1, dash: "dot" },
+      ...(along === "x" ? { xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0 } : { yref: "paper", y0: 0, y1: 1, x0: 0, x1: 0 }),
+    }],
+    annotations: [{
+      text: label, showarrow: false, font: { color: colour("--soft"), size: 11 },
+      ...(along === "x" ? { xref: "paper", x: 1, xanchor: "right", y: 0, yanchor: "bottom" } : { yref: "paper", y: 1, yanchor: "top", x: 0, xanchor: "left", xshift: 3 }),
+    }],
+  };
+}
+
+function drawNorms() {
+  const y = (id) => bent(margin(place.get(id)));
+  const groups = grouped().filter(([name]) => name !== "not examined")
+    .map(([name, ids]) => [name, ids.filter((id) => Number.isFinite(margin(place.get(id))))]);
+  const all = groups.flatMap(([, ids]) => ids.map(y));
+  Plotly.react("norms", groups.map(([name, ids]) => points(name, ids, (id) => cloud.norm[id], y, 6)), layout({
+    xaxis: { title: { text: "distance of the row to the mean row" } },
+    yaxis: { title: { text: "largest margin, logits" }, ...marginTicks(all) },
+    ...border("x", "the border"), showlegend: true,
+  }), CONFIG);
+}
+
+function drawPlaces() {
+  const size = V > 20000 ? 3 : 5;
+  const traces = grouped().map(([name, ids]) =>
+    points(name, ids, (id) => cloud.x[id], (id) => cloud.y[id], name === "not examined" || name === "speakable" ? size : size + 2));
+  traces.push({
+    type: "scatter", mode: "markers", x: [0], y: [0], name: "centroid", hovertemplate: "the centroid<extra></extra>",
+    marker: { symbol: "cross-thin", size: 14, line: { width: 2, color: colour("--ink") } }, showlegend: false,
+  });
+  Plotly.react("places", traces, layout({
+    xaxis: { title: { text: "first principal axis" } },
+    yaxis: { title: { text: "second principal axis" }, scaleanchor: "x" }, showlegend: true,
+  }), CONFIG);
+}
+
+const BARS = 40;
+const LOG_FROM = 200; // few tokens lie at the border, where they matter most
+function drawMargins() {
+  const bins = new Map(), done = Array.from(rows.id, (_, i) => i).filter((i) => Number.isFinite(margin(i)));
+  const all = done.map((i) => bent(margin(i)));
+  const far = all.reduce((most, at) => Math.max(most, Math.abs(at)), 0.1), WIDTH = far / BARS;
+  for (const i of done) {
+    const at = bent(margin(i)), bin = at === 0 ? -0.5 : Math.floor(at / WIDTH); // 0 has a bar of its own, left of the border
+    const key = `${className(i)} ${bin}`;
+    bins.set(key, { name: className(i), bin, n: (bins.get(key)?.n ?? 0) + 1 });
+  }
+  const most = Math.max(...[...bins.values()].map((b) => b.n));
+  const traces = ["speakable", "hard to speak", "undecided", "unspeakable"].map((name) => {
+    const mine = [...bins.values()].filter((b) => b.name === name).sort((a, b) => a.bin - b.bin);
+    return {
+      type: "bar", name, x: mine.map((b) => (b.bin === -0.5 ? -WIDTH / 4 : (b.bin + 0.5) * WIDTH)), y: mine.map((b) => b.n),
+      width: mine.map((b) => (b.bin === -0.5 ? WIDTH / 2 : WIDTH)), marker: { color: colour(COLOUR[name]), opacity: 0.85 },
+      hovertemplate: `%{y} ${name}<extra></extra>`,
+    };
+  }).filter((trace) => trace.x.length);
+  Plotly.react("margins", traces, layout({
+    barmode: "overlay", bargap: 0, showlegend: true,
+    xaxis: { title: { text: "largest margin, logits" }, ...marginTicks(all) },
+    yaxis: { title: { text: "tokens" }, ...(most > LOG_FROM ? { type: "log", dtick: 1, range: [-0.3, Math.log10(most) + 0.1] } : { rangemode: "tozero" }) },
+    ...border("y", "the border"),
+  }), CONFIG);
+}
+
+function drawWinners() {
+  const shadowed = new Map();
+  for (let i = 0; i < count; i++) {
+    if (rows.winner[i] >= 0 && rows.winner[i] !== rows.id[i]) {
+      shadowed.set(rows.winner[i], (shadowed.get(rows.winner[i]) ?? 0) + 1);
+    }
+  }
+  const top = [...shadowed].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 15).reverse();
+  const short = (s) => (s.length > 24 ? s.slice(0, 23) + "\u2026" : s);
+  Plotly.react("winners", [{
+    type: "bar", orientation: "h", x: top.map(([, n]) => n), y: top.map((_, k) => k), customdata: top.map(([id]) => id),
+    text: top.map(([id]) => markup(label(id))), textposition: "none",
+    marker: { color: colour("--accent") }, hovertemplate: "%{text} wins in place of %{x}<extra></extra>",
+  }], layout({
+    xaxis: { title: { text: "tokens in whose place it wins" }, rangemode: "tozero" },
+    yaxis: { tickvals: top.map((_, k) => k), ticktext: top.map(([id]) => markup(short(label(id)))) },
+    showlegend: false,
+  }), CONFIG);
+}
+
+const pictures = [
+  ["norms", drawNorms, Boolean(cloud) && count > 0],
+  ["places", drawPlaces, Boolean(cloud)],
+  ["margins", drawMargins, count > 0],
+  ["winners", drawWinners, Array.from(rows.winner).some((w, i) => w >= 0 && w !== rows.id[i])],
+];
+const pause = () => new Promise((done) => { setTimeout(done); });
+async function draw() { // each in a task of its own, so that the page answers in between
+  for (const [, make, possible] of pictures) {
+    if (!possible) continue;
+    await pause();
+    make();
+  }
+}
+for (const [name, , possible] of pictures) if (!possible) $(`${name}-figure`).remove();
+draw().then(() => {
+  for (const [name, , possible] of pictures) {
+    if (possible) $(name).on("plotly_click", (event) => find(Number(event.points[0].customdata)));
+  }
+  document.documentElement.dataset.ready = "";
+});
+
+// ---- light and dark
+
+$("theme").addEventListener("change", () => {
+  const chosen = $("theme").value;
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  else delete document.documentElement.dataset.theme;
+  draw();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

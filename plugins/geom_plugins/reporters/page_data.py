@@ -1,0 +1,208 @@
+"""What a report shows of a run, as JSON: columns for the table and for the pictures.
+
+Numbers of all tokens are little-endian arrays in base64, texts are made visible by `geom.visible`,
+so that no control character is left in them. The vocabulary is drawn by the weights of the run;
+where they cannot be found the page says so, and shows what the run knows by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]  # no types
+
+from geom import GeomError, Readout, Row, Run, Weights, harmless, visible
+
+Floats = NDArray[np.float64]
+
+CLASSES = ("unspeakable", "undecided", "hard to speak", "speakable")
+"""Of the tokens examined, the most remarkable first; a token not examined is of none."""
+
+HEAVIEST, HEAD = 20, 6
+"""Weights of a certificate, and numbers of a witness, that the page shows."""
+
+_BLOCK = 4096
+"""Rows of W that are projected at a time."""
+
+
+def page_data(run: Run) -> dict[str, Any]:
+    """Everything that the page shows, ready for JSON."""
+    rows = sorted(run.rows(), key=hardness)
+    readout, missing = _weights(run)
+    recipes = run.recipes()
+    about = {
+        "model": run.model,
+        "file": "" if run.path is None else run.path.name,
+        "settings": run.settings,
+        "versions": run.versions,
+        "notes": run.notes,
+        "warnings": run.warnings,
+        "missing": missing,
+    }
+    return {
+        **{name: _harmless(value) for name, value in about.items()},
+        "pending": run.counts()["pending"],
+        "classes": CLASSES,
+        "rows": _columns(rows),
+        "measures": _measures(run, rows),
+        "certificates": {
+            str(row.token_id): _certificate(run, row)
+            for row in rows
+            if row.verdict != "undecided" and row.token_id not in recipes
+        },
+        "texts": _texts(run, rows, readout),
+        "strange": {str(row.token_id): n for row in rows if (n := strange(row.token))},
+        "cloud": None if readout is None else _cloud(readout),
+    }
+
+
+def _harmless(value: Any) -> Any:
+    """The same with `geom.harmless` texts, as a run file may come from a stranger."""
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, dict):
+        return {harmless(key): _harmless(item) for key, item in value.items()}
+    return [_harmless(item) for item in value] if isinstance(value, list) else value
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, Any]:
+    """What every token examined has."""
+    winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
+    return {
+        "id": _packed([row.token_id for row in rows], "<i4"),
+        "class": _packed([CLASSES.index(class_of(row)) for row in rows], "<i4"),
+        "lower": _packed([_number(row.margin_lower) for row in rows], "<f8"),
+        "upper": _packed([_number(row.margin_upper) for row in rows], "<f8"),
+        "winner": _packed(winners, "<i4"),
+        "proof": [row.proof for row in rows],
+        "certifier": [_harmless(row.certifier) for row in rows],
+        "flagged_by": [_harmless(", ".join(row.flagged_by)) for row in rows],
+        "note": {str(row.token_id): harmless(row.note) for row in rows if row.note},
+    }
+
+
+def class_of(row: Row) -> str:
+    """The verdict, and of a speakable token whether it wins along its own direction."""
+    return "hard to speak" if row.verdict == "speakable" and not row.self_argmax else row.verdict
+
+
+def hardness(row: Row) -> tuple[int, float, int]:
+    """Unspeakable tokens first, the deepest at the top, then the others by margin."""
+    margin = row.margin_lower if row.margin_lower is not None else row.margin_upper
+    order = {"unspeakable": 0, "undecided": 1, "speakable": 2}[row.verdict]
+    return order, 0.0 if margin is None else margin, row.token_id
+
+
+def strange(text: str | None) -> list[str]:
+    """The characters that `geom.visible` spells out, by code point and name."""
+    found = dict.fromkeys(c for c in text or "" if visible(c) != f'"{c}"' and c not in '"\\')
+    return [f"U+{ord(c):04X} {unicodedata.name(c, 'control character')}" for c in found]
+
+
+def _weights(run: Run) -> tuple[Readout | None, str | None]:
+    """The weights, or why they are not to be had."""
+    try:
+        return run.problem.readout, None
+    except GeomError as error:
+        return None, str(error)
+
+
+def _texts(run: Run, rows: Sequence[Row], readout: Readout | None) -> dict[str, str]:
+    """The visible text of every token that is known to have one, by id."""
+    kinds = run.winner_kinds()
+    found = {row.argmax_id: visible(row.argmax, kinds[row.token_id]) for row in rows}
+    found |= {row.token_id: visible(row.token, row.token_kind) for row in rows}
+    if readout is not None:
+        found |= {i: visible(readout.text(i), readout.kind(i)) for i in range(readout.V)}
+    return {str(token): text for token, text in found.items() if text != "-"}
+
+
+def _certificate(run: Run, row: Row) -> dict[str, Any]:
+    """What proves a verdict, short enough to read."""
+    certificate = run.certificate(row.token_id)
+    if certificate is None:
+        return {}
+    if isinstance(certificate, Weights):
+        order = np.argsort(-certificate.values, kind="stable")[:HEAVIEST]
+        total = float(certificate.values.sum())
+        return {
+            "count": int(certificate.indices.size),
+            "heaviest": [
+                [int(certificate.indices[i]), float(certificate.values[i]) / total] for i in order
+            ],
+        }
+    x = certificate.x
+    return {
+        "count": int(x.size),
+        "length": float(np.linalg.norm(x)),
+        "head": [float(value) for value in x[:HEAD]],
+    }
+
+
+def _measures(run: Run, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Every measure of the run: its name, unit, values and errors, in the order of the rows."""
+    measured = run.measured()
+    found = {item.measure: item for by_name in measured.values() for item in by_name.values()}
+    out = []
+    for name in sorted(found):
+        items = [measured.get(row.token_id, {}).get(name) for row in rows]
+        out.append(
+            {
+                "name": name,
+                "unit": found[name].unit,
+                "proven": found[name].proven,
+                "value": _packed([_number(i.value if i else None) for i in items], "<f8"),
+                "error": _packed([_number(i.error if i else None) for i in items], "<f8"),
+            }
+        )
+    return out
+
+
+def _cloud(readout: Readout) -> dict[str, Any]:
+    """Every row of W seen from the centroid: its distance, and its place on two principal axes."""
+    W = readout.W
+    mean = W.mean(axis=0)
+    norms, places = np.empty(readout.V), np.zeros((readout.V, 2))
+    axes = _principal(W, mean)
+    for start in range(0, readout.V, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        off = W[rows] - mean
+        norms[rows] = np.linalg.norm(off, axis=1)
+        places[rows, : axes.shape[1]] = off @ axes
+    return {
+        "norm": _packed(norms, "<f4"),
+        "x": _packed(places[:, 0], "<f4"),
+        "y": _packed(places[:, 1], "<f4"),
+    }
+
+
+def _principal(W: Floats, mean: Floats) -> Floats:
+    """The two directions (d, 2) along which rows spread most, of any sign but always the same."""
+    d = W.shape[1]
+    if d <= 2:
+        return np.eye(d)
+
+    def spread(v: Floats) -> Floats:
+        v = v.ravel()
+        along = W @ v - mean @ v
+        return np.asarray(along @ W - along.sum() * mean)
+
+    operator = LinearOperator((d, d), matvec=spread, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(d)
+    values, vectors = eigsh(operator, k=2, v0=start, tol=1e-6)
+    vectors = vectors[:, np.argsort(-values)]
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), [0, 1]])
+    return np.asarray(vectors * signs)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _packed(values: Sequence[float] | Floats, kind: str) -> str:
+    return base64.b64encode(np.asarray(values, dtype=kind).tobytes()).decode()

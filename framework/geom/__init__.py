@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from geom.self_argmax import own_winners
     from geom.store import Measured, Row, Run
+    from geom.summary import Summary, summarise
     from geom.text import TokenKind, harmless, visible
     from geom.threads import cores, limited_threads
     from geom.token_spec import parse_tokens
@@ -88,6 +89,7 @@ _HOME = {
     ),
     "geom.self_argmax": ("own_winners",),
     "geom.store": ("Measured", "Row", "Run"),
+    "geom.summary": ("Summary", "summarise"),
     "geom.text": ("TokenKind", "harmless", "visible"),
     "geom.threads": ("cores", "limited_threads"),
     "geom.token_spec": ("parse_tokens",),
@@ -124,6 +126,7 @@ __all__ = [
     "Rows",
     "Run",
     "StoreError",
+    "Summary",
     "TokenKind",
     "Verdict",
     "Verification",
@@ -152,6 +155,7 @@ __all__ = [
     "report",
     "run",
     "silencing_bounds",
+    "summarise",
     "track",
     "verify",
     "visible",

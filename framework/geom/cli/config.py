@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from geom.errors import InputError, unknown
+from geom.loading import DEFAULT_MODEL
 from geom.options import Given, by_plugin, parse_assignments, read_config
 from geom.plugins import HOOKS
 
@@ -18,6 +19,7 @@ class Config:
     """The keys of a configuration file beside its tables of options; None where absent."""
 
     model: str | None = None
+    models: list[str] | None = None
     detectors: list[str] | None = None
     certifiers: list[str] | None = None
     domain: str | None = None
@@ -25,6 +27,10 @@ class Config:
     executor: str | None = None
     device: str | None = None
     out: str | None = None
+
+    def all_models(self) -> list[str]:
+        """The models named, the default one where none is."""
+        return self.models or [self.model or DEFAULT_MODEL]
 
 
 def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]:
@@ -48,6 +54,8 @@ def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]
         config = msgspec.convert(content, Config)
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {str(error).replace('`', '')}") from error
+    if config.model is not None and config.models is not None:
+        raise InputError(f"{path}: give model or models, not both")
     values = _flattened(tables, path)
     return config, by_plugin(values | parse_assignments(assignments))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from geom.options import Given
     from geom.pipeline import Plan
-    from geom.store import Run
+    from geom.store import Row, Run
 
 T = TypeVar("T")
 
@@ -33,10 +36,13 @@ class FailOn(StrEnum):
 
 
 def run(
-    model: Annotated[
-        str | None,
+    models: Annotated[
+        list[str] | None,
         typer.Option(
-            "--model", "-m", metavar="SOURCE:LOCATION", help="The model.  [default: demo]"
+            "--model",
+            "-m",
+            metavar="SOURCE:LOCATION",
+            help="The model; may be given again.  [default: demo]",
         ),
     ] = None,
     detectors: Annotated[
@@ -77,12 +83,15 @@ def run(
     executor: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Where certifiers run: serial, local.  [default: serial]"
+            metavar="NAME", help="Where certifiers run: serial, local, dask.  [default: serial]"
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="The run's file.  [default: named after the settings]"),
+        typer.Option(
+            metavar="RUN",
+            help="The run's file, a folder for several.  [default: named after the settings]",
+        ),
     ] = None,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Leave with 1 where some token has this verdict.")
@@ -92,40 +101,111 @@ def run(
     """Decide which tokens the model can say, and keep the proofs."""
     from geom.cli.config import configure
     from geom.cli.messages import say
-    from geom.cli.progress import bars
-    from geom.loading import DEFAULT_MODEL, load
-    from geom.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, execute, plan
+    from geom.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR
     from geom.plugins import installed
-    from geom.progress import watched
 
     settings, given = configure(config, option or [])
     for skipped in installed().skipped:
         say(str(skipped))
     chain = certifiers or _given(settings.certifiers, list(DEFAULT_CERTIFIERS))
+    asked = {
+        "detectors": detectors or settings.detectors,
+        "certifiers": [] if chain == ["none"] else chain,
+        "domain": _given(domain, settings.domain, "auto"),
+        "tokens": _given(tokens, settings.tokens, "candidates"),
+        "executor": _given(executor, settings.executor, DEFAULT_EXECUTOR),
+        "device": _given(device, settings.device, "cpu"),
+    }
+    named = models or settings.all_models()
+    place = out or (Path(settings.out) if settings.out else None)
+    if len(named) > 1:
+        failed = _run_all(named, asked, given, place, format, fail_on)
+    else:
+        with _run(named[0], asked, given, place) as finished:
+            _print(finished, format)
+            failed = fail_on is not None and finished.counts()[fail_on] > 0
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(model: str, asked: Mapping[str, Any], given: Given, place: Path | None) -> Run:
+    """One model, with what was asked of it, to the file or, where it is a folder, one in it."""
+    from geom.cli.messages import say
+    from geom.cli.progress import bars
+    from geom.loading import load
+    from geom.pipeline import execute, plan
+    from geom.progress import watched
+
     with bars() as watcher:
         with watched(watcher):
-            readout = load(_given(model, settings.model, DEFAULT_MODEL), given)
-        asked = plan(
-            readout,
-            detectors=detectors or settings.detectors,
-            certifiers=[] if chain == ["none"] else chain,
-            domain=_given(domain, settings.domain, "auto"),
-            tokens=_given(tokens, settings.tokens, "candidates"),
-            given=given,
-            executor=_given(executor, settings.executor, DEFAULT_EXECUTOR),
-            device=_given(device, settings.device, "cpu"),
-        )
-        path = out or (Path(settings.out) if settings.out else _default_path(asked))
+            readout = load(model, given)
+        planned = plan(readout, given=given, **asked)
+        path = place or Path()
+        if path.is_dir():
+            path /= _file_name(planned)
         try:
-            finished = execute(asked, path, watcher, lambda: _announce(asked))
+            return execute(planned, path, watcher, lambda: _announce(planned))
         except KeyboardInterrupt:
             say(f"interrupted; the same command goes on from {path}")
             raise typer.Exit(130) from None
-    with finished:
-        _print(finished, format)
-        failed = fail_on is not None and finished.counts()[fail_on] > 0
-    if failed:
-        raise typer.Exit(1)
+
+
+def _run_all(
+    models: Sequence[str],
+    asked: Mapping[str, Any],
+    given: Given,
+    folder: Path | None,
+    format: Format,
+    fail_on: FailOn | None,
+) -> bool:
+    """Several models, one after another, and the summary; whether one has the verdict watched for.
+
+    One that cannot be done is named and the others are; then the command leaves with 2.
+    """
+    from geom.cli.lines import print_lines
+    from geom.cli.messages import say
+    from geom.cli.tables import print_summary
+    from geom.errors import GeomError, InputError
+    from geom.loading import split
+    from geom.summary import summarise
+
+    if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: for several models give --out a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+    sources = {split(model)[0] for model in models}
+    paths: list[Path] = []
+    failed, broken = False, 0
+    for place, model in enumerate(models, 1):
+        others = {("source", name) for name in sources - {split(model)[0]}}
+        own = {key: values for key, values in given.items() if key not in others}
+        say(f"{model} ({place} of {len(models)})")
+        try:
+            with _run(model, asked, own, folder) as finished:
+                if format is Format.jsonl:
+                    print_lines(_Named(model, row) for row in finished.rows())
+                failed = failed or (fail_on is not None and finished.counts()[fail_on] > 0)
+                if finished.path is not None:
+                    paths.append(finished.path)
+        except GeomError as error:
+            say(str(error))
+            broken += 1
+    if format is Format.table:
+        print_summary(summarise(paths))
+    if broken:
+        raise InputError(f"{broken} of {len(models)} models could not be done; see above")
+    return failed
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A row, with the model that it is of."""
+
+    model: str
+    row: Row
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"model": self.model, **self.row.as_dict()}
 
 
 def _announce(asked: Plan) -> None:
@@ -144,13 +224,13 @@ def _given(*values: T | None) -> T:
     return next(value for value in values if value is not None)
 
 
-def _default_path(asked: Plan) -> Path:
-    """A file name of its own for every model and settings, so that runs never collide."""
+def _file_name(asked: Plan) -> str:
+    """A name of its own for every model and settings, so that runs never collide."""
     import hashlib
     import json
 
     digest = hashlib.sha256(json.dumps(asked.settings, sort_keys=True).encode()).hexdigest()
-    return Path(f"geom-{asked.readout.source.partition(':')[0].partition('?')[0]}-{digest[:8]}.db")
+    return f"geom-{asked.readout.source.partition(':')[0].partition('?')[0]}-{digest[:8]}.db"
 
 
 def _print(finished: Run, format: Format) -> None:

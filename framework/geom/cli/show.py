@@ -9,7 +9,10 @@ import typer
 
 
 def show(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A file that geom run wrote, or several."),
+    ],
     verdict: Annotated[
         str | None, typer.Option(help="Only speakable, unspeakable or undecided tokens.")
     ] = None,
@@ -17,14 +20,21 @@ def show(
         str | None, typer.Option(metavar="ID|TEXT", help="One token, with its certificate.")
     ] = None,
 ) -> None:
-    """Show the verdicts of a run, or all that it knows of one token."""
-    from geom.cli.tables import print_run, print_token
+    """Show the verdicts of a run, all that it knows of one token, or several runs side by side."""
+    from geom.cli.tables import print_run, print_summary, print_token
     from geom.errors import InputError, unknown
     from geom.loading import open_run
+    from geom.summary import summarise
 
     verdicts = ("speakable", "unspeakable", "undecided")
     if verdict is not None and verdict not in verdicts:
         raise unknown("verdict", verdict, verdicts)
+    if len(runs) > 1:
+        if verdict is not None or token is not None:
+            raise InputError("--verdict and --token are for one run: name one")
+        print_summary(summarise(runs))
+        return
+    (run,) = runs
     with open_run(run) as opened:
         if token is None:
             print_run(opened, verdict=verdict)

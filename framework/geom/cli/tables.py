@@ -20,6 +20,7 @@ from geom.options import OptionInfo
 from geom.plugins import Listed
 from geom.rounding import Floats
 from geom.store import Measured, Row, Run
+from geom.summary import Summary
 from geom.text import TokenKind, mark, visible
 from geom.token_spec import CANDIDATES, format_tokens
 
@@ -68,6 +69,38 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
         _line(console, f"{len(rows) - limit} more: geom show {run.path}")
     if run.path is not None and verdict is None:
         _line(console, f"kept in {run.path}; check it with: geom verify {run.path}")
+
+
+def print_summary(summary: Summary, limit: int = 40) -> None:
+    """A line a run, then the tokens that are unspeakable in several of them."""
+    console = _console()
+    table = _table()
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for name in ("tokens", "d", "unspeakable", "undecided", "hard", "own direction", "the rest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("run", overflow="fold")
+    for place, item in enumerate(summary.models):
+        numbers = (item.V, item.d, item.unspeakable, item.undecided, item.hard, item.own, item.rest)
+        table.add_row(
+            str(place + 1),
+            Text(plain(item.model)),
+            *map(str, numbers),
+            Text(plain(item.path or "in memory")),
+        )
+    console.print(table)
+    if not summary.shared:
+        _line(console, "no token is unspeakable in more than one of them")
+        return
+    table = _table()
+    table.add_column("unspeakable in several", max_width=40)
+    table.add_column("in", overflow="fold")
+    for shared in summary.shared[:limit]:
+        text = _Cut(visible(shared.token, shared.token_kind), len(mark(shared.token_kind)))
+        table.add_row(text, ", ".join(str(place + 1) for place in shared.places))
+    console.print(table)
+    if len(summary.shared) > limit:
+        _line(console, f"{len(summary.shared) - limit} tokens more")
 
 
 def print_comparison(comparison: Comparison, limit: int = 40) -> None:

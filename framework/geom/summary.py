@@ -1,0 +1,106 @@
+"""Several runs side by side: how many tokens of each model are what, and which they share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geom.store import Row, Run, open_file
+from geom.text import TokenKind
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a run decided, in numbers of tokens.
+
+    ``hard`` are speakable, but not along their own direction; ``own`` are. ``rest`` were not
+    examined: not flagged or not asked for, or not reached yet.
+    """
+
+    model: str
+    path: str | None
+    V: int
+    d: int
+    domain: str
+    unspeakable: int
+    undecided: int
+    hard: int
+    own: int
+    rest: int
+
+
+@dataclass(frozen=True)
+class SharedToken:
+    """A token, by its text and kind, that is unspeakable in more than one of the runs.
+
+    ``places`` are the indices of those runs, in the order they were given.
+    """
+
+    token: str
+    token_kind: TokenKind | None
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`ModelSummary` of each run, in their order, and the tokens they share, the most common first.
+
+    A run without texts of tokens shares none.
+    """
+
+    models: tuple[ModelSummary, ...]
+    shared: tuple[SharedToken, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return asdict(self)
+
+
+def summarise(runs: Iterable[Run | str | Path]) -> Summary:
+    """Several runs side by side, open ones or files.
+
+    Raises StoreError for a file that is no run.
+    """
+    models: list[ModelSummary] = []
+    places: dict[tuple[str, TokenKind | None], list[int]] = defaultdict(list)
+    for place, run in enumerate(runs):
+        with nullcontext(run) if isinstance(run, Run) else open_file(run) as opened:
+            rows = list(opened.rows())
+            models.append(_model(opened, rows))
+        silent = {(r.token, r.token_kind) for r in rows if r.verdict == "unspeakable"}
+        for text, kind in silent:
+            if text is not None:
+                places[text, kind].append(place)
+    shared = [
+        SharedToken(text, kind, tuple(found))
+        for (text, kind), found in places.items()
+        if len(found) > 1
+    ]
+    shared.sort(key=lambda item: (-len(item.places), item.token, item.token_kind or ""))
+    return Summary(tuple(models), tuple(shared))
+
+
+def _model(run: Run, rows: list[Row]) -> ModelSummary:
+    settings = run.settings
+    V = int(settings.get("V", 0))
+    count = dict.fromkeys(("unspeakable", "undecided", "speakable"), 0)
+    own = 0
+    for row in rows:
+        count[row.verdict] += 1
+        own += row.verdict == "speakable" and bool(row.self_argmax)
+    return ModelSummary(
+        run.model,
+        None if run.path is None else str(run.path),
+        V,
+        int(settings.get("d", 0)),
+        str(settings.get("domain", {}).get("name")),
+        count["unspeakable"],
+        count["undecided"],
+        count["speakable"] - own,
+        own,
+        V - len(rows),
+    )

@@ -20,6 +20,7 @@ import geom
 from geom import Finding, InputError, Readout, StoreError, Weights, store
 from geom.store import Outcome, Planned, Writer, create_or_continue, open_file
 from geom.store.file_format import APPLICATION_ID
+from pages import hostile
 
 SETTINGS = {"digest": "0" * 64, "domain": {"name": "unbounded"}, "tokens": "all"}
 X = np.array([0.5, -0.25])
@@ -521,3 +522,16 @@ def test_a_row_of_the_wrong_types_is_refused(column: str, value: Any, finished: 
         with pytest.raises(StoreError, match="token 1: ") as refused:
             list(run.rows())
     assert "\n" not in str(refused.value)
+
+
+def test_a_notebook_shows_the_counts_and_the_unspeakable_first() -> None:
+    shown = hostile()._repr_html_()
+    (verdict,) = re.findall(r"<tr><td>8</td><td>(.*?)</td><td>(.*?)</td>", shown)
+    assert verdict == ("&quot;inside&quot;", "unspeakable")
+    assert shown.index("<td>8</td>") < shown.index("<td>0</td>")
+    assert "8 speakable, 1 unspeakable" in shown
+    assert "<script" not in shown
+    assert "\u202e" not in shown
+    many = geom.run("demo", certifiers=[])._repr_html_()
+    assert many.count("<tr>") == 21
+    assert "393 more" in many

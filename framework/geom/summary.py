@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -87,20 +87,16 @@ def summarise(runs: Iterable[Run | str | Path]) -> Summary:
 def _model(run: Run, rows: list[Row]) -> ModelSummary:
     settings = run.settings
     V = int(settings.get("V", 0))
-    count = dict.fromkeys(("unspeakable", "undecided", "speakable"), 0)
-    own = 0
-    for row in rows:
-        count[row.verdict] += 1
-        own += row.verdict == "speakable" and bool(row.self_argmax)
+    counts = Counter(row.label for row in rows)
     return ModelSummary(
         run.model,
         None if run.path is None else str(run.path),
         V,
         int(settings.get("d", 0)),
         str(settings.get("domain", {}).get("name")),
-        count["unspeakable"],
-        count["undecided"],
-        count["speakable"] - own,
-        own,
+        counts["unspeakable"],
+        counts["undecided"],
+        counts["hard to speak"],
+        counts["speakable"],
         V - len(rows),
     )

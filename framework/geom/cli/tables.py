@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,6 @@ from geom.token_spec import CANDIDATES, format_tokens
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
 _TOKEN = 20
 """Columns that the text of a compared token gets at most."""
-_ORDER = {"unspeakable": 0, "undecided": 1, "speakable": 2}
 
 
 def print_run(run: Run, verdict: str | None = None, limit: int | None = None) -> None:
@@ -38,7 +38,7 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     _print_counts(console, run)
     for note in run.notes:
         _line(console, f"note: {note}", style="dim")
-    rows = sorted(run.rows(verdict), key=_hardness)
+    rows = sorted(run.rows(verdict), key=lambda row: row.rank)
     if not rows:
         return
     kinds = run.winner_kinds()
@@ -60,7 +60,7 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
             _Cut(visible(row.token, row.token_kind), len(mark(row.token_kind))),
             Text(row.verdict, style=_COLOURS[row.verdict]),
             row.proof or "-",
-            _margin(row),
+            row.margin,
             _own_direction(row, kinds[row.token_id]),
             *(Text(_estimate(found[name]) if name in found else "") for name in names),
         )
@@ -252,19 +252,19 @@ class _Cut:
 
 
 def _print_counts(console: Console, run: Run) -> None:
-    settings, counts = run.settings, run.counts()
+    settings, pending = run.settings, run.counts()["pending"]
     rows = list(run.rows())
-    own = sum(bool(row.self_argmax) for row in rows if row.verdict == "speakable")
+    counts = Counter(row.label for row in rows)
     lines = [
         (
-            counts["speakable"] - own,
+            counts["hard to speak"],
             "hard to speak",
             "beaten along its own direction, yet some point makes it win",
         ),
-        (own, "speakable", "wins along its own direction"),
+        (counts["speakable"], "speakable", "wins along its own direction"),
         (counts["unspeakable"], "unspeakable", "no point of the domain makes it win"),
         (counts["undecided"], "undecided", "not proven either way"),
-        (counts["pending"], "not examined yet", "the same command goes on"),
+        (pending, "not examined yet", "the same command goes on"),
     ]
     title = Text(plain(run.model), style="bold")
     title.append(
@@ -284,7 +284,7 @@ def _print_counts(console: Console, run: Run) -> None:
     if padding:
         meaning = "of them: rows beyond the tokenizer's tokens, which stand for no text"
         table.add_row(str(padding), "padding", Text(meaning, style="dim"))
-    rest = int(settings.get("V", 0)) - len(rows) - counts["pending"]
+    rest = int(settings.get("V", 0)) - len(rows) - pending
     if rest > 0:
         name, meaning = "not examined", "not in the list of tokens"
         if settings.get("tokens") == CANDIDATES:
@@ -374,23 +374,6 @@ def _least(comparison: Comparison) -> Table:
     return table
 
 
-def _hardness(row: Row) -> tuple[int, float, int]:
-    low = row.margin_lower if row.margin_lower is not None else row.margin_upper
-    return _ORDER[row.verdict], low if low is not None else 0.0, row.token_id
-
-
-def _margin(row: Row) -> str:
-    """The proven enclosure of the largest margin, in logits."""
-    low, high = row.margin_lower, row.margin_upper
-    if low is None and high is None:
-        return "-"
-    if high is None:
-        return f">= {low:.3g}"
-    if low is None:
-        return f"<= {high:.3g}"
-    return f"{low:.3g} .. {high:.3g}"
-
-
 def _own_direction(row: Row, kind: TokenKind | None) -> _Cut:
     """The winner along the token's own direction, for a table."""
     return _Cut("itself") if row.self_argmax else _Cut(_winner(row, kind), len(mark(kind)))
@@ -411,7 +394,7 @@ def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
         ("own direction", "won by itself" if row.self_argmax else f"won by {_winner(row, kind)}"),
         ("flagged by", ", ".join(row.flagged_by) or "-"),
         ("certifier", row.certifier or "-"),
-        ("largest margin", f"{_margin(row)} logits"),
+        ("largest margin", f"{row.margin} logits"),
         ("seconds", f"{row.seconds:.3g}"),
         ("note", row.note or "-"),
     ]

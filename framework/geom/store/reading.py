@@ -20,6 +20,7 @@ from geom.exact.bulk import own_direction
 from geom.problem import Problem
 from geom.readout import Readout
 from geom.store.file_format import array, check_format, store_errors
+from geom.store.notebook import as_html
 from geom.store.rows import Measured, Row
 from geom.text import TokenKind
 
@@ -56,6 +57,9 @@ class Run:
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
         return f"<Run {self.path or 'in memory'}: {counts or 'no token examined'}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def close(self) -> None:
         """Close the file."""

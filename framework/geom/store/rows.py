@@ -37,6 +37,32 @@ class Row:
         """The row as JSON has it."""
         return {**asdict(self), "flagged_by": list(self.flagged_by)}
 
+    @property
+    def label(self) -> str:
+        """The verdict; ``hard to speak`` for what is speakable, but not along its own direction."""
+        if self.verdict == "speakable" and not self.self_argmax:
+            return "hard to speak"
+        return self.verdict
+
+    @property
+    def margin(self) -> str:
+        """The proven enclosure of the largest margin, in logits, to three digits."""
+        low, high = self.margin_lower, self.margin_upper
+        if low is None and high is None:
+            return "-"
+        if high is None:
+            return f">= {low:.3g}"
+        if low is None:
+            return f"<= {high:.3g}"
+        return f"{low:.3g} .. {high:.3g}"
+
+    @property
+    def rank(self) -> tuple[int, float, int]:
+        """What to sort by: the unspeakable first, then the undecided, then by the margin."""
+        order = {"unspeakable": 0, "undecided": 1, "speakable": 2}[self.verdict]
+        margin = self.margin_lower if self.margin_lower is not None else self.margin_upper
+        return order, margin if margin is not None else 0.0, self.token_id
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:

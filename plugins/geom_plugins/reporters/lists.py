@@ -60,11 +60,10 @@ def chosen(run: Run, which: Which) -> list[int]:
 
 
 def _is(row: Row, which: Which) -> bool:
-    own = row.verdict == "speakable" and bool(row.self_argmax)
     if which == "notable":
-        return not own
+        return row.label != "speakable"
     if which == "hard":
-        return row.verdict == "speakable" and not own
+        return row.label == "hard to speak"
     return which in ("all", row.verdict)
 
 

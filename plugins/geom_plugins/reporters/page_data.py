@@ -32,7 +32,7 @@ _BLOCK = 4096
 
 def page_data(run: Run) -> dict[str, Any]:
     """Everything that the page shows, ready for JSON."""
-    rows = sorted(run.rows(), key=hardness)
+    rows = sorted(run.rows(), key=lambda row: row.rank)
     readout, missing = _weights(run)
     recipes = run.recipes()
     about = {
@@ -75,7 +75,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
     winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
     return {
         "id": _packed([row.token_id for row in rows], "<i4"),
-        "class": _packed([CLASSES.index(class_of(row)) for row in rows], "<i4"),
+        "class": _packed([CLASSES.index(row.label) for row in rows], "<i4"),
         "lower": _packed([_number(row.margin_lower) for row in rows], "<f8"),
         "upper": _packed([_number(row.margin_upper) for row in rows], "<f8"),
         "winner": _packed(winners, "<i4"),
@@ -84,18 +84,6 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
         "flagged_by": [_harmless(", ".join(row.flagged_by)) for row in rows],
         "note": {str(row.token_id): harmless(row.note) for row in rows if row.note},
     }
-
-
-def class_of(row: Row) -> str:
-    """The verdict, and of a speakable token whether it wins along its own direction."""
-    return "hard to speak" if row.verdict == "speakable" and not row.self_argmax else row.verdict
-
-
-def hardness(row: Row) -> tuple[int, float, int]:
-    """Unspeakable tokens first, the deepest at the top, then the others by margin."""
-    margin = row.margin_lower if row.margin_lower is not None else row.margin_upper
-    order = {"unspeakable": 0, "undecided": 1, "speakable": 2}[row.verdict]
-    return order, 0.0 if margin is None else margin, row.token_id
 
 
 def strange(text: str | None) -> list[str]:

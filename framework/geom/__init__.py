@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from geom.hookspecs import hookimpl
     from geom.loading import load, open_run
     from geom.measuring import Measurements, measure
+    from geom.memory import check_memory
     from geom.pipeline import run
     from geom.problem import Problem
     from geom.progress import report, track
@@ -69,6 +70,7 @@ _HOME = {
     "geom.hookspecs": ("hookimpl",),
     "geom.loading": ("load", "open_run"),
     "geom.measuring": ("Measurements", "measure"),
+    "geom.memory": ("check_memory",),
     "geom.pipeline": ("run",),
     "geom.problem": ("Problem",),
     "geom.progress": ("report", "track"),
@@ -135,6 +137,7 @@ __all__ = [
     "Witnessed",
     "angle_bounds",
     "arithmetic",
+    "check_memory",
     "compare",
     "cores",
     "device",

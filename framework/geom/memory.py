@@ -35,7 +35,7 @@ def usable() -> int:
     return int(available() * SHARE)
 
 
-def fits(
+def check_memory(
     need: int,
     what: str,
     remedy: str = "free some memory, or use a machine with more",

@@ -130,7 +130,7 @@ def plan(
     problem = Problem(readout, where)
     prepare(problem, records["certifier"])
     need = _memory(readout, records["detector"], records["certifier"], *records["executor"])
-    memory.fits(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
+    memory.check_memory(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
     return Plan(
         problem,
         tuple(records["detector"]),

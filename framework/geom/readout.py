@@ -105,7 +105,7 @@ class Readout:
         shift = None if beta is None else _vector("beta", beta, d)
         if P is not None:
             P, scale, shift = _through(P, scale, shift)
-        memory.fits(
+        memory.check_memory(
             8 * V * d,
             f"W of {V} x {d} as float64",
             "free some memory, or read it on a machine with more",

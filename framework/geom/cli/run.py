@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -121,15 +121,15 @@ def run(
     if len(named) > 1:
         failed = _run_all(named, asked, given, place, format, fail_on)
     else:
-        with _run(named[0], asked, given, place) as finished:
+        with _run(named[0], asked, given, lambda planned: place or _file(planned)) as finished:
             _print(finished, format)
             failed = fail_on is not None and finished.counts()[fail_on] > 0
     if failed:
         raise typer.Exit(1)
 
 
-def _run(model: str, asked: Mapping[str, Any], given: Given, place: Path | None) -> Run:
-    """One model, with what was asked of it, to the file or, where it is a folder, one in it."""
+def _run(model: str, asked: Mapping[str, Any], given: Given, place: Callable[[Plan], Path]) -> Run:
+    """One model, with what was asked of it, to the file of that place."""
     from geom.cli.messages import say
     from geom.cli.progress import bars
     from geom.loading import load
@@ -140,9 +140,7 @@ def _run(model: str, asked: Mapping[str, Any], given: Given, place: Path | None)
         with watched(watcher):
             readout = load(model, given)
         planned = plan(readout, given=given, **asked)
-        path = place or Path()
-        if path.is_dir():
-            path /= _file_name(planned)
+        path = place(planned)
         try:
             return execute(planned, path, watcher, lambda: _announce(planned))
         except KeyboardInterrupt:
@@ -173,6 +171,7 @@ def _run_all(
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: for several models give --out a folder")
         folder.mkdir(parents=True, exist_ok=True)
+    here = folder or Path()
     sources = {split(model)[0] for model in models}
     paths: list[Path] = []
     failed, broken = False, 0
@@ -181,7 +180,7 @@ def _run_all(
         own = {key: values for key, values in given.items() if key not in others}
         say(f"{model} ({place} of {len(models)})")
         try:
-            with _run(model, asked, own, folder) as finished:
+            with _run(model, asked, own, lambda planned: here / _file(planned)) as finished:
                 if format is Format.jsonl:
                     print_lines(_Named(model, row) for row in finished.rows())
                 failed = failed or (fail_on is not None and finished.counts()[fail_on] > 0)
@@ -224,13 +223,13 @@ def _given(*values: T | None) -> T:
     return next(value for value in values if value is not None)
 
 
-def _file_name(asked: Plan) -> str:
+def _file(asked: Plan) -> Path:
     """A name of its own for every model and settings, so that runs never collide."""
     import hashlib
     import json
 
     digest = hashlib.sha256(json.dumps(asked.settings, sort_keys=True).encode()).hexdigest()
-    return f"geom-{asked.readout.source.partition(':')[0].partition('?')[0]}-{digest[:8]}.db"
+    return Path(f"geom-{asked.readout.source.partition(':')[0].partition('?')[0]}-{digest[:8]}.db")
 
 
 def _print(finished: Run, format: Format) -> None:

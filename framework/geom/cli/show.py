@@ -11,7 +11,7 @@ import typer
 def show(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="A file that geom run wrote, or several."),
+        typer.Argument(metavar="RUN", help="A file that geom run wrote; or several."),
     ],
     verdict: Annotated[
         str | None, typer.Option(help="Only speakable, unspeakable or undecided tokens.")

@@ -122,7 +122,9 @@ def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> No
     """Raises InputError where a precision asks for more memory than there is; one works a time."""
     for item in arithmetics:
         what = f"precision {item.name}, besides the weights,"
-        memory.fits(item.memory(readout), what, "free some memory, or name other precisions")
+        memory.check_memory(
+            item.memory(readout), what, "free some memory, or name other precisions"
+        )
 
 
 def _compared(

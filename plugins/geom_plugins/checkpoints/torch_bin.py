@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import InputError
+from geom import GeomError, InputError, check_memory
 
 if TYPE_CHECKING:
     import torch
@@ -148,6 +148,8 @@ def _loaded(path: Path) -> Any:
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path)
             )
+    except GeomError:
+        raise
     except pickle.UnpicklingError as error:
         if _is_about_objects(error):
             raise InputError(
@@ -163,12 +165,19 @@ def _loaded(path: Path) -> Any:
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Whether the tensors lie in the file as they are: not in old files nor in packed archives."""
+    """Whether the tensors lie in the file as they are: not in old files nor in packed archives.
+
+    Raises InputError for a packed one that memory cannot hold.
+    """
     with path.open("rb") as file:
         if not file.read(4).startswith(_ZIP):
             return False
     with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        entries = archive.infolist()
+    if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries):
+        return True
+    check_memory(sum(entry.file_size for entry in entries), f"{path}, unpacked,")
+    return False
 
 
 def _is_about_objects(error: Exception) -> bool:

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from geom import InputError, ModelSource, Readout, hookimpl
+from geom import InputError, ModelSource, Readout, check_memory, hookimpl
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -78,6 +79,7 @@ def _opened(path: Path) -> Iterator[Arrays]:
     """The arrays of the file, read when asked for; every way to fail is one line."""
     try:
         with path.open("rb") as file:
+            check_memory(path.stat().st_size, f"{path}")
             loaded = np.load(file, allow_pickle=False)
             yield {"W": loaded} if isinstance(loaded, np.ndarray) else loaded
     except InputError:
@@ -98,6 +100,10 @@ def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
     if name not in arrays:
         near = get_close_matches(name, list(arrays), n=1) or list(arrays)
         raise InputError(f"{location} has no array {name!r}; it has {', '.join(near) or 'none'}")
+    if isinstance(arrays, NpzFile) and arrays.zip is not None:
+        for entry in arrays.zip.infolist():  # a small archive may claim, and hold, anything
+            if entry.filename in (name, f"{name}.npy"):
+                check_memory(entry.file_size, f"array {name!r} of {location}")
     return arrays[name]
 
 

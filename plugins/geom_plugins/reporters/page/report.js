@@ -123,14 +123,14 @@ $("share").setAttribute("aria-label",
 // ---- the table: only the rows in sight are in the document
 
 const COLUMNS = [
-  { name: "id", width: "6.5rem", order: (i) => rows.id[i] },
-  { name: "token", order: (i) => text(rows.id[i]) },
-  { name: "verdict", width: "9.5rem", order: (i) => i },
-  { name: "proof", width: "6rem", order: (i) => rows.proof[i] ?? "", aside: true },
-  { name: "largest margin", width: "10.5rem", order: margin, number: true },
-  { name: "own direction won by", order: (i) => text(rows.winner[i]), aside: true },
+  { name: "id", kind: "id", order: (i) => rows.id[i] },
+  { name: "token", kind: "", order: (i) => text(rows.id[i]) },
+  { name: "verdict", kind: "verdict", order: (i) => i },
+  { name: "proof", kind: "proof aside", order: (i) => rows.proof[i] ?? "" },
+  { name: "largest margin", kind: "number aside", order: margin },
+  { name: "own direction won by", kind: "aside", order: (i) => text(rows.winner[i]) },
   ...measures.map((m) => ({
-    name: m.name, width: "11rem", order: (i) => m.value[i], number: true, aside: true,
+    name: m.name, kind: "number aside", order: (i) => m.value[i],
     show: (i) => estimate(m, i), title: m.unit,
   })),
 ];
@@ -148,10 +148,8 @@ for (const [k, column] of COLUMNS.entries()) {
     sorted = { column: k, descending };
     select();
   });
-  const head = element("th", { scope: "col", title: column.title ?? "" }, [button]);
-  head.className = (column.number ? "number " : "") + (column.aside ? "aside" : "");
-  if (column.width) head.style.width = column.width;
-  $("head").append(head);
+  const properties = { scope: "col", title: column.title ?? "", className: column.kind };
+  $("head").append(element("th", properties, [button]));
 }
 
 $("class").append(element("option", { value: "", textContent: "all" }));
@@ -259,7 +257,7 @@ function row(i, k) {
     element("td", { className: "token", textContent: text(rows.id[i]), title: (data.strange[rows.id[i]] ?? []).join("\n") }),
     element("td", {}, [dot, name]),
     element("td", { textContent: rows.proof[i] ?? "-", className: "aside" }),
-    element("td", { textContent: bounds(i), className: "number" }),
+    element("td", { textContent: bounds(i), className: "number aside" }),
     element("td", { textContent: winner, className: "token aside" }),
     ...COLUMNS.slice(6).map((c) => element("td", { textContent: c.show(i), className: "number aside" })),
   ];
@@ -370,14 +368,14 @@ const bent = (m) => Math.sign(m) * Math.log10(1 + Math.abs(m) / SMALL);
 function marginTicks(values) {
   const far = values.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
   const negative = values.some((v) => v < -0.05), powers = [], step = Math.max(1, Math.round(far / 6));
-  for (let k = 0; k <= Math.ceil(far); k += step) powers.push(k);
+  for (let k = step; k <= Math.ceil(far); k += step) powers.push(k);
   const ticks = [{ at: 0, label: "0" }];
   for (const k of powers) {
     const size = SMALL * 10 ** k, label = size >= 0.01 && size < 1e4 ? String(Number(size.toPrecision(1))) : size.toExponential(0);
     ticks.push({ at: bent(size), label });
     if (negative) ticks.push({ at: -bent(size), label: "\u2212" + label });
   }
-  return { tickvals: ticks.map((t) => t.at), ticktext: ticks.map((t) => t.label) };
+  return { tickvals: ticks.map((t) => t.at), ticktext: ticks.map((t) => t.label), tickangle: 0 };
 }
 
 function layout(more) {

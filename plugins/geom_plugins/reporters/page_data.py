@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]  # no types
 
-from geom import GeomError, Readout, Row, Run, Weights, harmless, visible
+from geom import GeomError, Readout, Row, Run, Weights, harmless, track, visible
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "measures": _measures(run, rows),
         "certificates": {
             str(row.token_id): _certificate(run, row)
-            for row in rows
+            for row in track(rows, "certificates", len(rows), "tokens")
             if row.verdict != "undecided" and row.token_id not in recipes
         },
         "texts": _texts(run, rows, readout),
@@ -157,7 +157,7 @@ def _cloud(readout: Readout) -> dict[str, Any]:
     mean = W.mean(axis=0)
     norms, places = np.empty(readout.V), np.zeros((readout.V, 2))
     axes = _principal(W, mean)
-    for start in range(0, readout.V, _BLOCK):
+    for start in track(range(0, readout.V, _BLOCK), "rows", -(-readout.V // _BLOCK), "blocks"):
         rows = slice(start, start + _BLOCK)
         off = W[rows] - mean
         norms[rows] = np.linalg.norm(off, axis=1)

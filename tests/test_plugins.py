@@ -157,7 +157,7 @@ def test_a_malformed_entry_point_is_skipped(value: str, install: Install) -> Non
     install("broken-geom", "", points=f"it = {value}")
     plugins = discovered()
     assert [skipped.origin.distribution for skipped in plugins.skipped] == ["broken-geom"]
-    assert names(plugins, "executor") == ["local", "serial"]
+    assert names(plugins, "executor") == ["dask", "local", "serial"]
 
 
 def test_a_name_that_the_module_lacks_is_skipped(install: Install) -> None:
@@ -209,7 +209,7 @@ def test_two_kinds_may_share_a_name(install: Install) -> None:
         ("detector", "self-argmx", "did you mean 'self-argmax'"),
         ("certifier", "high", "did you mean 'highs'"),
         ("detectr", "self-argmax", "did you mean 'detector'"),
-        ("executor", "qqqq", "known: local, serial"),
+        ("executor", "qqqq", "known: dask, local, serial"),
         ("measure", "zzzz", "unknown measure 'zzzz'"),
     ],
 )

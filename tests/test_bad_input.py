@@ -489,3 +489,13 @@ def test_a_source_that_breaks_is_one_line(
     monkeypatch.setattr("numpy.random.default_rng", break_down)
     line = refused(command, "run", "--model", "synthetic:gpt2-like", "--out", "run.db")
     assert "source synthetic raised RuntimeError: first second" in line
+
+
+def test_a_message_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("two\nlines\x85.npy", b"")
+    with pytest.raises(geom.InputError) as refused:
+        geom.load(f"npz:{path}")
+    assert str(refused.value) == f"{path} has no array 'W'; it has two lines"
+    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)

@@ -7,7 +7,11 @@ from difflib import get_close_matches
 
 
 class GeomError(Exception):
-    """Root of every error that geom raises on purpose. The command line prints it in one line."""
+    """Root of every error that geom raises on purpose. Its message is one line."""
+
+    def __init__(self, message: str) -> None:
+        lines = message.splitlines()
+        super().__init__(message if len(lines) < 2 else one_line(message))
 
 
 class InputError(GeomError):

@@ -535,3 +535,13 @@ def test_a_notebook_shows_the_counts_and_the_unspeakable_first() -> None:
     many = geom.run("demo", certifiers=[])._repr_html_()
     assert many.count("<tr>") == 21
     assert "393 more" in many
+
+
+@pytest.mark.parametrize("where", [b" t1", b"argmax_id INTEGER", b"CREATE TABLE tokens"])
+def test_text_that_is_no_utf8_is_a_damaged_run(where: bytes, finished: Path) -> None:
+    content = finished.read_bytes()
+    assert where in content
+    finished.write_bytes(content.replace(where, b"\xff" + where[1:]))
+    damaged = pytest.raises(StoreError, match=r"run\.db is no run of geom, or a damaged one")
+    with damaged, open_file(finished) as run:
+        list(run.rows())

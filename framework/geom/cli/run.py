@@ -116,7 +116,7 @@ def run(
         "executor": _given(executor, settings.executor, DEFAULT_EXECUTOR),
         "device": _given(device, settings.device, "cpu"),
     }
-    named = models or settings.all_models()
+    named = list(dict.fromkeys(models or settings.all_models()))
     place = out or (Path(settings.out) if settings.out else None)
     if len(named) > 1:
         failed = _run_all(named, asked, given, place, format, fail_on)
@@ -227,9 +227,14 @@ def _file(asked: Plan) -> Path:
     """A name of its own for every model and settings, so that runs never collide."""
     import hashlib
     import json
+    import re
 
+    from geom.loading import split
+
+    source, location, _ = split(asked.readout.source)
     digest = hashlib.sha256(json.dumps(asked.settings, sort_keys=True).encode()).hexdigest()
-    return Path(f"geom-{asked.readout.source.partition(':')[0].partition('?')[0]}-{digest[:8]}.db")
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", location.rstrip("/").rpartition("/")[2])[:40]
+    return Path("-".join(filter(None, ("geom", source, model, f"{digest[:8]}.db"))))
 
 
 def _print(finished: Run, format: Format) -> None:

@@ -95,14 +95,19 @@ def array(data: bytes) -> NDArray[Any]:
         raise StoreError(f"a certificate of this run is damaged: {reason}") from error
 
 
+_DAMAGED = ("no such column", "no such table", "UTF-8", "malformed")
+"""What SQLite says, as an operational error, of a file whose tables or texts are damaged."""
+
+
 @contextmanager
 def store_errors(path: Path | None) -> Iterator[None]:
     """SQLite's own errors as one clear line."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        operational = isinstance(error, sqlite3.OperationalError)
+        if operational and not any(word in str(error) for word in _DAMAGED):
+            raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
         raise StoreError(f"{path} is no run of geom, or a damaged one: {error}") from error
 
 

@@ -490,6 +490,14 @@ def test_meta_of_the_wrong_type_is_refused(key: str, value: Any, finished: Path)
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.parametrize("setting", ['{"V": "x"}', '{"d": 1.5}', '{"domain": 3}', '{"digest": []}'])
+def test_settings_of_the_wrong_type_are_refused(setting: str, finished: Path) -> None:
+    edit(finished, "UPDATE meta SET value = ? WHERE key = 'settings'", setting)
+    (key,) = json.loads(setting)
+    with open_file(finished) as run, pytest.raises(StoreError, match=f"damaged run: its {key} is"):
+        _ = run.settings
+
+
 @pytest.mark.parametrize("key", ["settings", "planned"])
 def test_a_run_with_damaged_meta_does_not_go_on(key: str, finished: Path) -> None:
     edit(finished, "UPDATE meta SET value = 'no json' WHERE key = ?", key)

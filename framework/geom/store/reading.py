@@ -26,6 +26,9 @@ from geom.text import TokenKind
 
 M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
 
+_SETTINGS: dict[str, type] = {"V": int, "d": int, "domain": dict, "digest": str}
+"""What readers rely on, of the settings that are there."""
+
 
 class Run:
     """A stored run, open for reading. Use as a context manager, or `close` it.
@@ -68,7 +71,13 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked: the readout's digest, domain, tokens, detectors and certifiers."""
-        return self._meta("settings", {})
+        settings = self._meta("settings", {})
+        for key, kind in _SETTINGS.items():
+            if not isinstance(settings.get(key, kind()), kind):
+                raise StoreError(
+                    f"{self.path} is a damaged run: its {key} is {settings[key]!r:.80}"
+                )
+        return settings
 
     @property
     def model(self) -> str:

@@ -104,7 +104,7 @@ const rest = V - count;
 if (rest > 0) totals.set("not examined", rest);
 
 $("facts").textContent =
-  `${number(V)} tokens, d = ${number(d)}, domain ${domain.name}` +
+  `${number(V)} tokens, d = ${number(d)}, domain ${domain?.name}` +
   (data.pending ? `; ${number(data.pending)} tokens are not done yet` : "");
 for (const [name, n] of totals) {
   if (!n) continue;

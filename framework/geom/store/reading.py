@@ -71,12 +71,11 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked: the readout's digest, domain, tokens, detectors and certifiers."""
-        settings = self._meta("settings", {})
+        settings: dict[str, Any] = self._meta("settings", {})
         for key, kind in _SETTINGS.items():
             if not isinstance(settings.get(key, kind()), kind):
-                raise StoreError(
-                    f"{self.path} is a damaged run: its {key} is {settings[key]!r:.80}"
-                )
+                shown = repr(settings[key])[:80]
+                raise StoreError(f"{self.path} is a damaged run: its {key} is {shown}")
         return settings
 
     @property

@@ -490,7 +490,7 @@ def test_meta_of_the_wrong_type_is_refused(key: str, value: Any, finished: Path)
     assert len(str(refused.value)) < 400
 
 
-@pytest.mark.parametrize("setting", ['{"V": "x"}', '{"d": 1.5}', '{"domain": 3}', '{"digest": []}'])
+@pytest.mark.parametrize("setting", ['{"V": "x"}', '{"d": 1.5}', '{"domain": 3}'])
 def test_settings_of_the_wrong_type_are_refused(setting: str, finished: Path) -> None:
     edit(finished, "UPDATE meta SET value = ? WHERE key = 'settings'", setting)
     (key,) = json.loads(setting)

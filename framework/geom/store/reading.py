@@ -26,7 +26,7 @@ from geom.text import TokenKind
 
 M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
 
-_SETTINGS: dict[str, type] = {"V": int, "d": int, "domain": dict, "digest": str}
+_SETTINGS: dict[str, type] = {"V": int, "d": int, "domain": dict}
 """What readers rely on, of the settings that are there."""
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ import geom
 from command import GEOM, Command
 from geom import InputError, PluginError
 from geom_plugins.executors.dask_cluster import DaskOptions, run, workers
+from test_executors import until as until_within
+
+until = partial(until_within, seconds=60.0)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and 127.0.0.2 are POSIX's")
 
@@ -131,15 +134,6 @@ def children(pid: int) -> list[psutil.Process]:
 def grandchildren(nanny: psutil.Process) -> list[psutil.Process]:
     """The workers of a nanny, beside the tracker that Python begins."""
     return [child for child in children(nanny.pid) if "spawn_main" in " ".join(child.cmdline())]
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from geom.cli.subject import RunFile
+
 if TYPE_CHECKING:
     from geom.store import Run
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")],
+    run: RunFile,
     format: Annotated[
         str,
         typer.Option(

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from geom.cli.subject import RunFile
+
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")],
+    run: RunFile,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help="Where to.  [default: RUN with the ending .html]"),

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from geom.progress import Watcher
 
 if TYPE_CHECKING:
     from geom.store import Run
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")]
+"""The argument of the commands that read a run."""
 
 
 @contextmanager

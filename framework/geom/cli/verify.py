@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from geom.cli.subject import RunFile
+
 
 def verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")],
+    run: RunFile,
     model: Annotated[
         str | None,
         typer.Option(

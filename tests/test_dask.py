@@ -116,6 +116,13 @@ class Cluster:
         with Client(self.address) as client:
             return len(client.scheduler_info(n_workers=-1)["workers"])
 
+    def managed(self) -> bool:
+        """Whether its memory manager is at work, as it is from the start."""
+        from distributed import Client
+
+        with Client(self.address) as client:
+            return bool(client.amm.running())
+
     def end(self) -> None:
         for process in reversed(self.processes):
             for child in children(process.pid):
@@ -177,6 +184,7 @@ def test_two_hosts_share_the_work_and_each_gets_the_readout_once(
     pids = Counter(file.name.partition("-")[0] for file in marks.iterdir())
     assert len(pids) <= 3  # two workers, and this process or the scheduler
     assert max(pids.values()) == 1
+    assert cluster.managed()
 
 
 @pytest.mark.parametrize("killed", [1, 2])

@@ -1,7 +1,8 @@
 """``dask``: batches of tokens on the workers of a Dask cluster, or of one begun on this machine.
 
 What is to be done, the readout in it, is sent to each worker once (scattered), a batch of tokens as
-a task. The scheduler gives the tasks of a worker that dies to others; where the last copy of the
+a task; the scheduler's memory manager, which would drop copies that idle for a moment, is stopped
+meanwhile. The scheduler gives the tasks of a worker that dies to others; where the last copy of the
 readout was lost with it, it is sent again. A batch that takes several workers with it is named, and
 ends the run, as a scheduler that dies does; what is stored is kept.
 
@@ -65,7 +66,7 @@ def run(
     """
     if not items:
         return
-    with _client(options) as client:
+    with _client(options) as client, _copies_kept(client):
         yield from _Work(client, function, items).results()
 
 
@@ -187,6 +188,19 @@ def _client(options: DaskOptions) -> Iterator[Any]:
                     f"some with dask worker {options.scheduler}"
                 ) from error
             yield client
+
+
+@contextmanager
+def _copies_kept(client: Any) -> Iterator[None]:
+    """Keep the scheduler from dropping the copies of the readout, which it would send again."""
+    managed = client.amm.running()
+    if managed:
+        client.amm.stop()
+    try:
+        yield
+    finally:
+        if managed and client.status == "running":
+            client.amm.start()
 
 
 @contextmanager

@@ -88,10 +88,11 @@ class Cluster:
 
     def _begin(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
+        anywhere = ["--dashboard-address", "127.0.0.1:0"]  # two schedulers may live side by side
         path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         with (self.folder / f"{what}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*words, "--scheduler-file", str(self.file), "--no-dashboard"],
+                [*words, "--scheduler-file", str(self.file), "--no-dashboard", *anywhere],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,

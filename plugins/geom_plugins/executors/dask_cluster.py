@@ -165,7 +165,7 @@ def _client(options: DaskOptions) -> Iterator[Any]:
                 LocalCluster(
                     n_workers=workers(options),
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                 ) as cluster,
                 Client(cluster) as client,

@@ -1,0 +1,24 @@
+"""What a suite is asked about: a plugin and its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The record of a plugin with options that fit it.
+
+    ``location`` is what a source is to read; ``decides`` the known questions that a certifier must
+    settle.
+    """
+
+    kind: str
+    record: Any
+    options: Any
+    location: str = ""
+    decides: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.record.name}"

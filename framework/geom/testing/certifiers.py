@@ -1,0 +1,97 @@
+"""The suite for certifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from geom.certificates import Finding
+from geom.errors import InputError
+from geom.exact import is_point, is_weights, judge
+from geom.testing.asked import Asked
+from geom.testing.known import Known, known_problems
+
+
+def finds_what_can_be_checked(asked: Asked) -> None:
+    """A point is in the domain, exactly; weights are on other tokens, finite and not negative."""
+    for known in _served(asked):
+        for token, finding in enumerate(_findings(asked, known)):
+            assert isinstance(finding, Finding), f"{asked} returns {finding!r}, no Finding"
+            if finding.x is not None:
+                assert is_point(known.problem, finding.x), (
+                    f"{asked}: its point for token {token} of {known} is not in the domain; "
+                    "problem.domain.fit(x) puts it there"
+                )
+            if finding.weights is not None:
+                assert is_weights(known.problem, token, finding.weights), (
+                    f"{asked}: its weights for token {token} of {known} are no weights"
+                )
+
+
+def survives_exact_arithmetic(asked: Asked) -> None:
+    """What its findings prove is so, and they prove as much as was asked for."""
+    decided = 0
+    for known in _served(asked):
+        for token, finding in enumerate(_findings(asked, known)):
+            verdict = judge(known.problem, token, finding)
+            assert verdict.name in (known.truth(token), "undecided"), (
+                f"geom is wrong about token {token} of {known}: please report it"
+            )
+            decided += verdict.decided
+    assert decided >= asked.decides, (
+        f"{asked} decides {decided} of the known questions, and {asked.decides} were asked for"
+    )
+
+
+def goes_on_from_what_others_found(asked: Asked) -> None:
+    """A point or weights that others left, good or useless, stop nothing, and are left alone."""
+    for known in _served(asked):
+        x = known.domain.fit(np.linspace(-1.0, 1.0, known.readout.d))
+        before = x.copy()
+        for token in range(min(3, known.readout.V)):
+            found = asked.record.certify(known.problem, token, Finding(x=x), asked.options)
+            assert isinstance(found, Finding), f"{asked} returns {found!r}, no Finding"
+        assert (x == before).all(), f"{asked} changes the point that it was given"
+
+
+def answers_for_each_of_many(asked: Asked) -> None:
+    """Asked about many tokens at once it has a finding for each, in order."""
+    many = asked.record.certify_many
+    if many is None:
+        return
+    assert asked.record.batch >= 1, f"{asked}: it takes {asked.record.batch} tokens at once"
+    for known in _served(asked):
+        tokens = list(range(min(asked.record.batch, known.readout.V)))
+        found = list(many(known.problem, tokens, [Finding()] * len(tokens), asked.options))
+        assert len(found) == len(tokens), f"{asked}: {len(found)} findings for {len(tokens)} tokens"
+        for token, finding in zip(tokens, found, strict=True):
+            verdict = judge(known.problem, token, finding)
+            assert verdict.name in (known.truth(token), "undecided"), f"{asked}: out of order"
+
+
+def _served(asked: Asked) -> Iterator[Known]:
+    """The known problems, less those that the certifier refuses before a run begins."""
+    for known in known_problems():
+        if asked.record.prepare is not None:
+            try:
+                asked.record.prepare(known.problem, asked.options)
+            except InputError:
+                continue
+        yield known
+
+
+def _findings(asked: Asked, known: Known) -> list[Finding]:
+    """A finding for every token of a problem, each asked about by itself."""
+    return [
+        asked.record.certify(known.problem, token, Finding(), asked.options)
+        for token in range(known.readout.V)
+    ]
+
+
+SUITE = (
+    finds_what_can_be_checked,
+    survives_exact_arithmetic,
+    goes_on_from_what_others_found,
+    answers_for_each_of_many,
+)

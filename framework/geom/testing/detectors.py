@@ -1,0 +1,65 @@
+"""The suite for detectors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geom.records import Candidate, Witnessed
+from geom.testing.asked import Asked
+from geom.testing.known import Known, known_problems
+
+
+def yields_valid_tokens(asked: Asked) -> None:
+    """Candidates and witnesses name tokens of the vocabulary, none twice."""
+    for known in known_problems():
+        found = _found(asked, known)
+        for item in found:
+            assert isinstance(item, Candidate | Witnessed), f"{asked} yields {item!r}"
+            named = [item.token]
+            if isinstance(item, Candidate) and item.argmax_id is not None:
+                named.append(item.argmax_id)
+            for token in named:
+                assert isinstance(token, int), f"{asked} names {token!r}: make it an int"
+                assert 0 <= token < known.readout.V, f"{asked} names token {token} of {known}"
+        tokens = [item.token for item in found]
+        assert len(set(tokens)) == len(tokens), f"{asked} yields a token of {known} twice"
+
+
+def yields_points_of_the_space(asked: Asked) -> None:
+    """The point of a witness is d finite numbers in float64."""
+    for known in known_problems():
+        for item in _found(asked, known):
+            if isinstance(item, Witnessed) and item.x is not None:
+                assert item.x.dtype == np.float64, f"{asked}: a point of {known} is no float64"
+                assert item.x.shape == (known.readout.d,), f"{asked}: a point of {known}: its shape"
+                assert np.isfinite(item.x).all(), f"{asked}: a point of {known} is not finite"
+
+
+def says_the_same_twice(asked: Asked) -> None:
+    """What is drawn at random is drawn from a seed among the options."""
+    for known in known_problems():
+        first, second = (
+            [(type(item), item.token) for item in _found(asked, known)] for _ in range(2)
+        )
+        assert first == second, f"{asked} says something else of {known} the second time"
+
+
+def knows_what_memory_it_takes(asked: Asked) -> None:
+    """Where it says how many bytes it takes, that is a whole number."""
+    if asked.record.memory is not None:
+        for known in known_problems():
+            need = asked.record.memory(known.readout, asked.options)
+            assert isinstance(need, int), f"{asked}: the bytes it takes are {need!r}, no int"
+            assert need >= 0, f"{asked}: the bytes it takes are {need!r}"
+
+
+def _found(asked: Asked, known: Known) -> list[Candidate | Witnessed]:
+    return list(asked.record.detect(known.readout, known.domain, asked.options))
+
+
+SUITE = (
+    yields_valid_tokens,
+    yields_points_of_the_space,
+    says_the_same_twice,
+    knows_what_memory_it_takes,
+)

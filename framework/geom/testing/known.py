@@ -1,0 +1,156 @@
+"""Small problems whose answers are known from closed formulas, with every number a dyadic one.
+
+Points in convex position are speakable, and their midpoints are not. Tangents of the paraboloid
+``|x|^2 / 2`` at the points of a grid, ``z . x - |z|^2 / 2``, win where x is nearest to z: on a ball
+or a box, those tokens whose cell ``|x_i - z_i| < 1/2`` comes near enough to the origin, and whether
+one does is a sum of squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from geom import domains
+from geom.certificates import VerdictName
+from geom.domains import Domain
+from geom.problem import Problem
+from geom.readout import NormName, Readout
+
+HALF = Fraction(1, 2)
+
+HADAMARD = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
+"""Two rows (2, 4) of sum zero, at right angles, each of squared length 4."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A problem, and the tokens of it that are speakable; all others are unspeakable."""
+
+    name: str
+    problem: Problem
+    speakable: frozenset[int]
+
+    @property
+    def readout(self) -> Readout:
+        """The weights."""
+        return self.problem.readout
+
+    @property
+    def domain(self) -> Domain:
+        """Where x lives."""
+        return self.problem.domain
+
+    def truth(self, token: int) -> VerdictName:
+        """The verdict that a proof must come to."""
+        return "speakable" if token in self.speakable else "unspeakable"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@cache
+def known_problems() -> tuple[Known, ...]:
+    """Thirteen readouts of 4 to 81 tokens in 1 to 4 dimensions, on every kind of domain.
+
+    Their tokens are far from the border, on faces of the hull, twins, and on the border exactly.
+    """
+    return tuple(_problems())
+
+
+def known_tokens() -> Iterator[tuple[Known, int]]:
+    """Every token of every known problem, 237 questions with their answers."""
+    for known in known_problems():
+        for token in range(known.readout.V):
+            yield known, token
+
+
+def _problems() -> Iterator[Known]:
+    yield _hull("a parabola", *_parabola(4))
+    yield _hull("three points of a parabola", *_parabola(1))
+    yield _hull("a cross in 3 dimensions", *_cross(3))
+    yield _hull("a cross, centred by LayerNorm", *_cross(2), norm="layernorm")
+    yield _hull("a cube", *_cube(3))
+    yield _hull("twins", *_twins())
+    yield _grid("tangents on a line", 1, 3, domains.unbounded(1))
+    yield _grid("tangents on an interval", 1, 4, domains.box(1, 2.5))
+    yield _grid("tangents in a disc", 2, 3, domains.rmsnorm(2))
+    yield _grid("tangents in a square", 2, 2, domains.box(2, 1.25))
+    yield _grid("tangents, centred by LayerNorm", 2, 4, domains.layernorm(4))
+    for lowered in (Fraction(1, 4), HALF):
+        yield _lowered(lowered)
+
+
+def _hull(
+    name: str, rows: Sequence[ArrayLike], corners: int, norm: NormName | None = None
+) -> Known:
+    """Rows of which the first ``corners`` are the vertices of their hull, without a bias."""
+    W = np.array(rows, dtype=np.float64)
+    if norm == "layernorm":
+        W = W @ HADAMARD
+    readout = Readout.fold(W, norm=norm)
+    return Known(name, Problem(readout, readout.domain), frozenset(range(corners)))
+
+
+def _parabola(n: int) -> tuple[list[ArrayLike], int]:
+    """Points (i, i^2), and the midpoints of every two that are two steps apart."""
+    vertices = [(i, i * i) for i in range(-n, n + 1)]
+    return [*vertices, *[(i, i * i + 1) for i in range(1 - n, n)]], len(vertices)
+
+
+def _cross(d: int) -> tuple[list[ArrayLike], int]:
+    """Both ends of every axis; the centre, a point inside and the middle of a face."""
+    ends = [sign * axis for axis in np.eye(d) for sign in (1.0, -1.0)]
+    inside = [np.zeros(d), np.eye(d)[0] / 2, np.eye(d)[:2].mean(axis=0)]
+    return [*ends, *inside], len(ends)
+
+
+def _cube(d: int) -> tuple[list[ArrayLike], int]:
+    """The corners of a cube, the centres of its faces and its own."""
+    corners = list(product((-1.0, 1.0), repeat=d))
+    return [*corners, *np.eye(d), *-np.eye(d), np.zeros(d)], len(corners)
+
+
+def _twins() -> tuple[list[ArrayLike], int]:
+    """The corners of a triangle, and a fourth corner that is there twice."""
+    return [(1.0, 0.0), (-1.0, 0.0), (0.0, -1.0), (0.0, 2.0), (0.0, 2.0)], 3
+
+
+def _grid(name: str, d: int, reach: int, domain: Domain) -> Known:
+    """Tangents at the points of ``{-reach .. reach}^d``; two coordinates of LayerNorm's four."""
+    points = list(product(range(-reach, reach + 1), repeat=d))
+    Z = np.array(points, dtype=np.float64)
+    W, room = Z, domain.size
+    if domain.zero_sum:
+        W = Z @ HADAMARD  # x = y HADAMARD / 4 has |x|^2 = |y|^2 / 4
+        room = None if room is None else 4 * room
+    readout = Readout.fold(W, -(Z**2).sum(axis=1) / 2)
+    return Known(
+        name,
+        Problem(readout, domain),
+        frozenset(t for t, point in enumerate(points) if _reached(domain, room, point)),
+    )
+
+
+def _reached(domain: Domain, room: Fraction | None, point: Sequence[int]) -> bool:
+    """Whether the open cell around the point meets the domain."""
+    if room is None:
+        return True
+    gaps = [max(abs(z) - HALF, Fraction(0)) for z in point]
+    return (max(gaps) if domain.shape == "box" else sum(gap * gap for gap in gaps)) < room
+
+
+def _lowered(by: Fraction) -> Known:
+    """Tangents at -2 .. 2 on a line, the middle one lowered; by 1/2 it only ever ties."""
+    Z = np.arange(-2.0, 3.0)
+    b = -(Z**2) / 2
+    b[2] -= float(by)
+    readout = Readout.fold(Z[:, None], b)
+    speakable = frozenset({0, 1, 3, 4} | ({2} if by < HALF else set()))
+    return Known(f"a tangent lowered by {by}", Problem(readout, readout.domain), speakable)

@@ -1,0 +1,77 @@
+"""The suite for measures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from geom.certificates import Finding
+from geom.errors import InputError
+from geom.records import Measurement
+from geom.testing.asked import Asked
+from geom.testing.known import Known, known_problems
+
+
+def serves_some_problem(asked: Asked) -> None:
+    """What it cannot measure it refuses with InputError, and that is not everything."""
+    measured = sum(len(_measured(asked, known)) for known in known_problems())
+    assert measured > 0, f"{asked} refuses every known problem"
+
+
+def gives_numbers_that_can_be_read(asked: Asked) -> None:
+    """A value with its unit; an error that is not negative; a note where there is no number."""
+    assert asked.record.unit.strip(), f"{asked}: it has no unit"
+    for known in known_problems():
+        for token, found in _measured(asked, known):
+            where = f"{asked} on token {token} of {known}"
+            assert isinstance(found, Measurement), f"{where}: {found!r} is no Measurement"
+            if math.isnan(found.value):
+                assert found.note, f"{where}: no number, and no note that says why"
+            if found.error is not None:
+                assert found.error >= 0.0, f"{where}: its error is {found.error}"
+
+
+def knows_an_error_that_it_proves(asked: Asked) -> None:
+    """Proven bounds have a radius."""
+    for known in known_problems():
+        for token, found in _measured(asked, known):
+            if found.proven:
+                assert found.error is not None, f"{asked} on token {token} of {known}: no radius"
+
+
+def shows_points_of_the_space(asked: Asked) -> None:
+    """A point that shows the number is d finite numbers."""
+    for known in known_problems():
+        for token, found in _measured(asked, known):
+            if found.x is not None:
+                where = f"{asked} on token {token} of {known}"
+                assert found.x.shape == (known.readout.d,), f"{where}: the shape of its point"
+                assert np.isfinite(found.x).all(), f"{where}: its point is not finite"
+
+
+def says_the_same_twice(asked: Asked) -> None:
+    """What is drawn at random is drawn from a seed among the options."""
+    for known in known_problems():
+        first, second = ([repr(found.value) for _, found in _measured(asked, known)] for _ in "12")
+        assert first == second, f"{asked} says something else of {known} the second time"
+
+
+def _measured(asked: Asked, known: Known) -> list[tuple[int, Measurement]]:
+    """The first token of a problem and the last, as in no run; none where it refuses them."""
+    try:
+        return [
+            (token, asked.record.measure(known.problem, token, Finding(), asked.options))
+            for token in (0, known.readout.V - 1)
+        ]
+    except InputError:
+        return []
+
+
+SUITE = (
+    serves_some_problem,
+    gives_numbers_that_can_be_read,
+    knows_an_error_that_it_proves,
+    shows_points_of_the_space,
+    says_the_same_twice,
+)

@@ -1,0 +1,95 @@
+"""The suite for precisions. The truth is worked out in Fractions of plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from geom.records import PrecisionMargin
+from geom.rounding import Floats
+from geom.testing.asked import Asked
+from geom.testing.known import Known, known_problems
+
+
+def names_a_winner(asked: Asked) -> None:
+    """A margin comes with the token that wins at the point."""
+    for known, x in _points():
+        for token in range(min(5, known.readout.V)):
+            seen = asked.record.margin(known.readout, token, x, asked.options)
+            assert isinstance(seen, PrecisionMargin), f"{asked} returns {seen!r}"
+            assert 0 <= seen.argmax_id < known.readout.V, f"{asked}: its winner of {known}"
+
+
+def encloses_the_exact_margin(asked: Asked) -> None:
+    """Where it knows its error, the exact margin is within it."""
+    for known, x in _points():
+        for token in range(min(5, known.readout.V)):
+            seen = asked.record.margin(known.readout, token, x, asked.options)
+            if seen.error is None or not math.isfinite(seen.margin + seen.error):
+                continue
+            assert seen.error >= 0.0, f"{asked}: its error is {seen.error}"
+            off = abs(Fraction(seen.margin) - _margin(known, token, x))
+            assert off <= Fraction(seen.error), (
+                f"{asked}: the margin of token {token} of {known} is off by {float(off):.3g}, "
+                f"and it claims an error of {seen.error:.3g}"
+            )
+
+
+def is_exact_where_it_says_so(asked: Asked) -> None:
+    """A roundoff of 0 is a promise."""
+    roundoff = asked.record.roundoff(asked.options)
+    assert roundoff >= 0.0, f"{asked}: its roundoff is {roundoff}"
+    if roundoff > 0.0:
+        return
+    for known, x in _points():
+        for token in range(min(5, known.readout.V)):
+            seen = asked.record.margin(known.readout, token, x, asked.options)
+            truth = _margin(known, token, x)
+            assert seen.margin == float(truth), f"{asked}: the margin of token {token} of {known}"
+
+
+def encloses_products(asked: Asked) -> None:
+    """A rigorous precision's enclosures hold the exact products."""
+    if asked.record.products is None:
+        return
+    for known, x in _points():
+        rows = known.readout.W[:7]
+        found = asked.record.products(rows, x, asked.options)
+        assert len(found) == len(rows), f"{asked}: {len(found)} enclosures of {len(rows)} products"
+        for row, enclosure in zip(rows, found, strict=True):
+            assert enclosure.low <= _dot(row, x) <= enclosure.high, (
+                f"{asked}: an enclosure does not hold its product"
+            )
+
+
+def _points() -> Iterator[tuple[Known, Floats]]:
+    """Points drawn from the domains, of which float64 holds many digits, and the origin."""
+    for known in known_problems():
+        draw = np.random.default_rng(known.readout.V)
+        for x in known.domain.sample(draw, 2):
+            yield known, known.domain.fit(x)
+        yield known, np.zeros(known.readout.d)
+
+
+def _margin(known: Known, token: int, x: Floats) -> Fraction:
+    W, b = known.readout.W, known.readout.b
+    logits = [_dot(row, x) + Fraction(float(c)) for row, c in zip(W, b, strict=True)]
+    own = logits.pop(token)
+    return own - max(logits)
+
+
+def _dot(row: Floats, x: Floats) -> Fraction:
+    return sum(
+        (Fraction(float(w)) * Fraction(float(v)) for w, v in zip(row, x, strict=True)), Fraction(0)
+    )
+
+
+SUITE = (
+    names_a_winner,
+    encloses_the_exact_margin,
+    is_exact_where_it_says_so,
+    encloses_products,
+)

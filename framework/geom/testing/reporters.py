@@ -1,0 +1,77 @@
+"""The suite for reporters."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from geom.pipeline import run
+from geom.readout import Readout
+from geom.store import Run
+from geom.testing.asked import Asked
+from geom.testing.known import known_problems
+
+HOSTILE = (
+    "plain",
+    "<script>alert(1)</script>",
+    "a\tb\nc",
+    "\x00",
+    '"quoted", twice',
+    "=1+1",
+    "\u202e",
+)
+"""What tokens are called that mean harm, or only look like it."""
+
+
+def writes_a_run(asked: Asked) -> None:
+    """A run with both verdicts and proofs becomes bytes; text is UTF-8."""
+    with _made() as made:
+        written = _written(asked, made)
+    assert written, f"{asked} writes nothing"
+    if asked.record.text:
+        written.decode("utf-8")
+
+
+def writes_a_run_without_verdicts(asked: Asked) -> None:
+    """A run that no certifier had a part in is no error."""
+    with run(known_problems()[0].readout, tokens="0", certifiers=[]) as nothing:
+        _written(asked, nothing)
+
+
+def writes_the_texts_of_strangers(asked: Asked) -> None:
+    """Tokens have quotes, tags, control characters and marks in them."""
+    readout = known_problems()[0].readout
+    texts = [HOSTILE[token % len(HOSTILE)] + str(token) for token in range(readout.V)]
+    with run(Readout.fold(readout.W, tokens=texts), tokens="all") as made:
+        written = _written(asked, made)
+    if asked.record.text:
+        written.decode("utf-8")
+
+
+def leaves_the_run_as_it_was(asked: Asked) -> None:
+    """Writing a report changes no row."""
+    with _made() as made:
+        before = [row.as_dict() for row in made.rows()]
+        _written(asked, made)
+        assert [row.as_dict() for row in made.rows()] == before, f"{asked} changes the run"
+
+
+@contextmanager
+def _made() -> Iterator[Run]:
+    with run(known_problems()[0].readout, tokens="all") as made:
+        yield made
+
+
+def _written(asked: Asked, made: Run) -> bytes:
+    file = io.BytesIO()
+    asked.record.write(made, file, asked.options)
+    return file.getvalue()
+
+
+SUITE = (
+    writes_a_run,
+    writes_a_run_without_verdicts,
+    writes_the_texts_of_strangers,
+    leaves_the_run_as_it_was,
+)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from geom.exact.bulk import own_direction, prove_own_directions, prove_points
     from geom.exact.changes import freeing_bounds, silencing_bounds
     from geom.exact.margins import margin_bounds
+    from geom.exact.weights import rational_weights
+    from geom.exporting import export
     from geom.hookspecs import hookimpl
     from geom.loading import load, open_run
     from geom.measuring import Measurements, measure
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         Reporter,
         Witnessed,
     )
+    from geom.scaffold import new_plugin
     from geom.self_argmax import own_winners
     from geom.store import Measured, Row, Run
     from geom.summary import Summary, summarise
@@ -67,6 +70,8 @@ _HOME = {
     "geom.exact.bulk": ("own_direction", "prove_own_directions", "prove_points"),
     "geom.exact.changes": ("freeing_bounds", "silencing_bounds"),
     "geom.exact.margins": ("margin_bounds",),
+    "geom.exact.weights": ("rational_weights",),
+    "geom.exporting": ("export",),
     "geom.hookspecs": ("hookimpl",),
     "geom.loading": ("load", "open_run"),
     "geom.measuring": ("Measurements", "measure"),
@@ -89,6 +94,7 @@ _HOME = {
         "Reporter",
         "Witnessed",
     ),
+    "geom.scaffold": ("new_plugin",),
     "geom.self_argmax": ("own_winners",),
     "geom.store": ("Measured", "Row", "Run"),
     "geom.summary": ("Summary", "summarise"),
@@ -141,6 +147,7 @@ __all__ = [
     "compare",
     "cores",
     "device",
+    "export",
     "freeing_bounds",
     "harmless",
     "hookimpl",
@@ -149,12 +156,14 @@ __all__ = [
     "load",
     "margin_bounds",
     "measure",
+    "new_plugin",
     "open_run",
     "own_direction",
     "own_winners",
     "parse_tokens",
     "prove_own_directions",
     "prove_points",
+    "rational_weights",
     "report",
     "run",
     "silencing_bounds",

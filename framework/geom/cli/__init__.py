@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from geom.cli import compare, export, measure, plugins, report, run, show, verify
+from geom.cli import compare, export, measure, new_plugin, plugins, report, run, show, verify
 from geom.cli.messages import say
 from geom.errors import GeomError
 
@@ -29,6 +29,7 @@ app.command("compare")(compare.compare)
 app.command("measure")(measure.measure)
 app.command("report")(report.report)
 app.command("plugins")(plugins.plugins)
+app.command("new-plugin")(new_plugin.new_plugin)
 
 
 def _version(asked: bool) -> None:

@@ -27,15 +27,15 @@ def report(
     ] = None,
 ) -> None:
     """Write a run as one self-contained page: verdicts, pictures, and the table of tokens."""
-    from geom.cli.export import write
     from geom.cli.messages import say
     from geom.cli.progress import bars
     from geom.cli.subject import subject
+    from geom.exporting import export
     from geom.progress import watched
     from geom.store import Run
 
     path = out or run.with_suffix(".html")
     with bars() as watcher, watched(watcher), subject(run, model, {}, watcher) as opened:
         assert isinstance(opened, Run)
-        write(opened, "html", path)
+        export(opened, "html", path)
     say(f"the report is {path}")

@@ -239,9 +239,11 @@ def _file(asked: Plan) -> Path:
 
 def _print(finished: Run, format: Format) -> None:
     if format is Format.jsonl:
-        from geom.cli.export import write
+        import sys
 
-        write(finished, "jsonl", None)
+        from geom.exporting import export
+
+        export(finished, "jsonl", sys.stdout.buffer)
         return
     from geom.cli.tables import print_run
 

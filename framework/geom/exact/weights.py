@@ -61,7 +61,7 @@ def prove_unspeakable(
     inner = _interior(problem, token, unit, sums, widen) if "interior" in proofs else None
     if inner is not None:
         return "interior", inner
-    if "rational" in proofs and _rational(problem, token, weights):
+    if "rational" in proofs and rational_weights(problem, token, weights) is not None:
         return "rational", 0.0
     return None, upper
 
@@ -267,34 +267,43 @@ def _right_inverse(A: Floats, scale: Floats) -> Floats | None:
             return None
 
 
-def _rational(problem: Problem, token: int, weights: Weights) -> bool:
+def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int, int] | None:
     """Proof *rational*: weights in exact arithmetic make the right side of (1) >= 0.
 
     All is integers over powers of two. First the weights as they are. Then weights near them with
     ``r`` exactly zero (`geom.rationals.null_combination`), from the whole support and without its
     least weights, which may be a solver's dust, and with ``g = 0`` demanded as well, for a token
-    that lies on a face of the hull lifted by the biases.
+    that lies on a face of the hull lifted by the biases. They are returned as integers, token by
+    token, up to a common factor; None where none is found.
     """
     readout = problem.readout
     order = np.argsort(-weights.values, kind="stable")
     order = order[weights.values[order] > 0.0]
     if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
-        return False
+        return None
     chosen = weights.indices[order]
     a, a_exponent = integer_differences(readout.W[chosen], readout.W[token])
     c, c_exponent = integer_differences(readout.b[chosen, None], readout.b[token, None])
     lam, _ = integers(weights.values[order])
     r = [entry * power_of_two(a_exponent) for entry in lam @ a]
     if _covers(problem.domain, r, (lam @ c)[0] * power_of_two(c_exponent)):
-        return True
+        return _by_token(chosen, lam)
     columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
     for least in (0.0, 2.0**-30):
         n = int((weights.values[order] > least * weights.values[order[0]]).sum())
         for system in (columns[:n], np.hstack([columns, c])[:n]):
             mu = null_combination(system, lam[:n], RATIONAL_LIMIT)
             if mu is not None and (mu @ c[:n])[0] >= 0:
-                return True
-    return False
+                return _by_token(chosen[:n], mu)
+    return None
+
+
+def _by_token(tokens: NDArray[np.int64], values: NDArray[np.object_]) -> dict[int, int]:
+    return {
+        token: int(value)
+        for token, value in zip(tokens.tolist(), values.tolist(), strict=True)
+        if value
+    }
 
 
 def _covers(domain: Domain, r: list[Fraction], g: Fraction) -> bool:

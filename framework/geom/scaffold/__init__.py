@@ -1,0 +1,108 @@
+"""A new plugin as a package: the example of its hook under a name of its own, with tests.
+
+The code of the plugin is the example on the page of hooks (`geom.hookspecs`), which a test of geom
+runs; what stands around it is in ``templates``.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from geom import hookspecs
+from geom.errors import InputError, unknown
+from geom.plugins import HOOKS, installed
+
+_FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
+    """Write a package with a plugin of that kind and name into ``folder``, and return its own.
+
+    It has a ``pyproject.toml`` with the entry point, the plugin, tests that pass and a README.
+    Raises InputError for an unknown kind, a name that cannot be, or a folder that has something in
+    it; nothing is overwritten.
+    """
+    if kind not in HOOKS:
+        raise unknown("kind of plugin", kind, HOOKS)
+    if not _FORM.fullmatch(name):
+        raise InputError(
+            f"{name!r} is no name for a plugin: take small letters, digits and hyphens, as in "
+            f"my-{kind}"
+        )
+    if any(item.record.name == name for item in installed().listed() if item.kind == kind):
+        raise InputError(f"a {kind} called {name} is installed: take another name")
+    place = Path(folder) / name
+    if place.is_symlink() or place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise InputError(f"{place} is there already: take another name, or another --dir")
+    try:
+        for path, text in _contents(kind, name).items():
+            file = place / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{place}: {error.strerror}; give a --dir in which you can write"
+        ) from error
+    return place
+
+
+def _contents(kind: str, name: str) -> dict[str, str]:
+    """The files of the package, by their paths in it."""
+    module = "geom_" + name.replace("-", "_")
+    code, example = _example(kind)
+    words = {
+        "kind": kind,
+        "name": name,
+        "module": module,
+        "hook": HOOKS[kind][0],
+        "article": "an" if kind[0] in "aeiou" else "a",
+        "use": _use(kind, name),
+    }
+    code = re.sub(rf'(["\']){re.escape(example)}\1', f'"{name}"', code)
+    out = {
+        "pyproject.toml": "pyproject.toml.txt",
+        "README.md": "README.md.txt",
+        f"tests/test_{module[5:]}.py": f"test_{kind}.py.txt",
+    }
+    contents = {path: _filled(template, words) for path, template in out.items()}
+    contents[f"src/{module}.py"] = f'"""A {kind} for geom."""\n\n{code}'
+    if kind == "source":
+        contents["tests/square.csv"] = "1,0\n0,1\n-1,0\n0,-1\n"
+    return contents
+
+
+def _example(kind: str) -> tuple[str, str]:
+    """The example on the page of hooks, and the name that its record has there."""
+    hook, record = HOOKS[kind]
+    _, _, code = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition("Example::\n")
+    code = textwrap.dedent(code).strip() + "\n"
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == record.__name__
+    ]
+    return code, ast.literal_eval(call.args[0])
+
+
+def _use(kind: str, name: str) -> str:
+    """A command that uses a plugin of that kind."""
+    return {
+        "source": f"geom run --model {name}:tests/square.csv --tokens all",
+        "detector": f"geom run --detector {name}",
+        "certifier": f"geom run --certifier {name} --certifier highs",
+        "precision": f"geom compare --tokens 2310 --precision {name} --precision float64",
+        "measure": f"geom measure --measure {name} --tokens 2310",
+        "reporter": f"geom export RUN --format {name}",
+        "executor": f"geom run --executor {name}",
+    }[kind]
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    text = (files(__package__) / "templates" / template).read_text(encoding="utf-8")
+    return Template(text).substitute(words)

@@ -8,6 +8,9 @@ from hypothesis import settings
 from command import Command, Done
 from geom.cli import main
 
+collect_ignore = ["fresh"]
+"""It installs packages, and has an environment of its own: ``tox -e fresh``."""
+
 settings.register_profile("geom", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("geom")
 

@@ -15,7 +15,7 @@ BUILT_IN = {
     "detector": {"hull-vertex", "random-directions", "self-argmax"},
     "certifier": {"highs", "linprog-post", "maxent", "mpmath"},
     "precision": {"arb", "bfloat16", "double-double", "exact", "float16", "float32", "float64"},
-    "reporter": {"csv", "jsonl", "parquet"},
+    "reporter": {"certificate", "csv", "jsonl", "parquet"},
     "executor": {"local", "serial"},
 }
 STRANGER = """

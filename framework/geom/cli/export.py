@@ -25,7 +25,7 @@ def export(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="ID|TEXT", help="The token, of which certificate writes the proof."),
+        typer.Option(metavar="ID|TEXT", help="Of certificate: the one token to write."),
     ] = None,
     option: Annotated[
         list[str] | None,

@@ -85,8 +85,9 @@ def conformance_test(
 
     found = checks(kind, name, options, location=location, decides=decides)
 
-    @pytest.mark.parametrize("check", found, ids=[check.name for check in found])
     def test(check: Check) -> None:
         check()
 
-    return test
+    each = pytest.mark.parametrize("check", found, ids=[check.name for check in found])
+    decorated: Callable[[Check], None] = each(test)
+    return decorated

@@ -1,0 +1,104 @@
+"""``certificate``: verdicts and their proofs, for someone who does not have geom.
+
+A token is a JSON object whose numbers are exact: hexadecimal floats and, in the proof *rational*,
+whole numbers of any length. ``docs/certificate.md`` has the format, and a program that checks it
+with Python's standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, BinaryIO
+
+from msgspec import Meta
+
+from geom import (
+    Certificate,
+    InputError,
+    Reporter,
+    Row,
+    Run,
+    Weights,
+    Witness,
+    hookimpl,
+    rational_weights,
+)
+
+FORMAT = "geom certificate 1"
+
+
+@dataclass(frozen=True)
+class CertificateOptions:
+    """Which token."""
+
+    token: Annotated[str, Meta(description="its id or its exact text; all for none")] = ""
+
+
+def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
+    """One JSON object a line, of the token or of each that is proven.
+
+    Raises InputError for a token that the run did not examine or decide.
+    """
+    for row in _named(run, options.token) if options.token else run.rows():
+        found = run.certificate(row.token_id)
+        if found is not None:
+            file.write(json.dumps(_certificate(run, row, found)).encode() + b"\n")
+        elif options.token:
+            raise InputError(f"token {row.token_id} is {row.verdict}: there is no proof to write")
+
+
+def _named(run: Run, token: str) -> list[Row]:
+    """The row with that id, or the one with that text."""
+    rows = list(run.rows())
+    named = [row for row in rows if token == str(row.token_id)]
+    named = named or [row for row in rows if token == row.token]
+    if not named:
+        raise InputError(f"token {token!r} was not examined in this run: give its id or exact text")
+    if len(named) > 1:
+        raise InputError(f"token {token!r} is several: give the id of one")
+    return named
+
+
+def _certificate(run: Run, row: Row, found: Certificate) -> dict[str, Any]:
+    domain = run.settings["domain"]
+    out: dict[str, Any] = {
+        "format": FORMAT,
+        "token_id": row.token_id,
+        "token": row.token,
+        "verdict": row.verdict,
+        "proof": row.proof,
+        "V": run.settings["V"],
+        "d": run.settings["d"],
+        "domain": {key: domain[key] for key in ("name", "shape", "size", "zero_sum")},
+        "model": run.model,
+        "digest": run.settings["digest"],
+    }
+    if isinstance(found, Witness):
+        return out | {"x": [value.hex() for value in found.x.tolist()]}
+    tokens, values = _weights(run, row, found)
+    return out | {"weights": {"tokens": tokens, "values": values}}
+
+
+def _weights(run: Run, row: Row, found: Weights) -> tuple[list[int], list[str]]:
+    """Tokens and their weights; those of a rational proof are made exact."""
+    if row.proof == "rational":
+        exact = rational_weights(run.problem, row.token_id, found)
+        if exact is None:
+            raise InputError(f"the weights of token {row.token_id} do not prove what the run says")
+        return list(exact), [hex(value) for value in exact.values()]
+    used = found.values > 0.0
+    return found.indices[used].tolist(), [value.hex() for value in found.values[used].tolist()]
+
+
+@hookimpl
+def geom_reporters() -> Iterator[Reporter[CertificateOptions]]:
+    """The hook."""
+    yield Reporter(
+        "certificate",
+        "the proof of a token, to be checked without geom",
+        write,
+        CertificateOptions,
+        suffix=".json",
+    )

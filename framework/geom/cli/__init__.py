@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from geom.cli import compare, export, measure, new_plugin, plugins, report, run, show, verify
+from geom.cli import (
+    compare,
+    doctor,
+    export,
+    measure,
+    new_plugin,
+    plugins,
+    report,
+    run,
+    show,
+    verify,
+)
 from geom.cli.messages import say
 from geom.errors import GeomError
 
@@ -30,6 +41,7 @@ app.command("measure")(measure.measure)
 app.command("report")(report.report)
 app.command("plugins")(plugins.plugins)
 app.command("new-plugin")(new_plugin.new_plugin)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(asked: bool) -> None:

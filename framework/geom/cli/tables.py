@@ -16,6 +16,7 @@ from rich.text import Text
 from geom.certificates import Weights, Witness
 from geom.cli.messages import plain
 from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
+from geom.diagnosis import Symptom
 from geom.measuring import Measurements
 from geom.options import OptionInfo
 from geom.plugins import Listed
@@ -189,6 +190,20 @@ def print_plugins(listed: Sequence[Listed]) -> None:
         shown = "" if item.kind == kind else item.kind
         kind = item.kind
         table.add_row(shown, item.record.name, Text(item.record.summary), str(item.origin))
+    _console().print(table)
+
+
+def print_diagnosis(findings: Sequence[Symptom]) -> None:
+    """What geom runs on, a line a finding."""
+    table = _table()
+    for column in ("", "name", "found"):
+        table.add_column(column, overflow="fold", no_wrap=column != "found")
+    section = ""
+    for found in findings:
+        shown = "" if found.section == section else found.section
+        section = found.section
+        style = "" if found.sound else "red"
+        table.add_row(shown, Text(plain(found.name)), Text(plain(found.found), style))
     _console().print(table)
 
 

@@ -1,6 +1,10 @@
 """Sphinx configuration."""
 
+import sys
 from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "geom"
 author = "the geom authors"
@@ -39,10 +43,25 @@ def architectures() -> str:
     return "\n".join(lines)
 
 
+def picture() -> str:
+    """What imports what, as a block of HTML."""
+    from import_diagram import svg
+
+    return f"```{{raw}} html\n{svg()}\n```"
+
+
+MADE = {
+    "models": {"ARCHITECTURES-FROM-THE-CODE": architectures},
+    "architecture": {"IMPORTS-FROM-THE-CODE": picture},
+}
+"""Page -> what stands in its text -> what makes what stands there on the site."""
+
+
 def setup(app):
-    """Put the table where the page asks for it."""
+    """Put what is made from the code where the pages ask for it."""
 
     def insert(app, name, source):
-        source[0] = source[0].replace("ARCHITECTURES-FROM-THE-CODE", architectures())
+        for mark, made in MADE.get(name, {}).items():
+            source[0] = source[0].replace(mark, made())
 
     app.connect("source-read", insert)

@@ -11,6 +11,7 @@ from walking import walk
 
 PAGES = {
     "certificate.md": 3,
+    "the-post.md": 11,
     "tutorial-certifier.md": 5,
     "tutorial-detector.md": 8,
 }

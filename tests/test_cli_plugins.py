@@ -12,7 +12,7 @@ from command import Command, install, separately
 
 BUILT_IN = {
     "source": {"demo", "npz", "safetensors", "synthetic"},
-    "detector": {"hull-vertex", "random-directions", "self-argmax"},
+    "detector": {"hull-vertex", "random-directions", "reflections", "self-argmax"},
     "certifier": {"highs", "linprog-post", "maxent", "mpmath"},
     "precision": {"arb", "bfloat16", "double-double", "exact", "float16", "float32", "float64"},
     "reporter": {"certificate", "csv", "jsonl", "parquet"},

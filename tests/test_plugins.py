@@ -148,6 +148,7 @@ def test_beside_a_broken_plugin_the_others_work(code: str, install: Install) -> 
         "first-token",
         "hull-vertex",
         "random-directions",
+        "reflections",
         "self-argmax",
     ]
 

@@ -29,7 +29,7 @@ from geom_plugins.measures.solid_angle import ShareOptions, share
 
 Floats = NDArray[np.float64]
 
-NAMES = ["logit-bias", "angular-margin", "perturbation", "solid-angle"]
+NAMES = ["logit-bias", "angular-margin", "chebyshev-radius", "perturbation", "solid-angle"]
 
 PULLED = {"hard": 0.6, "harder": 0.3}
 """How much is left of two tokens' distance to the mean."""
@@ -41,17 +41,20 @@ def main() -> None:
     parser.add_argument("--part", choices=["times", "errors"], action="append")
     parser.add_argument("--shape", default="50257x768", help="V x d")
     parser.add_argument("--runs", type=int, default=40, help="seeds of each closed form")
+    parser.add_argument(
+        "--measure", action="append", choices=NAMES, help="of the times, only these"
+    )
     parser.add_argument("--target", type=float, default=0.2, help="standard error, powers of ten")
     arguments = parser.parse_args()
     parts = arguments.part or ["times", "errors"]
     if "times" in parts:
         V, d = map(int, arguments.shape.split("x"))
-        times(V, d)
+        times(V, d, arguments.measure or NAMES)
     if "errors" in parts:
         errors(arguments.runs, arguments.target)
 
 
-def times(V: int, d: int) -> None:
+def times(V: int, d: int, names: list[str]) -> None:
     """Each measure on tokens of one readout."""
     readout, tokens = drawn(V, d)
     W = readout.W.astype(np.float32)
@@ -60,7 +63,7 @@ def times(V: int, d: int) -> None:
     print("| token | measure | value | error | seconds | of one product |")
     print("|---|---|---|---|---|---|")
     for name, token in tokens.items():
-        for row in geom.measure(readout, NAMES, [token]).rows:
+        for row in geom.measure(readout, names, [token]).rows:
             value, error = (math.nan if x is None else x for x in (row.value, row.error))
             print(
                 f"| {name} | {row.measure} | {value:.4g} | {error:.2g} | {row.seconds:.2f} | "

@@ -80,3 +80,25 @@ def least_change(a: Floats, c: Floats, shape: str, radius: float) -> float:
         cones += [clarabel.SecondOrderConeT(d + 1)]
     found = solve(size[0], np.vstack(A), np.concatenate(b), cones)
     return float(found @ size[0])
+
+
+def largest_ball(a: Floats, c: Floats, shape: str, radius: float, lean: float = 1.0) -> float:
+    """The radius of the largest ball in ``a_j . x + c_j <= 0`` and in the ball or the box.
+
+    ``lean`` is by what the distance to a wall of the box is multiplied.
+    """
+    n, d = a.shape
+    lengths = np.linalg.norm(a, axis=1)
+    A, b = [np.column_stack([a, lengths])], [-c]
+    cones: list[Any] = [clarabel.NonnegativeConeT(n)]
+    if shape == "ball":
+        A += [np.append(np.zeros(d), 1.0)[None], np.column_stack([-np.eye(d), np.zeros(d)])]
+        b += [np.array([radius]), np.zeros(d)]
+        cones += [clarabel.SecondOrderConeT(d + 1)]
+    if shape == "box":
+        ones = np.full((d, 1), lean)
+        A += [np.column_stack([np.eye(d), ones]), np.column_stack([-np.eye(d), ones])]
+        b += [np.full(2 * d, radius)]
+        cones += [clarabel.NonnegativeConeT(2 * d)]
+    found = solve(np.append(np.zeros(d), -1.0), np.vstack(A), np.concatenate(b), cones)
+    return float(found[-1])

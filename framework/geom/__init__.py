@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geom.errors import GeomError, InputError, PluginError, StoreError
     from geom.exact import judge
     from geom.exact.angles import angle_bounds
+    from geom.exact.balls import ball_bounds
     from geom.exact.bulk import own_direction, prove_own_directions, prove_points
     from geom.exact.changes import freeing_bounds, silencing_bounds
     from geom.exact.margins import margin_bounds
@@ -67,6 +68,7 @@ _HOME = {
     "geom.errors": ("GeomError", "InputError", "PluginError", "StoreError"),
     "geom.exact": ("judge",),
     "geom.exact.angles": ("angle_bounds",),
+    "geom.exact.balls": ("ball_bounds",),
     "geom.exact.bulk": ("own_direction", "prove_own_directions", "prove_points"),
     "geom.exact.changes": ("freeing_bounds", "silencing_bounds"),
     "geom.exact.margins": ("margin_bounds",),
@@ -143,6 +145,7 @@ __all__ = [
     "Witnessed",
     "angle_bounds",
     "arithmetic",
+    "ball_bounds",
     "check_memory",
     "compare",
     "cores",

@@ -126,7 +126,9 @@ def square_sum(values: list[Fraction]) -> Fraction:
 
 
 def root(value: Fraction) -> tuple[Fraction, Fraction]:
-    """Rationals on both sides of the square root of ``value`` > 0, 2^-60 of it apart or closer."""
+    """Rationals on both sides of the square root of ``value``, 2^-60 of it apart or closer."""
+    if value == 0:
+        return value, value
     places = 64 + (value.denominator.bit_length() - value.numerator.bit_length()) // 2
     floor = math.isqrt(math.floor(value * power_of_two(2 * places)))
     return floor * power_of_two(-places), (floor + 1) * power_of_two(-places)

@@ -34,10 +34,10 @@ from numpy.typing import NDArray
 from geom.certificates import Finding, Weights
 from geom.errors import InputError
 from geom.exact import is_weights
-from geom.exact.lengths import Differences, differences, others
+from geom.exact.lengths import Differences, differences, exact_rows, others
 from geom.exact.weights import Sums, combine, normalised
 from geom.problem import Problem
-from geom.rationals import above, below, integer_differences, integers, power_of_two
+from geom.rationals import above, below, integers, power_of_two
 from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
 
 _BITS = 320
@@ -149,25 +149,8 @@ def _exact_least(
     """
     x_mantissas, x_exponent = integers(x)
     x_square = Fraction(sum(v * v for v in x_mantissas.tolist())) * power_of_two(2 * x_exponent)
-    rows = _exact_row(problem, token, ids, x)
+    rows = exact_rows(problem, token, ids, x)
     return min(_turn(a_square, x_square, p, c, full) for a_square, p, c in rows)
-
-
-def _exact_row(
-    problem: Problem, token: int, ids: NDArray[np.int64], x: Floats
-) -> list[tuple[Fraction, Fraction, Fraction]]:
-    """``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
-    readout, out = problem.readout, []
-    a, exponent = integer_differences(readout.W[ids], readout.W[token])
-    point, x_exponent = integers(x)
-    for row, product, j in zip(a, a @ point, ids.tolist(), strict=True):
-        square = Fraction(int((row * row).sum()))
-        if problem.domain.zero_sum:
-            square -= Fraction(int(row.sum()) ** 2, readout.d)
-        c = Fraction(float(readout.b[j])) - Fraction(float(readout.b[token]))
-        p = int(product) * power_of_two(exponent + x_exponent)
-        out.append((square * power_of_two(2 * exponent), p, c))
-    return out
 
 
 def _turn(
@@ -243,7 +226,7 @@ def _sines(
 
 def _cap(problem: Problem, token: int, j: int, full: Fraction) -> float:
     """``phi_j``, rounded up; 0 where j always wins."""
-    a_square, _, c = _exact_row(problem, token, np.array([j]), np.zeros(problem.readout.d))[0]
+    a_square, _, c = exact_rows(problem, token, np.array([j]), np.zeros(problem.readout.d))[0]
     room = full * a_square - c * c
     if room < 0:
         return 0.0 if c > 0 else above(PI_ABOVE)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geom.problem import Problem
+from geom.rationals import integer_differences, integers, power_of_two
 from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
 
 Ids = NDArray[np.int64]
@@ -63,3 +65,20 @@ def differences(problem: Problem, token: int, ids: Ids) -> Iterator[Differences]
 def others(problem: Problem, token: int) -> Ids:
     """All tokens but this one."""
     return np.delete(np.arange(problem.readout.V, dtype=np.int64), token)
+
+
+def exact_rows(
+    problem: Problem, token: int, ids: NDArray[np.int64], x: Floats
+) -> list[tuple[Fraction, Fraction, Fraction]]:
+    """``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
+    readout, out = problem.readout, []
+    a, exponent = integer_differences(readout.W[ids], readout.W[token])
+    point, x_exponent = integers(x)
+    for row, product, j in zip(a, a @ point, ids.tolist(), strict=True):
+        square = Fraction(int((row * row).sum()))
+        if problem.domain.zero_sum:
+            square -= Fraction(int(row.sum()) ** 2, readout.d)
+        c = Fraction(float(readout.b[j])) - Fraction(float(readout.b[token]))
+        p = int(product) * power_of_two(exponent + x_exponent)
+        out.append((square * power_of_two(2 * exponent), p, c))
+    return out

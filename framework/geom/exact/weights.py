@@ -137,7 +137,7 @@ def _margin_above(problem: Problem, sums: Sums, widen: float) -> float | None:
     if not problem.domain.bounded and not problem.homogeneous:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        reach = _reach_above(problem.domain, sums.r, widen * sums.r_error)
+        reach = reach_above(problem.domain, sums.r, widen * sums.r_error)
     bound = reach - (sums.g - widen * sums.g_error)
     bound += 4 * widen * U * (abs(reach) + abs(sums.g))
     if not math.isfinite(bound):
@@ -152,7 +152,7 @@ def _rounded_up(quotient: float) -> float:
     return quotient if quotient < -TINY else 0.0
 
 
-def _reach_above(domain: Domain, r: Floats, error: Floats) -> float:
+def reach_above(domain: Domain, r: Floats, error: Floats) -> float:
     """An upper bound on ``sup -(r . x)`` over the domain, for every ``r`` within ``error``.
 
     On a ball it is ``R |r|``. Where ``sum(x) = 0`` too, ``r . x = (r - m 1) . x`` for any number m:

@@ -1,0 +1,188 @@
+"""Proven bounds on the radius of the largest ball of vectors at all of which a token wins.
+
+The token wins at every point nearer to ``x`` than ``-(a_j . x + c_j) / |a_j|`` for every j, the
+distances of ``x`` from the planes where it ties with them. So, inside a domain of radius R, the
+ball about ``x`` has the radius::
+
+    r(x) = min(min_j -(a_j . x + c_j) / |a_j|, (R - |x|) / k),
+
+with ``|x|`` the largest ``|x_i|`` on a box. ``k`` is 1, but on a box with ``sum(x) = 0``, whose
+walls are leant by that plane, ``sqrt(1 - 1/d)``. Where ``sum(x) = 0`` the ball is one of that
+plane, and the ``a_j`` stand for their parts in it.
+
+*Below*: ``r`` at any ``x``. *Above*: let ``r(x) = r`` and ``q_j >= 0``. For every j
+``r |a_j| <= -(a_j . x + c_j)``, and the sum of these with ``q_j`` is, for ``v = sum q_j a_j``::
+
+    r sum q_j |a_j| <= -v . x - sum q_j c_j <= (R - k r) |v| - sum q_j c_j,
+
+with ``|v|`` the sum of ``|v_i|`` on a box, so that
+
+    r <= (R |v| - sum q_j c_j) / (sum q_j |a_j| + k |v|).                                      (1)
+
+On all of R^d weights near these with ``v = 0`` give ``r <= -sum q_j c_j / sum q_j |a_j|``.
+
+Source: the Chebyshev centre of S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004,
+section 8.5.1, which A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable
+classes in theory but rarely in practice, ACL 2022, ask of a class.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from geom.certificates import Finding, Weights
+from geom.domains import Domain
+from geom.exact import is_weights, judge
+from geom.exact.lengths import Differences, Ids, differences, exact_rows, others
+from geom.exact.weights import combine, corrected, normalised, reach_above
+from geom.problem import Problem
+from geom.rationals import above, below, root, scaled, square_sum
+from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
+
+
+def ball_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+    """Proven bounds on the radius of the largest ball in the token's region of the domain.
+
+    ``finding.x`` is a centre, ``finding.weights`` are the ``q`` of (1); what is not there, or is no
+    point of the domain, proves nothing. An unspeakable token has the radius 0.
+    """
+    domain, d = problem.domain, problem.readout.d
+    low, high = 0.0, _domain_above(domain)
+    if judge(problem, token, finding).name == "unspeakable":
+        return 0.0, 0.0
+    x, weights = finding.x, finding.weights
+    if x is not None and x.dtype == np.float64 and x.shape == (d,) and domain.contains(x):
+        low = max(low, min(_walls_below(domain, x), _rivals_below(problem, token, x)))
+    if weights is not None and is_weights(problem, token, weights):
+        high = min(high, _weights_above(problem, token, weights))
+    return low, high
+
+
+def _lean(domain: Domain) -> Fraction:
+    """``k`` squared."""
+    leant = domain.shape == "box" and domain.zero_sum and domain.d > 1
+    return 1 - Fraction(1, domain.d) if leant else Fraction(1)
+
+
+def _domain_above(domain: Domain) -> float:
+    """The radius of the largest ball in the domain, rounded up."""
+    if domain.size is None:
+        return math.inf
+    square = domain.size if domain.shape == "ball" else domain.size**2
+    return above(root(square / _lean(domain))[1])
+
+
+def _walls_below(domain: Domain, x: Floats) -> float:
+    """``(R - |x|) / k``, rounded down."""
+    if domain.size is None:
+        return math.inf
+    entries = scaled(x).fractions()
+    if domain.shape == "box":
+        room = domain.size - max(map(abs, entries))
+        return below(root(room * room / _lean(domain))[0])
+    return below(root(domain.size)[0] - root(square_sum(entries))[1])
+
+
+def _rivals_below(problem: Problem, token: int, x: Floats) -> float:
+    """The distance of ``x`` to the nearest plane where a rival ties, rounded down.
+
+    All rivals are first seen in float64, each between two bounds. Those whose lower bound is not
+    above the least upper bound are then computed from exact numbers, from the lowest up.
+    """
+    if problem.readout.V == 1:
+        return math.inf
+    ids, low, high = [], [], []
+    for rows in differences(problem, token, others(problem, token)):
+        ends = _rough(rows, x)
+        ids.append(rows.ids)
+        low.append(ends[0])
+        high.append(ends[1])
+    tokens, lowest = np.concatenate(ids), np.concatenate(low)
+    kept = np.flatnonzero(lowest <= np.concatenate(high).min())
+    kept = kept[np.argsort(lowest[kept], kind="stable")]
+    best = math.inf
+    for start in range(0, kept.size, 64):
+        if best <= lowest[kept[start]]:
+            break
+        best = min(best, _exact_least(problem, token, tokens[kept[start : start + 64]], x))
+    return best
+
+
+def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
+    """Bounds (n,) on ``-(a_j . x + c_j) / |a_j|``; infinite where float64 cannot tell.
+
+    The numerator is off by what the row and the bias are, and by some d + 4 roundings of the
+    products' sizes; the length lies between two bounds.
+    """
+    with np.errstate(all="ignore"):
+        length = float(norm_above(x))
+        least = -(rows.a @ x + rows.c)
+        slop = (rows.error + gamma(x.size + 8) * rows.above) * length
+        slop = (slop + gamma(x.size + 8) * np.abs(rows.c) + (x.size + 4) * TINY) * UP
+        low, high = least - slop, least + slop
+        low = low / np.where(low > 0.0, rows.above * UP, rows.below / UP)
+        high = high / np.where(high > 0.0, rows.below / UP, rows.above * UP)
+    unknown = ~(rows.below > 2.0**-400) | ~np.isfinite(low) | ~np.isfinite(high)
+    low[unknown], high[unknown] = -np.inf, np.inf
+    return low, high
+
+
+def _exact_least(problem: Problem, token: int, ids: Ids, x: Floats) -> float:
+    """The least distance to the planes of some rivals, rounded down.
+
+    A rival with the token's own row ties nowhere or everywhere: infinitely far where its bias is
+    lower, and nowhere to win where it is not.
+    """
+    best = math.inf
+    for square, product, c in exact_rows(problem, token, ids, x):
+        least = -(product + c)
+        if square == 0:
+            best = min(best, math.inf if least > 0 else -math.inf)
+            continue
+        low, high = root(least * least / square)
+        best = min(best, below(low if least > 0 else -high))
+    return best
+
+
+def _weights_above(problem: Problem, token: int, weights: Weights) -> float:
+    """The right side of (1), rounded up; infinity where it says nothing."""
+    unit = normalised(weights)
+    sums = combine(problem, token, unit)
+    low, high = _lengths(problem, token, unit)
+    domain = problem.domain
+    if not domain.bounded:
+        exact = corrected(problem, token, unit, sums, 1.0)
+        if exact is None:
+            return math.inf
+        moved = float(exact.delta @ high[exact.places]) * (1.0 + gamma(high.size + 2)) * UP
+        size = (float(unit.values @ low) * (1.0 - gamma(low.size + 2)) - moved) / UP
+        return _quotient(-exact.g_below, size)
+    reach = reach_above(domain, sums.r, sums.r_error)
+    shared = float(unit.values @ low) * (1.0 - gamma(low.size + 2)) / UP - low.size * TINY
+    top = (reach + abs(sums.g)) * 4 * U + sums.g_error * UP + TINY
+    v = sums.r - sums.r.mean() if domain.zero_sum else sums.r
+    error = (sums.r_error + 2 * U * np.abs(v)) * UP
+    if domain.shape == "box":
+        length = float(np.abs(v).sum() - error.sum()) * (1.0 - gamma(v.size + 2))
+    else:
+        length = float(np.linalg.norm(v)) * (1.0 - gamma(v.size + 4)) - float(norm_above(error))
+    lean = below(root(_lean(domain))[0])
+    shared += max(length, 0.0) * lean * (1.0 - 4 * U)
+    return _quotient(reach - sums.g + top, shared)
+
+
+def _quotient(top: float, size: float) -> float:
+    """An upper bound on a ratio, zero at least; infinity where there is none."""
+    if not (math.isfinite(top) and size > 0.0):
+        return math.inf
+    return max(top, 0.0) / size * UP + TINY
+
+
+def _lengths(problem: Problem, token: int, weights: Weights) -> tuple[Floats, Floats]:
+    """Bounds (n,) on the lengths ``|a_j|`` of the weights' tokens."""
+    rows = list(differences(problem, token, weights.indices))
+    low = np.concatenate([part.below for part in rows])
+    return low, np.concatenate([part.above for part in rows])

@@ -1,0 +1,166 @@
+"""``chebyshev-radius``: the radius of the largest ball of the domain in which the token wins.
+
+The paper asks this of a class, in a box, and calls it unargmaxable where there is no such ball. A
+vector that is the ball's centre may be off by the radius, in whatever direction, and the token is
+still the argmax: what noise, or an arithmetic of few bits, can do to it and change nothing.
+
+With ``F(s)`` the largest ``min_j -(a_j . x + c_j) / |a_j|`` over the domain shrunk to the radius s,
+the radius r is where ``F(R - k r) = r`` (``k`` as in `geom.ball_bounds`, which proves the bounds).
+``F`` is one program of `geom_plugins.measures.largest_margin`. It is concave, and its weights are
+its tangent, so Newton's method closes in on r from one side, and its tangents from the other.
+Without biases ``F`` is a straight line, and one program is all. On all of R^d it is too.
+
+Source: A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable classes in
+theory but rarely in practice, ACL 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geom import Finding, Measure, Measurement, Problem, Weights, ball_bounds, hookimpl
+from geom_plugins.measures.bounds import between
+from geom_plugins.measures.largest_margin import Program, Solution, solve, working_set
+from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
+
+Floats = NDArray[np.float64]
+
+ROUNDS = 24
+"""Steps of Newton's method before giving up."""
+
+LEAST_REACH = 1e-3
+"""The least radius, as a share of the domain's, that it is shrunk to."""
+
+
+@dataclass(frozen=True)
+class ChebyshevRadiusOptions:
+    """How close the bounds shall be."""
+
+    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+
+
+def chebyshev_radius(
+    problem: Problem, token: int, prior: Finding, options: ChebyshevRadiusOptions
+) -> Measurement:
+    """The radius, as long as vectors of the domain are; ``x`` is the centre.
+
+    0 for an unspeakable token, infinity where the domain is unbounded and holds balls of any size.
+    """
+    if problem.readout.V == 1:
+        alone = Finding(np.zeros(problem.readout.d))
+        return between(*ball_bounds(problem, token, alone), "it has no rival", alone.x)
+    found, verdict = settled(problem, token, prior)
+    if verdict.name == "unspeakable":
+        return Measurement(0.0, 0.0, True, "unspeakable")
+    note = "undecided whether it is speakable" if verdict.name == "undecided" else None
+    rivals = _Rivals.of(problem, token)
+    if problem.domain.bounded:
+        best = _in_a_domain(rivals, direction(problem, token, found), options.gap)
+    else:
+        outward, far = settled(without_bias(problem), token, found)
+        if far.name == "speakable":
+            return Measurement(math.inf, 0.0, True, "it wins far enough out, in balls of any size")
+        best = Finding()
+        if not problem.homogeneous:
+            best = _in_all_of_space(rivals, direction(problem, token, outward), options.gap)
+    low, high = ball_bounds(problem, token, best)
+    known, _ = ball_bounds(problem, token, Finding(found.x))
+    return between(max(low, known), high, note, best.x if low >= known else found.x)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rivals:
+    """The planes where the token ties: rows scaled to length 1, and their distances ``c`` (V,)."""
+
+    problem: Problem
+    token: int
+    scale: Floats
+    c: Floats
+
+    @classmethod
+    def of(cls, problem: Problem, token: int) -> _Rivals:
+        """Those of all others. One with the token's own row ties nowhere, or all is known."""
+        size = lengths(problem, token)
+        scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0.0)
+        c = (problem.readout.b - problem.readout.b[token]) * scale
+        return cls(problem, token, scale, np.where(size > 0.0, c, -np.inf))
+
+    def farthest(self, reach: float, start: Floats, gap: float) -> Solution:
+        """The point of the domain shrunk to the radius ``reach``, over it, that is farthest in."""
+        shape = self.problem.domain.shape
+        program = Program(self.problem, self.token, self.c / reach, self.scale, shape=shape)
+        return solve(program, working_set(program, start / reach), gap)
+
+    def tangent(self, found: Solution) -> tuple[float, float]:
+        """``n`` and ``g`` with ``F(s) <= n s - g`` for every s, from the weights of one."""
+        total = float(found.lam.sum())
+        order: Literal[1, 2] = 1 if self.problem.domain.shape == "box" else 2
+        v = found.lam @ Program(self.problem, self.token, self.c, self.scale).rows(found.ids)
+        return (
+            float(np.linalg.norm(v, order)) / total,
+            float(found.lam @ self.c[found.ids]) / total,
+        )
+
+    def inside(self, x: Floats) -> float:
+        """How far ``x`` is from the nearest plane, negative where the token does not win."""
+        return -float(Program(self.problem, self.token, self.c, self.scale).values(x).max())
+
+    def finding(self, x: Floats, found: Solution | None) -> Finding:
+        """A centre, and the weights on the rows as they are."""
+        weights = None
+        if found is not None:
+            weights = Weights(found.ids, found.lam * self.scale[found.ids])
+        return Finding(self.problem.domain.fit(x), weights)
+
+
+def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
+    """The centre and the weights on a ball or box, by Newton's method from its surface inwards."""
+    domain, homogeneous = rivals.problem.domain, rivals.problem.homogeneous
+    R, norm = domain.radius, np.inf if domain.shape == "box" else 2
+    k = math.sqrt(1.0 - 1.0 / domain.d) if domain.shape == "box" and domain.zero_sum else 1.0
+    centre, tight = np.zeros(domain.d), None
+    low, high, reach, x = min(rivals.inside(centre), R / k), R / k, R, R * start
+    for _ in range(ROUNDS):
+        if high - low <= gap * high:
+            break
+        found = rivals.farthest(reach, x, 0.1 * gap)
+        n, g = rivals.tangent(found)
+        if tight is None or (R * n - g) / (1.0 + k * n) < high:
+            tight, high = found, min(high, (R * n - g) / (1.0 + k * n))
+        x = reach * found.y
+        length = float(np.linalg.norm(x, norm))
+        if homogeneous and length > 0.0:
+            x = x * (R / (length + k * rivals.inside(x)))
+            length = float(np.linalg.norm(x, norm))
+        inside = min(rivals.inside(x), (R - length) / k)
+        if inside > low:
+            centre, low = x, inside
+        before, reach = reach, max(R - k * high, LEAST_REACH * R)
+        if reach == before:
+            break
+    return rivals.finding(centre, tight)
+
+
+def _in_all_of_space(rivals: _Rivals, start: Floats, gap: float) -> Finding:
+    """The centre and the weights on all of R^d, where the radius is one program's margin."""
+    found = rivals.farthest(1.0, start, gap)
+    return rivals.finding(found.y, found)
+
+
+@hookimpl
+def geom_measures() -> Iterator[Measure[ChebyshevRadiusOptions]]:
+    """The hook."""
+    yield Measure(
+        "chebyshev-radius",
+        "radius of the largest ball of the domain in which the token wins",
+        chebyshev_radius,
+        ChebyshevRadiusOptions,
+        "length of x",
+    )

@@ -15,18 +15,16 @@ and every token of the vocabulary, with the peak memory of a process that does n
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+from limited import limited
 
 import geom
 import geom_plugins.certifiers.highs as highs
@@ -76,7 +74,7 @@ def tokens_at(shape: str, count: int, limit: float) -> None:
         for side, tokens in sides(readout, count).items():
             (certifier,) = module.geom_certifiers()
             work = Decide(problem, certifier, certifier.options(**options), tokens)
-            seconds, outcome = limited(work, limit)
+            seconds, outcome = limited(work, limit) or (limit, "over")
             line(shape, f"{name}, {side}", seconds, yardstick, outcome)
     line(shape, "the product again", product(readout), yardstick, "")
 
@@ -124,7 +122,7 @@ def growth_at(shape: str) -> None:
     line(shape, "self-argmax", once(lambda: geom.own_winners(readout)), yardstick, "")
     for side, tokens in sides(readout, 3).items():
         decide = Decide(problem, certifier, certifier.options(), tokens)
-        seconds, outcome = limited(decide, 900.0)
+        seconds, outcome = limited(decide, 900.0) or (900.0, "over")
         line(shape, f"maxent, {side}", seconds, yardstick, outcome)
 
 
@@ -166,28 +164,6 @@ def drawn(shape: str, more: str) -> geom.Readout:
     """The synthetic readout of a shape."""
     V, d = shape.split("x")
     return geom.load(f"synthetic:gpt2-like?V={V}&d={d}&{more}")
-
-
-def limited(work: Callable[[], tuple[float, str]], limit: float) -> tuple[float, str]:
-    """What ``work`` answers in a process of its own; the limit, and "over", where it takes longer.
-
-    A fork shares the weights with this process.
-    """
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-
-    def child(end: Connection) -> None:
-        end.send(work())
-        end.close()
-        os._exit(0)
-
-    process = context.Process(target=child, args=(there,))
-    process.start()
-    try:
-        return here.recv() if here.poll(limit) else (limit, "over")
-    finally:
-        process.kill()
-        process.join()
 
 
 def product(readout: geom.Readout) -> float:

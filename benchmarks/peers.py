@@ -1,0 +1,196 @@
+"""Verdicts and times of the post's program, the paper's method and geom on the same matrices.
+
+    tox -e bench
+    python benchmarks/peers.py --matrix demo
+
+*post*: SciPy's linear program as the post published it (its own row among the rows, no bias,
+margin 1e-7). *mended*: the same without that row, with the bias, and with a margin of 1e-6, above
+the solver's tolerance. *paper*: 100 reflections, and for tokens that these leave the linear program
+of the Chebyshev centre, a radius of zero or no feasible point meaning unargmaxable; the paper
+solved it with Gurobi, here HiGHS does. *geom*: a run with its default certifiers, proofs included.
+All look in the box ``|x_i| <= 1``. ``wrong`` counts verdicts that are not what geom proved.
+
+A matrix is ``gaussian`` (300 x 8, all tokens), ``lattice`` (integer rows, with many ties, all
+tokens), ``demo`` and ``demo-bias`` (3072 x 64, what self-argmax flags), or ``large``
+(50257 x 768: one token far out, one near the border, one inside a clump). ``--limit`` ends what
+takes longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from deciding import sides
+from limited import limited
+from numpy.typing import NDArray
+from scipy.optimize import linprog  # type: ignore[import-untyped]  # it ships no types
+
+import geom
+from geom_plugins.certifiers import linprog_post
+from geom_plugins.certifiers.linprog_post import INFEASIBLE, OPTIMAL, PostOptions
+from geom_plugins.detectors.reflections import unreached
+
+Floats = NDArray[np.float64]
+Answers = list[str | None]
+
+MENDED = PostOptions(margin=1e-6, bias=True, own_row=False)
+STEPS = 100
+LARGE = "synthetic:gpt2-like?V=50257&d=768&untrained=0.005&untrained_spread=0.05"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--matrix", action="append", choices=MATRICES)
+    parser.add_argument("--limit", type=float, default=1200.0, help="seconds for one line")
+    arguments = parser.parse_args()
+    print(
+        "| matrix | way | tokens | speakable | unspeakable | no answer | wrong | seconds a token |"
+    )
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for name in arguments.matrix or MATRICES:
+        readout, groups = MATRICES[name]()
+        for side, tokens in groups.items():
+            truth, seconds = ours(readout, tokens)
+            line(name + side, "geom", truth, truth, seconds)
+            for way in (paper, mended, post):
+                timed = partial(once, way, readout, tokens)
+                nothing: Answers = [None] * tokens.size
+                said, seconds = limited(timed, arguments.limit) or (nothing, arguments.limit)
+                line(name + side, way.__name__, said, truth, seconds)
+
+
+def line(matrix: str, way: str, said: Answers, truth: Answers, seconds: float) -> None:
+    """One line of the table."""
+    wrong = sum(s is not None and s != t for s, t in zip(said, truth, strict=True))
+    counts = [said.count(word) for word in ("speakable", "unspeakable", None)]
+    cells = [matrix, way, len(truth), *counts, wrong, f"{seconds / len(truth):.4f}"]
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def ours(readout: geom.Readout, tokens: NDArray[np.int64]) -> tuple[Answers, float]:
+    """What a run proves of the tokens, and its seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        out = Path(folder) / "run.db"
+        with geom.run(readout, tokens=tokens.tolist(), domain="box", out=out) as run:
+            verdicts = {row.token_id: row.verdict for row in run.rows()}
+        seconds = time.perf_counter() - started
+    said = [verdicts[token] for token in tokens.tolist()]
+    return [word if word != "undecided" else None for word in said], seconds
+
+
+def once(
+    way: Callable[[geom.Readout, NDArray[np.int64]], Answers],
+    readout: geom.Readout,
+    tokens: NDArray[np.int64],
+) -> tuple[Answers, float]:
+    """What a way says, and its seconds."""
+    started = time.perf_counter()
+    return way(readout, tokens), time.perf_counter() - started
+
+
+def paper(readout: geom.Readout, tokens: NDArray[np.int64]) -> Answers:
+    """Reflections, then the Chebyshev centre of what they leave."""
+    domain = boxed(readout).domain
+    left = set(unreached(readout, domain, tokens, STEPS).tolist())
+    return [chebyshev(readout, t) if t in left else "speakable" for t in tokens.tolist()]
+
+
+def chebyshev(readout: geom.Readout, token: int) -> str | None:
+    """Whether the largest ball in the token's region has a radius, by one linear program."""
+    d = readout.d
+    a, c = np.delete(readout.W, token, axis=0) - readout.W[token], readout.b - readout.b[token]
+    rows = np.column_stack([a, np.linalg.norm(a, axis=1)])
+    bounds = [(-1.0, 1.0)] * d + [(0.0, None)]
+    cost = np.append(np.zeros(d), -1.0)
+    found = linprog(cost, rows, -np.delete(c, token), bounds=bounds, method="highs")
+    if found.status == INFEASIBLE:
+        return "unspeakable"
+    if found.status != OPTIMAL:
+        return None
+    return "speakable" if found.x[-1] > 0.0 else "unspeakable"
+
+
+def mended(readout: geom.Readout, tokens: NDArray[np.int64]) -> Answers:
+    """The post's program, mended."""
+    return [asked(readout, token, MENDED) for token in tokens.tolist()]
+
+
+def post(readout: geom.Readout, tokens: NDArray[np.int64]) -> Answers:
+    """The post's program, as published."""
+    return [asked(readout, token, PostOptions()) for token in tokens.tolist()]
+
+
+def asked(readout: geom.Readout, token: int, options: PostOptions) -> str | None:
+    """What the post's program says of a token."""
+    status = linprog_post.solve(boxed(readout), token, options).status
+    return {OPTIMAL: "speakable", INFEASIBLE: "unspeakable"}.get(status)
+
+
+def boxed(readout: geom.Readout) -> geom.Problem:
+    """The question in the box."""
+    from geom.domains import box
+
+    return geom.Problem(readout, box(readout.d))
+
+
+def every(readout: geom.Readout) -> dict[str, NDArray[np.int64]]:
+    """All tokens."""
+    return {"": np.arange(readout.V)}
+
+
+def gaussian() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
+    """The paper's random layer."""
+    W = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    readout = geom.Readout.fold(W, None)
+    return readout, every(readout)
+
+
+def lattice() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
+    """Rows of small integers: twins, and tokens on faces of the hull."""
+    W = np.random.default_rng(1).integers(-2, 3, (300, 4)).astype(np.float32)
+    readout = geom.Readout.fold(W, None)
+    return readout, every(readout)
+
+
+def demo() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
+    """The demo's flagged tokens, without its biases."""
+    readout = geom.load("demo?bias=no")
+    return readout, flagged(readout)
+
+
+def demo_bias() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
+    """The demo's flagged tokens."""
+    readout = geom.load("demo")
+    return readout, flagged(readout)
+
+
+def flagged(readout: geom.Readout) -> dict[str, NDArray[np.int64]]:
+    """What self-argmax flags."""
+    own = geom.own_winners(readout)
+    return {"": np.flatnonzero(own != np.arange(readout.V))}
+
+
+def large() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
+    """A readout like GPT-2's, a token on each side."""
+    readout = geom.load(LARGE)
+    return readout, {f", {side}": np.array(ids) for side, ids in sides(readout, 1).items()}
+
+
+MATRICES = {
+    "gaussian": gaussian,
+    "lattice": lattice,
+    "demo": demo,
+    "demo-bias": demo_bias,
+    "large": large,
+}
+
+if __name__ == "__main__":
+    main()

@@ -136,6 +136,24 @@ def test_of_a_lattice_cube_only_the_corners_are_speakable(d: int) -> None:
     assert speakable(W) == corners
 
 
+def test_the_tight_clump_of_the_demo_is_decided_and_nothing_is_divided_by_zero() -> None:
+    """154 tokens that were never trained, on a grid a few float16 steps wide; highs agrees."""
+    readout = geom.load("demo")
+    asked = Problem(readout, readout.domain)
+    rows = readout.W - np.median(readout.W, axis=0)
+    clump = np.argsort(np.linalg.norm(rows - rows[255], axis=1))[:154]
+    for token in [255, *clump[1::8].tolist()]:
+        (found, other) = (
+            judge(asked, token, plugin.certify(asked, token, Finding(), options))
+            for plugin, options in (
+                (maxent, maxent.MaxentOptions()),
+                (highs, highs.HighsOptions()),
+            )
+        )
+        assert found.decided
+        assert found.name == other.name
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_duplicates_are_unspeakable(domain: str) -> None:
     W = np.vstack([np.eye(3), -np.eye(3), np.eye(3)[:1]])

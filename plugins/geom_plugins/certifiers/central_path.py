@@ -50,6 +50,9 @@ _ACCURACY = 1e-6
 _SINGLE = 1 << 18
 """Numbers in ``A`` from which the product in float32 pays."""
 
+_ROOM = 2.0**-50
+"""The least room above a row, relative to the row's value, that float64 can tell."""
+
 FAILED = (np.linalg.LinAlgError, RuntimeError)
 """What a matrix that is singular or not finite raises, in NumPy and in torch."""
 
@@ -112,15 +115,16 @@ class CentralPath:
         return self.t - (self.A @ self.y + self.c)
 
     def add(self, A: Array, c: Array) -> None:
-        """More rows; ``t`` rises above them, and they start on the path."""
+        """More rows; ``t`` rises above them by what float64 can tell, and they start on the path."""
         xp = self.xp
         slack = self.slack()
         room, gap = float(xp.min(slack)), self._mean(slack)
         values = A @ self.y + c
+        top = float(xp.max(values))
         self.A, self.c = xp.concat([self.A, A]), xp.concat([self.c, c])
         if self._A32 is not None:
             self._A32 = xp.concat([self._A32, xp.astype(A, xp.float32)])
-        self.t = max(self.t, float(xp.max(values)) + room)
+        self.t = max(self.t, top + max(room, _ROOM * abs(top), _ROOM**16))
         self.lam = xp.concat([self.lam, gap / (self.t - values)])
         self.lam = self.lam / xp.sum(self.lam)
         self.balanced = None

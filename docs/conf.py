@@ -1,10 +1,16 @@
 """Sphinx configuration."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+import import_diagram
+import pictures
+import reference
 
 project = "geom"
 author = "the geom authors"
@@ -25,6 +31,11 @@ html_theme = "furo"
 html_title = "geom"
 
 
+def as_html(draw: Callable[[], str]) -> str:
+    """A picture as a block of HTML."""
+    return f"```{{raw}} html\n{draw()}\n```"
+
+
 def architectures() -> str:
     """The table of architectures, from the code, each row with the test that covers it."""
     from geom_plugins.checkpoints.architectures import ARCHITECTURES
@@ -43,16 +54,14 @@ def architectures() -> str:
     return "\n".join(lines)
 
 
-def picture() -> str:
-    """What imports what, as a block of HTML."""
-    from import_diagram import svg
-
-    return f"```{{raw}} html\n{svg()}\n```"
-
-
 MADE = {
     "models": {"ARCHITECTURES-FROM-THE-CODE": architectures},
-    "architecture": {"IMPORTS-FROM-THE-CODE": picture},
+    "architecture": {"IMPORTS-FROM-THE-CODE": lambda: as_html(import_diagram.svg)},
+    "commands": {"COMMANDS-FROM-THE-CODE": reference.commands},
+    "plugins": {"PLUGINS-FROM-THE-CODE": reference.plugins},
+    "questions": {
+        f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()
+    },
 }
 """Page -> what stands in its text -> what makes what stands there on the site."""
 

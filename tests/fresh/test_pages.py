@@ -1,4 +1,4 @@
-"""Pages of the documentation that a reader can walk through, walked through."""
+"""Every page of the documentation, walked through as its reader would."""
 
 from __future__ import annotations
 
@@ -7,24 +7,42 @@ import sys
 from pathlib import Path
 
 import pytest
-from walking import walk
+from walking import DOCS, blocks, shows, typed, walk
 
-PAGES = {
-    "certificate.md": 3,
-    "the-post.md": 11,
-    "tutorial-certifier.md": 5,
-    "tutorial-detector.md": 8,
-}
-"""Page -> the commands in it, at least."""
+README = DOCS.parent / "README.md"
 
-INSTALLED = ("geom-along-centroid", "geom-perceptron")
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+
+INSTALLED = ("geom-along-centroid", "geom-perceptron", "geom-small-norm")
 """What the pages install."""
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_says_what_happens(page: str, tmp_path: Path) -> None:
+def to_do(page: Path) -> int:
+    """How many commands and programs a page has that are not excused."""
+    mine = [block for block in blocks(page) if not block.excused and block.caption is None]
+    commands = sum(block.body.count("\n$ ") + 1 for block in mine if block.language == "console")
+    return commands + sum(block.language == "python" for block in mine)
+
+
+@pytest.mark.parametrize("page", [*filter(to_do, PAGES)], ids=lambda page: page.stem)
+def test_a_page_says_what_happens(page: Path, tmp_path: Path) -> None:
     try:
-        assert walk(page, tmp_path) >= PAGES[page]
+        assert walk(page, tmp_path) == to_do(page)
     finally:
         pip = [sys.executable, "-m", "pip", "uninstall", "-q", "-y", *INSTALLED]
         subprocess.run(pip, capture_output=True, check=True)
+
+
+def test_what_is_excused_is_little_and_the_rest_is_much() -> None:
+    assert sum(map(to_do, PAGES)) > 70
+    excused = [block for page in PAGES for block in blocks(page) if block.excused]
+    assert len(excused) < 20
+
+
+def test_the_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
+    command = "geom run --detector self-argmax --certifier highs"
+    first, shown = [block for block in blocks(README) if block.language in ("console", "text")][:2]
+    assert first.body.strip().endswith(command)
+    verdicts, _, rows = shown.body.partition("\n\n")
+    printed = typed(["bash", "-c", command], tmp_path)
+    shows(command, [*verdicts.splitlines(), rows.splitlines()[0]], printed)

@@ -34,9 +34,9 @@ class Block:
     excused: bool
 
 
-def blocks(page: str) -> Iterator[Block]:
+def blocks(page: Path) -> Iterator[Block]:
     """The blocks of a page, in order."""
-    for match in _BLOCK.finditer((DOCS / page).read_text(encoding="utf-8")):
+    for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
         language, body = match["language"].strip(), match["body"]
         caption = None
         if language.startswith("{code-block}"):
@@ -56,7 +56,7 @@ def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
         yield lines[0], [line for line in lines[1:] if line.strip()]
 
 
-def walk(page: str, folder: Path) -> int:
+def walk(page: Path, folder: Path) -> int:
     """Do all that a page says, in that folder; the number of commands. Raises AssertionError."""
     count = 0
     for program in DOCS.glob("check_*.py"):

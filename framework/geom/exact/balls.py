@@ -15,7 +15,7 @@ plane, and the ``a_j`` stand for their parts in it.
 
     r sum q_j |a_j| <= -v . x - sum q_j c_j <= (R - k r) |v| - sum q_j c_j,
 
-with ``|v|`` the sum of ``|v_i|`` on a box, so that
+with ``|v|`` the sum of ``|v_i|`` on a box, so that::
 
     r <= (R |v| - sum q_j c_j) / (sum q_j |a_j| + k |v|).                                      (1)
 

@@ -115,7 +115,7 @@ class CentralPath:
         return self.t - (self.A @ self.y + self.c)
 
     def add(self, A: Array, c: Array) -> None:
-        """More rows; ``t`` rises above them by what float64 can tell, and they start on the path."""
+        """More rows; ``t`` rises above them as float64 can tell, and they start on the path."""
         xp = self.xp
         slack = self.slack()
         room, gap = float(xp.min(slack)), self._mean(slack)

@@ -1,0 +1,292 @@
+"""The pictures of the questions page, drawn from what geom says when the documentation is built.
+
+The vocabulary is made up, in two dimensions, so that all of it can be seen; verdicts, witnesses,
+weights and measures of its tokens are geom's own. The last picture is of the demo model.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import geom
+from geom.domains import named
+from geom.plugins import installed
+
+Floats = NDArray[np.float64]
+
+INK, SOFT, LINE = "#1c1e21", "#5b6068", "#dcdcd6"
+SPEAKABLE, HARD, UNSPEAKABLE = "#4477aa", "#b8860b", "#c8372d"
+FANS = ["#cfe0f1", "#f3e3bd", "#d8ead0", "#ead6e8", "#f6d9cf"]
+FANS += ["#d3e8e8", "#e8e6c8", "#dcd9f0", "#f0dfe2"]
+
+ROWS = np.array(
+    [
+        *((1.05, 0.25), (0.55, 0.95), (-0.35, 1.15), (-1.1, 0.35), (-0.95, -0.6), (-0.1, -1.1)),
+        *((0.85, -0.75), (1.0, 0.62), (-0.72, 0.83)),
+        *((0.2, 0.3), (-0.4, -0.2), (0.35, -0.45), (-0.05, 0.65)),
+    ]
+)
+"""The vocabulary: nine rows on the hull, and four inside."""
+
+NAMES = list("abcdefghijklm")
+BIASES = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, -0.9, 0.6, 0.0, 0.0, 0.0])
+"""For the picture of the bias: j, inside, is lifted, and i, on the hull, pushed down."""
+
+BORDERLINE = 2334
+"""A token of the demo that can be said by some hundredths of a logit."""
+
+HARDEST, SAID, INSIDE = 0, 2, 10
+"""A token that loses along its own direction, one that does not, and one inside the hull."""
+
+
+def problem(domain: str, b: Floats | None = None) -> geom.Problem:
+    """The question, of the made up vocabulary."""
+    return geom.Problem(geom.Readout.fold(ROWS, b), named(domain, 2, None))
+
+
+def judged(asked: geom.Problem, token: int) -> tuple[geom.Verdict, geom.Finding]:
+    """What geom says of a token, and the evidence."""
+    maxent = installed().get("certifier", "maxent")
+    found = maxent.certify(asked, token, geom.Finding(), maxent.options())
+    return geom.judge(asked, token, found), found
+
+
+def colour(asked: geom.Problem, token: int) -> str:
+    """That of the token's class."""
+    if judged(asked, token)[0].name == "unspeakable":
+        return UNSPEAKABLE
+    own = geom.own_winners(asked.readout, [token], centre=False)[0]
+    return SPEAKABLE if own == token else HARD
+
+
+def hull() -> str:
+    """Rows as points, and the hull of them all."""
+    from scipy.spatial import ConvexHull
+
+    asked = problem("unbounded")
+    figure, (axes,) = sheet(1, 4.6)
+    corners = ROWS[ConvexHull(ROWS).vertices]
+    axes.fill(*corners.T, facecolor="#f1f1ec", edgecolor=LINE, lw=1.5)
+    points(axes, asked)
+    axes.set_title("rows of W", color=SOFT, fontsize=10)
+    return svg(figure, "hull")
+
+
+def fans() -> str:
+    """Who wins in which direction, and a token's own direction in another's fan."""
+    asked = problem("rmsnorm")
+    figure, (axes,) = sheet(1, 4.6)
+    winners(axes, asked)
+    w, x = ROWS[HARDEST], best_direction(asked, HARDEST)
+    name = NAMES[HARDEST]
+    arrow(axes, 0.95 * w / np.linalg.norm(w), f"{name}'s own direction", HARD, (-92, 8))
+    arrow(axes, 0.95 * x, f"{name} wins here", INK, (-68, -14))
+    axes.set_title("directions of x, by the token that wins", color=SOFT, fontsize=10)
+    return svg(figure, "fans")
+
+
+def domains() -> str:
+    """The same biases on all of space and on the ball."""
+    figure, pair = sheet(2, 4.3)
+    for axes, domain, title in zip(
+        pair,
+        ("unbounded", "rmsnorm"),
+        ("all of space", r"the ball that RMSNorm emits, $|x| \leq \sqrt{d}$"),
+        strict=True,
+    ):
+        asked = problem(domain, BIASES)
+        winners(axes, asked, 2.6)
+        if domain == "rmsnorm":
+            turn = np.linspace(0, 2 * math.pi, 200)
+            axes.plot(math.sqrt(2) * np.cos(turn), math.sqrt(2) * np.sin(turn), color=INK, lw=1.4)
+        lost = [NAMES[t] for t in range(len(ROWS)) if colour(asked, t) == UNSPEAKABLE]
+        axes.set_title(f"{title}\nunspeakable: {', '.join(lost)}", color=SOFT, fontsize=10)
+    return svg(figure, "domains")
+
+
+def certificates() -> str:
+    """A point where one token wins, and the weights that hold another down."""
+    asked = problem("unbounded")
+    figure, (left, right) = sheet(2, 4.3)
+    u = best_direction(asked, SAID)
+    points(left, asked)
+    for height, style in zip(np.sort(ROWS @ u)[-2:], (":", "-"), strict=True):
+        ends = np.outer([-1.2, 1.2], [-u[1], u[0]]) + height * u
+        left.plot(*ends.T, color=SPEAKABLE, ls=style, lw=1.2)
+    arrow(left, 0.5 * u, "x", INK, (4, -4))
+    left.set_title(f"along x nothing is as high as {NAMES[SAID]}", color=SOFT, fontsize=10)
+    weights = judged(asked, INSIDE)[1].weights
+    assert weights is not None
+    points(right, asked)
+    share = weights.values / weights.values.sum()
+    for j, s in zip(weights.indices, share, strict=True):
+        ends = np.array([ROWS[INSIDE], ROWS[j]])
+        right.plot(*ends.T, color=UNSPEAKABLE, lw=0.6 + 9 * s, alpha=0.5)
+    title = f"{NAMES[INSIDE]} is a weighted mean of others"
+    right.set_title(title, color=SOFT, fontsize=10)
+    return svg(figure, "certificates")
+
+
+def best_direction(asked: geom.Problem, token: int) -> Floats:
+    """The unit vector that can be turned farthest."""
+    measure = installed().get("measure", "angular-margin")
+    x = measure.measure(asked, token, geom.Finding(), measure.options()).x
+    assert x is not None
+    return np.asarray(x / np.linalg.norm(x))
+
+
+def measures() -> str:
+    """A token's region in the ball, with its angle and its largest ball."""
+    asked = problem("rmsnorm")
+    R, turn = math.sqrt(2), np.linspace(0, 2 * math.pi, 300)
+    circle = np.array([np.cos(turn), np.sin(turn)])
+    figure, (axes,) = sheet(1, 4.6)
+    grid, won = grid_of(asked, 1.6)
+    region = np.where((won == SAID) & (np.hypot(*grid) <= R), 1.0, np.nan)
+    axes.pcolormesh(*grid, region, cmap=ListedColormap(FANS[:1]), rasterized=True)
+    axes.plot(*(R * circle), color=INK, lw=1.2)
+    measured = {}
+    for name in ("angular-margin", "chebyshev-radius"):
+        measure = installed().get("measure", name)
+        measured[name] = measure.measure(asked, SAID, geom.Finding(), measure.options())
+    ball, angle = measured["chebyshev-radius"], measured["angular-margin"].value
+    axes.plot(*(ball.x[:, None] + ball.value * circle), color=SPEAKABLE, lw=1.5)
+    label(axes, "chebyshev-radius", ball.x, SPEAKABLE)
+    u = best_direction(asked, SAID)
+    arrow(axes, R * u, "", INK)
+    middle = math.atan2(u[1], u[0])
+    for side in (-angle, angle):
+        axes.plot(*(R * np.outer(around(middle + side), [0, 1])), color=HARD, lw=1.2)
+    axes.plot(*(0.45 * around(np.linspace(middle, middle + angle, 60))), color=HARD, lw=1.5)
+    label(axes, "angular-margin", np.array([-0.72, 0.3]), HARD)
+    title = f"where {NAMES[SAID]} wins: {share(asked, SAID):.0%} of directions"
+    axes.set_title(title, color=SOFT, fontsize=10)
+    limits(axes, 1.6)
+    return svg(figure, "measures")
+
+
+def around(angle: float | Floats) -> Floats:
+    """The unit vectors (2, ...) of angles."""
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def share(asked: geom.Problem, token: int) -> float:
+    """In which share of directions the token wins."""
+    turn = np.linspace(0, 2 * math.pi, 36000, endpoint=False)
+    logits = np.stack([np.cos(turn), np.sin(turn)], axis=1) @ asked.readout.W.T
+    return float(np.mean(logits.argmax(axis=1) == token))
+
+
+def precisions() -> str:
+    """The margin of a token of the demo across its border, as three precisions see it."""
+    readout = geom.load("demo")
+    asked = geom.Problem(readout, readout.domain)
+    x = judged(asked, BORDERLINE)[1].x
+    assert x is not None
+    margins = asked.margins(BORDERLINE, x)
+    down = readout.W[margins.argmin()] - readout.W[BORDERLINE]
+    across = down * (2.0 * margins.min() / float(down @ down))
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    steps = np.linspace(0.0, 1.0, 241)
+    for name, shade in (("bfloat16", UNSPEAKABLE), ("float16", HARD), ("exact", INK)):
+        one = installed().get("precision", name)
+        seen = [
+            one.margin(readout, BORDERLINE, x + s * across, one.options()).margin for s in steps
+        ]
+        axes.plot(steps, seen, color=shade, lw=1.3, label=name)
+    axes.axhline(0.0, color=SOFT, lw=0.8)
+    axes.set_xticks([])
+    axes.set_xlabel("x, from a witness across the border", color=SOFT)
+    axes.set_ylabel("margin in logits", color=SOFT)
+    axes.legend(frameon=False, ncols=3, loc="lower left")
+    return svg(figure, "precisions")
+
+
+def sheet(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of square panels without ticks."""
+    figure = Figure(figsize=(panels * height, height), layout="constrained")
+    drawn = list(np.ravel(figure.subplots(1, panels)))
+    for axes in drawn:
+        limits(axes, 1.45)
+        axes.set_aspect("equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_color(LINE)
+    return figure, drawn
+
+
+def limits(axes: Axes, reach: float) -> None:
+    """How far the axes go."""
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+
+
+def grid_of(asked: geom.Problem, reach: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Points (2, n, n) and who wins there (n, n)."""
+    ticks = np.linspace(-reach, reach, 701)
+    grid = np.array(np.meshgrid(ticks, ticks))
+    logits = asked.readout.logits(grid.reshape(2, -1).T)
+    return grid, logits.argmax(axis=1).reshape(grid.shape[1:])
+
+
+def winners(axes: Axes, asked: geom.Problem, reach: float = 1.45) -> None:
+    """The plane in the colours of who wins where, with their names."""
+    grid, won = grid_of(asked, reach)
+    ids = np.unique(won)
+    axes.pcolormesh(
+        *grid, np.searchsorted(ids, won), cmap=ListedColormap(FANS), vmin=0, vmax=8, rasterized=True
+    )
+    for token in ids:
+        where = grid[:, won == token].mean(axis=1)
+        label(axes, NAMES[token], where, SOFT)
+    limits(axes, reach)
+
+
+def points(axes: Axes, asked: geom.Problem) -> None:
+    """The rows, in the colours of their classes."""
+    for token, w in enumerate(ROWS):
+        shade = colour(asked, token)
+        axes.plot(*w, "o", color=shade, ms=6)
+        axes.annotate(NAMES[token], w, (5, 4), textcoords="offset points", color=shade)
+
+
+def arrow(axes: Axes, end: Floats, said: str, shade: str, off: tuple[int, int] = (3, 3)) -> None:
+    """An arrow from the origin, and what is said of it some points off its end."""
+    style = {"arrowstyle": "-|>", "color": shade, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, (0, 0), arrowprops=style)
+    axes.annotate(said, end, off, textcoords="offset points", color=shade, fontsize=9)
+
+
+def label(axes: Axes, said: str, where: Floats, shade: str) -> None:
+    """A word about a place."""
+    axes.annotate(said, where, color=shade, ha="center", va="center", fontsize=9)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as text to be put into a page; names inside it are the figure's own."""
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :].replace("<svg", '<svg style="max-width: 100%"', 1)
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    "HULL": hull,
+    "FANS": fans,
+    "DOMAINS": domains,
+    "CERTIFICATES": certificates,
+    "MEASURES": measures,
+    "PRECISIONS": precisions,
+}

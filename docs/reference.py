@@ -1,0 +1,57 @@
+"""Parts of the reference that are made from the code when the documentation is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import typer
+
+from geom.cli import app
+from geom.options import describe
+from geom.plugins import HOOKS, installed
+
+
+def commands() -> str:
+    """Every command: what it does, how it is called, what it takes."""
+    group = typer.main.get_command(app)
+    return "\n".join(line for name in group.commands for line in _command(group, name))
+
+
+def _command(group: Any, name: str) -> Iterator[str]:
+    command = group.commands[name]
+    context = typer.Context(command, info_name=f"geom {name}")
+    yield f"## geom {name}\n"
+    yield f"{command.help}\n"
+    yield f"```text\n{context.get_usage()}\n```\n"
+    records = (param.get_help_record(context) for param in command.get_params(context))
+    yield _table(("argument", "meaning"), (r for r in records if r and "--help" not in r[0]))
+
+
+def plugins() -> str:
+    """Every plugin that comes with geom, by kind, with its options."""
+    listed = [p for p in installed().listed() if p.origin.distribution == "geom-unembed"]
+    return "\n".join(
+        line
+        for kind in HOOKS
+        for line in (f"## {kind}\n", *_kind(p for p in listed if p.kind == kind))
+    )
+
+
+def _kind(listed: Iterable[Any]) -> Iterator[str]:
+    for plugin in listed:
+        yield f"### {plugin.record.name}\n"
+        yield f"{plugin.record.summary[:1].upper()}{plugin.record.summary[1:]}.\n"
+        options = describe(plugin.record)
+        rows = ((f"{o.name}", o.type, repr(o.default), o.summary) for o in options)
+        if options:
+            yield _table(("option", "type", "default", "meaning"), rows)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table whose first column is code; all but the last two cells too, where there are four."""
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for first, *rest in rows:
+        cells = [f"`{first}`", *(f"`{cell}`" for cell in rest[:-1]), rest[-1]]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -88,8 +88,8 @@ def fans() -> str:
     winners(axes, asked)
     w, x = ROWS[HARDEST], best_direction(asked, HARDEST)
     name = NAMES[HARDEST]
-    arrow(axes, 0.95 * w / np.linalg.norm(w), f"{name}'s own direction", HARD, (-92, 8))
-    arrow(axes, 0.95 * x, f"{name} wins here", INK, (-68, -14))
+    arrow(axes, 0.85 * w / np.linalg.norm(w), f"{name}'s own direction", HARD, (-92, 8))
+    arrow(axes, 0.85 * x, f"{name} wins here", INK, (-68, -14))
     axes.set_title("directions of x, by the token that wins", color=SOFT, fontsize=10)
     return svg(figure, "fans")
 
@@ -100,7 +100,7 @@ def domains() -> str:
     for axes, domain, title in zip(
         pair,
         ("unbounded", "rmsnorm"),
-        ("all of space", r"the ball that RMSNorm emits, $|x| \leq \sqrt{d}$"),
+        ("all of space", "the ball that RMSNorm emits, |x| ≤ √d"),
         strict=True,
     ):
         asked = problem(domain, BIASES)
@@ -279,7 +279,9 @@ def svg(figure: Figure, name: str) -> str:
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    return text[text.index("<svg") :].replace("<svg", '<svg style="max-width: 100%"', 1)
+    return text[text.index("<svg") :].replace(
+        "<svg", '<svg style="max-width: 100%; height: auto"', 1
+    )
 
 
 PICTURES: dict[str, Callable[[], str]] = {

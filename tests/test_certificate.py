@@ -146,7 +146,7 @@ def test_a_run_of_the_demo_is_checked_from_the_files_that_the_docs_name(
         done = command("export", "run.db", "--format", "certificate", "--token", token)
         if verdict is None:
             assert (done.code, done.err.count("\n")) == (2, 1)
-            assert "was not examined in this run" in done.err
+            assert "was not examined in run.db" in done.err
             continue
         code, said = check(done.out, tmp_path)
         assert (code, said.startswith(f"token {token} is {verdict} on ")) == (0, True)

@@ -39,10 +39,5 @@ def show(
         if token is None:
             print_run(opened, verdict=verdict)
             return
-        named = [row for row in opened.rows() if token in (str(row.token_id), row.token)]
-        if not named:
-            raise InputError(
-                f"token {token!r} was not examined in {run}: give its id or exact text"
-            )
-        for row in named:
+        for row in opened.named(token):
             print_token(opened, row)

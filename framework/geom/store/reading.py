@@ -128,6 +128,15 @@ class Run:
             return self._row(values)
         raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
 
+    def named(self, name: str) -> list[Row]:
+        """The row with that id, and those with that exact text. Raises InputError for none."""
+        found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
+        if not found:
+            raise InputError(
+                f"token {name!r} was not examined in {self.path or 'this run'}: give its id or exact text"
+            )
+        return sorted(found, key=lambda row: str(row.token_id) != name)
+
     def evidence(self, token: int) -> Finding:
         """The best point and weights that the run kept for a token, whatever they prove."""
         query = "SELECT kind, name, data FROM evidence WHERE token_id = ?"

@@ -16,26 +16,22 @@ from geom.testing.known import Known, known_problems
 
 def names_a_winner(asked: Asked) -> None:
     """A margin comes with the token that wins at the point."""
-    for known, x in _points():
-        for token in range(min(5, known.readout.V)):
-            seen = asked.record.margin(known.readout, token, x, asked.options)
-            assert isinstance(seen, PrecisionMargin), f"{asked} returns {seen!r}"
-            assert 0 <= seen.argmax_id < known.readout.V, f"{asked}: its winner of {known}"
+    for known, _, _, seen in _seen(asked):
+        assert isinstance(seen, PrecisionMargin), f"{asked} returns {seen!r}"
+        assert 0 <= seen.argmax_id < known.readout.V, f"{asked}: its winner of {known}"
 
 
 def encloses_the_exact_margin(asked: Asked) -> None:
     """Where it knows its error, the exact margin is within it."""
-    for known, x in _points():
-        for token in range(min(5, known.readout.V)):
-            seen = asked.record.margin(known.readout, token, x, asked.options)
-            if seen.error is None or not math.isfinite(seen.margin + seen.error):
-                continue
-            assert seen.error >= 0.0, f"{asked}: its error is {seen.error}"
-            off = abs(Fraction(seen.margin) - _margin(known, token, x))
-            assert off <= Fraction(seen.error), (
-                f"{asked}: the margin of token {token} of {known} is off by {float(off):.3g}, "
-                f"and it claims an error of {seen.error:.3g}"
-            )
+    for known, x, token, seen in _seen(asked):
+        if seen.error is None or not math.isfinite(seen.margin + seen.error):
+            continue
+        assert seen.error >= 0.0, f"{asked}: its error is {seen.error}"
+        off = abs(Fraction(seen.margin) - _margin(known, token, x))
+        assert off <= Fraction(seen.error), (
+            f"{asked}: the margin of token {token} of {known} is off by {float(off):.3g}, "
+            f"and it claims an error of {seen.error:.3g}"
+        )
 
 
 def is_exact_where_it_says_so(asked: Asked) -> None:
@@ -44,11 +40,9 @@ def is_exact_where_it_says_so(asked: Asked) -> None:
     assert roundoff >= 0.0, f"{asked}: its roundoff is {roundoff}"
     if roundoff > 0.0:
         return
-    for known, x in _points():
-        for token in range(min(5, known.readout.V)):
-            seen = asked.record.margin(known.readout, token, x, asked.options)
-            truth = _margin(known, token, x)
-            assert seen.margin == float(truth), f"{asked}: the margin of token {token} of {known}"
+    for known, x, token, seen in _seen(asked):
+        truth = _margin(known, token, x)
+        assert seen.margin == float(truth), f"{asked}: the margin of token {token} of {known}"
 
 
 def encloses_products(asked: Asked) -> None:
@@ -63,6 +57,13 @@ def encloses_products(asked: Asked) -> None:
             assert enclosure.low <= _dot(row, x) <= enclosure.high, (
                 f"{asked}: an enclosure does not hold its product"
             )
+
+
+def _seen(asked: Asked) -> Iterator[tuple[Known, Floats, int, PrecisionMargin]]:
+    """Some tokens of each problem at each point, as the precision sees them."""
+    for known, x in _points():
+        for token in range(min(5, known.readout.V)):
+            yield known, x, token, asked.record.margin(known.readout, token, x, asked.options)
 
 
 def _points() -> Iterator[tuple[Known, Floats]]:

@@ -41,7 +41,7 @@ def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
 
     Raises InputError for a token that the run did not examine or decide.
     """
-    for row in _named(run, options.token) if options.token else run.rows():
+    for row in [_one(run, options.token)] if options.token else run.rows():
         found = run.certificate(row.token_id)
         if found is not None:
             file.write(json.dumps(_certificate(run, row, found)).encode() + b"\n")
@@ -49,16 +49,12 @@ def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
             raise InputError(f"token {row.token_id} is {row.verdict}: there is no proof to write")
 
 
-def _named(run: Run, token: str) -> list[Row]:
-    """The row with that id, or the one with that text."""
-    rows = list(run.rows())
-    named = [row for row in rows if token == str(row.token_id)]
-    named = named or [row for row in rows if token == row.token]
-    if not named:
-        raise InputError(f"token {token!r} was not examined in this run: give its id or exact text")
-    if len(named) > 1:
+def _one(run: Run, token: str) -> Row:
+    """The row with that id, or else the one with that text."""
+    first, *more = run.named(token)
+    if more and token != str(first.token_id):
         raise InputError(f"token {token!r} is several: give the id of one")
-    return named
+    return first
 
 
 def _certificate(run: Run, row: Row, found: Certificate) -> dict[str, Any]:

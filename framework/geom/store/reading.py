@@ -132,8 +132,9 @@ class Run:
         """The row with that id, and those with that exact text. Raises InputError for none."""
         found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
         if not found:
+            where = self.path or "this run"
             raise InputError(
-                f"token {name!r} was not examined in {self.path or 'this run'}: give its id or exact text"
+                f"token {name!r} was not examined in {where}: give its id or exact text"
             )
         return sorted(found, key=lambda row: str(row.token_id) != name)
 

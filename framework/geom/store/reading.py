@@ -133,9 +133,7 @@ class Run:
         found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
         if not found:
             where = self.path or "this run"
-            raise InputError(
-                f"token {name!r} was not examined in {where}: give its id or exact text"
-            )
+            raise InputError(f"token {name!r} was not examined in {where}: give its id or text")
         return sorted(found, key=lambda row: str(row.token_id) != name)
 
     def evidence(self, token: int) -> Finding:

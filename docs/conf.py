@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import import_diagram
 import pictures
 import reference
+from sphinx.util import logging
 
 project = "geom"
 author = "the geom authors"
@@ -66,6 +67,15 @@ MADE = {
 """Page -> what stands in its text -> what makes what stands there on the site."""
 
 
+def undocumented(app, env):
+    """Warn of public names that no page explains."""
+    import geom
+
+    known = {name.rpartition(".")[2] for name in env.get_domain("py").objects}
+    for name in sorted(set(geom.__all__) - known):
+        logging.getLogger(__name__).warning("geom.%s is on no page", name)
+
+
 def setup(app):
     """Put what is made from the code where the pages ask for it."""
 
@@ -74,3 +84,4 @@ def setup(app):
             source[0] = source[0].replace(mark, made())
 
     app.connect("source-read", insert)
+    app.connect("env-check-consistency", undocumented)

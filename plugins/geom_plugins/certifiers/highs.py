@@ -244,6 +244,14 @@ class _Search:
         return self._reach * float(size)
 
 
+class _Silent(highspy.Highs):
+    """A solver that prints nothing, its banner included, which versions from 1.16 print at once."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802  # what the constructor calls first
+        super().setOptionValue("output_flag", False)
+        super().enableCallbacks()  # type: ignore[no-untyped-call]  # highspy's own gap
+
+
 class _MarginProgram:
     """``maximise m`` over ``y`` (d,) and m in HiGHS, rows of ``(y, m)`` added as they come.
 
@@ -252,9 +260,8 @@ class _MarginProgram:
 
     def __init__(self, d: int, free: bool, tolerance: float) -> None:
         self._d = d
-        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy's own gap
+        self._highs: Any = _Silent()  # type: ignore[no-untyped-call]  # highspy's own gap
         options: dict[str, Any] = {
-            "output_flag": False,
             "threads": 1,
             "parallel": "off",
             "presolve": "off",  # a basis is kept from round to round

@@ -13,6 +13,8 @@ import pictures
 import reference
 from sphinx.util import logging
 
+from geom.store.file_format import SCHEMA
+
 project = "geom"
 author = "the geom authors"
 copyright = "2026, the geom authors"
@@ -59,6 +61,7 @@ MADE = {
     "models": {"ARCHITECTURES-FROM-THE-CODE": architectures},
     "architecture": {"IMPORTS-FROM-THE-CODE": lambda: as_html(import_diagram.svg)},
     "commands": {"COMMANDS-FROM-THE-CODE": reference.commands},
+    "run-file": {"SCHEMA-FROM-THE-CODE": lambda: f"```sql\n{SCHEMA.strip()}\n```"},
     "plugins": {"PLUGINS-FROM-THE-CODE": reference.plugins},
     "questions": {
         f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()

@@ -7,6 +7,7 @@ What is true of a token comes from how it is made, or from Qhull.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -133,6 +134,17 @@ def test_it_folds_the_norm_itself(command: Command, tmp_path: Path) -> None:
     some = claims[:: len(claims) // 8]
     assert [check(claim, tmp_path, *given)[0] for claim in some] == [0] * len(some)
     assert 1 in [check(claim, tmp_path, *given[:3])[0] for claim in some]  # they are others now
+
+
+def test_the_page_of_the_format_names_every_key(tmp_path: Path) -> None:
+    page = (CHECKER.parent / "certificate.md").read_text(encoding="utf-8")
+    table = page[page.index("| key |") : page.index("A number is")]
+    named = {
+        key for line in table.splitlines()[2:] for key in re.findall("`(.*?)`", line.split("|")[1])
+    }
+    with geom.run(Readout.fold(np.eye(3), None), tokens="all") as run:
+        keys = {key for claim in exported(run, tmp_path) for key in claim}
+    assert keys <= named <= keys | {"weights"}
 
 
 def test_a_run_of_the_demo_is_checked_from_the_files_that_the_docs_name(

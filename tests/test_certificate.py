@@ -138,7 +138,7 @@ def test_it_folds_the_norm_itself(command: Command, tmp_path: Path) -> None:
 
 def test_the_page_of_the_format_names_every_key(tmp_path: Path) -> None:
     page = (CHECKER.parent / "certificate.md").read_text(encoding="utf-8")
-    table = page[page.index("| key |") : page.index("A number is")]
+    table = page[page.index("| key |") : page.index("\n\nA number is")]
     named = {
         key for line in table.splitlines()[2:] for key in re.findall("`(.*?)`", line.split("|")[1])
     }

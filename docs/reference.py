@@ -25,7 +25,13 @@ def _command(group: Any, name: str) -> Iterator[str]:
     yield f"{command.help}\n"
     yield f"```text\n{context.get_usage()}\n```\n"
     records = (param.get_help_record(context) for param in command.get_params(context))
-    yield _table(("argument", "meaning"), (r for r in records if r and "--help" not in r[0]))
+    rows = ((_bare(r[0]), r[1]) for r in records if r and "--help" not in r[0])
+    yield _table(("argument", "meaning"), rows)
+
+
+def _bare(argument: str) -> str:
+    """The name of an argument less its Python type."""
+    return argument if argument.startswith("-") else argument.partition(" <")[0]
 
 
 def plugins() -> str:

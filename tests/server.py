@@ -148,6 +148,7 @@ class Handler(BaseHTTPRequestHandler):
                 begin += len(piece)
                 time.sleep(server.pace)
         if begin < end:
+            time.sleep(1.0)  # what its reader has not taken out of a buffer by now is lost to it
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
 

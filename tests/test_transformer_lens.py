@@ -147,7 +147,8 @@ def test_verdicts_on_the_demo_differ_only_where_processing_rounds_a_token_off_it
     doubtful = {t for t, row in before.items() if row.verdict == "unspeakable"}
     faces = {t for t in doubtful if not raw.twins(t)}
     chosen = sorted(doubtful | set(list(before)[::3]))
-    with geom.run(processed, tokens=chosen) as run:
+    largest = {"certifier.maxent.largest": True, "certifier.highs.largest": True}
+    with geom.run(processed, tokens=chosen, options=largest) as run:
         after = {row.token_id: row for row in run.rows()}
     differ = {t for t in chosen if before[t].verdict != after[t].verdict}
     assert len(chosen) > len(doubtful) + 10

@@ -78,7 +78,8 @@ def run(
         Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags win over them.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Where plugins compute: cpu, cuda, cuda:1 or torch.")
+        str | None,
+        typer.Option(metavar="DEV", help="Where plugins compute: cpu, cuda, cuda:1 or torch."),
     ] = None,
     executor: Annotated[
         str | None,

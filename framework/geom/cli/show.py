@@ -14,7 +14,8 @@ def show(
         typer.Argument(metavar="RUN", help="A file that geom run wrote; or several."),
     ],
     verdict: Annotated[
-        str | None, typer.Option(help="Only speakable, unspeakable or undecided tokens.")
+        str | None,
+        typer.Option(metavar="VERDICT", help="Only speakable, unspeakable or undecided tokens."),
     ] = None,
     token: Annotated[
         str | None, typer.Option(metavar="ID|TEXT", help="One token, with its certificate.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +33,7 @@ _SETTINGS: dict[str, type] = {"V": int, "d": int, "domain": dict}
 
 
 class Run:
-    """A stored run, open for reading. Use as a context manager, or `close` it.
+    """A stored run, open for reading: a context manager, closed when nobody has it any more.
 
     ``weights`` finds the readout again, when a witness that is not stored is asked for.
     """
@@ -45,6 +47,7 @@ class Run:
         self._connection = connection
         self.path = path
         self.weights = weights
+        weakref.finalize(self, _closed, connection).atexit = False
 
     def __enter__(self) -> Self:
         return self
@@ -244,6 +247,12 @@ class Run:
     def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with store_errors(self.path):
             return self._connection.execute(query, values).fetchall()
+
+
+def _closed(connection: sqlite3.Connection) -> None:
+    """Let go of a connection, unless another thread than its own collects the garbage."""
+    with suppress(sqlite3.ProgrammingError):
+        connection.close()
 
 
 def open_file(path: str | Path, weights: Callable[[Run], Readout] | None = None) -> Run:

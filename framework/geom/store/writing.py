@@ -175,10 +175,11 @@ def _open(path: Path, meta: Mapping[str, Any], let_go: Callable[[], None]) -> Wr
         try:
             if exists and path.stat().st_size:
                 check_format(connection, path)
-                _check_settings(Run(connection, path), meta["settings"])
+                writer = Writer(connection, path, let_go)
+                _check_settings(writer.run, meta["settings"])
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                return Writer(connection, path, let_go)
+                return writer
             return _create(connection, path, meta, let_go)
         except BaseException:
             connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -14,7 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 
 import conic
-from geom import Finding, Measurement, Problem, Readout, Weights, ball_bounds, judge
+from geom import (
+    Finding,
+    Measurement,
+    Problem,
+    Readout,
+    Weights,
+    angle_bounds,
+    ball_bounds,
+    judge,
+)
 from geom.domains import Domain, named
 from geom_plugins.measures.chebyshev_radius import ChebyshevRadiusOptions, chebyshev_radius
 from truth import margin
@@ -255,6 +265,30 @@ def test_units_of_the_rows_change_nothing(scale: float) -> None:
         plain = measured(problem(W, b, "rmsnorm"), token)
         scaled = measured(problem(W * scale, b * scale, "rmsnorm"), token)
         assert scaled.value == pytest.approx(plain.value, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("bounds", [ball_bounds, angle_bounds])
+@pytest.mark.parametrize("exponent", [-560, 0, 522])
+def test_squares_that_overflow_or_underflow_loosen_bounds_and_do_not_break_them(
+    exponent: int, bounds: Callable[[Problem, int, Finding], tuple[float, float]]
+) -> None:
+    """Where long rows nearly cancel, their lengths overflow and that of their sum does not."""
+    W = np.ldexp([[0.0, 0.0], [1.0, -(2.0**-27)], [-1.0, -(2.0**-27)]], exponent)
+    found = Finding(np.array([0.0, 1.0]), Weights(np.array([1, 2]), np.ones(2)))
+    low, high = bounds(problem(W, None, "rmsnorm"), 0, found)
+    angle = math.atan(2.0**-27)
+    radius = math.sin(angle) * math.sqrt(2) / (1 + math.sin(angle))
+    truth = angle if bounds is angle_bounds else radius
+    assert low <= truth * (1 + 1e-15)
+    assert high >= truth * (1 - 1e-15)
+    assert exponent != 0 or high <= truth * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("domain", BOUNDED)
+def test_a_twin_of_a_lower_bias_alone_leaves_the_whole_domain(domain: str) -> None:
+    asked = problem([[1.0, 2.0]] * 3, [0.0, -1.0, -2.0], domain)
+    assert measured(asked).value == pytest.approx(math.sqrt(2) if domain != "box" else 1.0)
+    assert measured(problem([[1.0, 2.0]] * 3, [0.0, -1.0, -2.0], "unbounded")).value == math.inf
 
 
 def test_it_starts_from_what_a_run_proved() -> None:

@@ -37,7 +37,7 @@ from geom.certificates import Finding, Weights
 from geom.domains import Domain
 from geom.exact import is_weights, judge
 from geom.exact.lengths import Differences, Ids, differences, exact_rows, others
-from geom.exact.weights import combine, corrected, normalised, reach_above
+from geom.exact.weights import Sums, combine, corrected, normalised, reach_above
 from geom.problem import Problem
 from geom.rationals import above, below, root, scaled, square_sum
 from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
@@ -157,26 +157,33 @@ def _weights_above(problem: Problem, token: int, weights: Weights) -> float:
         exact = corrected(problem, token, unit, sums, 1.0)
         if exact is None:
             return math.inf
-        moved = float(exact.delta @ high[exact.places]) * (1.0 + gamma(high.size + 2)) * UP
-        size = (float(unit.values @ low) * (1.0 - gamma(low.size + 2)) - moved) / UP
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = float(exact.delta @ high[exact.places]) * (1.0 + gamma(high.size + 2)) * UP
+            size = (float(unit.values @ low) * (1.0 - gamma(low.size + 2)) - moved) / UP
         return _quotient(-exact.g_below, size)
-    reach = reach_above(domain, sums.r, sums.r_error)
-    shared = float(unit.values @ low) * (1.0 - gamma(low.size + 2)) / UP - low.size * TINY
-    top = (reach + abs(sums.g)) * 4 * U + sums.g_error * UP + TINY
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = reach_above(domain, sums.r, sums.r_error)
+        shared = float(unit.values @ low) * (1.0 - gamma(low.size + 2)) / UP - low.size * TINY
+        lean = below(root(_lean(domain))[0])
+        shared += _length_below(domain, sums) * lean * (1.0 - 4 * U)
+        top = reach - sums.g + (reach + abs(sums.g)) * 4 * U + sums.g_error * UP + TINY
+    return _quotient(top, shared)
+
+
+def _length_below(domain: Domain, sums: Sums) -> float:
+    """A lower bound on ``|v|``, zero where float64 overflows."""
     v = sums.r - sums.r.mean() if domain.zero_sum else sums.r
     error = (sums.r_error + 2 * U * np.abs(v)) * UP
     if domain.shape == "box":
         length = float(np.abs(v).sum() - error.sum()) * (1.0 - gamma(v.size + 2))
     else:
         length = float(np.linalg.norm(v)) * (1.0 - gamma(v.size + 4)) - float(norm_above(error))
-    lean = below(root(_lean(domain))[0])
-    shared += max(length, 0.0) * lean * (1.0 - 4 * U)
-    return _quotient(reach - sums.g + top, shared)
+    return length if 0.0 < length < math.inf else 0.0
 
 
 def _quotient(top: float, size: float) -> float:
     """An upper bound on a ratio, zero at least; infinity where there is none."""
-    if not (math.isfinite(top) and size > 0.0):
+    if not (math.isfinite(top) and 0.0 < size < math.inf):
         return math.inf
     return max(top, 0.0) / size * UP + TINY
 

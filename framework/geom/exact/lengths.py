@@ -59,6 +59,7 @@ def differences(problem: Problem, token: int, ids: Ids) -> Iterator[Differences]
             above = (length + error) * UP
             below = length * (1.0 - gamma(d + 8)) / UP / UP - error * UP
             below = np.maximum(below - 2.0**-500, 0.0)  # more than `norm_above` adds for underflow
+            below[~np.isfinite(above)] = 0.0  # squares that overflow say nothing from below
         yield Differences(part, a, c, error, below, above)
 
 

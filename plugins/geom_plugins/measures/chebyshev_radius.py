@@ -62,7 +62,8 @@ def chebyshev_radius(
     note = "undecided whether it is speakable" if verdict.name == "undecided" else None
     rivals = _Rivals.of(problem, token)
     if problem.domain.bounded:
-        best = _in_a_domain(rivals, direction(problem, token, found), options.gap)
+        with np.errstate(over="ignore", invalid="ignore"):
+            best = _in_a_domain(rivals, direction(problem, token, found), options.gap)
     else:
         outward, far = settled(without_bias(problem), token, found)
         if far.name == "speakable":
@@ -124,7 +125,8 @@ def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
     """The centre and the weights on a ball or box, by Newton's method from its surface inwards."""
     domain, homogeneous = rivals.problem.domain, rivals.problem.homogeneous
     R, norm = domain.radius, np.inf if domain.shape == "box" else 2
-    k = math.sqrt(1.0 - 1.0 / domain.d) if domain.shape == "box" and domain.zero_sum else 1.0
+    leant = domain.shape == "box" and domain.zero_sum and domain.d > 1
+    k = math.sqrt(1.0 - 1.0 / domain.d) if leant else 1.0
     centre, tight = np.zeros(domain.d), None
     low, high, reach, x = min(rivals.inside(centre), R / k), R / k, R, R * start
     for _ in range(ROUNDS):
@@ -150,6 +152,8 @@ def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
 
 def _in_all_of_space(rivals: _Rivals, start: Floats, gap: float) -> Finding:
     """The centre and the weights on all of R^d, where the radius is one program's margin."""
+    if not np.isfinite(rivals.c).any():
+        return rivals.finding(np.zeros_like(start), None)
     found = rivals.farthest(1.0, start, gap)
     return rivals.finding(found.y, found)
 

@@ -83,7 +83,8 @@ class CentralPath:
     def __post_init__(self) -> None:
         xp = self.xp
         self.y = xp.zeros_like(self.A[0, :])
-        self.t = float(xp.max(self.c)) + 0.3
+        top = float(xp.max(self.c))
+        self.t = top + max(0.3, _ROOM * abs(top))
         slack = self.t - self.c
         self.lam = 1.0 / slack
         self.lam = self.lam / xp.sum(self.lam)

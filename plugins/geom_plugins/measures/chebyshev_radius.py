@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Finding, Measure, Measurement, Problem, Weights, ball_bounds, hookimpl
+from geom import Domain, Finding, Measure, Measurement, Problem, Weights, ball_bounds, hookimpl
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.largest_margin import Program, Solution, solve, working_set
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
@@ -78,12 +78,10 @@ def chebyshev_radius(
 
 @dataclass(frozen=True, eq=False)
 class _Rivals:
-    """The planes where the token ties: rows scaled to length 1, and their distances ``c`` (V,)."""
+    """The planes where the token ties, their rows scaled to length 1."""
 
-    problem: Problem
-    token: int
-    scale: Floats
-    c: Floats
+    plain: Program
+    domain: Domain
 
     @classmethod
     def of(cls, problem: Problem, token: int) -> _Rivals:
@@ -91,39 +89,36 @@ class _Rivals:
         size = lengths(problem, token)
         scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0.0)
         c = (problem.readout.b - problem.readout.b[token]) * scale
-        return cls(problem, token, scale, np.where(size > 0.0, c, -np.inf))
+        c[size == 0.0] = -np.inf
+        return cls(Program(problem, token, c, scale, shape=problem.domain.shape), problem.domain)
 
     def farthest(self, reach: float, start: Floats, gap: float) -> Solution:
         """The point of the domain shrunk to the radius ``reach``, over it, that is farthest in."""
-        shape = self.problem.domain.shape
-        program = Program(self.problem, self.token, self.c / reach, self.scale, shape=shape)
+        program = replace(self.plain, c=self.plain.c / reach)
         return solve(program, working_set(program, start / reach), gap)
 
     def tangent(self, found: Solution) -> tuple[float, float]:
         """``n`` and ``g`` with ``F(s) <= n s - g`` for every s, from the weights of one."""
-        total = float(found.lam.sum())
-        order: Literal[1, 2] = 1 if self.problem.domain.shape == "box" else 2
-        v = found.lam @ Program(self.problem, self.token, self.c, self.scale).rows(found.ids)
-        return (
-            float(np.linalg.norm(v, order)) / total,
-            float(found.lam @ self.c[found.ids]) / total,
-        )
+        lam = found.lam / found.lam.sum()
+        order: Literal[1, 2] = 1 if self.domain.shape == "box" else 2
+        n = float(np.linalg.norm(lam @ self.plain.rows(found.ids), order))
+        return n, float(lam @ self.plain.c[found.ids])
 
     def inside(self, x: Floats) -> float:
         """How far ``x`` is from the nearest plane, negative where the token does not win."""
-        return -float(Program(self.problem, self.token, self.c, self.scale).values(x).max())
+        return -float(self.plain.values(x).max())
 
     def finding(self, x: Floats, found: Solution | None) -> Finding:
         """A centre, and the weights on the rows as they are."""
-        weights = None
-        if found is not None:
-            weights = Weights(found.ids, found.lam * self.scale[found.ids])
-        return Finding(self.problem.domain.fit(x), weights)
+        weights, scale = None, self.plain.scale
+        if found is not None and scale is not None:
+            weights = Weights(found.ids, found.lam * scale[found.ids])
+        return Finding(self.domain.fit(x), weights)
 
 
 def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
     """The centre and the weights on a ball or box, by Newton's method from its surface inwards."""
-    domain, homogeneous = rivals.problem.domain, rivals.problem.homogeneous
+    domain, homogeneous = rivals.domain, rivals.plain.problem.homogeneous
     R, norm = domain.radius, np.inf if domain.shape == "box" else 2
     leant = domain.shape == "box" and domain.zero_sum and domain.d > 1
     k = math.sqrt(1.0 - 1.0 / domain.d) if leant else 1.0
@@ -152,7 +147,7 @@ def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
 
 def _in_all_of_space(rivals: _Rivals, start: Floats, gap: float) -> Finding:
     """The centre and the weights on all of R^d, where the radius is one program's margin."""
-    if not np.isfinite(rivals.c).any():
+    if not np.isfinite(rivals.plain.c).any():
         return rivals.finding(np.zeros_like(start), None)
     found = rivals.farthest(1.0, start, gap)
     return rivals.finding(found.y, found)

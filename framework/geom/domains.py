@@ -57,6 +57,15 @@ class Domain:
         except OverflowError:
             return math.inf
 
+    @property
+    def lean(self) -> Fraction:
+        """The squared sine of the angle between the walls of a box and the plane ``sum(x) = 0``.
+
+        1 where there is no such plane, or no wall; inside the plane a wall is farther than across.
+        """
+        leant = self.shape == "box" and self.zero_sum and self.d > 1
+        return 1 - Fraction(1, self.d) if leant else Fraction(1)
+
     def __str__(self) -> str:
         return f"box(radius={self.radius!r})" if self.shape == "box" else self.name
 

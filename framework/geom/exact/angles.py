@@ -29,12 +29,11 @@ from fractions import Fraction
 
 import numpy as np
 from flint import arb, ctx, fmpq
-from numpy.typing import NDArray
 
 from geom.certificates import Finding, Weights
 from geom.errors import InputError
 from geom.exact import is_weights
-from geom.exact.lengths import Differences, differences, exact_rows, others
+from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_over_rivals
 from geom.exact.weights import Sums, combine, normalised
 from geom.problem import Problem
 from geom.rationals import above, below, integers, power_of_two
@@ -88,27 +87,15 @@ def is_direction(problem: Problem, x: Floats) -> bool:
 
 
 def _angle_below(problem: Problem, token: int, x: Floats, full: Fraction | None) -> float:
-    """``m(x / |x|)``, rounded down; not above zero where the direction does not win.
-
-    All rivals are first seen in float64, each between two bounds. Those whose lower bound is not
-    above the least upper bound are then computed from exact numbers, from the lowest up.
-    """
+    """``m(x / |x|)``, rounded down; not above zero where the direction does not win."""
     x = np.ldexp(x, -math.frexp(float(np.abs(x).max()))[1])
-    ids, low, high = [], [], []
-    for rows in differences(problem, token, others(problem, token)):
-        ends = _rough(rows, x, full)
-        ids.append(rows.ids)
-        low.append(ends[0])
-        high.append(ends[1])
-    tokens, lowest = np.concatenate(ids), np.concatenate(low)
-    kept = np.flatnonzero(lowest <= np.concatenate(high).min())
-    kept = kept[np.argsort(lowest[kept], kind="stable")]
-    best = below(PI_BELOW)
-    for start in range(0, kept.size, 64):
-        if best <= lowest[kept[start]]:
-            break
-        best = min(best, _exact_least(problem, token, tokens[kept[start : start + 64]], x, full))
-    return best
+    turn = least_over_rivals(
+        problem,
+        token,
+        lambda rows: _rough(rows, x, full),
+        lambda ids: _exact_turns(problem, token, ids, x, full),
+    )
+    return min(below(PI_BELOW), turn)
 
 
 def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats, Floats]:
@@ -138,10 +125,10 @@ def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats,
     return low, high
 
 
-def _exact_least(
-    problem: Problem, token: int, ids: NDArray[np.int64], x: Floats, full: Fraction | None
-) -> float:
-    """The least of ``phi_j - angle(x, -a_j)`` over some rivals, rounded down.
+def _exact_turns(
+    problem: Problem, token: int, ids: Ids, x: Floats, full: Fraction | None
+) -> list[float]:
+    """``phi_j - angle(x, -a_j)`` of some rivals, rounded down.
 
     Squares, products and differences are exact, and angles balls: of ``a`` and ``x`` the angle to
     ``-a`` is ``atan2(sqrt(|a|^2 |x|^2 - (a.x)^2), -a.x)``. Minus infinity for a rival that never
@@ -150,7 +137,7 @@ def _exact_least(
     x_mantissas, x_exponent = integers(x)
     x_square = Fraction(sum(v * v for v in x_mantissas.tolist())) * power_of_two(2 * x_exponent)
     rows = exact_rows(problem, token, ids, x)
-    return min(_turn(a_square, x_square, p, c, full) for a_square, p, c in rows)
+    return [_turn(a_square, x_square, p, c, full) for a_square, p, c in rows]
 
 
 def _turn(

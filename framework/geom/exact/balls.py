@@ -29,14 +29,13 @@ classes in theory but rarely in practice, ACL 2022, ask of a class.
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 
 from geom.certificates import Finding, Weights
 from geom.domains import Domain
 from geom.exact import is_weights, judge
-from geom.exact.lengths import Differences, Ids, differences, exact_rows, others
+from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_over_rivals
 from geom.exact.weights import Sums, combine, corrected, normalised, reach_above
 from geom.problem import Problem
 from geom.rationals import above, below, root, scaled, square_sum
@@ -61,18 +60,12 @@ def ball_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, 
     return low, high
 
 
-def _lean(domain: Domain) -> Fraction:
-    """``k`` squared."""
-    leant = domain.shape == "box" and domain.zero_sum and domain.d > 1
-    return 1 - Fraction(1, domain.d) if leant else Fraction(1)
-
-
 def _domain_above(domain: Domain) -> float:
     """The radius of the largest ball in the domain, rounded up."""
     if domain.size is None:
         return math.inf
     square = domain.size if domain.shape == "ball" else domain.size**2
-    return above(root(square / _lean(domain))[1])
+    return above(root(square / domain.lean)[1])
 
 
 def _walls_below(domain: Domain, x: Floats) -> float:
@@ -82,33 +75,20 @@ def _walls_below(domain: Domain, x: Floats) -> float:
     entries = scaled(x).fractions()
     if domain.shape == "box":
         room = domain.size - max(map(abs, entries))
-        return below(root(room * room / _lean(domain))[0])
+        return below(root(room * room / domain.lean)[0])
     return below(root(domain.size)[0] - root(square_sum(entries))[1])
 
 
 def _rivals_below(problem: Problem, token: int, x: Floats) -> float:
-    """The distance of ``x`` to the nearest plane where a rival ties, rounded down.
-
-    All rivals are first seen in float64, each between two bounds. Those whose lower bound is not
-    above the least upper bound are then computed from exact numbers, from the lowest up.
-    """
+    """The distance of ``x`` to the nearest plane where a rival ties, rounded down."""
     if problem.readout.V == 1:
         return math.inf
-    ids, low, high = [], [], []
-    for rows in differences(problem, token, others(problem, token)):
-        ends = _rough(rows, x)
-        ids.append(rows.ids)
-        low.append(ends[0])
-        high.append(ends[1])
-    tokens, lowest = np.concatenate(ids), np.concatenate(low)
-    kept = np.flatnonzero(lowest <= np.concatenate(high).min())
-    kept = kept[np.argsort(lowest[kept], kind="stable")]
-    best = math.inf
-    for start in range(0, kept.size, 64):
-        if best <= lowest[kept[start]]:
-            break
-        best = min(best, _exact_least(problem, token, tokens[kept[start : start + 64]], x))
-    return best
+    return least_over_rivals(
+        problem,
+        token,
+        lambda rows: _rough(rows, x),
+        lambda ids: _exact_distances(problem, token, ids, x),
+    )
 
 
 def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
@@ -130,21 +110,21 @@ def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _exact_least(problem: Problem, token: int, ids: Ids, x: Floats) -> float:
-    """The least distance to the planes of some rivals, rounded down.
+def _exact_distances(problem: Problem, token: int, ids: Ids, x: Floats) -> list[float]:
+    """The distances to the planes of some rivals, rounded down, negative beyond them.
 
     A rival with the token's own row ties nowhere or everywhere: infinitely far where its bias is
     lower, and nowhere to win where it is not.
     """
-    best = math.inf
+    out = []
     for square, product, c in exact_rows(problem, token, ids, x):
-        least = -(product + c)
+        ahead = -(product + c)
         if square == 0:
-            best = min(best, math.inf if least > 0 else -math.inf)
-            continue
-        low, high = root(least * least / square)
-        best = min(best, below(low if least > 0 else -high))
-    return best
+            out.append(math.inf if ahead > 0 else -math.inf)
+        else:
+            low, high = root(ahead * ahead / square)
+            out.append(below(low if ahead > 0 else -high))
+    return out
 
 
 def _weights_above(problem: Problem, token: int, weights: Weights) -> float:
@@ -164,7 +144,7 @@ def _weights_above(problem: Problem, token: int, weights: Weights) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         reach = reach_above(domain, sums.r, sums.r_error)
         shared = float(unit.values @ low) * (1.0 - gamma(low.size + 2)) / UP - low.size * TINY
-        lean = below(root(_lean(domain))[0])
+        lean = below(root(domain.lean)[0])
         shared += _length_below(domain, sums) * lean * (1.0 - 4 * U)
         top = reach - sums.g + (reach + abs(sums.g)) * 4 * U + sums.g_error * UP + TINY
     return _quotient(top, shared)

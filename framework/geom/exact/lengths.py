@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geom.exact.least import least
 from geom.problem import Problem
 from geom.rationals import integer_differences, integers, power_of_two
 from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
@@ -68,8 +69,21 @@ def others(problem: Problem, token: int) -> Ids:
     return np.delete(np.arange(problem.readout.V, dtype=np.int64), token)
 
 
+def least_over_rivals(
+    problem: Problem,
+    token: int,
+    rough: Callable[[Differences], tuple[Floats, Floats]],
+    exact: Callable[[Ids], list[float]],
+) -> float:
+    """The least of the numbers that ``rough`` bounds for rivals, and ``exact`` has of some."""
+    rivals = others(problem, token)
+    blocks = [rough(rows) for rows in differences(problem, token, rivals)]
+    low, high = (np.concatenate(ends) for ends in zip(*blocks, strict=True))
+    return least(low, high, lambda places: exact(rivals[places]))
+
+
 def exact_rows(
-    problem: Problem, token: int, ids: NDArray[np.int64], x: Floats
+    problem: Problem, token: int, ids: Ids, x: Floats
 ) -> list[tuple[Fraction, Fraction, Fraction]]:
     """``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
     readout, out = problem.readout, []

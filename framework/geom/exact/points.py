@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from geom.exact.least import least
 from geom.problem import Problem
 from geom.rationals import above, below, differences, root, scaled, square_sum
 from geom.rounding import UP, Floats, U, dot_error, norm_above
@@ -16,9 +17,7 @@ def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
     """The margin of ``token`` at the float64 point ``x`` (d,), exactly; None where V = 1.
 
     All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
-    two logits. A row whose lower end lies above another's upper end cannot be the least. The few
-    that can be are computed in rationals, from the lowest lower end up, until the least of them
-    lies below every lower end that is left. The result does not depend on how float64 rounded.
+    two logits, and the few that may be the least (`geom.exact.least`) in rationals.
     """
     readout = problem.readout
     if readout.V == 1:
@@ -26,17 +25,9 @@ def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
     if not x.any():
         others = np.delete(readout.b, token)
         return Fraction(float(readout.b[token])) - Fraction(float(others.max()))
-    low, high = _margin_ends(problem, token, x)
-    rows = np.flatnonzero(low <= high.min())
-    rows = rows[rows != token]
-    rows = rows[np.argsort(low[rows], kind="stable")]
-    best: Fraction | None = None
-    for start in range(0, rows.size, 64):
-        if best is not None and best <= float(low[rows[start]]):
-            break
-        chunk = _exact_margins(problem, token, rows[start : start + 64], x)
-        best = min(chunk) if best is None else min(best, *chunk)
-    return best
+    low, high = (np.delete(ends, token) for ends in _margin_ends(problem, token, x))
+    rows = np.delete(np.arange(readout.V), token)
+    return least(low, high, lambda places: _exact_margins(problem, token, rows[places], x))
 
 
 def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:

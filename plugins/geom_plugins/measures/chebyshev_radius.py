@@ -120,8 +120,7 @@ def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
     """The centre and the weights on a ball or box, by Newton's method from its surface inwards."""
     domain, homogeneous = rivals.domain, rivals.plain.problem.homogeneous
     R, norm = domain.radius, np.inf if domain.shape == "box" else 2
-    leant = domain.shape == "box" and domain.zero_sum and domain.d > 1
-    k = math.sqrt(1.0 - 1.0 / domain.d) if leant else 1.0
+    k = math.sqrt(domain.lean)
     centre, tight = np.zeros(domain.d), None
     low, high, reach, x = min(rivals.inside(centre), R / k), R / k, R, R * start
     for _ in range(ROUNDS):
@@ -129,8 +128,9 @@ def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
             break
         found = rivals.farthest(reach, x, 0.1 * gap)
         n, g = rivals.tangent(found)
-        if tight is None or (R * n - g) / (1.0 + k * n) < high:
-            tight, high = found, min(high, (R * n - g) / (1.0 + k * n))
+        bound = (R * n - g) / (1.0 + k * n)
+        if tight is None or bound < high:
+            tight, high = found, min(high, bound)
         x = reach * found.y
         length = float(np.linalg.norm(x, norm))
         if homogeneous and length > 0.0:

@@ -13,19 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 import conic
 import geom
-from geom import Finding, InputError, Measurement, Problem, Readout, Weights, angle_bounds
-from geom.domains import box, layernorm, named, rmsnorm, unbounded
+from geom import Finding, InputError, Measurement, Weights, angle_bounds
+from geom.domains import box, layernorm, rmsnorm, unbounded
 from geom.exact import lengths
 from geom_plugins.measures.angular_margin import AngularMarginOptions, angular_margin
+from problems import cloud, problem
 from truth import dot, fractions, hull_tokens
 
 Floats = NDArray[np.float64]
-
-
-def problem(W: ArrayLike, b: ArrayLike | None, domain: str | geom.Domain) -> Problem:
-    readout = Readout.fold(W, b)
-    found = named(domain, readout.d, None) if isinstance(domain, str) else domain
-    return Problem(readout, found)
 
 
 def measured(
@@ -44,10 +39,6 @@ def holds(found: Measurement, truth: float, slack: float = 1e-14) -> bool:
     assert found.error is not None
     assert found.error <= 1e-6 * max(found.value, 1e-3)
     return abs(found.value - truth) <= found.error + slack
-
-
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 8, 17, 100])

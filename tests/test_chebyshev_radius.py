@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 import conic
@@ -25,8 +25,9 @@ from geom import (
     ball_bounds,
     judge,
 )
-from geom.domains import Domain, named
+from geom.domains import Domain
 from geom_plugins.measures.chebyshev_radius import ChebyshevRadiusOptions, chebyshev_radius
+from problems import cloud, ends, problem, rivals
 from truth import margin
 
 Floats = NDArray[np.float64]
@@ -34,29 +35,8 @@ Floats = NDArray[np.float64]
 BOUNDED = ["rmsnorm", "layernorm", "box"]
 
 
-def problem(W: ArrayLike, b: ArrayLike | None, domain: str) -> Problem:
-    readout = Readout.fold(W, b)
-    return Problem(readout, named(domain, readout.d, None))
-
-
 def measured(asked: Problem, token: int = 0, prior: Finding | None = None) -> Measurement:
     return chebyshev_radius(asked, token, prior or Finding(), ChebyshevRadiusOptions())
-
-
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
-
-
-def ends(found: Measurement) -> tuple[float, float]:
-    assert found.proven
-    assert found.error is not None
-    return found.value - found.error, found.value + found.error
-
-
-def rivals(asked: Problem, token: int) -> tuple[Floats, Floats]:
-    W, b = asked.readout.W, asked.readout.b
-    a, c = np.delete(W, token, axis=0) - W[token], np.delete(b, token) - b[token]
-    return (a - a.mean(axis=1, keepdims=True) if asked.domain.zero_sum else a), c
 
 
 def is_close(found: Measurement, truth: float) -> None:

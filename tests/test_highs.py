@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import geom
 from geom.domains import box, layernorm, named, rmsnorm, unbounded
+from problems import cloud
 from truth import box_tokens, hull_tokens, largest_margin, upper_hull_tokens
 
 Floats = NDArray[np.float64]
@@ -37,10 +38,6 @@ def speakable(
     found = verdicts(W, b, domain)
     assert "undecided" not in found
     return {token for token, verdict in enumerate(found) if verdict == "speakable"}
-
-
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
 
 
 def cross_polytope(d: int) -> Floats:

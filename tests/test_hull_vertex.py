@@ -18,6 +18,7 @@ from geom.domains import box, named, rmsnorm, unbounded
 from geom.options import validate
 from geom.plugins import installed
 from geom_plugins.detectors.hull_vertex import search
+from problems import cloud
 from truth import box_tokens, hull_tokens, largest_margin, upper_hull_tokens
 
 Floats = NDArray[np.float64]
@@ -44,10 +45,6 @@ def passed(readout: Readout, domain: Domain | None = None, **options: Any) -> se
 def quickly(W: ArrayLike, b: ArrayLike | None = None, domain: str = "unbounded") -> set[int]:
     readout = Readout.fold(W, b)
     return passed(readout, named(domain, readout.d, None))
-
-
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
 
 
 def integers(seed: int) -> tuple[Floats, Floats]:

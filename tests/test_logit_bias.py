@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 import conic
 from geom import Finding, Measurement, Problem, Readout, Weights, judge, margin_bounds
-from geom.domains import box, layernorm, named, rmsnorm, unbounded
+from geom.domains import box, layernorm, rmsnorm, unbounded
 from geom_plugins.certifiers import maxent
 from geom_plugins.measures.logit_bias import LogitBiasOptions, logit_bias
+from problems import cloud, ends, problem, rivals
 from truth import margin
 
 Floats = NDArray[np.float64]
@@ -22,33 +23,15 @@ Floats = NDArray[np.float64]
 SHAPES = ["rmsnorm", "layernorm", "box", "unbounded"]
 
 
-def problem(W: ArrayLike, b: ArrayLike | None, domain: str) -> Problem:
-    readout = Readout.fold(W, b)
-    return Problem(readout, named(domain, readout.d, None))
-
-
 def measured(asked: Problem, token: int = 0, prior: Finding | None = None) -> Measurement:
     return logit_bias(asked, token, prior or Finding(), LogitBiasOptions())
 
 
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
-
-
-def ends(found: Measurement) -> tuple[float, float]:
-    assert found.proven
-    assert found.error is not None
-    return found.value - found.error, found.value + found.error
-
-
 def clarabel(asked: Problem, token: int) -> float:
     """Minus the largest margin over the domain."""
-    W, b, domain = asked.readout.W, asked.readout.b, asked.domain
-    a, c = np.delete(W, token, axis=0) - W[token], np.delete(b, token) - b[token]
-    if domain.zero_sum:
-        a -= a.mean(axis=1, keepdims=True)
-    shape = domain.shape if domain.bounded else "all"
-    return -conic.largest_margin(a, c, shape, domain.radius if domain.bounded else 0.0)
+    domain = asked.domain
+    radius = domain.radius if domain.bounded else 0.0
+    return -conic.largest_margin(*rivals(asked, token), domain.shape, radius)
 
 
 @pytest.mark.parametrize("domain", ["rmsnorm", "layernorm", "box"])

@@ -13,19 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 import geom
-from geom import Finding, Problem, Readout, Verdict, judge
-from geom.domains import box, layernorm, named, rmsnorm, unbounded
+from geom import Finding, Problem, Verdict, judge
+from geom.domains import box, layernorm, rmsnorm, unbounded
 from geom_plugins.certifiers import highs, maxent
+from problems import cloud, problem
 from truth import box_tokens, hull_tokens, largest_margin, upper_hull_tokens
 
 Floats = NDArray[np.float64]
 DOMAINS = ("layernorm", "rmsnorm", "box", "unbounded")
-
-
-def problem(W: ArrayLike, b: ArrayLike | None, domain: str | geom.Domain) -> Problem:
-    readout = Readout.fold(W, b)
-    found = named(domain, readout.d, None) if isinstance(domain, str) else domain
-    return Problem(readout, found)
 
 
 def decided(
@@ -45,10 +40,6 @@ def speakable(*args: Any) -> set[int]:
     names = [verdict.name for verdict in decided(*args)]
     assert "undecided" not in names
     return {token for token, name in enumerate(names) if name == "speakable"}
-
-
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
 
 
 @pytest.mark.parametrize("d", range(1, 9))

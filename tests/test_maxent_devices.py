@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import geom
-from geom import Device, Finding, Problem, Readout, Verdict, judge
+from geom import Device, Finding, Problem, Verdict, judge
 from geom.devices import find_device, using
-from geom.domains import box, named
+from geom.domains import box
 from geom_plugins.certifiers import central_path, maxent
+from problems import problem
 
 pytest.importorskip("torch")
 
@@ -39,11 +39,6 @@ def verdicts(asked: Problem, device: Device) -> list[Verdict]:
 
 def names(asked: Problem, device: Device) -> list[str]:
     return [verdict.name for verdict in verdicts(asked, device)]
-
-
-def problem(W: Floats, b: Floats | None, domain: str | geom.Domain) -> Problem:
-    readout = Readout.fold(W, b)
-    return Problem(readout, named(domain, readout.d, None) if isinstance(domain, str) else domain)
 
 
 def contradict(ours: list[str], theirs: list[str]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial import ConvexHull
 
@@ -17,25 +17,19 @@ from geom import (
     Finding,
     Measurement,
     Problem,
-    Readout,
     Weights,
     freeing_bounds,
     judge,
     silencing_bounds,
 )
-from geom.domains import named
 from geom_plugins.certifiers import maxent
 from geom_plugins.measures.perturbation import PerturbationOptions, perturbation
+from problems import cloud, ends, problem, rivals
 from truth import hull_tokens
 
 Floats = NDArray[np.float64]
 
 SHAPES = ["rmsnorm", "layernorm", "box", "unbounded"]
-
-
-def problem(W: ArrayLike, b: ArrayLike | None, domain: str) -> Problem:
-    readout = Readout.fold(W, b)
-    return Problem(readout, named(domain, readout.d, None))
 
 
 def measured(asked: Problem, token: int = 0, **options: int) -> Measurement:
@@ -45,24 +39,6 @@ def measured(asked: Problem, token: int = 0, **options: int) -> Measurement:
 def verdict(asked: Problem, token: int) -> str:
     found = maxent.certify(asked, token, Finding(), maxent.MaxentOptions())
     return judge(asked, token, found).name
-
-
-def cloud(V: int, d: int, seed: int) -> Floats:
-    return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
-
-
-def ends(found: Measurement) -> tuple[float, float]:
-    assert found.proven
-    assert found.error is not None
-    return found.value - found.error, found.value + found.error
-
-
-def rivals(asked: Problem, token: int) -> tuple[Floats, Floats]:
-    W, b = asked.readout.W, asked.readout.b
-    a = np.delete(W, token, axis=0) - W[token]
-    if asked.domain.zero_sum:
-        a -= a.mean(axis=1, keepdims=True)
-    return a, np.delete(b, token) - b[token]
 
 
 # Silencing a speakable token

@@ -34,6 +34,7 @@ import geom_plugins.certifiers.maxent as maxent
 SHAPES = ("4000x64", "50257x256", "50257x768")
 GROWTH = ("8000x256", "16000x256", "32000x256", "64000x256", "16000x128", "16000x512", "16000x1024")
 CLUMP = 0.005
+CLUMPED = f"untrained={CLUMP}&untrained_spread=0.05"
 AUDIT = "untrained=0.0008&untrained_spread=0.05"
 
 
@@ -63,7 +64,7 @@ def main() -> None:
 
 def tokens_at(shape: str, count: int, limit: float) -> None:
     """One token at a time, by certifier and side."""
-    readout = drawn(shape, f"untrained={CLUMP}&untrained_spread=0.05")
+    readout = drawn(shape, CLUMPED)
     yardstick = product(readout)
     problem = geom.Problem(readout, readout.domain)
     for name, module, options in (
@@ -115,7 +116,7 @@ def audits_at(shape: str) -> None:
 
 def growth_at(shape: str) -> None:
     """The detector and one unspeakable token as V and d grow."""
-    readout = drawn(shape, f"untrained={CLUMP}&untrained_spread=0.05")
+    readout = drawn(shape, CLUMPED)
     yardstick = product(readout)
     problem = geom.Problem(readout, readout.domain)
     (certifier,) = maxent.geom_certifiers()

@@ -26,22 +26,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from deciding import sides
+from deciding import CLUMPED, drawn, sides
 from limited import limited
 from numpy.typing import NDArray
 from scipy.optimize import linprog  # type: ignore[import-untyped]  # it ships no types
 
 import geom
+from geom.domains import box
 from geom_plugins.certifiers import linprog_post
 from geom_plugins.certifiers.linprog_post import INFEASIBLE, OPTIMAL, PostOptions
 from geom_plugins.detectors.reflections import unreached
 
-Floats = NDArray[np.float64]
 Answers = list[str | None]
 
 MENDED = PostOptions(margin=1e-6, own_row=False)
 STEPS = 100
-LARGE = "synthetic:gpt2-like?V=50257&d=768&untrained=0.005&untrained_spread=0.05&bias=no"
 
 
 def main() -> None:
@@ -136,8 +135,6 @@ def asked(readout: geom.Readout, token: int, options: PostOptions) -> str | None
 
 def boxed(readout: geom.Readout) -> geom.Problem:
     """The question in the box."""
-    from geom.domains import box
-
     return geom.Problem(readout, box(readout.d))
 
 
@@ -163,18 +160,13 @@ def lattice() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
 def demo() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
     """The demo's flagged tokens."""
     readout = geom.load("demo?bias=no")
-    return readout, flagged(readout)
-
-
-def flagged(readout: geom.Readout) -> dict[str, NDArray[np.int64]]:
-    """What self-argmax flags."""
-    own = geom.own_winners(readout)
-    return {"": np.flatnonzero(own != np.arange(readout.V))}
+    flagged = np.flatnonzero(geom.own_winners(readout) != np.arange(readout.V))
+    return readout, {"": flagged}
 
 
 def large() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
     """A readout like GPT-2's, a token on each side."""
-    readout = geom.load(LARGE)
+    readout = drawn("50257x768", f"{CLUMPED}&bias=no")
     return readout, {f", {side}": np.array(ids) for side, ids in sides(readout, 1).items()}
 
 

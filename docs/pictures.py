@@ -86,7 +86,7 @@ def fans() -> str:
     asked = problem("rmsnorm")
     figure, (axes,) = sheet(1, 4.6)
     winners(axes, asked)
-    w, x = ROWS[HARDEST], best_direction(asked, HARDEST)
+    w, x = ROWS[HARDEST], direction(measured(asked, HARDEST, "angular-margin"))
     name = NAMES[HARDEST]
     arrow(axes, 0.85 * w / np.linalg.norm(w), f"{name}'s own direction", HARD, (-92, 8))
     arrow(axes, 0.85 * x, f"{name} wins here", INK, (-68, -14))
@@ -106,8 +106,8 @@ def domains() -> str:
         asked = problem(domain, BIASES)
         winners(axes, asked, 2.6)
         if domain == "rmsnorm":
-            turn = np.linspace(0, 2 * math.pi, 200)
-            axes.plot(math.sqrt(2) * np.cos(turn), math.sqrt(2) * np.sin(turn), color=INK, lw=1.4)
+            circle = math.sqrt(2) * around(np.linspace(0, 2 * math.pi, 200))
+            axes.plot(*circle, color=INK, lw=1.4)
         lost = [NAMES[t] for t in range(len(ROWS)) if colour(asked, t) == UNSPEAKABLE]
         axes.set_title(f"{title}\nunspeakable: {', '.join(lost)}", color=SOFT, fontsize=10)
     return svg(figure, "domains")
@@ -117,7 +117,7 @@ def certificates() -> str:
     """A point where one token wins, and the weights that hold another down."""
     asked = problem("unbounded")
     figure, (left, right) = sheet(2, 4.3)
-    u = best_direction(asked, SAID)
+    u = direction(measured(asked, SAID, "angular-margin"))
     points(left, asked)
     for height, style in zip(np.sort(ROWS @ u)[-2:], (":", "-"), strict=True):
         ends = np.outer([-1.2, 1.2], [-u[1], u[0]]) + height * u
@@ -136,37 +136,40 @@ def certificates() -> str:
     return svg(figure, "certificates")
 
 
-def best_direction(asked: geom.Problem, token: int) -> Floats:
-    """The unit vector that can be turned farthest."""
-    measure = installed().get("measure", "angular-margin")
-    x = measure.measure(asked, token, geom.Finding(), measure.options()).x
-    assert x is not None
-    return np.asarray(x / np.linalg.norm(x))
+def measured(asked: geom.Problem, token: int, name: str) -> geom.Measurement:
+    """What a measure says of a token."""
+    measure = installed().get("measure", name)
+    found: geom.Measurement = measure.measure(asked, token, geom.Finding(), measure.options())
+    return found
+
+
+def direction(found: geom.Measurement) -> Floats:
+    """The unit vector that shows it."""
+    assert found.x is not None
+    return np.asarray(found.x / np.linalg.norm(found.x))
 
 
 def measures() -> str:
     """A token's region in the ball, with its angle and its largest ball."""
     asked = problem("rmsnorm")
-    R, turn = math.sqrt(2), np.linspace(0, 2 * math.pi, 300)
-    circle = np.array([np.cos(turn), np.sin(turn)])
+    R, circle = math.sqrt(2), around(np.linspace(0, 2 * math.pi, 300))
     figure, (axes,) = sheet(1, 4.6)
     grid, won = grid_of(asked, 1.6)
     region = np.where((won == SAID) & (np.hypot(*grid) <= R), 1.0, np.nan)
     axes.pcolormesh(*grid, region, cmap=ListedColormap(FANS[:1]), rasterized=True)
     axes.plot(*(R * circle), color=INK, lw=1.2)
-    measured = {}
-    for name in ("angular-margin", "chebyshev-radius"):
-        measure = installed().get("measure", name)
-        measured[name] = measure.measure(asked, SAID, geom.Finding(), measure.options())
-    ball, angle = measured["chebyshev-radius"], measured["angular-margin"].value
+    ball = measured(asked, SAID, "chebyshev-radius")
+    assert ball.x is not None
     axes.plot(*(ball.x[:, None] + ball.value * circle), color=SPEAKABLE, lw=1.5)
     label(axes, "chebyshev-radius", ball.x, SPEAKABLE)
-    u = best_direction(asked, SAID)
+    turn = measured(asked, SAID, "angular-margin")
+    u = direction(turn)
     arrow(axes, R * u, "", INK)
     middle = math.atan2(u[1], u[0])
-    for side in (-angle, angle):
+    for side in (-turn.value, turn.value):
         axes.plot(*(R * np.outer(around(middle + side), [0, 1])), color=HARD, lw=1.2)
-    axes.plot(*(0.45 * around(np.linspace(middle, middle + angle, 60))), color=HARD, lw=1.5)
+    swept = np.linspace(middle, middle + turn.value, 60)
+    axes.plot(*(0.45 * around(swept)), color=HARD, lw=1.5)
     label(axes, "angular-margin", np.array([-0.72, 0.3]), HARD)
     title = f"where {NAMES[SAID]} wins: {share(asked, SAID):.0%} of directions"
     axes.set_title(title, color=SOFT, fontsize=10)
@@ -182,7 +185,7 @@ def around(angle: float | Floats) -> Floats:
 def share(asked: geom.Problem, token: int) -> float:
     """In which share of directions the token wins."""
     turn = np.linspace(0, 2 * math.pi, 36000, endpoint=False)
-    logits = np.stack([np.cos(turn), np.sin(turn)], axis=1) @ asked.readout.W.T
+    logits = asked.readout.logits(around(turn).T)
     return float(np.mean(logits.argmax(axis=1) == token))
 
 

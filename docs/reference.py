@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from geom.cli import app
+from geom.diagnosis import DISTRIBUTION
 from geom.options import describe
 from geom.plugins import HOOKS, installed
 
@@ -36,7 +37,7 @@ def _bare(argument: str) -> str:
 
 def plugins() -> str:
     """Every plugin that comes with geom, by kind, with its options."""
-    listed = [p for p in installed().listed() if p.origin.distribution == "geom-unembed"]
+    listed = [p for p in installed().listed() if p.origin.distribution == DISTRIBUTION]
     return "\n".join(
         line
         for kind in HOOKS
@@ -49,7 +50,7 @@ def _kind(listed: Iterable[Any]) -> Iterator[str]:
         yield f"### {plugin.record.name}\n"
         yield f"{plugin.record.summary[:1].upper()}{plugin.record.summary[1:]}.\n"
         options = describe(plugin.record)
-        rows = ((f"{o.name}", o.type, repr(o.default), o.summary) for o in options)
+        rows = ((o.name, o.type, repr(o.default), o.summary) for o in options)
         if options:
             yield _table(("option", "type", "default", "meaning"), rows)
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-
-class Format(StrEnum):
-    """How to print."""
-
-    table = "table"
-    json = "json"
+from geom.cli.plugins import Format
 
 
 def doctor(

@@ -18,6 +18,10 @@ class InputError(GeomError):
     """A file, a name, an option or a list of tokens that cannot be used as given."""
 
 
+class ArithmeticModeError(GeomError):
+    """A processor that is set to compute otherwise than the bounds on rounding say."""
+
+
 class PluginError(GeomError):
     """A plugin that cannot be registered beside the others, or that breaks its contract."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -49,7 +50,9 @@ class Readout:
     `geom.text`. ``source`` is the name by which `geom.load` finds it again, and ``notes`` are
     sentences about it that a reader of the results should know.
 
-    Build one with `Readout.fold`, which checks and folds.
+    Build one with `Readout.fold`, which takes what a checkpoint holds. Built from its fields it
+    raises InputError unless ``W`` and ``b`` are such arrays of finite numbers; of one that can be
+    written to it keeps a copy.
     """
 
     W: Floats
@@ -59,6 +62,22 @@ class Readout:
     kinds: Sequence[TokenKind] | None = None
     source: str = "python"
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.norm not in (None, *get_args(NormName)):
+            raise InputError(f"norm {self.norm!r}: give 'layernorm', 'rmsnorm' or None")
+        for name, ndim in (("W", 2), ("b", 1)):
+            array = getattr(self, name)
+            _check_folded(name, array, ndim)
+            object.__setattr__(self, name, _frozen(array))
+        if self.b.shape != self.W.shape[:1]:
+            raise InputError(f"b has shape {self.b.shape}: W asks for ({len(self.W)},)")
+        if self.tokens is not None and len(self.tokens) != self.V:
+            raise InputError(
+                f"{len(self.tokens)} token texts for {self.V} rows of W: give one a row"
+            )
+        if self.kinds is not None:
+            _check_kinds(self.kinds, self.V)
 
     @classmethod
     def fold(
@@ -84,8 +103,6 @@ class Readout:
         by slices (`Rows`) is never whole in memory twice. Raises InputError for wrong shapes or
         types, for NaN and infinity, naming the array and place, and for what memory cannot hold.
         """
-        if norm not in (None, "layernorm", "rmsnorm"):
-            raise InputError(f"norm {norm!r}: give 'layernorm', 'rmsnorm' or None")
         source_rows = W if isinstance(W, Rows) else np.asarray(W)
         if isinstance(source_rows, np.ndarray):
             _check_type("W", source_rows)
@@ -96,10 +113,6 @@ class Readout:
         V, k = source_rows.shape
         P = None if projection is None else _matrix("projection", projection, k)
         d = k if P is None else P.shape[1]
-        if tokens is not None and len(tokens) != V:
-            raise InputError(f"{len(tokens)} token texts for {V} rows of W: give one a row")
-        if kinds is not None:
-            _check_kinds(kinds, V)
         bias = np.zeros(V) if b is None else _vector("b", b, V)
         scale = None if gamma is None else _vector("gamma", gamma, d)
         shift = None if beta is None else _vector("beta", beta, d)
@@ -124,7 +137,9 @@ class Readout:
                     block = fold_scale(block, scale)
             matrix[rows] = block
             _refuse_overflow(matrix[rows], bias[rows], rows.start)
-        return cls(_frozen(matrix), _frozen(bias), norm, tokens, kinds, source, notes)
+        for array in (matrix, bias):
+            array.flags.writeable = False
+        return cls(matrix, bias, norm, tokens, kinds, source, notes)
 
     @property
     def V(self) -> int:  # noqa: N802 - the symbol of the papers
@@ -187,7 +202,7 @@ class Readout:
 
     def without_bias(self) -> Readout:
         """The same readout with every bias zero."""
-        return replace(self, b=_frozen(np.zeros(self.V)))
+        return replace(self, b=np.zeros(self.V))
 
 
 def _check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
@@ -218,11 +233,31 @@ def _real(name: str, values: ArrayLike | Rows, first: int = 0) -> Floats:
         if not held.all() or not (out.astype(array.dtype) == array).all():
             raise InputError(f"{name} holds integers above 2**53: give floats")
     if not np.isfinite(out).all():
-        at = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
-        place = (first + at[0], *at[1:])
-        where = place[0] if len(place) == 1 else place
-        raise InputError(f"{name}[{where}] is {out[at]}: every weight must be a finite number")
+        _refuse_not_finite(name, out, first)
     return out
+
+
+def _check_folded(name: str, array: Floats, ndim: int) -> None:
+    """Refuse what is no plain array of finite float64 with so many axes, none of them empty."""
+    plain = type(array) in (np.ndarray, np.memmap)  # no matrix, no mask
+    if not (plain and array.dtype == np.float64 and array.ndim == ndim):
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise InputError(
+            f"{name} is {kind} of shape {np.shape(array)}, not a float64 array with {ndim} axes: "
+            "build the readout with Readout.fold"
+        )
+    if 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row a token")
+    if not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        _refuse_not_finite(name, array)
+
+
+def _refuse_not_finite(name: str, array: Floats, first: int = 0) -> None:
+    """Name the first entry that is NaN or infinite; ``first`` is the number of the first row."""
+    at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    place = (first + at[0], *at[1:])
+    where = place[0] if len(place) == 1 else place
+    raise InputError(f"{name}[{where}] is {array[at]}: every weight must be a finite number")
 
 
 def _check_type(name: str, array: NDArray[Any]) -> None:
@@ -266,7 +301,9 @@ def _refuse_overflow(W: Floats, b: Floats, first: int) -> None:
 
 
 def _frozen(array: Floats) -> Floats:
-    """The array, C-contiguous, that nobody can write to."""
-    out = np.ascontiguousarray(array)
+    """The array, C-contiguous, that nobody can write to: itself if it is such a one."""
+    if array.flags.c_contiguous and not array.flags.writeable:
+        return array.view(np.ndarray)
+    out = np.array(array, order="C", subok=False)
     out.flags.writeable = False
     return out

@@ -4,6 +4,12 @@ Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., S
 sections 2.2 (the model), 3.1 (inner products, any order of summation) and 2.8 (fused
 multiply-add, which only removes roundings).
 
+The model is that of IEEE 754 with gradual underflow. A process may have told its processor to take
+subnormal numbers for zero instead (``torch.set_flush_denormal``): a difference of two floats may
+then vanish where they differ, and no bound here would say so. `refuse_flushing` stops whoever is
+about to prove something in such a process. Threads of a BLAS library may keep that mode when the
+thread that calls them has left it, so the bounds on products hold in it as well.
+
 Every bound here is itself computed in float64. Long sums of non-negative numbers carry their own
 ``1 + gamma_n``; what is left is a handful of products and roots, and one factor ``UP``, worth some
 four thousand roundings, covers those, so that the reader need not follow them through.
@@ -13,6 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geom.errors import ArithmeticModeError
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +36,23 @@ TINY = 2.0**-1022
 CLAIM = 4.0
 """Error bounds are widened by this factor when a claim is made, and not when it is checked:
 another machine sums in another order, and must find every claim to hold by its own bounds."""
+
+
+_SUBNORMAL = np.array([2.0**-1022, 2.0**-1074])
+_FACTORS = np.array([0.5, 2.0**60])
+"""Products that are zero where results, or factors, that are subnormal count as zero."""
+
+
+def refuse_flushing() -> None:
+    """Return if this thread keeps subnormal numbers.
+
+    Raises ArithmeticModeError if it flushes them to zero, as nothing can be proven then.
+    """
+    if not (_SUBNORMAL * _FACTORS).all():
+        raise ArithmeticModeError(
+            "this process flushes subnormal numbers to zero, so nothing can be proven in it: "
+            "turn that off, in torch by torch.set_flush_denormal(False)"
+        )
 
 
 def gamma(n: int) -> float:
@@ -53,7 +78,9 @@ def dot_error(rows: Floats, x: float, b: Floats, d: int) -> Floats:
     ``rows`` (n,) are upper bounds on ``|w|``, ``x`` one on ``|x|``, ``b`` (n,) the biases, ``d``
     the length of the product. By Higham (3.5) the error is at most
     ``gamma_{d+1} (sum |w_i x_i| + |b|)``; Cauchy and Schwarz bound the sum by ``|w||x|``; each of
-    the d products and of the d sums may lose ``TINY`` to underflow, flushed to zero or not.
+    the d products and of the d sums may lose ``TINY`` to underflow, flushed to zero or not, and a
+    product with a factor that is taken for zero ``TINY`` times the other factor.
     """
-    with np.errstate(over="ignore"):
-        return np.asarray((gamma(d + 2) * (rows * x + np.abs(b)) + 2 * (d + 1) * TINY) * UP)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = 2 * (d + 1) * TINY * (1.0 + rows + x)
+        return np.asarray((gamma(d + 2) * (rows * x + np.abs(b)) + lost) * UP)

@@ -26,7 +26,7 @@ from geom.errors import InputError
 from geom.progress import track
 from geom.rationals import integers
 from geom.readout import Readout
-from geom.rounding import dot_error, gamma, norm_above
+from geom.rounding import dot_error, gamma, norm_above, refuse_flushing
 from geom.threads import limited_threads
 
 DEFAULT_MEMORY_MIB = 256
@@ -63,8 +63,10 @@ def own_winners(
     first (in float64; the rounded rows are then taken as exact). Blocks of scores take at most
     ``memory_mib`` MiB beside one float32 copy of ``W`` and at most half a copy more for the screen,
     both on `geom.device()` (twice on one that is not NumPy while they are carried there); choosing
-    the screen takes some ``6 d`` float64 rows for a moment. Returns (n,) int64.
+    the screen takes some ``6 d`` float64 rows for a moment. Returns (n,) int64. Raises
+    ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
+    refuse_flushing()
     rows = _Rows(readout, centre)
     ids = np.arange(readout.V) if tokens is None else np.asarray(tokens, dtype=np.int64)
     winners = np.empty(ids.size, dtype=np.int64)

@@ -10,8 +10,9 @@ have done (`geom.rounding`), and where that does not settle the matter, rational
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeGuard, get_args
 
 import numpy as np
 
@@ -19,13 +20,14 @@ from geom.certificates import Finding, ProofName, Verdict, VerdictName, Weights,
 from geom.exact.points import margin_below
 from geom.exact.weights import PROOFS, prove_unspeakable
 from geom.problem import Problem
-from geom.rounding import CLAIM, Floats
+from geom.rounding import CLAIM, Floats, refuse_flushing
 
 
 def judge(problem: Problem, token: int, finding: Finding) -> Verdict:
     """What the finding proves about the token, with proven bounds on its largest margin.
 
     Never raises for a wrong finding: what proves nothing is `undecided`, the note saying why.
+    Raises ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
     seen = _weigh(problem, token, finding, CLAIM)
     if seen.speakable and finding.x is not None:
@@ -58,9 +60,9 @@ def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> l
         out.append("it is speakable and yet claims no margin_lower above zero")
     if claim.name == "unspeakable" and not (upper is not None and upper <= 0.0):
         out.append("it is unspeakable and yet claims no margin_upper of zero or less")
-    if lower is not None and not (seen.lower is not None and lower <= seen.lower):
+    if lower is not None and not (_known(lower) and _known(seen.lower) and lower <= seen.lower):
         out.append(f"the stored point does not prove margin_lower {lower!r}")
-    if upper is not None and not (seen.upper is not None and upper >= seen.upper):
+    if upper is not None and not (_known(upper) and _known(seen.upper) and upper >= seen.upper):
         out.append(f"the stored weights do not prove margin_upper {upper!r}")
     return [*seen.faults, *out] if out else []
 
@@ -83,6 +85,7 @@ def _weigh(
     problem: Problem, token: int, evidence: Finding, widen: float, named: ProofName | None = None
 ) -> _Seen:
     """What the evidence proves; of the proofs by weights only the one ``named``, if one is."""
+    refuse_flushing()
     lower: float | None = None
     upper: float | None = None
     proof: ProofName | None = None
@@ -102,7 +105,14 @@ def _weigh(
             proof, upper = prove_unspeakable(problem, token, evidence.weights, widen, tried)
         else:
             found.append(fault)
+    lower = lower if _known(lower) else None
+    upper = upper if _known(upper) else None
     return _Seen(lower, upper, proof, tuple(found))
+
+
+def _known(bound: float | None) -> TypeGuard[float]:
+    """Whether it is a bound at all: infinity and what is not a number say nothing."""
+    return bound is not None and math.isfinite(bound)
 
 
 def is_point(problem: Problem, x: Floats | None) -> bool:

@@ -37,7 +37,7 @@ from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_
 from geom.exact.weights import Sums, combine, normalised
 from geom.problem import Problem
 from geom.rationals import above, below, integers, power_of_two
-from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
+from geom.rounding import TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
 
 _BITS = 320
 """Of the balls in which angles are computed from exact numbers."""
@@ -52,8 +52,10 @@ def angle_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float,
     ``finding.x`` is a direction that may win, ``finding.weights`` are the ``q`` of (1); what is not
     there, or is no direction of the domain, proves nothing. A token that wins nowhere at full
     length has the angle 0. On an unbounded domain directions go on for ever, and biases do not
-    count. Raises InputError on a box with biases, whose directions are not equally long.
+    count. Raises InputError on a box with biases, whose directions are not equally long, and
+    ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
+    refuse_flushing()
     full = full_length(problem)
     if problem.readout.V == 1:
         return below(PI_BELOW), above(PI_ABOVE)
@@ -168,10 +170,10 @@ def _angle_above(problem: Problem, token: int, weights: Weights, full: Fraction 
         return cap
     sums = combine(problem, token, unit)
     length = _length_above(sums, problem.domain.zero_sum)
-    if not (math.isfinite(length) and S > 0.0):
-        return cap
     low = math.nextafter(sums.g - sums.g_error, -math.inf)
     high = math.nextafter(sums.g + sums.g_error, math.inf)
+    if not (all(map(math.isfinite, (length, S, low, high))) and S > 0.0):
+        return cap
     return min(cap, _crossing((low, high), S, length, full))
 
 

@@ -101,7 +101,8 @@ def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
         length = float(norm_above(x))
         least = -(rows.a @ x + rows.c)
         slop = (rows.error + gamma(x.size + 8) * rows.above) * length
-        slop = (slop + gamma(x.size + 8) * np.abs(rows.c) + (x.size + 4) * TINY) * UP
+        slop += gamma(x.size + 8) * np.abs(rows.c)
+        slop = (slop + (x.size + 4) * TINY * (1.0 + length + rows.above)) * UP
         low, high = least - slop, least + slop
         low = low / np.where(low > 0.0, rows.above * UP, rows.below / UP)
         high = high / np.where(high > 0.0, rows.below / UP, rows.above * UP)

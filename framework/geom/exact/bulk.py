@@ -6,13 +6,20 @@ nothing is said of the others.
 
 Let ``v_j = w_j - m`` with ``m`` near the mean row: a shift of all rows moves no margin, and makes
 them shorter. Rows, points and biases are scaled by powers of two until no entry is above 1, and
-rounded to float32 (u = 2^-24). The product of a row and a point, with the bias as one column more,
-has d + 2 terms. Each term carries at most three roundings of its factors, and summing them, in any
-order and with or without fused operations, d + 2 more (Higham 3.1); float64 did the rest. So the
-score of j at x is off by at most ``epsilon (|v_j||x| + |b_j|)``, ``epsilon`` a little above
-``gamma_{d+8}`` with that u, and by ``floor`` for what underflows. One more column, ``|v_j|`` times
-``epsilon |x|``, makes the product itself an upper bound on the score. The token's own score is
-taken in float64 and bounded from below.
+rounded to float32 (u = 2^-24). The product of a row and a point, with the bias and two columns of
+errors, has d + 3 terms. Each term carries at most three roundings of its factors, and summing them,
+in any order and with or without fused operations, d + 3 more (Higham 3.1); float64 did the rest.
+With ``g`` for ``gamma_{d+8}`` of that u, and ``e`` for the two terms of errors, that product
+is off by at most ``g (|v_j||x| + |b_j| + e)``, and by ``floor`` for what underflows. At a point
+within ``spread`` of x the score is higher by ``|v_j| spread`` at most. So the product is itself an
+upper bound on the score there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)``, and with
+``epsilon = 1.05 g`` this holds of::
+
+    e = epsilon |b_j| + |v_j| (epsilon (|x| + spread) + spread)
+
+as long as ``g (1 + epsilon) <= epsilon``, that is ``epsilon <= 0.05``: for d up to `_WIDEST`. (The
+rounding of ``e`` as it grows with ``spread`` is the one that is easily forgotten.) The token's own
+score is taken in float64 and bounded from below.
 """
 
 from __future__ import annotations
@@ -31,9 +38,12 @@ from geom.devices import Device, device
 from geom.domains import Domain
 from geom.problem import Problem
 from geom.readout import Readout
-from geom.rounding import CLAIM, Floats, U, gamma, norm_above
+from geom.rounding import CLAIM, TINY, Floats, U, gamma, norm_above, refuse_flushing
 
 Ids = NDArray[np.int64]
+
+_WIDEST = 1 << 19
+"""The largest d for which float32 says anything: ``epsilon`` is 0.034 there."""
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the scores of one block of points."""
@@ -48,8 +58,10 @@ def prove_points(
     the domain, which is for the caller to check; one that is not above zero, minus infinity
     included, proves nothing. Each bound is that of the margin at every ``x`` within ``spread`` of
     the point; where the domain is unbounded and no bias tells tokens apart, of the margin at
-    ``x / |x|``. ``widen`` multiplies every bound on rounding.
+    ``x / |x|``. ``widen`` multiplies every bound on rounding. Raises ArithmeticModeError in a
+    process that flushes subnormal numbers to zero.
     """
+    refuse_flushing()
     if problem.readout.V == 1:
         return np.full(len(tokens), np.finfo(np.float64).max)
     if len(tokens) == 0:
@@ -185,7 +197,9 @@ class _Rows:
             self._bias = readout.b - (readout.b.max() / 2.0 + readout.b.min() / 2.0)
         self.typical = float(np.median(lengths))
         self._lengths = lengths
-        self._usable = math.isfinite(largest) and bool(np.isfinite(self._bias).all())
+        self._usable = (
+            d <= _WIDEST and math.isfinite(largest) and bool(np.isfinite(self._bias).all())
+        )
         self._unit = _unit(largest)
         self._bias_unit = _unit(float(np.abs(self._bias).max()))
         self._epsilon = 1.05 * (d + 8) * 2.0**-24 / (1.0 - (d + 8) * 2.0**-24)
@@ -217,15 +231,18 @@ class _Rows:
         left[:, :d] = points * unit[:, None]
         left[:, d] = weight
         left[:, d + 1] = weight * epsilon * (1.0 + 2.0**-20)
-        left[:, d + 2] = (epsilon * lengths + spread * unit) * (1.0 + 2.0**-20)
+        moved = spread * unit
+        left[:, d + 2] = (epsilon * (lengths + moved) + moved) * (1.0 + 2.0**-20)
         above = self._device.put(left) @ self._single.T
         above[self._device.put(np.arange(n)), self._device.put(tokens)] = -math.inf
         best = self._device.get(self._device.xp.max(above, axis=1)).astype(np.float64)
         own, error, norms = self._own(tokens, points * unit[:, None], weight)
-        scaled = own - best - norms * (spread * unit)
+        scaled = own - best - norms * moved
         scaled -= widen * (error + self._floor * (1.0 + weight) + 8 * U * np.abs(scaled))
-        lower = scaled / self._unit / unit
-        return np.where(np.isfinite(best) & (lower > 0.0), lower, -np.inf)
+        # both units are powers of two: no rounding, but for what is below the least normal number
+        lower = np.ldexp(scaled, -(np.frexp(unit)[1] - 1 + math.frexp(self._unit)[1] - 1))
+        lower = np.minimum(lower, np.finfo(np.float64).max)
+        return np.where(np.isfinite(best) & (lower > TINY), lower, -np.inf)
 
     def _own(self, tokens: Ids, points: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
         """The tokens' own scores (n,) in float64, bounds on their errors, and on the rows."""

@@ -43,7 +43,7 @@ from geom.exact.points import margin_at
 from geom.exact.weights import Corrected, Sums, combine, corrected, normalised, prove_unspeakable
 from geom.problem import Problem
 from geom.rationals import above, below, root, scaled, square_sum
-from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
+from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
 
 
 def silencing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
@@ -53,6 +53,7 @@ def silencing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[fl
     above. What is not there proves nothing: 0 and infinity. It is infinite in truth where the
     token has the largest bias of all, as it then wins at ``x = 0`` whatever its row.
     """
+    refuse_flushing()
     low, high = 0.0, math.inf
     if problem.readout.V == 1 or _wins_at_zero(problem, token):
         return math.inf, math.inf
@@ -71,6 +72,7 @@ def freeing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[floa
     As an infimum: that change itself may just reach a tie. ``finding.x`` is where the margin is
     least negative for its length, ``finding.weights`` are the ``lam`` above, best with ``r = 0``.
     """
+    refuse_flushing()
     low, high = 0.0, math.inf
     if finding.x is not None and is_point(problem, finding.x):
         ends = _margin_per_length(problem, token, finding.x)
@@ -112,7 +114,7 @@ def _silencing_above(problem: Problem, token: int, weights: Weights) -> float:
     sums = combine(problem, token, normalised(weights))
     g = sums.g - sums.g_error * UP
     r = _size_above(sums, problem.domain.zero_sum)
-    if g < 0.0 or not np.isfinite(r).all():
+    if not (0.0 <= g < math.inf and np.isfinite(r).all()):
         return math.inf
     if problem.domain.shape == "box" and not problem.homogeneous:
         size = problem.domain.size
@@ -122,7 +124,8 @@ def _silencing_above(problem: Problem, token: int, weights: Weights) -> float:
         length = float(norm_above(r))
         change = length - g * _per_length(problem) * (1.0 - 4 * U)
         change += 4 * U * length
-    return max(change, 0.0) / sums.total_below * UP
+    change = max(0.0, change) / sums.total_below * UP
+    return change if math.isfinite(change) else math.inf
 
 
 def _cut(r: Floats, room: float) -> float:
@@ -161,7 +164,7 @@ def _freeing_below(problem: Problem, token: int, weights: Weights) -> float:
             low = -upper * per_length * (1.0 - 4 * U)
     sums = combine(problem, token, unit)
     exact = corrected(problem, token, unit, sums, CLAIM)
-    if exact is None or exact.g_below < 0.0:
+    if exact is None or not exact.g_below >= 0.0:
         return low
     return max(low, _ball_inside(problem, token, unit, exact, per_length))
 
@@ -173,7 +176,8 @@ def _ball_inside(
 
     With ``F`` near the inverse of ``C`` and ``l`` the largest ``|F' a_j|``, ``B = F / l``. Every
     matrix here is off from the exact one by what its Frobenius norm may be off: ``C`` by
-    ``sum delta_j |a_j|^2``, by what rounding the rows moves, and by n + 4 roundings of its terms.
+    ``sum delta_j |a_j|^2``, by what rounding the rows moves, and by n + 4 roundings of its terms;
+    each product may lose ``TINY``, times its other factor, to underflow besides.
     Where ``sum(x) = 0`` a multiple of the matrix of ones is added to ``C``, which no ``u`` of that
     plane sees.
     """
@@ -196,15 +200,20 @@ def _ball_inside(
             return 0.0
         size, rounded = float(norm_above(F)), gamma(n + d + 8)
         off = float(((moved + rounded * lam) * length + 2 * lam * error) @ length) * (1 + rounded)
-        off += gamma(4) * float(np.trace(C)) * d
-        residual = float(norm_above(np.eye(d) - C @ F)) + gamma(d + 4) * size * float(norm_above(C))
+        longest, highest = float(length.max()), float(np.abs(c).max())
+        off += gamma(4) * float(np.trace(C)) * d + 2 * n * d * TINY * (1.0 + longest)
+        most_C = float(norm_above(C))
+        residual = float(norm_above(np.eye(d) - C @ F)) + gamma(d + 4) * size * most_C
+        residual += 2 * d * d * TINY * (1.0 + most_C + size)
         least = (1.0 - residual * UP - off * size * UP) * (1.0 - 8 * U)
         reach = norm_above(a @ F, axis=-1) + (gamma(d + 4) * length + error) * size * UP
-        most = float(reach.max()) * UP
+        most = float(reach.max()) * UP + d * d * TINY * (1.0 + longest + size)
         mixed = (lam * c) @ a
         drift = (moved * length + lam * error + rounded * lam * length) @ np.abs(c) * UP
         drift += rounded * float(norm_above(mixed))
+        drift += n * d * TINY * (1.0 + highest + longest)
         pull = float(norm_above(mixed @ F)) + float(drift) * size * UP
+        pull += d * d * TINY * (1.0 + float(norm_above(mixed)) + size)
     if not (least > 0.0 and math.isfinite(most) and most > 0.0 and math.isfinite(pull)):
         return 0.0
     ball, pull = least / most * (1.0 - 4 * U), pull / most * UP
@@ -212,4 +221,5 @@ def _ball_inside(
     if problem.homogeneous:
         share, pull = 1.0, 0.0
     gain = share * ball + max(exact.g_below - share * pull, 0.0) * per_length
-    return max(gain * (1.0 - 16 * U) / exact.total_above, 0.0)
+    gain = gain * (1.0 - 16 * U) / exact.total_above
+    return gain if 0.0 < gain < math.inf else 0.0

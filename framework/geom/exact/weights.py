@@ -69,12 +69,12 @@ def prove_unspeakable(
 def normalised(weights: Weights) -> Weights:
     """The positive weights, times the power of two that puts the largest in [1/2, 1).
 
-    Only weights some 10^-308 of the largest are rounded by that, and those below 10^-323 of it
-    left out: other weights then, and what they prove is no less proven. Without this the products
-    of tiny weights would underflow, and those of huge ones overflow.
+    Those below some 10^-308 of the largest are left out: other weights then, and what they prove
+    is no less proven. Without this the products of tiny weights would underflow, and those of huge
+    ones overflow.
     """
     values = np.ldexp(weights.values, -math.frexp(float(weights.values.max()))[1])
-    kept = values > 0.0
+    kept = values >= TINY
     return Weights(weights.indices[kept], values[kept])
 
 
@@ -143,7 +143,8 @@ def _margin_above(problem: Problem, sums: Sums, widen: float) -> float | None:
     if not math.isfinite(bound):
         return None
     if bound > 0.0:
-        return max(bound / sums.total_below * (1.0 + 4 * U * widen), TINY)
+        upper = max(bound / sums.total_below * (1.0 + 4 * U * widen), TINY)
+        return upper if math.isfinite(upper) else None
     return _rounded_up(bound / sums.total_above * (1.0 - 4 * U * widen))
 
 
@@ -163,7 +164,7 @@ def reach_above(domain: Domain, r: Floats, error: Floats) -> float:
         r = r - r.mean()
         error = error + 2 * U * np.abs(r)
     reach = (np.abs(r) + error) * UP
-    size = 1.0 if domain.size is None else above(domain.size)
+    size = 1.0 if domain.size is None else above(domain.size)  # may be infinite, and is above then
     if domain.shape == "box":
         underflow = TINY if reach.any() else 0.0
         return float(reach.sum()) * (1.0 + gamma(r.size)) * size * UP + underflow
@@ -176,6 +177,7 @@ class Corrected:
 
     ``places`` (k,) are those among the support that may have moved, each by ``delta`` (k,) at
     most; ``g_below`` and ``total_below``, ``total_above`` bound their ``g`` and their sum.
+    ``g_below`` is minus infinity where nothing is known of ``g``.
     """
 
     places: NDArray[np.intp]
@@ -219,9 +221,9 @@ def corrected(
     if G is None:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        n = A.shape[1]
+        n, size = A.shape[1], float(norm_above(A) * norm_above(G))
         q = float(np.linalg.norm(np.eye(d) - A @ G)) * (1.0 + gamma(d * d)) + widen * (
-            gamma(n + 3) * float(norm_above(A) * norm_above(G)) + 2 * n * d * TINY
+            gamma(n + 3) * size + 2 * n * d * TINY * (1.0 + size)
         )
         r = sums.r[live] - (sums.r[live].mean() if zero_sum else 0.0)
         length = float(norm_above(np.abs(r) * (1.0 + 2 * U) + widen * sums.r_error[live]))
@@ -231,8 +233,11 @@ def corrected(
         if not (delta < lam).all():
             return None
         moved = float(delta @ np.abs(c)) * (1.0 + gamma(heavy.size + 1)) * UP
-    g = sums.g - widen * sums.g_error - moved
-    g -= 4 * U * widen * (abs(sums.g) + widen * sums.g_error + moved)
+        moved += n * TINY * (1.0 + float(np.abs(c).max())) if c.any() else 0.0
+        g = sums.g - widen * sums.g_error - moved
+        g -= 4 * U * widen * (abs(sums.g) + widen * sums.g_error + moved)
+    if not math.isfinite(g):
+        g = -math.inf
     change = float(delta.sum()) * (1.0 + gamma(heavy.size))
     return Corrected(
         heavy,
@@ -252,7 +257,7 @@ def _interior(
     returned, None where the proof does not hold.
     """
     exact = corrected(problem, token, weights, sums, widen)
-    if exact is None or exact.g_below < 0.0:
+    if exact is None or not exact.g_below >= 0.0:
         return None
     return _rounded_up(-exact.g_below / exact.total_above)
 

@@ -36,7 +36,10 @@ class Problem:
         return not self.readout.has_bias
 
     def differences(self, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once."""
+        """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.
+
+        The biases are `Readout.b`, which have a shift of the final norm rounded in them.
+        """
         W, b = self.readout.W, self.readout.b
         return W[others] - W[token], b[others] - b[token]
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -17,7 +18,9 @@ from geom.domains import Domain
 from geom.errors import InputError
 from geom.folding import exact_product, fold_scale, fold_shift
 from geom.progress import track
-from geom.rounding import Floats, norm_above
+from geom.rationals import integers
+from geom.rounding import Floats, dot_error, norm_above
+from geom.shift import Shift
 from geom.text import TokenKind
 
 NormName = Literal["layernorm", "rmsnorm"]
@@ -43,12 +46,15 @@ class Readout:
     """``logits = W x + b`` for ``x`` after the final norm and before its scale and shift.
 
     ``W`` (V, d) and ``b`` (V,) are float64 with the scale and shift folded in, C-contiguous and
-    read-only. ``norm`` is the kind of the final norm, None where there is none or it is not
-    known. ``tokens`` are the V texts that the tokenizer decodes (None for an id without one) and
-    ``kinds`` say what each of the V is to the tokenizer (`TokenKind`); both are None without one.
-    A token that is no whole UTF-8 text has its bytes spelled out and is of kind ``byte``, see
-    `geom.text`. ``source`` is the name by which `geom.load` finds it again, and ``notes`` are
-    sentences about it that a reader of the results should know.
+    read-only. ``norm`` is the kind of the final norm, None where there is none or it is not known.
+    ``tokens`` are the V texts that the tokenizer decodes (None for an id without one) and ``kinds``
+    say what each of the V is to the tokenizer (`TokenKind`); both are None without one. A token
+    that is no whole UTF-8 text has its bytes spelled out and is of kind ``byte``, see `geom.text`.
+    ``source`` is the name by which `geom.load` finds it again, and ``notes`` are sentences about it
+    that a reader of the results should know.
+
+    A shift that is folded into ``b`` rounds it. ``shift`` keeps it exactly: proofs are about
+    ``W (x + s) + shift.bias``, from which ``W x + b`` is `bias_errors` away at most.
 
     Build one with `Readout.fold`, which takes what a checkpoint holds. Built from its fields it
     raises InputError unless ``W`` and ``b`` are such arrays of finite numbers; of one that can be
@@ -62,6 +68,7 @@ class Readout:
     kinds: Sequence[TokenKind] | None = None
     source: str = "python"
     notes: tuple[str, ...] = ()
+    shift: Shift | None = None
 
     def __post_init__(self) -> None:
         if self.norm not in (None, *get_args(NormName)):
@@ -78,6 +85,22 @@ class Readout:
             )
         if self.kinds is not None:
             _check_kinds(self.kinds, self.V)
+        if self.shift is not None:
+            self._check_shift(self.shift)
+
+    def _check_shift(self, shift: Shift) -> None:
+        """Refuse a shift of other shapes, or one that the bias does not hold."""
+        for name, length in (("beta", self.d), ("gamma", self.d), ("bias", self.V)):
+            array = getattr(shift, name)
+            _check_folded(name, array, 1)
+            if array.size != length:
+                raise InputError(f"{name} has shape {array.shape}: W asks for ({length},)")
+        if not shift.gamma.all():
+            raise InputError("gamma holds a zero: such a coordinate shifts the bias alone")
+        with np.errstate(all="ignore"):
+            off = np.abs(self.W @ shift.rounded + shift.bias - self.b)
+        if (off > 2.0 * self.bias_errors).any():
+            raise InputError("b is not W times the shift plus the shift's bias: use Readout.fold")
 
     @classmethod
     def fold(
@@ -116,6 +139,7 @@ class Readout:
         bias = np.zeros(V) if b is None else _vector("b", b, V)
         scale = None if gamma is None else _vector("gamma", gamma, d)
         shift = None if beta is None else _vector("beta", beta, d)
+        kept = None if shift is None or P is not None else _kept(shift, scale, bias)
         if P is not None:
             P, scale, shift = _through(P, scale, shift)
         memory.check_memory(
@@ -139,7 +163,7 @@ class Readout:
             _refuse_overflow(matrix[rows], bias[rows], rows.start)
         for array in (matrix, bias):
             array.flags.writeable = False
-        return cls(matrix, bias, norm, tokens, kinds, source, notes)
+        return cls(matrix, bias, norm, tokens, kinds, source, notes, kept)
 
     @property
     def V(self) -> int:  # noqa: N802 - the symbol of the papers
@@ -158,8 +182,36 @@ class Readout:
 
     @cached_property
     def has_bias(self) -> bool:
-        """Whether two tokens differ in bias; a bias equal for all changes no argmax."""
-        return bool((self.b != self.b[0]).any())
+        """Whether two tokens differ in bias; a bias equal for all changes no argmax.
+
+        A shift tells them apart.
+        """
+        return self.shift is not None or bool((self.b != self.b[0]).any())
+
+    @property
+    def offset(self) -> Floats:
+        """The biases (V,) without the shift, exactly: ``b`` itself where there is none."""
+        return self.b if self.shift is None else self.shift.bias
+
+    @cached_property
+    def bias_errors(self) -> Floats:
+        """Bounds (V,) on how far ``b`` is from ``W s`` and the biases of the shift; 0 without one.
+
+        ``b`` is a compensated sum of rounded products of the unfolded rows, each entry of ``W`` is
+        rounded once, and so is each of ``s``: ``gamma_{d+8}`` covers them several times over.
+        """
+        if self.shift is None:
+            return np.zeros(self.V)
+        found = dot_error(self.row_norms, self.shift.length, self.shift.bias, self.d + 8)
+        return np.where(np.isnan(found), np.inf, found)
+
+    def exact_biases(self, tokens: NDArray[np.integer[Any]]) -> list[Fraction]:
+        """The biases of some tokens (n,), the shift folded in without rounding."""
+        biases = [Fraction(bias) for bias in self.offset[tokens].tolist()]
+        if self.shift is None:
+            return biases
+        shifts = self.shift.along(*integers(self.W[tokens]))
+        return [bias + moved for bias, moved in zip(biases, shifts, strict=True)]
 
     @cached_property
     def row_norms(self) -> Floats:
@@ -170,12 +222,17 @@ class Readout:
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the folded numbers: shape, then W and b as float64.
 
-        Little-endian, row by row, with -0 taken for 0; equal digests are equal readouts.
+        Little-endian, row by row, with -0 taken for 0; of one with a shift then ``shift`` and its
+        ``beta``, ``gamma`` and ``bias``. Equal digests are equal readouts.
         """
         state = hashlib.sha256(f"geom readout {self.V} {self.d}\n".encode())
         for array in (self.W, self.b):
             for block in np.array_split(array, max(1, array.nbytes >> 24)):
                 state.update((block + 0.0).astype("<f8", copy=False).tobytes())
+        if self.shift is not None:
+            state.update(b"shift\n")
+            for array in (self.shift.beta, self.shift.gamma, self.shift.bias):
+                state.update((array + 0.0).astype("<f8", copy=False).tobytes())
         return state.hexdigest()
 
     def logits(self, x: ArrayLike) -> Floats:
@@ -202,7 +259,7 @@ class Readout:
 
     def without_bias(self) -> Readout:
         """The same readout with every bias zero."""
-        return replace(self, b=np.zeros(self.V))
+        return replace(self, b=np.zeros(self.V), shift=None)
 
 
 def _check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
@@ -290,6 +347,14 @@ def _through(
     """Scale and shift taken to the near side of the projection: ``P (scale x + shift)``."""
     shifted = None if shift is None else fold_shift(P, shift, np.zeros(len(P)))
     return P if scale is None else fold_scale(P, scale), None, shifted
+
+
+def _kept(shift: Floats, scale: Floats | None, bias: Floats) -> Shift | None:
+    """The shift as what is added to x; None where a scale of zero hides x from a part of it."""
+    gamma = np.ones(len(shift)) if scale is None else scale
+    if not shift.any() or shift[gamma == 0.0].any():
+        return None
+    return Shift(_frozen(shift), _frozen(np.where(gamma == 0.0, 1.0, gamma)), _frozen(bias))
 
 
 def _refuse_overflow(W: Floats, b: Floats, first: int) -> None:

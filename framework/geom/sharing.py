@@ -24,6 +24,7 @@ from geom import memory
 from geom.errors import InputError
 from geom.readout import NormName, Readout
 from geom.rounding import Floats
+from geom.shift import Shift
 
 PREFIX = "geom-weights-"
 LOCK = "lock"
@@ -46,7 +47,8 @@ class SharedReadout(Readout):
     def __reduce__(self) -> tuple[Any, ...]:
         norms = self.row_norms  # a pass over W that no worker need repeat
         arrays = (self.W, self.b, norms)
-        return _arrive, (*(_place(array) or array for array in arrays), self.norm, self.source)
+        places = (_place(array) or array for array in arrays)
+        return _arrive, (*places, self.norm, self.source, self.shift)
 
 
 @contextmanager
@@ -70,6 +72,7 @@ def shared(readout: Readout, folder: Path | None = None) -> Iterator[SharedReado
             readout.kinds,
             readout.source,
             readout.notes,
+            readout.shift,
         )
         # what the original has computed holds for its copy
         out.__dict__["row_norms"] = found["row_norms"]
@@ -99,12 +102,13 @@ def _arrive(
     row_norms: _Place | Floats,
     norm: NormName | None,
     source: str,
+    shift: Shift | None,
 ) -> SharedReadout:
     """The readout in the process that it was sent to."""
     arrays = [place.mapped() if isinstance(place, _Place) else place for place in (W, b, row_norms)]
     for array in arrays:
         array.flags.writeable = False  # it is not pickled
-    out = SharedReadout(arrays[0], arrays[1], norm, source=source)
+    out = SharedReadout(arrays[0], arrays[1], norm, source=source, shift=shift)
     out.__dict__["row_norms"] = arrays[2]
     return out
 

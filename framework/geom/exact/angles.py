@@ -116,10 +116,12 @@ def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats,
         narrow = wide = np.full(len(length), math.pi / 2)
         if full is not None:
             cosine = rows.c / (math.sqrt(full) * length)
-            narrow = np.arccos(np.clip(cosine + slack * (1.0 + np.abs(cosine)), -1.0, 1.0))
-            wide = np.arccos(np.clip(cosine - slack * (1.0 + np.abs(cosine)), -1.0, 1.0))
-            wide[cosine - slack * (1.0 + np.abs(cosine)) <= -1.0] = np.inf
-            narrow[cosine + slack * (1.0 + np.abs(cosine)) >= 1.0] = -np.inf
+            doubt = slack * (1.0 + np.abs(cosine))
+            doubt += rows.c_error / (math.sqrt(full) * rows.below) * (1.0 + slack)
+            narrow = np.arccos(np.clip(cosine + doubt, -1.0, 1.0))
+            wide = np.arccos(np.clip(cosine - doubt, -1.0, 1.0))
+            wide[cosine - doubt <= -1.0] = np.inf
+            narrow[cosine + doubt >= 1.0] = -np.inf
         low, high = narrow - far - 4 * _LIBRARY, wide - near + 4 * _LIBRARY
     small = length * float(norm_above(x)) < 2.0**-900
     unknown = ~(slack < 0.01) | ~np.isfinite(turned) | np.isnan(low) | np.isnan(high) | small
@@ -192,8 +194,9 @@ def _sines(
         sine, can = rows.below, rows.below > 0.0
         if full is not None:
             with np.errstate(all="ignore"):
-                high = np.abs(rows.c) / math.sqrt(full) * (1.0 + 8 * U) + TINY
-                can &= (high < rows.below) | (rows.c > 0.0)
+                size = np.abs(rows.c) + rows.c_error
+                high = size / math.sqrt(full) * (1.0 + 8 * U) + TINY
+                can &= (high < rows.below) | (rows.c > rows.c_error)
                 gone = np.clip((rows.below - high) * (rows.below + high), 0.0, None)
                 sine = np.sqrt(gone) * (1.0 - 8 * U)
                 cosine = np.where(can, rows.c / rows.below, -np.inf)

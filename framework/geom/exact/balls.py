@@ -101,7 +101,7 @@ def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
         length = float(norm_above(x))
         least = -(rows.a @ x + rows.c)
         slop = (rows.error + gamma(x.size + 8) * rows.above) * length
-        slop += gamma(x.size + 8) * np.abs(rows.c)
+        slop += gamma(x.size + 8) * np.abs(rows.c) + rows.c_error
         slop = (slop + (x.size + 4) * TINY * (1.0 + length + rows.above)) * UP
         low, high = least - slop, least + slop
         low = low / np.where(low > 0.0, rows.above * UP, rows.below / UP)

@@ -15,10 +15,11 @@ within ``spread`` of x the score is higher by ``|v_j| spread`` at most. So the p
 upper bound on the score there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)``, and with
 ``epsilon = 1.05 g`` this holds of::
 
-    e = epsilon |b_j| + |v_j| (epsilon (|x| + spread) + spread)
+    e = epsilon (|b_j| + h_j / epsilon) + |v_j| (epsilon (|x| + spread) + spread)
 
 as long as ``g (1 + epsilon) <= epsilon``, that is ``epsilon <= 0.05``: for d up to `_WIDEST`. (The
-rounding of ``e`` as it grows with ``spread`` is the one that is easily forgotten.) The token's own
+rounding of ``e`` as it grows with ``spread`` is the one that is easily forgotten.) ``h_j`` is what
+the bias itself may be off by, where it has a shift in it (`geom.shift`). The token's own
 score is taken in float64 and bounded from below.
 """
 
@@ -38,7 +39,7 @@ from geom.devices import Device, device
 from geom.domains import Domain
 from geom.problem import Problem
 from geom.readout import Readout
-from geom.rounding import CLAIM, TINY, Floats, U, gamma, norm_above, refuse_flushing
+from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
 
 Ids = NDArray[np.int64]
 
@@ -149,7 +150,8 @@ class _Aim:
         if not domain.bounded:
             length = 1.0
             if not problem.homogeneous and rows.typical > 0.0:
-                length = 64.0 * float(np.ptp(readout.b)) / rows.typical
+                with np.errstate(over="ignore"):
+                    length = 64.0 * float(np.ptp(readout.b)) / rows.typical
         return cls(problem, rows.mean, error, length)
 
     def points(self, tokens: Ids) -> tuple[Floats, Floats]:
@@ -195,6 +197,7 @@ class _Rows:
             )
             largest = float(lengths.max())
             self._bias = readout.b - (readout.b.max() / 2.0 + readout.b.min() / 2.0)
+            self._bias_error = readout.bias_errors * UP
         self.typical = float(np.median(lengths))
         self._lengths = lengths
         self._usable = (
@@ -214,7 +217,8 @@ class _Rows:
             single[part, :d] = (W[part] - self.mean) * self._unit
         bias = self._bias * self._bias_unit
         single[:, d] = bias
-        single[:, d + 1] = np.abs(bias) * (1.0 + 2.0**-20) + 2.0**-100
+        size = np.abs(bias) + self._bias_error * self._bias_unit / self._epsilon
+        single[:, d + 1] = size * (1.0 + 2.0**-20) + 2.0**-100
         single[:, d + 2] = self._lengths * self._unit * (1.0 + 2.0**-20) + 2.0**-100
         return self._device.put(single)
 
@@ -251,6 +255,7 @@ class _Rows:
         scores = np.einsum("ij,ij->i", rows, points) + bias
         norms = norm_above(rows, axis=-1)
         error = gamma(points.shape[1] + 8) * (norms * norm_above(points, axis=-1) + np.abs(bias))
+        error += self._bias_error[tokens] * self._bias_unit * weight
         return scores, error, norms
 
 

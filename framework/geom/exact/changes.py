@@ -84,8 +84,8 @@ def freeing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[floa
 
 
 def _wins_at_zero(problem: Problem, token: int) -> bool:
-    b = problem.readout.b
-    return bool((b < b[token]).sum() == b.size - 1)
+    margin = margin_at(problem, token, np.zeros(problem.readout.d))
+    return margin is not None and margin > 0
 
 
 def _margin_per_length(problem: Problem, token: int, x: Floats) -> tuple[Fraction, Fraction]:
@@ -185,6 +185,7 @@ def _ball_inside(
     blocks = list(differences(problem, token, weights.indices))
     a = np.concatenate([rows.a for rows in blocks])
     c = np.concatenate([rows.c for rows in blocks])
+    c_error = np.concatenate([rows.c_error for rows in blocks])
     error = np.concatenate([rows.error for rows in blocks])
     length = np.concatenate([rows.above for rows in blocks])
     lam, n = weights.values, len(weights.values)
@@ -209,7 +210,8 @@ def _ball_inside(
         reach = norm_above(a @ F, axis=-1) + (gamma(d + 4) * length + error) * size * UP
         most = float(reach.max()) * UP + d * d * TINY * (1.0 + longest + size)
         mixed = (lam * c) @ a
-        drift = (moved * length + lam * error + rounded * lam * length) @ np.abs(c) * UP
+        drift = (moved * length + lam * error + rounded * lam * length) @ (np.abs(c) + c_error)
+        drift = drift * UP + float((lam * length) @ c_error) * (1.0 + rounded)
         drift += rounded * float(norm_above(mixed))
         drift += n * d * TINY * (1.0 + highest + longest)
         pull = float(norm_above(mixed @ F)) + float(drift) * size * UP

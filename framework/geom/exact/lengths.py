@@ -25,13 +25,15 @@ BLOCK = 1 << 22
 class Differences:
     """Rows ``a`` (n, d) near the true differences, where ``sum(x) = 0`` less their own means.
 
-    ``ids`` (n,) are the tokens, and ``c`` (n,) their biases less the token's, each rounded once.
+    ``ids`` (n,) are the tokens, and ``c`` (n,) their biases less the token's, each rounded once and
+    within ``c_error`` (n,) besides, which is zero unless a shift is kept.
     Each true row lies within ``error`` (n,) of its own, and is ``below`` to ``above`` (n,) long.
     """
 
     ids: Ids
     a: Floats
     c: Floats
+    c_error: Floats
     error: Floats
     below: Floats
     above: Floats
@@ -61,7 +63,8 @@ def differences(problem: Problem, token: int, ids: Ids) -> Iterator[Differences]
             below = length * (1.0 - gamma(d + 8)) / UP / UP - error * UP
             below = np.maximum(below - 2.0**-500, 0.0)  # more than `norm_above` adds for underflow
             below[~np.isfinite(above)] = 0.0  # squares that overflow say nothing from below
-        yield Differences(part, a, c, error, below, above)
+            c_error = (problem.readout.bias_errors[part] + problem.readout.bias_errors[token]) * UP
+        yield Differences(part, a, c, c_error, error, below, above)
 
 
 def others(problem: Problem, token: int) -> Ids:
@@ -89,11 +92,11 @@ def exact_rows(
     readout, out = problem.readout, []
     a, exponent = integer_differences(readout.W[ids], readout.W[token])
     point, x_exponent = integers(x)
-    for row, product, j in zip(a, a @ point, ids.tolist(), strict=True):
+    own, *biases = readout.exact_biases(np.append(token, ids))
+    for row, product, bias in zip(a, a @ point, biases, strict=True):
         square = Fraction(int((row * row).sum()))
         if problem.domain.zero_sum:
             square -= Fraction(int(row.sum()) ** 2, readout.d)
-        c = Fraction(float(readout.b[j])) - Fraction(float(readout.b[token]))
         p = int(product) * power_of_two(exponent + x_exponent)
-        out.append((square * power_of_two(2 * exponent), p, c))
+        out.append((square * power_of_two(2 * exponent), p, bias - own))
     return out

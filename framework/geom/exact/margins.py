@@ -13,9 +13,9 @@ import numpy as np
 
 from geom.certificates import Finding, Weights
 from geom.exact import is_weights, judge
-from geom.exact.weights import RATIONAL_LIMIT, combine, corrected, normalised
+from geom.exact.weights import RATIONAL_LIMIT, combine, corrected, normalised, null_biases
 from geom.problem import Problem
-from geom.rationals import above, integer_differences, integers, null_combination, power_of_two
+from geom.rationals import above, integer_differences, integers, null_combination
 from geom.rounding import TINY, U
 
 
@@ -63,8 +63,8 @@ def _rational_above(problem: Problem, token: int, weights: Weights) -> float:
     if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
         return math.inf
     chosen = weights.indices[order]
-    a, _ = integer_differences(readout.W[chosen], readout.W[token])
-    c, exponent = integer_differences(readout.b[chosen, None], readout.b[token, None])
+    a, exponent = integer_differences(readout.W[chosen], readout.W[token])
+    c, unit = null_biases(problem, token, chosen, a, exponent)
     lam, _ = integers(weights.values[order])
     columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
     best = math.inf
@@ -72,6 +72,6 @@ def _rational_above(problem: Problem, token: int, weights: Weights) -> float:
         n = int((weights.values[order] > least * weights.values[order[0]]).sum())
         mu = null_combination(columns[:n], lam[:n], RATIONAL_LIMIT)
         if mu is not None:
-            g = (mu @ c[:n])[0] * power_of_two(exponent)
+            g = int((mu @ c[:n])[0]) * unit
             best = min(best, above(-g / int(mu.sum())))
     return best

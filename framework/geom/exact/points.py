@@ -22,7 +22,7 @@ def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
     readout = problem.readout
     if readout.V == 1:
         return None
-    if not x.any():
+    if not x.any() and readout.shift is None:
         others = np.delete(readout.b, token)
         return Fraction(float(readout.b[token])) - Fraction(float(others.max()))
     low, high = (np.delete(ends, token) for ends in _margin_ends(problem, token, x))
@@ -36,6 +36,7 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
     with np.errstate(over="ignore", invalid="ignore"):
         logits = readout.logits(x)
         error = dot_error(readout.row_norms, float(norm_above(x)), readout.b, readout.d)
+        error += readout.bias_errors
         gaps = logits[token] - logits
         slop = (error[token] + error + U * np.abs(gaps)) * UP
         low, high = gaps - slop * UP, gaps + slop * UP
@@ -51,8 +52,8 @@ def _exact_margins(
     """``-(a_j . x + c_j)`` for the given rows, exactly."""
     readout = problem.readout
     products = (differences(readout.W[rows], readout.W[token]) @ scaled(x)).fractions()
-    bias = Fraction(float(readout.b[token]))
-    return [bias - Fraction(float(readout.b[j])) - p for j, p in zip(rows, products, strict=True)]
+    bias, *biases = readout.exact_biases(np.append(token, rows))
+    return [bias - b - p for b, p in zip(biases, products, strict=True)]
 
 
 def margin_below(problem: Problem, token: int, x: Floats) -> float:

@@ -6,9 +6,12 @@ at x is ``min_j -(a_j . x + c_j)``. For weights ``lam_j >= 0``, not all zero, le
 
     sum lam_j (logit_j - logit_t)(x) = r . x + g                                          (1)
 
-and the sum is at most ``sum(lam)`` times its greatest term, which is minus the margin, so
+The sum is at most ``sum(lam)`` times its greatest term, which is minus the margin, so
 ``margin(x) <= -(r . x + g) / sum(lam)``. If the right side of (1) is >= 0 on the whole domain,
 some j is at least as high as t wherever we look, and t is unspeakable.
+
+If the readout keeps a shift ``s`` of the final norm (`geom.shift`), ``g`` is ``g0 + r . s``, ``g0``
+the same sum of the biases without it. So where ``r`` vanishes, the shift does.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from geom.domains import Domain
 from geom.problem import Problem
 from geom.rationals import (
     above,
+    below,
     integer_differences,
     integers,
     null_combination,
@@ -80,10 +84,10 @@ def normalised(weights: Weights) -> Weights:
 
 @dataclass(frozen=True)
 class Sums:
-    """``r``, ``g`` and ``sum(lam)`` in float64, each with a bound on its error.
+    """``r``, ``g``, ``g0`` and ``sum(lam)`` in float64, each with a bound on its error.
 
     ``moved`` (d,) says in which coordinates any ``a_j`` of the support is not zero; in the others
-    ``r`` is exactly zero.
+    ``r`` is exactly zero. ``g0`` is ``g`` where no shift is kept.
     """
 
     r: Floats
@@ -91,6 +95,8 @@ class Sums:
     moved: NDArray[np.bool_]
     g: float
     g_error: float
+    g0: float
+    g0_error: float
     total_below: float
     total_above: float
 
@@ -102,7 +108,8 @@ def combine(problem: Problem, token: int, weights: Weights) -> Sums:
     another, and n of them are added in some order: the error of ``r_i`` is at most
     ``gamma_{n+1} sum lam_j |a_ji|`` (Higham 3.5), and so is that of ``g`` with ``c_j``; each
     product and sum may lose ``TINY`` to underflow besides. A difference is zero in float64 only
-    where it is zero.
+    where it is zero. To ``g0`` a shift adds ``r . s``, off by what ``r`` may be off and by d + 4
+    roundings of its terms.
     """
     n, d = weights.indices.size, problem.readout.d
     r, spread, moved = np.zeros(d), np.zeros(d), np.zeros(d, dtype=bool)
@@ -110,7 +117,8 @@ def combine(problem: Problem, token: int, weights: Weights) -> Sums:
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, n, 4096):
             lam = weights.values[start : start + 4096]
-            a, c = problem.differences(token, weights.indices[start : start + 4096])
+            others = weights.indices[start : start + 4096]
+            a, c = _differences(problem, token, others)
             r += lam @ a
             spread += lam @ np.abs(a)
             moved |= a.any(axis=0)
@@ -122,7 +130,22 @@ def combine(problem: Problem, token: int, weights: Weights) -> Sums:
         r_error = np.where(moved, spread * factor + 2 * n * TINY, 0.0)
         g_error = g_spread * factor + 2 * n * TINY if g_moved else 0.0
         off = gamma(n) * UP
-        return Sums(r, r_error, moved, g, g_error, total * (1.0 - off), total * (1.0 + off))
+        ends = total * (1.0 - off), total * (1.0 + off)
+        shift = problem.readout.shift
+        if shift is None:
+            return Sums(r, r_error, moved, g, g_error, g, g_error, *ends)
+        added = np.where(moved, r * shift.rounded, 0.0)
+        doubt = np.where(moved, r_error * np.abs(shift.rounded), 0.0)
+        doubt += (doubt + np.abs(added)) * gamma(d + 4) + 2 * TINY * (moved + np.abs(r) + r_error)
+        error = float(doubt.sum()) * (1.0 + gamma(d)) * UP
+        total_g = g + float(added.sum())
+        return Sums(r, r_error, moved, total_g, g_error + error + U * abs(g), g, g_error, *ends)
+
+
+def _differences(problem: Problem, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """``a_j`` (n, d), and the differences (n,) of biases without the shift, each rounded once."""
+    readout = problem.readout
+    return readout.W[others] - readout.W[token], readout.offset[others] - readout.offset[token]
 
 
 def _margin_above(problem: Problem, sums: Sums, widen: float) -> float | None:
@@ -199,11 +222,14 @@ def corrected(
     every column, ``lam + delta`` are positive weights with ``r = 0``.
 
     On a domain with ``sum(x) = 0`` a multiple of the ones vector in ``r`` does no harm: ones are a
-    further column of ``A`` whose weight may have any sign. Coordinates in which every ``a_j`` of
-    the support is zero are left out: ``r`` is exactly zero there. ``G`` is the pseudo-inverse for
-    the columns scaled by ``lam``, so that small weights move little. The rounding of ``A`` (one
-    each) and of the product (n) is within ``gamma_{n+3} |A|_F |G|_F`` in the Frobenius norm, which
-    is above the spectral norm.
+    further column of ``A`` whose weight ``y`` may have any sign. What is left of ``r`` is
+    ``m - y`` times ones, m the mean that was taken off before, and a shift adds as many times its
+    sum to ``g0``.
+
+    Coordinates in which every ``a_j`` of the support is zero are left out: ``r`` is exactly zero
+    there. ``G`` is the pseudo-inverse for the columns scaled by ``lam``, so that small weights move
+    little. The rounding of ``A`` (one each) and of the product (n) is within
+    ``gamma_{n+3} |A|_F |G|_F`` in the Frobenius norm, which is above the spectral norm.
     """
     zero_sum = problem.domain.zero_sum
     live = np.ones(problem.readout.d, dtype=bool) if zero_sum else sums.moved
@@ -213,7 +239,7 @@ def corrected(
     if d == 0 or heavy.size < d:
         return None
     with np.errstate(over="ignore"):
-        a, c = problem.differences(token, weights.indices[heavy])
+        a, c = _differences(problem, token, weights.indices[heavy])
     A, scale = a[:, live].T, lam
     if zero_sum:
         A, scale = np.column_stack([A, np.ones(d)]), np.append(lam, lam[0])
@@ -225,17 +251,24 @@ def corrected(
         q = float(np.linalg.norm(np.eye(d) - A @ G)) * (1.0 + gamma(d * d)) + widen * (
             gamma(n + 3) * size + 2 * n * d * TINY * (1.0 + size)
         )
-        r = sums.r[live] - (sums.r[live].mean() if zero_sum else 0.0)
+        mean = float(sums.r.mean()) if zero_sum else 0.0
+        r = sums.r[live] - mean
         length = float(norm_above(np.abs(r) * (1.0 + 2 * U) + widen * sums.r_error[live]))
         if not q * UP < 1.0:
             return None
-        delta = norm_above(G, axis=-1)[: heavy.size] * (length / (1.0 - q * UP) * widen * UP)
+        reach = norm_above(G, axis=-1) * (length / (1.0 - q * UP) * widen * UP)
+        delta = reach[: heavy.size]
         if not (delta < lam).all():
             return None
         moved = float(delta @ np.abs(c)) * (1.0 + gamma(heavy.size + 1)) * UP
         moved += n * TINY * (1.0 + float(np.abs(c).max())) if c.any() else 0.0
-        g = sums.g - widen * sums.g_error - moved
-        g -= 4 * U * widen * (abs(sums.g) + widen * sums.g_error + moved)
+        g = sums.g0 - widen * sums.g0_error - moved
+        g -= 4 * U * widen * (abs(sums.g0) + widen * sums.g0_error + moved)
+        if zero_sum and problem.readout.shift is not None:
+            total, m, y = problem.readout.shift.total, Fraction(mean), Fraction(float(reach[-1]))
+            added = below(min(total * (m - y), total * (m + y)))
+            g += added
+            g -= 4 * U * (abs(g) + abs(added))
     if not math.isfinite(g):
         g = -math.inf
     change = float(delta.sum()) * (1.0 + gamma(heavy.size))
@@ -288,10 +321,12 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
         return None
     chosen = weights.indices[order]
     a, a_exponent = integer_differences(readout.W[chosen], readout.W[token])
-    c, c_exponent = integer_differences(readout.b[chosen, None], readout.b[token, None])
+    c, _ = null_biases(problem, token, chosen, a, a_exponent)
     lam, _ = integers(weights.values[order])
     r = [entry * power_of_two(a_exponent) for entry in lam @ a]
-    if _covers(problem.domain, r, (lam @ c)[0] * power_of_two(c_exponent)):
+    own, *biases = readout.exact_biases(np.append(token, chosen))
+    g = sum((int(v) * (bias - own) for v, bias in zip(lam, biases, strict=True)), Fraction(0))
+    if _covers(problem.domain, r, g):
         return _by_token(chosen, lam)
     columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
     for least in (0.0, 2.0**-30):
@@ -301,6 +336,31 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
             if mu is not None and (mu @ c[:n])[0] >= 0:
                 return _by_token(chosen[:n], mu)
     return None
+
+
+def null_biases(
+    problem: Problem,
+    token: int,
+    others: NDArray[np.int64],
+    a: NDArray[np.object_],
+    exponent: int,
+) -> tuple[NDArray[np.object_], Fraction]:
+    """Integers ``c`` (n, 1) and a unit with ``g = sum lam_j c_j`` wherever ``r`` is nothing.
+
+    ``a`` (n, d), times ``2**exponent``, are the others' differences. A shift adds ``r . s`` to the
+    sum without it: nothing, or, where ``sum(x) = 0`` and ``r`` is a multiple of ones, its first
+    entry times the sum of the shift.
+    """
+    offset, shift = problem.readout.offset, problem.readout.shift
+    c, c_exponent = integer_differences(offset[others, None], offset[token, None])
+    if shift is None or not problem.domain.zero_sum:
+        return c, power_of_two(c_exponent)
+    per_unit = shift.total * power_of_two(exponent)
+    common = math.lcm(per_unit.denominator, power_of_two(c_exponent).denominator)
+    return (
+        c * int(power_of_two(c_exponent) * common) + a[:, :1] * int(per_unit * common),
+        Fraction(1, common),
+    )
 
 
 def _by_token(tokens: NDArray[np.int64], values: NDArray[np.object_]) -> dict[int, int]:

@@ -222,7 +222,8 @@ def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclos
     rows = np.flatnonzero(low <= high.min())
     rows = rows[rows != token]
     live = np.flatnonzero(x)
-    different = {(W[j, live].tobytes(), b[j]): j for j in rows[np.argsort(-low[rows])]}
+    seen = live if problem.readout.shift is None else slice(None)  # a shift sees all coordinates
+    different = {(W[j, seen].tobytes(), b[j]): j for j in rows[np.argsort(-low[rows])]}
     rows = np.array(list(different.values()))
     rows = rows[np.argsort(low[rows])]
     best: Enclosure | None = None
@@ -231,9 +232,10 @@ def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclos
         if best is not None and best.high <= low[rows[start]]:
             break
         chunk = np.append(rows[start : start + step], token)
+        products = _products(sums, W[chunk][:, live], x[live])
         *logits, own = [
-            product + _exact(Fraction(float(b[j])))
-            for j, product in zip(chunk, _products(sums, W[chunk][:, live], x[live]), strict=True)
+            product + _exact(bias)
+            for product, bias in zip(products, problem.readout.exact_biases(chunk), strict=True)
         ]
         margins = [own - logit for logit in logits] + ([best] if best else [])
         best = Enclosure(min(m.low for m in margins), min(m.high for m in margins))
@@ -261,7 +263,7 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
     with np.errstate(all="ignore"):
         logits = readout.logits(x)
         size = readout.row_norms * (math.sqrt(d) * float(np.abs(x).max())) + np.abs(readout.b)
-        error = 2 * (d + 4) * u * size + 2 * (d + 4) * tiny
+        error = 2 * (d + 4) * u * size + 2 * (d + 4) * tiny + readout.bias_errors
         gaps = logits[token] - logits
         slop = error[token] + error + 4 * u * np.abs(gaps)
         low, high = gaps - slop, gaps + slop
@@ -301,11 +303,12 @@ def reach_enclosure(
         rest = _combined(problem, weights, light, _backend(LIGHT))
     except ArithmeticError:
         rest, light = _combined(problem, weights, light, sums), light[:0]
-    total, g = _totals(problem, token, weights)
+    total, g0 = _totals(problem, token, weights)
     r = [
         entry + more - _exact(total * Fraction(own))
         for entry, more, own in zip(entries, rest, problem.readout.W[token].tolist(), strict=True)
     ]
+    g = _shifted(problem, r) + _exact(g0)
     if domain.zero_sum:
         mean = Enclosure(sum(e.low for e in r) / Fraction(d), sum(e.high for e in r) / Fraction(d))
         r = [entry - mean for entry in r]
@@ -313,7 +316,7 @@ def reach_enclosure(
     length = iv.sqrt(iv.fsum(abs(entry) ** 2 for entry in intervals))
     supremum = _supremum(iv, problem, intervals, length)
     share = _interval(iv, _exact(total))
-    bound = None if supremum is None else (supremum - _interval(iv, _exact(g))) / share
+    bound = None if supremum is None else (supremum - _interval(iv, g)) / share
     return Reach(None if bound is None else _ends(bound), _ends(length / share), light.size)
 
 
@@ -353,11 +356,22 @@ def _combined(
 
 
 def _totals(problem: Problem, token: int, weights: Weights) -> tuple[Fraction, Fraction]:
-    """``sum(lam)`` and ``g``, exactly, of all weights."""
-    b = problem.readout.b
+    """``sum(lam)`` and, without the norm's shift, ``g``, exactly, of all weights."""
+    b = problem.readout.offset
     rows = np.array([np.ones(weights.values.size), b[weights.indices]])
     total, biases = (sum_.low for sum_ in _backend(EXACT).products(rows, weights.values))
     return total, biases - total * Fraction(float(b[token]))
+
+
+def _shifted(problem: Problem, r: list[Enclosure]) -> Enclosure:
+    """What a shift of the final norm adds to ``g``: ``r . s``."""
+    shift = problem.readout.shift
+    if shift is None:
+        return _exact(Fraction(0))
+    numerators, unit = shift.exact
+    ends = [(e.low * s, e.high * s) for e, s in zip(r, numerators.tolist(), strict=True)]
+    low, high = sum(map(min, ends), Fraction(0)), sum(map(max, ends), Fraction(0))
+    return Enclosure(min(low * unit, high * unit), max(low * unit, high * unit))
 
 
 # Backends, intervals and text

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Annotated
 
 import numpy as np
-from flint import arb, arb_mat, ctx
+from flint import arb, arb_mat, ctx, fmpq
 from msgspec import Meta
 from numpy.typing import NDArray
 
@@ -45,7 +45,7 @@ def margin(readout: Readout, token: int, x: Floats, options: ArbOptions) -> Prec
     if not others.size:
         return PrecisionMargin(math.inf, token)
     rows = np.append(token, others)
-    balls = _balls(readout.W[rows], x, options.bits, readout.b[rows])
+    balls = _balls(readout.W[rows], x, options.bits, readout.exact_biases(rows))
     (own, own_radius), *logits = [(_fraction(a.mid()), _fraction(a.rad())) for a in balls]
     middles = [middle for middle, _ in logits]
     largest = max(middles)
@@ -65,12 +65,12 @@ def roundoff(options: ArbOptions) -> float:
 
 def products(rows: Floats, x: Floats, options: ArbOptions) -> list[Enclosure]:
     """The balls of ``rows @ x``, for ``rows`` (n, k) and ``x`` (k,)."""
-    balls = _balls(rows, x, options.bits, np.zeros(len(rows)))
+    balls = _balls(rows, x, options.bits, [Fraction(0)] * len(rows))
     ends = [(_fraction(ball.mid()), _fraction(ball.rad())) for ball in balls]
     return [Enclosure.around(middle, radius) for middle, radius in ends]
 
 
-def _balls(rows: Floats, x: Floats, bits: int, b: Floats) -> list[arb]:
+def _balls(rows: Floats, x: Floats, bits: int, b: list[Fraction]) -> list[arb]:
     """``rows @ x + b``, some rows at a time."""
     point = [[entry] for entry in x.tolist()]
     out: list[arb] = []
@@ -79,7 +79,8 @@ def _balls(rows: Floats, x: Floats, bits: int, b: Floats) -> list[arb]:
         block = slice(start, start + height)
         with _LOCK, ctx.workprec(bits):  # FLINT's context belongs to all threads
             found = (arb_mat(rows[block].tolist()) * arb_mat(point)).entries()
-            out += [ball + bias for ball, bias in zip(found, b[block].tolist(), strict=True)]
+            biases = [fmpq(bias.numerator, bias.denominator) for bias in b[block]]
+            out += [ball + bias for ball, bias in zip(found, biases, strict=True)]
     return out
 
 

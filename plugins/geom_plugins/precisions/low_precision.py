@@ -111,7 +111,7 @@ def margin(
             errors = logit_errors(norms, x, b, inputs=kind.rounding, sums=EXACT)
             lost = passed * (unit / (1.0 - unit)) + 2 * (readout.d + 1) * tiny
             errors = (errors + lost) * UP
-        return answer(logits, token, errors, unit)
+        return answer(logits, token, errors + readout.bias_errors * UP, unit)
 
 
 def _wide_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:

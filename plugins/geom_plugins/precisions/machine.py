@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom import Enclosure, NoOptions, Precision, PrecisionMargin, Readout, hookimpl
-from geom_plugins.precisions.bounds import EXACT, FLOAT64, Rounding, answer, enclosed, logit_errors
+from geom_plugins.precisions.bounds import (
+    EXACT,
+    FLOAT64,
+    UP,
+    Rounding,
+    answer,
+    enclosed,
+    logit_errors,
+)
 from geom_plugins.precisions.kept import BLOCK, rounded_rows
 
 Floats = NDArray[np.float64]
@@ -29,7 +37,7 @@ def float32_margin(readout: Readout, token: int, x: Floats, options: NoOptions) 
         W = rounded_rows(readout, "float32", _single)
         logits = W @ _single(x) + _single(readout.b)
         errors = logit_errors(readout.row_norms, x, readout.b, inputs=FLOAT32, sums=FLOAT32)
-        return answer(logits, token, errors, FLOAT32.relative)
+        return answer(logits, token, errors + readout.bias_errors * UP, FLOAT32.relative)
 
 
 def _single(values: Floats) -> NDArray[np.float32]:
@@ -40,7 +48,7 @@ def float64_margin(readout: Readout, token: int, x: Floats, options: NoOptions) 
     """The margin of ``token`` at ``x`` (d,) in IEEE binary64, which holds all inputs."""
     with np.errstate(all="ignore"):
         errors = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=FLOAT64)
-        return answer(readout.logits(x), token, errors, FLOAT64.relative)
+        return answer(readout.logits(x), token, errors + readout.bias_errors * UP, FLOAT64.relative)
 
 
 def longdouble_margin(
@@ -55,7 +63,7 @@ def longdouble_margin(
             rows = slice(start, start + height)
             logits[rows] = readout.W[rows].astype(np.longdouble) @ long + readout.b[rows]
         errors = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=LONGDOUBLE)
-        return answer(logits, token, errors, LONGDOUBLE.relative)
+        return answer(logits, token, errors + readout.bias_errors * UP, LONGDOUBLE.relative)
 
 
 def float32_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:

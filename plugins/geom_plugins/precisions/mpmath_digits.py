@@ -48,9 +48,10 @@ def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> P
         return PrecisionMargin(math.inf, token)
     mp = _context(options.digits)
     point = [mp.mpf(entry) for entry in x.tolist()]
+    ids = np.append(token, others)
     own, *logits = [
-        _dot(mp, readout.W[j], point) + mp.mpf(float(readout.b[j]))
-        for j in (token, *others.tolist())
+        _dot(mp, readout.W[j], point) + mp.mpf(bias.numerator) / mp.mpf(bias.denominator)
+        for j, bias in zip(ids.tolist(), readout.exact_biases(ids), strict=True)
     ]
     largest = max(logits)
     best = int(others[logits.index(largest)])
@@ -61,7 +62,12 @@ def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> P
     rows, u = np.append(others, token), roundoff(options)
     with np.errstate(all="ignore"):
         errors = logit_errors(
-            readout.row_norms[rows], x, readout.b[rows], inputs=EXACT, sums=Rounding(u)
+            readout.row_norms[rows],
+            x,
+            np.abs(readout.b[rows]) + readout.bias_errors[rows],
+            inputs=EXACT,
+            sums=Rounding(u),
+            roundings=readout.d + 4,  # numerator, denominator and quotient of a bias besides
         )
         error = radius(float(errors[-1]), errors[:-1], gaps)
     error = (error + off + abs(value) * u) * UP

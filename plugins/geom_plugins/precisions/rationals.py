@@ -33,7 +33,7 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
     rows = np.append(others, token)
     products = dots(readout.W[rows], x)
     *logits, own = [
-        product + Fraction(b) for product, b in zip(products, readout.b[rows].tolist(), strict=True)
+        product + bias for product, bias in zip(products, readout.exact_biases(rows), strict=True)
     ]
     largest = max(logits)
     best = int(others[logits.index(largest)])

@@ -16,11 +16,13 @@ def rivals(readout: Readout, token: int, x: NDArray[np.float64]) -> NDArray[np.i
     as fine as float64 keeps too. Its logit and float64's are at most ``2 e`` apart, and ``3 e``
     leaves room for the rounding of the ends: a row whose upper end lies below another's lower end
     is not the largest. Coordinates where x is 0 do not matter, and of the rows that agree on the
-    others the first stands for all, since they have one logit: at x = 0 all rows are alike.
+    others the first stands for all, since they have one logit: at x = 0 all rows are alike. A
+    shift of the final norm sees all coordinates.
     """
     with np.errstate(all="ignore"):
         logits = readout.logits(x)
-        slop = 3.0 * logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=FLOAT64)
+        slop = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=FLOAT64)
+        slop = 3.0 * (slop + readout.bias_errors)
         low, high = logits - slop, logits + slop
     unknown = ~(np.isfinite(low) & np.isfinite(high))
     low[unknown], high[unknown] = -np.inf, np.inf
@@ -29,7 +31,7 @@ def rivals(readout: Readout, token: int, x: NDArray[np.float64]) -> NDArray[np.i
     rows = rows[rows != token]
     if rows.size < 2:
         return rows
-    live = np.flatnonzero(x)
+    live = np.flatnonzero(x) if readout.shift is None else np.arange(readout.d)
     keys = np.column_stack([readout.b[rows], readout.W[np.ix_(rows, live)]])
     texts = keys.view([("", f"V{keys.shape[1] * 8}")]).ravel()
     _, first = np.unique(texts, return_index=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from geom.devices import Device, device
     from geom.domains import Domain
     from geom.enclosures import Enclosure
-    from geom.errors import GeomError, InputError, PluginError, StoreError
+    from geom.errors import ArithmeticModeError, GeomError, InputError, PluginError, StoreError
     from geom.exact import judge
     from geom.exact.angles import angle_bounds
     from geom.exact.balls import ball_bounds
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from geom.scaffold import new_plugin
     from geom.self_argmax import own_winners
+    from geom.shift import Shift
     from geom.store import Measured, Row, Run
     from geom.summary import Summary, summarise
     from geom.text import TokenKind, harmless, visible
@@ -65,7 +66,7 @@ _HOME = {
     "geom.devices": ("Device", "device"),
     "geom.domains": ("Domain",),
     "geom.enclosures": ("Enclosure",),
-    "geom.errors": ("GeomError", "InputError", "PluginError", "StoreError"),
+    "geom.errors": ("ArithmeticModeError", "GeomError", "InputError", "PluginError", "StoreError"),
     "geom.exact": ("judge",),
     "geom.exact.angles": ("angle_bounds",),
     "geom.exact.balls": ("ball_bounds",),
@@ -98,6 +99,7 @@ _HOME = {
     ),
     "geom.scaffold": ("new_plugin",),
     "geom.self_argmax": ("own_winners",),
+    "geom.shift": ("Shift",),
     "geom.store": ("Measured", "Row", "Run"),
     "geom.summary": ("Summary", "summarise"),
     "geom.text": ("TokenKind", "harmless", "visible"),
@@ -108,6 +110,7 @@ _HOME = {
 
 __all__ = [
     "Arithmetic",
+    "ArithmeticModeError",
     "Candidate",
     "Certificate",
     "Certifier",
@@ -135,6 +138,7 @@ __all__ = [
     "Row",
     "Rows",
     "Run",
+    "Shift",
     "StoreError",
     "Summary",
     "TokenKind",

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geom.addresses import Address, address
     from geom.arithmetics import Arithmetic, arithmetic
     from geom.certificates import Certificate, Finding, Verdict, Weights, Witness
     from geom.comparison import compare
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from geom.exact.margins import margin_bounds
     from geom.exact.weights import rational_weights
     from geom.exporting import export
+    from geom.files import open_regular, read_regular
     from geom.hookspecs import hookimpl
     from geom.loading import load, open_run
     from geom.measuring import Measurements, measure
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from geom.verification import Verification, verify
 
 _HOME = {
+    "geom.addresses": ("Address", "address"),
     "geom.arithmetics": ("Arithmetic", "arithmetic"),
     "geom.certificates": ("Certificate", "Finding", "Verdict", "Weights", "Witness"),
     "geom.comparison": ("compare",),
@@ -75,6 +78,7 @@ _HOME = {
     "geom.exact.margins": ("margin_bounds",),
     "geom.exact.weights": ("rational_weights",),
     "geom.exporting": ("export",),
+    "geom.files": ("open_regular", "read_regular"),
     "geom.hookspecs": ("hookimpl",),
     "geom.loading": ("load", "open_run"),
     "geom.measuring": ("Measurements", "measure"),
@@ -109,6 +113,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Address",
     "Arithmetic",
     "ArithmeticModeError",
     "Candidate",
@@ -147,6 +152,7 @@ __all__ = [
     "Weights",
     "Witness",
     "Witnessed",
+    "address",
     "angle_bounds",
     "arithmetic",
     "ball_bounds",
@@ -164,6 +170,7 @@ __all__ = [
     "margin_bounds",
     "measure",
     "new_plugin",
+    "open_regular",
     "open_run",
     "own_direction",
     "own_winners",
@@ -171,6 +178,7 @@ __all__ = [
     "prove_own_directions",
     "prove_points",
     "rational_weights",
+    "read_regular",
     "report",
     "run",
     "silencing_bounds",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
 from geom import options, plugins
+from geom.addresses import address
 from geom.errors import GeomError, InputError, PluginError, raised
 from geom.live import Live, read_live
 from geom.readout import Readout
@@ -34,7 +36,7 @@ def load(
     name, location, query = split(model)
     source = plugins.installed().get("source", name)
     values = {**(given or {}).get(("source", name), {}), **query}
-    address = (f"{name}:{_shown(location)}" if location else name) + (
+    full_name = (f"{name}:{_shown(location)}" if location else name) + (
         "?" + urlencode(values, safe="/:,") if values else ""
     )
     drop_bias = values.get("bias") == "no"
@@ -49,27 +51,64 @@ def load(
         raise PluginError(f"source {name} raised {raised(error)}") from error
     if not isinstance(readout, Readout):
         raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
-    readout = replace(readout, source=address)
+    readout = replace(readout, source=full_name)
     return readout.without_bias() if drop_bias else readout
 
 
-def open_run(path: str | Path, readout: Readout | None = None) -> Run:
+def open_run(path: str | Path, readout: Readout | None = None, *, allow_fetch: bool = False) -> Run:
     """A stored run, read-only.
 
-    ``readout`` are its weights, which only witnesses that are not stored ask for; they are loaded
-    as the run says where None. Raises StoreError where the file is missing or is no run.
+    ``readout`` are its weights, which only witnesses that are not stored ask for; where None, they
+    are loaded as the run says: from the run's own folder, and from elsewhere with ``allow_fetch``.
+    Raises StoreError where the file is missing or is no run.
     """
-    return open_file(path, weights_of if readout is None else lambda run: readout)
+    if readout is not None:
+        return open_file(path, lambda run: readout)
+    return open_file(path, partial(weights_of, allow_fetch=allow_fetch))
 
 
-def weights_of(run: Run) -> Readout:
+def weights_of(run: Run, allow_fetch: bool = False) -> Readout:
     """The readout that a run was made of, loaded by the name that the run has for it.
 
-    Raises InputError where the run was made from arrays in Python, and what `load` raises.
+    Raises InputError where the run was made from arrays in Python, where its file names weights
+    that need ``allow_fetch``, and what `load` raises.
     """
     if run.model == "python":
         raise InputError("the run was made from arrays in Python: name its weights")
+    distrust = None if allow_fetch else unasked(run)
+    if distrust is not None:
+        raise InputError(distrust)
     return load(run.model)
+
+
+def unasked(run: Run) -> str | None:
+    """Why the weights that a run's file names are not loaded unasked, None where they are.
+
+    Whoever wrote the file chose that name. So what is loaded without a word from the user comes
+    with geom, or lies in the run's own folder. Raises InputError for a name that is none.
+    """
+    if run.path is None:  # made in this process
+        return None
+    name, location, _ = split(run.model)
+    reads = plugins.installed().get("source", name).reads
+    if reads == "nothing":
+        return None
+    if reads == "anything":
+        why = f"and source {name} may open anything"
+    else:
+        place = address(location)
+        if place.path is None:
+            why = "which would be fetched"
+        elif not place.is_within(run.path.resolve().parent):
+            why = "outside the run's own folder"
+        elif reads == "checkpoint" and not place.path.exists():
+            why = "which would be fetched from the Hugging Face Hub"
+        else:
+            return None
+    return (
+        f"{run.path} names its weights as {_shown(run.model)}, {why}: name them with --model, or "
+        "give --allow-fetch if you trust the file (allow_fetch=True in Python)"
+    )
 
 
 def _shown(location: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
@@ -14,11 +15,15 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from geom.errors import InputError, PluginError, unknown
+from geom.files import read_regular
 from geom.records import Record
 
 Given = dict[tuple[str, str], dict[str, Any]]
 """Values as a user gave them, by plugin kind and name; not yet validated."""
 
+
+_LARGEST_CONFIG = 16 << 20
+"""Bytes of a configuration file."""
 
 _FORM = "write KIND.NAME.OPTION=VALUE, as in certifier.mpmath.digits=80"
 
@@ -70,13 +75,14 @@ def split_query(text: str, what: str) -> tuple[str, dict[str, str]]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """A TOML file as a dictionary. Raises InputError where it is missing or malformed."""
+    content = read_regular(path, _LARGEST_CONFIG, "give a TOML file")
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a TOML file") from error
+        return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from error
+        # the parser's words hold text of the file, which may be one that nobody meant to show
+        where = re.search(r"\(at [a-z0-9, ]+\)$", str(error))
+        place = f" {where[0]}" if where else ""
+        raise InputError(f"{path} is no TOML{place}; give a TOML file") from error
 
 
 def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:

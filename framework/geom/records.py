@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar
 
 from geom.certificates import Finding
 from geom.domains import Domain
@@ -59,13 +59,18 @@ class ModelSource(Generic[O]):
     """Reads a readout: ``load(location, options)``; raises InputError for what it cannot read.
 
     ``options`` is a frozen dataclass whose fields have defaults; their values come from the query
-    of ``--model NAME:LOCATION?key=value``.
+    of ``--model NAME:LOCATION?key=value``. ``reads`` says what loading may open, for a run file
+    that a stranger wrote names a location too, and options: ``nothing``, but what comes with the
+    source; a ``file``, which is the location, a path or an address; a ``checkpoint``, a folder that
+    is the location, or else of the Hub; or ``anything``. No option of the first three names a
+    place. What a run file names is loaded unasked only where it is nothing, or in the run's folder.
     """
 
     name: str
     summary: str
     load: Callable[[str, O], Readout]
     options: type[O]
+    reads: Literal["nothing", "file", "checkpoint", "anything"] = "anything"
 
 
 @dataclass(frozen=True)

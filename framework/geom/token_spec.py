@@ -7,6 +7,10 @@ from itertools import groupby
 from pathlib import Path
 
 from geom.errors import InputError
+from geom.files import read_regular
+
+_LARGEST_LIST = 64 << 20
+"""Bytes of a file of ids."""
 
 CANDIDATES = "candidates"
 ALL = "all"
@@ -49,25 +53,32 @@ def _parts(spec: str, V: int) -> list[range]:
     """The ids and ranges of a spec, in order."""
     if spec == ALL:
         return [range(V)]
-    where, text = spec, spec
-    if spec.startswith("@"):
-        try:
-            text = ",".join(Path(spec[1:]).read_text(encoding="utf-8").split())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"token list {spec[1:]}: {error}; give a text file of ids") from error
+    where, text, from_file = spec, spec, spec.startswith("@")
+    if from_file:
         where = spec[1:]
+        remedy = "give a text file of ids"
+        try:
+            content = read_regular(Path(where), _LARGEST_LIST, remedy).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"token list {where} is not UTF-8; {remedy}") from error
+        text = ",".join(content.split())
     parts = filter(None, (piece.strip() for piece in text.split(",")))
-    found = [_ids(part, V, where) for part in parts]
+    # what a file holds is not shown unless it is ids: it may be another file than was meant
+    found = [
+        _ids(part, V, where, f"entry {number}" if from_file else repr(part))
+        for number, part in enumerate(parts, 1)
+    ]
     if not found:
         raise InputError(f"token list {where!r} names no token")
     return found
 
 
-def _ids(part: str, V: int, where: str) -> range:
+def _ids(part: str, V: int, where: str, what: str) -> range:
+    """The ids of one part, which ``what`` names."""
     first, dash, last = part.partition("-")
     listed = first.isdecimal() and (last.isdecimal() if dash else not last)
     if not listed or len(part) > 40:  # int() itself refuses thousands of digits
-        raise InputError(f"token list {where!r}: {part!r} is no id and no range such as 100-120")
+        raise InputError(f"token list {where!r}: {what} is no id and no range such as 100-120")
     low, high = int(first), int(last if dash else first)
     if high < low or high >= V:
         problem = "runs backwards" if high < low else f"is outside the vocabulary: 0 to {V - 1}"

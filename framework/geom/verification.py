@@ -48,18 +48,23 @@ class Verification:
 
 
 def verify(
-    run: Run, readout: Readout | None = None, progress: Watcher | None = None
+    run: Run,
+    readout: Readout | None = None,
+    progress: Watcher | None = None,
+    *,
+    allow_fetch: bool = False,
 ) -> Verification:
     """Check every certificate and every bound of a run against the weights, in exact arithmetic.
 
-    ``readout`` is loaded as the run's settings say where None. Weights with another digest confirm
+    ``readout`` is loaded as the run says where None: from the run's own folder, and from elsewhere
+    with ``allow_fetch``. Weights with another digest confirm
     nothing: that is the one fault then. Raises InputError or StoreError where the model or the run
     cannot be read.
     """
     settings = run.settings
     if readout is None:
         with watched(progress):
-            readout = weights_of(run)
+            readout = weights_of(run, allow_fetch)
     if readout.digest != settings.get("digest"):
         return Verification(
             {}, (Fault(None, f"the run was made with other weights than {readout.source}"),)

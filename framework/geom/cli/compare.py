@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geom.cli.run import Format
+from geom.cli.subject import AllowFetch
 
 if TYPE_CHECKING:
     from geom.rounding import Floats
@@ -71,6 +72,7 @@ def compare(
         list[str] | None,
         typer.Option("--option", "-o", metavar="KIND.NAME.OPTION=VALUE", help="A plugin's option."),
     ] = None,
+    allow_fetch: AllowFetch = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png|.svg", help="Draw a plot there as well.")
     ] = None,
@@ -92,7 +94,7 @@ def compare(
         check_plot(out)
     points = None if at is None else _points(at)
     options = parse_assignments(option or [])
-    with bars() as watcher, subject(run, model, options, watcher) as opened:
+    with bars() as watcher, subject(run, model, options, watcher, allow_fetch) as opened:
         result = compared(
             opened,
             tokens,
@@ -123,15 +125,13 @@ def _points(path: Path) -> Floats:
     import numpy as np
 
     from geom.errors import InputError
+    from geom.files import open_regular
 
     try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror or 'no array in it'}; give a .npy file"
-        ) from error
-    except (ValueError, EOFError) as error:
+        with open_regular(path, "give a .npy file") as file:
+            array = np.load(file, allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"{path} holds several arrays; give a .npy file, which holds one")
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers; write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} holds several arrays; give a .npy file, which holds one")
     return array

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.subject import RunFile
+from geom.cli.subject import AllowFetch, RunFile
 
 
 def export(
@@ -27,6 +27,16 @@ def export(
         str | None,
         typer.Option(metavar="ID|TEXT", help="Of certificate: the one token to write."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="SOURCE:LOCATION",
+            help="The weights, if the format needs them.  [default: the run's]",
+        ),
+    ] = None,
+    allow_fetch: AllowFetch = False,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", metavar="reporter.NAME.OPTION=VALUE", help="An option."),
@@ -35,7 +45,7 @@ def export(
     """Write a run in the form of a reporter: jsonl has one token examined a line."""
     from geom import exporting
     from geom.errors import InputError
-    from geom.loading import open_run
+    from geom.loading import load, open_run
     from geom.options import parse_assignments
     from geom.plugins import installed
 
@@ -44,5 +54,6 @@ def export(
     options = parse_assignments(option or [])
     if token is not None:
         options[f"reporter.{format}.token"] = token
-    with open_run(run) as opened:
+    weights = load(model) if model else None
+    with open_run(run, weights, allow_fetch=allow_fetch) as opened:
         exporting.export(opened, format, sys.stdout.buffer if out is None else out, options)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geom.cli.run import Format
+from geom.cli.subject import AllowFetch
 
 
 def measure(
@@ -46,6 +47,7 @@ def measure(
         list[str] | None,
         typer.Option("--option", "-o", metavar="KIND.NAME.OPTION=VALUE", help="A plugin's option."),
     ] = None,
+    allow_fetch: AllowFetch = False,
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
 ) -> None:
     """Measure how hard tokens are to speak. What is measured of a RUN is kept in it."""
@@ -60,7 +62,7 @@ def measure(
     for skipped in installed().skipped:
         say(str(skipped))
     options = parse_assignments(option or [])
-    with bars() as watcher, subject(run, model, options, watcher) as opened:
+    with bars() as watcher, subject(run, model, options, watcher, allow_fetch) as opened:
         result = measured(opened, measures or [], tokens, options, domain=domain, progress=watcher)
     if format is Format.table:
         from geom.cli.tables import print_measurements

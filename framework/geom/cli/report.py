@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.subject import RunFile
+from geom.cli.subject import AllowFetch, RunFile
 
 
 def report(
@@ -25,17 +25,25 @@ def report(
             help="Its weights, where the run cannot find them.",
         ),
     ] = None,
+    allow_fetch: AllowFetch = False,
 ) -> None:
     """Write a run as one self-contained page: verdicts, pictures, and the table of tokens."""
     from geom.cli.messages import say
     from geom.cli.progress import bars
     from geom.cli.subject import subject
     from geom.exporting import export
+    from geom.loading import unasked
     from geom.progress import watched
     from geom.store import Run
 
     path = out or run.with_suffix(".html")
-    with bars() as watcher, watched(watcher), subject(run, model, {}, watcher) as opened:
+    with (
+        bars() as watcher,
+        watched(watcher),
+        subject(run, model, {}, watcher, allow_fetch) as opened,
+    ):
         assert isinstance(opened, Run)
+        if model is None and not allow_fetch and (distrust := unasked(opened)) is not None:
+            say(distrust)
         export(opened, "html", path)
     say(f"the report is {path}")

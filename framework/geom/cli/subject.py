@@ -17,10 +17,23 @@ if TYPE_CHECKING:
 RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")]
 """The argument of the commands that read a run."""
 
+AllowFetch = Annotated[
+    bool,
+    typer.Option(
+        "--allow-fetch",
+        help="Load the weights from where the run says, be it a server or another folder.",
+    ),
+]
+"""Of the commands that need the weights of a run."""
+
 
 @contextmanager
 def subject(
-    run: Path | None, model: str | None, options: Mapping[str, Any], watcher: Watcher
+    run: Path | None,
+    model: str | None,
+    options: Mapping[str, Any],
+    watcher: Watcher,
+    allow_fetch: bool,
 ) -> Iterator[Run | str]:
     """The run, open, or else the model's name, which is ``demo`` unless told."""
     from geom.loading import DEFAULT_MODEL, load, open_run
@@ -32,5 +45,5 @@ def subject(
         return
     with watched(watcher):
         weights = load(model, by_plugin(options)) if model else None
-    with open_run(run, weights) as opened:
+    with open_run(run, weights, allow_fetch=allow_fetch) as opened:
         yield opened

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.subject import RunFile
+from geom.cli.subject import AllowFetch, RunFile
 
 
 def verify(
@@ -17,6 +17,7 @@ def verify(
             "--model", "-m", metavar="SOURCE:LOCATION", help="The weights.  [default: the run's]"
         ),
     ] = None,
+    allow_fetch: AllowFetch = False,
 ) -> None:
     """Check every certificate of a run again, in exact arithmetic.
 
@@ -31,7 +32,7 @@ def verify(
     with open_run(run) as opened, bars() as watcher:
         with watched(watcher):
             readout = load(model) if model else None
-        checked = check(opened, readout, watcher)
+        checked = check(opened, readout, watcher, allow_fetch=allow_fetch)
         pending = opened.counts()["pending"]
     for fault in checked.faults:
         typer.echo(f"BAD  {plain(str(fault))}")

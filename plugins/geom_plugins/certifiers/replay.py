@@ -167,7 +167,10 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
     chatter.disable_progress_bar()
     try:
         model = auto.from_pretrained(
-            location, revision=revision or "main", dtype="auto" if dtype == "checkpoint" else dtype
+            location,
+            revision=revision or "main",
+            dtype="auto" if dtype == "checkpoint" else dtype,
+            trust_remote_code=False,  # it would ask on the terminal otherwise
         ).eval()
     except Exception as error:  # transformers may raise anything over a checkpoint
         reason = " ".join(str(error).split())

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from geom import InputError, open_regular, read_regular
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
+
+LARGEST = 256 << 20
+"""Bytes of a file that is read whole: configurations, indices and tokenizers."""
 
 
 class Folder(Protocol):
-    """Where the files of one checkpoint are."""
+    """Where the files of one checkpoint are.
+
+    A name may come from another file of the checkpoint, as shards come from an index. Every method
+    raises InputError for a name that leads out of the folder.
+    """
 
     @property
     def name(self) -> str:
@@ -20,10 +29,33 @@ class Folder(Protocol):
         """Whether there is a file of that name."""
 
     def path(self, file: str) -> Path:
-        """A small file, whole, on the local disk. Raises InputError where it cannot be had."""
+        """A file, whole, on the local disk. Raises InputError where it cannot be had."""
+
+    def read(self, file: str) -> bytes:
+        """All of a small file. Raises InputError where it cannot be had, or is not small."""
 
     def open(self, file: str) -> ByteFile:
         """A large file, to be read in part. Raises InputError where it cannot be had."""
+
+
+def inner(file: str, where: str) -> str:
+    """The name of a file in the folder that ``where`` names.
+
+    Raises InputError for one that leads, or could be taken to lead, out of it.
+    """
+    if leads_out(file):
+        raise InputError(
+            f"{where} names the file {file!r}, which is not one of its own; fetch the checkpoint "
+            "from where you trust it"
+        )
+    return file
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative path leads, on some system, elsewhere than to a place below."""
+    return bool({"", ".", ".."} & set(name.split("/"))) or any(
+        c in "\\:" or ord(c) < 32 for c in name
+    )
 
 
 @dataclass(frozen=True)
@@ -39,12 +71,43 @@ class LocalFolder:
 
     def has(self, file: str) -> bool:
         """Whether there is a file of that name."""
-        return (self.root / file).is_file()
+        return self._place(file).is_file()
 
     def path(self, file: str) -> Path:
         """The file."""
-        return self.root / file
+        path = self._place(file)
+        open_regular(path).close()
+        return path
+
+    def read(self, file: str) -> bytes:
+        """All of it."""
+        return read_regular(self._place(file), LARGEST)
 
     def open(self, file: str) -> ByteFile:
         """The file."""
-        return LocalFile(self.root / file)
+        return LocalFile(self._place(file))
+
+    def _place(self, file: str) -> Path:
+        """Where the file would be. Raises InputError for a link that leaves the folder."""
+        path = self.root / inner(file, self.name)
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{path} is a link that leads round in a circle") from error
+        if not any(target.is_relative_to(home) for home in self._homes):
+            raise InputError(
+                f"{path} is a link that leads out of the folder; put the file itself there"
+            )
+        return path
+
+    @cached_property
+    def _homes(self) -> tuple[Path, ...]:
+        """Where its files may lie: in it, and those of a snapshot in the Hub's cache beside it.
+
+        There models--OWNER--NAME/snapshots/COMMIT has links to models--OWNER--NAME/blobs.
+        """
+        root = self.root.resolve()
+        repository = root.parent.parent
+        if root.parent.name == "snapshots" and repository.name.startswith("models--"):
+            return root, repository / "blobs"
+        return (root,)

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import InputError
+from geom import InputError, open_regular
+from geom_plugins.checkpoints.folders import LocalFolder
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
 
 Setting = bool | int | float | str | list[Any]
@@ -49,6 +50,14 @@ _KEPT = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
 """The only arrays that are kept; merges and scores are passed over."""
 
 _VERSIONS = (2, 3)
+
+_LONGEST_HEADER = 256 << 20
+_MOST_SETTINGS, _MOST_TENSORS, _MOST_STRINGS = 1 << 16, 200_000, 1 << 22
+"""Bytes of a header, and what is in it; a file with holes may claim, and be long enough for, more.
+
+The largest models have some thousands of tensors a file and a million merges.
+"""
+
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _EXTRA = "pip install 'geom-unembed[gguf]'"
 
@@ -174,7 +183,8 @@ def open_gguf(path: Path) -> Model:
             f"gave them, NAME-00001-of-{count:05}.gguf and so on"
         )
     names = [f"{match[1]}-{n:05}-of-{match[3]}.gguf" for n in range(1, count + 1)]
-    missing = [name for name in names if not path.with_name(name).is_file()]
+    folder = LocalFolder(path.parent)
+    missing = [name for name in names if name != path.name and not folder.has(name)]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
@@ -208,7 +218,7 @@ def _read(path: Path) -> Model:
         if file.size == 0:
             raise ValueError("it is empty")
         with (
-            path.open("rb") as stream,
+            open_regular(path) as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             return _parse(file, _Cursor(data))
@@ -230,6 +240,8 @@ class _Cursor:
         begin = self.at
         if length > len(self.data) - begin:
             raise ValueError("it ends too early")
+        if length > _LONGEST_HEADER - begin:
+            raise ValueError(f"its header has more than {_LONGEST_HEADER >> 20} MiB")
         self.at += length
         return begin
 
@@ -257,8 +269,13 @@ class _Cursor:
         self.at = at
         self.take(0)
 
-    def refuse_beyond(self, count: int, least: int, what: str) -> None:
-        """Raises ValueError where so many things of at least that many bytes cannot follow."""
+    def refuse_beyond(self, count: int, least: int, most: int, what: str) -> None:
+        """Raises ValueError where so many things of at least that many bytes cannot follow.
+
+        Nor may they be more than ``most``.
+        """
+        if count > most:
+            raise ValueError(f"it claims {count} {what}, and geom reads up to {most}")
         if count * least > len(self.data) - self.at:
             raise ValueError(f"it claims {count} {what}, and is too short for them")
 
@@ -269,7 +286,7 @@ def _parse(file: LocalFile, cursor: _Cursor) -> Model:
     cursor.take(len(magic))
     if magic != b"GGUF":
         hint = "; if it is a pointer of Git LFS, run git lfs pull" if magic == b"vers" else ""
-        raise ValueError(f"it begins with {magic!r}{hint}")
+        raise ValueError(f"it does not begin as one{hint}")
     version = cursor.number("I")
     if version & 0xFFFF == 0:
         raise ValueError(
@@ -278,9 +295,9 @@ def _parse(file: LocalFile, cursor: _Cursor) -> Model:
     if version not in _VERSIONS:
         raise ValueError(f"it is of version {version}, geom reads 2 and 3; convert the model again")
     tensors, pairs = cursor.number("Q"), cursor.number("Q")
-    cursor.refuse_beyond(pairs, 13, "settings")
+    cursor.refuse_beyond(pairs, 13, _MOST_SETTINGS, "settings")
     settings = dict(_distinct(_pair(cursor) for _ in range(pairs)))
-    cursor.refuse_beyond(tensors, 32, "tensors")
+    cursor.refuse_beyond(tensors, 32, _MOST_TENSORS, "tensors")
     infos = [_Info.read(cursor) for _ in range(tensors)]
     start = cursor.at + -cursor.at % _alignment(settings)
     found = _distinct((info.name, _tensor(file, info, start)) for info in infos)
@@ -307,7 +324,7 @@ def _pair(cursor: _Cursor) -> tuple[str, Setting]:
         return key, cursor.number(_scalar(kind, key))
     kind, count = cursor.number("I"), cursor.number("Q")
     if kind == _STRING:
-        cursor.refuse_beyond(count, 8, f"strings in {key!r}")
+        cursor.refuse_beyond(count, 8, _MOST_STRINGS, f"strings in {key!r}")
         if key in _KEPT:
             return key, [cursor.text() for _ in range(count)]
         cursor.pass_texts(count)

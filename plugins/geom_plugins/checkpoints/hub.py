@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from geom import InputError
+from geom import InputError, read_regular
+from geom_plugins.checkpoints.folders import LARGEST, inner, leads_out
 from geom_plugins.checkpoints.remote import RemoteFile, cache_folder
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
-from geom_plugins.checkpoints.transport import TIMEOUT, Other, Web
+from geom_plugins.checkpoints.transport import TIMEOUT, Store, Web
 
 
 class _Listing(msgspec.Struct):
@@ -44,6 +45,13 @@ class HubFolder:
     repo_id: str
     revision: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.revision is not None and leads_out(self.revision):  # it names files in the cache
+            raise InputError(
+                f"{self.revision!r} is no revision of {self.repo_id}; give a branch, a tag or a "
+                "commit of it"
+            )
+
     @property
     def name(self) -> str:
         """The id, and the revision where one was given."""
@@ -51,10 +59,20 @@ class HubFolder:
 
     def has(self, file: str) -> bool:
         """Whether there is a file of that name. Raises InputError where nobody can say."""
-        return file in self._state.listing.files
+        return inner(file, self.name) in self._state.listing.files
+
+    def read(self, file: str) -> bytes:
+        """All of a small file. Raises InputError where it cannot be had, or is not small."""
+        size = self._state.listing.files.get(inner(file, self.name))
+        if size is not None and size > LARGEST:
+            raise InputError(
+                f"{file} of {self.name} has {size} bytes, and geom reads up to {LARGEST}; give a "
+                "checkpoint as transformers saves it"
+            )
+        return read_regular(self.path(file), LARGEST)
 
     def path(self, file: str) -> Path:
-        """A small file, whole, in the cache of huggingface_hub.
+        """A file, whole, in the cache of huggingface_hub.
 
         Raises InputError where it cannot be had.
         """
@@ -193,6 +211,7 @@ class HubFolder:
         """The file in huggingface_hub's own cache, where it is there whole."""
         from huggingface_hub import try_to_load_from_cache
 
+        inner(file, self.name)  # the cache is a folder, and older versions of the library join
         found = try_to_load_from_cache(self.repo_id, file, revision=self._state.listing.commit)
         return Path(found) if isinstance(found, str) else None
 
@@ -258,9 +277,9 @@ def open_address(location: str) -> ByteFile:
     """The file at ``hf://OWNER/NAME[@REVISION]/FILE``; of data sets and buckets through fsspec."""
     parts = location.removeprefix("hf://").split("/", 2)
     if parts[0] in ("datasets", "spaces", "buckets", "kernels"):
-        other = Other(location)
-        facts = other.look()
-        return RemoteFile(other, other.name, facts.size, None)
+        store = Store(location)
+        facts = store.look()
+        return RemoteFile(store, store.name, facts.size, None)
     if len(parts) != 3 or not all(parts):
         raise InputError(f"{location} names no file; write hf://OWNER/NAME/FILE")
     owner, name, file = parts

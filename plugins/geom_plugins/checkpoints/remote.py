@@ -11,11 +11,10 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from geom import InputError, track
+from geom import InputError, address, track
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
-from geom_plugins.checkpoints.transport import BrokenError, Other, Transport, Web, hidden
+from geom_plugins.checkpoints.transport import BrokenError, Store, Transport, Web, hidden
 
 _WAITS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try; any byte that arrives starts them over."""
@@ -107,24 +106,21 @@ class RemoteFile:
 
 
 def open_file(location: str) -> ByteFile:
-    """The file at a path or an address: http, https, hf, file, or any protocol of fsspec.
+    """The file at a path or an address, of those that `geom.address` lets through.
 
     Raises InputError where there is none, or where the server cannot be asked.
     """
-    scheme = location.partition("://")[0].lower() if "://" in location else ""
-    if scheme == "":
-        return LocalFile(Path(location))
-    if scheme == "file":
-        from urllib.request import url2pathname
-
-        return LocalFile(Path(url2pathname(urlsplit(location).path)))
-    if scheme == "hf":
+    place = address(location)
+    if place.path is not None:
+        return LocalFile(place.path)
+    if place.scheme == "hf":
         from geom_plugins.checkpoints.hub import open_address
 
-        return open_address(location)
-    transport = Web(location) if scheme in ("http", "https") else Other(location)
+        return open_address(place.text)
+    web = place.scheme in ("http", "https")
+    transport = Web(place.text) if web else Store(place.text)
     facts = transport.look()
-    version = facts.validator and f"{hidden_user(location)} {facts.size} {facts.validator}"
+    version = facts.validator and f"{hidden_user(place.text)} {facts.size} {facts.validator}"
     return RemoteFile(transport, transport.name, facts.size, version)
 
 

@@ -38,6 +38,9 @@ _WIDENED = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e
 _LONGEST_HEADER = 100_000_000
 """As the reference implementation has it."""
 
+_MOST_TENSORS = 200_000
+"""In one file; the largest models have some thousands in each."""
+
 
 class _Entry(msgspec.Struct):
     """A tensor as the header describes it; the offsets count from the end of the header."""
@@ -104,16 +107,21 @@ def read_header(file: ByteFile) -> dict[str, Tensor]:
             raise ValueError(f"it has {file.size} bytes")
         length = int.from_bytes(file.span(0, 8).bytes(), "little")
         if not 2 <= length <= min(file.size - 8, _LONGEST_HEADER):
-            raise ValueError(f"its header claims {length} bytes, the file has {file.size}")
+            # not how long it claims to be: of another file, that is its first eight bytes
+            raise ValueError(f"the file's {file.size} bytes do not begin with a header's length")
         start = 8 + length
         entries = msgspec.json.decode(file.span(8, start).bytes(), type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
+        if len(entries) > _MOST_TENSORS:
+            raise ValueError(
+                f"its header has {len(entries)} tensors, and geom reads up to {_MOST_TENSORS}"
+            )
         tensors = {name: _tensor(file, name, raw, start) for name, raw in entries.items()}
         end = max((tensor.end for tensor in tensors.values()), default=start)
         if end != file.size:
             raise ValueError(f"its tensors end at byte {end}, the file has {file.size}")
         return tensors
-    except (msgspec.DecodeError, ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{file.name} is no safetensors file, or a damaged one: {error}"
         ) from error

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from geom import InputError
+from geom import InputError, address, open_regular
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Span:
         """``count`` numbers from the ``begin``-th on. Raises InputError where the file is short."""
         size = np.dtype(dtype).itemsize
         try:
-            out = np.fromfile(self.path, dtype, count, offset=self.offset + begin * size)
+            with open_regular(self.path) as file:
+                out = np.fromfile(file, dtype, count, offset=self.offset + begin * size)
         except OSError as error:
             raise InputError(f"{self.of} cannot be read: {error.strerror or error}") from error
         if len(out) != count:
@@ -62,9 +63,7 @@ class LocalFile:
     path: Path
 
     def __post_init__(self) -> None:
-        if not self.path.is_file():
-            problem = "is a folder" if self.path.is_dir() else "does not exist"
-            raise InputError(f"{self.path} {problem}; give a file")
+        open_regular(self.path).close()
 
     @property
     def name(self) -> str:
@@ -79,3 +78,11 @@ class LocalFile:
     def span(self, begin: int, end: int) -> Span:
         """The bytes from ``begin`` up to ``end``."""
         return Span(self.path, begin, end - begin, self.name)
+
+
+def local_path(location: str) -> Path:
+    """The path that a location is. Raises InputError for the address of another machine."""
+    path = address(location).path
+    if path is None:
+        raise InputError(f"{location.partition('://')[0]}:// is not read here; give a local file")
+    return path

@@ -16,8 +16,6 @@ import msgspec
 from geom import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from geom import TokenKind
     from geom_plugins.checkpoints.folders import Folder
 
@@ -328,9 +326,10 @@ def _guessed_suffix(pieces: Mapping[str, int]) -> str | None:
 
 def _from_vocab_txt(folder: Folder) -> _Vocabulary:
     """WordPiece: one token a line."""
+    content = folder.read("vocab.txt")
     try:
-        text = folder.path("vocab.txt").read_text("utf-8")
-    except (OSError, ValueError) as error:
+        text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
         raise _damaged(folder, "vocab.txt", error) from error
     lines = text.removesuffix("\n").split("\n") if text else []
     declared = _declared(folder)
@@ -366,9 +365,9 @@ def _from_sentencepiece(folder: Folder, name: str, V: int) -> Tokens:
         return _without_texts(
             f"token texts are left out: how {kind} numbers the pieces of {name} is not known"
         )
-    path = folder.path(name)
+    content = folder.read(name)
     try:
-        model = SentencePieceProcessor(model_file=str(path))
+        model = SentencePieceProcessor(model_proto=content)
     except Exception as error:  # the library raises bare RuntimeError, OSError and TypeError
         raise _damaged(folder, name, error) from error
     vocabulary = _sentencepiece_vocabulary(model, folder)
@@ -468,15 +467,16 @@ def _decoder_table(table: Any) -> Iterable[tuple[int, _AddedToken]]:
 
 def _parsed(folder: Folder, name: str, type: type[Any]) -> Any:
     """A JSON file of the folder, with the types that it must have."""
-    path: Path = folder.path(name)
+    content = folder.read(name)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type)
-    except (OSError, ValueError, RecursionError) as error:
+        return msgspec.json.decode(content, type=type)
+    except (ValueError, RecursionError) as error:
         raise _damaged(folder, name, error) from error
 
 
 def _damaged(folder: Folder, name: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())
+    undecoded = isinstance(error, UnicodeDecodeError)  # whose words show a byte of it
+    reason = "it is not UTF-8" if undecoded else " ".join(str(error).split())
     return InputError(
         f"{name} of {folder.name} is no tokenizer file, or a damaged one: {reason}; fetch it "
         "again, or remove it to do without"

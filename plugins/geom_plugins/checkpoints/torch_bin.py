@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import GeomError, InputError, check_memory
+from geom import GeomError, InputError, check_memory, open_regular
+from geom_plugins.checkpoints.archives import refuse_crowded
 
 if TYPE_CHECKING:
     import torch
@@ -127,13 +128,10 @@ def _torch() -> Any:
 
 def _refuse_foreign(path: Path) -> None:
     """Whatever does not begin as torch's files do."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    with open_regular(path) as file:
+        start = file.read(64)
     if not start.startswith((_ZIP, _OLD)):
-        why = f"it begins with {start[:8]!r}" if start else "it is empty"
+        why = "it does not begin as one" if start else "it is empty"
         if start.startswith(b"version https://git-lfs"):
             why = "it is a pointer of Git LFS, run git lfs pull"
         raise InputError(f"{path} is no file of torch: {why}")
@@ -169,11 +167,12 @@ def _can_be_mapped(path: Path) -> bool:
 
     Raises InputError for a packed one that memory cannot hold.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if not file.read(4).startswith(_ZIP):
             return False
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
+        refuse_crowded(file, str(path))
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
     if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries):
         return True
     check_memory(sum(entry.file_size for entry in entries), f"{path}, unpacked,")

@@ -1,7 +1,7 @@
 """Bytes of a file on a server, asked for by range and streamed, through fsspec.
 
-http and https stream one answer a range, so that a cut loses nothing that has arrived; any other
-protocol of fsspec is read chunk by chunk. Who stores the bytes, and tries again, is `remote`.
+http and https stream one answer a range, so that a cut loses nothing that has arrived; stores of
+objects are read chunk by chunk. Who stores the bytes, and tries again, is `remote`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from geom import InputError, track
+from geom import InputError, address, track
 
 TIMEOUT = 30.0
 """Seconds that a server may keep silent."""
@@ -222,6 +222,11 @@ class Web:
             return BrokenError(
                 f"{self.name} cannot be reached: {why}; check the address and the network"
             )
+        if isinstance(error, aiohttp.RedirectClientError):
+            return InputError(
+                f"{self.name} redirects to what is no address of http or https, and geom does not "
+                "follow; give the address of the file itself"
+            )
         if isinstance(error, (aiohttp.InvalidURL, ValueError)):
             return InputError(f"{self.name} is no address; write https://HOST/PATH")
         if isinstance(error, (aiohttp.ClientError, OSError)):
@@ -255,20 +260,20 @@ def _close(answers: list[_Answer]) -> None:
         answers.pop().stream.close()
 
 
-class Other:
-    """A file behind any other protocol that fsspec knows: s3, gs, az, sftp and so on."""
+class Store:
+    """A file of a store of objects (s3, gs, az), or one of the Hub that is in no model."""
 
     def __init__(self, location: str) -> None:
         self.name = hidden(location)
+        text = address(location).text  # whoever calls: fsspec itself would open anything
         try:
             from fsspec.core import url_to_fs
 
-            self._fs, self._path = url_to_fs(location)
+            self._fs, self._path = url_to_fs(text)
         except ImportError as error:
             raise InputError(f"{self.name}: {error}") from error
         except Exception as error:  # fsspec's systems raise what they like
             raise InputError(f"{self.name} cannot be opened: {self._words(error)}") from error
-        self._location = location
 
     def look(self) -> Facts:
         """The file's length and version. Raises InputError where it cannot be had."""

@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from geom import InputError, Rows
-from geom_plugins.checkpoints.folders import Folder
+from geom_plugins.checkpoints.folders import Folder, inner
 from geom_plugins.checkpoints.safetensors_format import read_header
 
 _Reader = Callable[[str], Mapping[str, Rows]]
@@ -87,7 +87,9 @@ def _torch(folder: Folder, file: str) -> Mapping[str, Rows]:
 
 def _index(folder: Folder, file: str) -> Mapping[str, str]:
     try:
-        index = msgspec.json.decode(folder.path(file).read_bytes(), type=_Index)
-    except (msgspec.DecodeError, OSError, ValueError) as error:
+        index = msgspec.json.decode(folder.read(file), type=_Index)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InputError(f"{file} of {folder.name} is damaged: {error}; fetch it again") from error
+    for name in set(index.weight_map.values()):
+        inner(name, f"{file} of {folder.name}")
     return index.weight_map

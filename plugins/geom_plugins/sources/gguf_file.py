@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeGuard
 
 from msgspec import Meta
@@ -80,10 +79,11 @@ def load(location: str, options: GgufOptions) -> Readout:
     where the file is missing or damaged, or its readout is not certain.
     """
     from geom_plugins.checkpoints.gguf_format import open_gguf
+    from geom_plugins.checkpoints.spans import local_path
 
     if not location:
         raise InputError("model gguf: names no file; write gguf:FILE.gguf")
-    model = open_gguf(Path(location).expanduser())
+    model = open_gguf(local_path(location))
     parts = _given(options) or _found(model, options)
     W = model.tensor(parts.unembed)
     b, gamma, beta = (
@@ -296,4 +296,4 @@ def _unescaped(piece: str) -> tuple[str, TokenKind]:
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
     """The hook."""
-    yield ModelSource("gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions)
+    yield ModelSource("gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions, "file")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import InputError, ModelSource, Readout, hookimpl
+from geom import InputError, ModelSource, Readout, address, hookimpl
 
 if TYPE_CHECKING:
     from geom_plugins.checkpoints.architectures import Config
@@ -72,7 +71,12 @@ def open_folder(location: str, revision: str | None) -> Folder:
 
     if not location:
         raise InputError("model hf: names no checkpoint; write hf:DIRECTORY or hf:OWNER/NAME")
-    path = Path(location).expanduser()
+    path = address(location).path
+    if path is None:
+        raise InputError(
+            f"model hf: takes no {location.partition('://')[0]}:// address; write hf:DIRECTORY or "
+            "hf:OWNER/NAME"
+        )
     if path.is_file():
         raise InputError(f"{path} is a file; give its directory, or safetensors:{path}")
     if path.is_dir():
@@ -91,9 +95,12 @@ def read_config(folder: Folder) -> Config:
             f"{folder.name} has no config.json; give a checkpoint as transformers saves it, or one "
             "file with safetensors:FILE?unembed=NAME"
         )
+    content = folder.read("config.json")
     try:
-        config = json.loads(folder.path("config.json").read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        config = json.loads(content)
+    except UnicodeDecodeError as error:  # whose words show a byte of it
+        raise InputError(f"config.json of {folder.name} is damaged: it is not UTF-8") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"config.json of {folder.name} is damaged: {error}") from error
     if not isinstance(config, dict):
         raise InputError(f"config.json of {folder.name} is no JSON object")
@@ -109,5 +116,5 @@ def _plus_one(gamma: NDArray[Any]) -> NDArray[np.float32]:
 def geom_sources() -> Iterator[ModelSource[HfOptions]]:
     """The hook."""
     yield ModelSource(
-        "hf", "a checkpoint of transformers: a directory or a Hub id", load, HfOptions
+        "hf", "a checkpoint of transformers: a directory or a Hub id", load, HfOptions, "checkpoint"
     )

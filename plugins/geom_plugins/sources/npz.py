@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,9 @@ from msgspec import Meta
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from geom import InputError, ModelSource, Readout, check_memory, hookimpl
+from geom import InputError, ModelSource, Readout, check_memory, hookimpl, open_regular
+from geom_plugins.checkpoints.archives import refuse_crowded
+from geom_plugins.checkpoints.spans import local_path
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -58,7 +61,7 @@ def load(location: str, options: NpzOptions) -> Readout:
     """
     if not location:
         raise InputError("model npz: names no file; write npz:FILE.npz")
-    with _opened(Path(location)) as arrays:
+    with _opened(local_path(location)) as arrays:
         W = _array(arrays, options.W, location)
         bias = "b" if options.b is None and "b" in arrays else options.b
         b, gamma, beta = (
@@ -78,15 +81,13 @@ def load(location: str, options: NpzOptions) -> Readout:
 def _opened(path: Path) -> Iterator[Arrays]:
     """The arrays of the file, read when asked for; every way to fail is one line."""
     try:
-        with path.open("rb") as file:
-            check_memory(path.stat().st_size, f"{path}")
+        with open_regular(path, "give a .npz or .npy file") as file:
+            check_memory(os.fstat(file.fileno()).st_size, f"{path}")
+            refuse_crowded(file, str(path))
             loaded = np.load(file, allow_pickle=False)
             yield {"W": loaded} if isinstance(loaded, np.ndarray) else loaded
     except InputError:
         raise
-    except (FileNotFoundError, IsADirectoryError) as error:
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {problem}; give a .npz or .npy file") from error
     except _UNREADABLE as error:
         reason = str(error) or "it is empty"
         if "pickle" in reason.lower():
@@ -110,4 +111,4 @@ def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NpzOptions]]:
     """The hook."""
-    yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions)
+    yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, "file")

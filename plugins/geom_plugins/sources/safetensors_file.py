@@ -56,5 +56,9 @@ def load(location: str, options: SafetensorsOptions) -> Readout:
 def geom_sources() -> Iterator[ModelSource[SafetensorsOptions]]:
     """The hook."""
     yield ModelSource(
-        "safetensors", "named tensors of a safetensors file or URL", load, SafetensorsOptions
+        "safetensors",
+        "named tensors of a safetensors file or URL",
+        load,
+        SafetensorsOptions,
+        "file",
     )

@@ -73,5 +73,9 @@ def load(location: str, options: SyntheticOptions) -> Readout:
 def geom_sources() -> Iterator[ModelSource[SyntheticOptions]]:
     """The hook."""
     yield ModelSource(
-        "synthetic", "random readouts: synthetic:gpt2-like?V=4096&d=64", load, SyntheticOptions
+        "synthetic",
+        "random readouts: synthetic:gpt2-like?V=4096&d=64",
+        load,
+        SyntheticOptions,
+        "nothing",
     )

@@ -9,13 +9,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 import geom
-from geom import InputError, ModelSource, Readout, hookimpl
+from geom import InputError, ModelSource, Readout, address, hookimpl
 
 _EXTRA = "pip install 'geom-unembed[transformer-lens]'"
 
@@ -45,7 +44,12 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
             "model transformer-lens: names no model; write transformer-lens:DIRECTORY or "
             "transformer-lens:OWNER/NAME"
         )
-    path = Path(location).expanduser()
+    path = address(location).path
+    if path is None:
+        raise InputError(
+            f"model transformer-lens: takes no {location.partition('://')[0]}:// address; write "
+            "transformer-lens:DIRECTORY or transformer-lens:OWNER/NAME"
+        )
     if location[0] in "./~" and not path.exists():
         raise InputError(f"{location} does not exist; give a checkpoint's directory, or OWNER/NAME")
     name = str(path.resolve()) if path.exists() else _official(location)

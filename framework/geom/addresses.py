@@ -1,0 +1,72 @@
+"""Where a model may be opened: the one gate for every location, whoever wrote it.
+
+A location comes from the command line, a configuration file, a run file or Python. It is a path on
+this machine, or an address of a protocol that stands here by name. Nothing else reaches a library:
+fsspec, which opens addresses, also knows protocols that read local files, that chain others
+(``simplecache::``, ``reference::``) and that fill in templates.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from geom.errors import InputError
+
+Scheme = Literal["http", "https", "hf", "s3", "gs", "az"]
+"""The web, the Hugging Face Hub, and the object stores of Amazon, Google and Azure."""
+
+_KNOWN = "a local path, or an address with http://, https://, hf://, s3://, gs:// or az://"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+_HOST = re.compile(r"://\[[0-9a-fA-F:.]*\]")
+"""An IPv6 host, whose colons chain nothing."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A place that may be opened: a local ``path``, or else ``text`` of a ``scheme``.
+
+    ``text`` is the location as it was given, its scheme in small letters.
+    """
+
+    text: str
+    scheme: Scheme | None
+    path: Path | None
+
+    def is_within(self, folder: Path) -> bool:
+        """Whether it is a path in ``folder``, also once links are followed."""
+        # a network path of Windows asks its server as soon as it is resolved
+        if self.path is None or self.text.startswith(("//", "\\\\")):
+            return False
+        try:
+            return self.path.resolve().is_relative_to(folder.resolve())
+        except (OSError, RuntimeError):  # links in a circle
+            return False
+
+
+def address(location: str) -> Address:
+    """The place that a location names; a leading ``~`` of a path is the home folder.
+
+    No variable, template or pattern in it is filled in. Raises InputError for a protocol that is
+    not named here, and for chains of protocols.
+    """
+    if _CONTROL.search(location):
+        raise InputError(f"a location holds a control character; give {_KNOWN}")
+    if "::" in _HOST.sub("://", location):
+        raise InputError(f"a location chains protocols with ::; give {_KNOWN}")
+    scheme, colon, rest = location.partition("://")
+    if not colon:
+        try:
+            return Address(location, None, Path(location).expanduser())
+        except RuntimeError as error:  # ~USER of nobody
+            raise InputError(f"{location}: {error}; give the whole path") from error
+    for known in get_args(Scheme):
+        if scheme.lower() == known:
+            return Address(f"{known}://{rest}", known, None)
+    if scheme.lower() == "file":
+        raise InputError("file:// is not a protocol geom opens; give the path alone")
+    raise InputError(f"{scheme[:40]!r} is not a protocol geom opens; give {_KNOWN}")

@@ -1,0 +1,72 @@
+"""Files on this machine, opened where a file is expected and nothing else will do."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from geom.errors import InputError
+
+_KINDS = (
+    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISFIFO, "is a pipe, and no file"),
+    (stat.S_ISSOCK, "is a socket, and no file"),
+    (stat.S_ISCHR, "is a device, and no file"),
+    (stat.S_ISBLK, "is a device, and no file"),
+)
+
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe that takes the file's place is not waited for
+    | getattr(os, "O_NOCTTY", 0)
+)
+
+
+def open_regular(path: Path, remedy: str = "give a file") -> BinaryIO:
+    """A file, open for reading bytes; a link to one is one.
+
+    It never waits, and a device is not even opened. Raises InputError, with ``remedy`` for what to
+    do, for whatever is missing, cannot be read, or is no file: a folder, pipe, socket or device.
+    """
+    try:
+        _refuse(path, path.stat().st_mode, remedy)
+        descriptor = os.open(path, _FLAGS)
+        try:
+            _refuse(path, os.fstat(descriptor).st_mode, remedy)
+            return os.fdopen(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path} does not exist; {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
+    except ValueError as error:  # a name that no system has
+        raise InputError(f"{path} cannot be read: its name is none; {remedy}") from error
+
+
+def read_regular(path: Path, most: int, remedy: str = "give a file") -> bytes:
+    """All bytes of a file that has at most so many. Raises InputError as `open_regular`, or above.
+
+    Reading stops there, whatever the file says of its length.
+    """
+    with open_regular(path, remedy) as file:
+        try:
+            content = file.read(most + 1)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read: {error.strerror or error}; {remedy}"
+            ) from error
+    if len(content) > most:
+        raise InputError(f"{path} has more than {most >> 20} MiB; {remedy}")
+    return content
+
+
+def _refuse(path: Path, mode: int, remedy: str) -> None:
+    for is_kind, words in _KINDS:
+        if is_kind(mode):
+            raise InputError(f"{path} {words}; {remedy}")

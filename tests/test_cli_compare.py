@@ -170,7 +170,7 @@ def test_lines_fit_the_terminal_and_no_number_is_cut(
     geom.run(readout, tokens="all", out="wide.db").close()
     more = [precision(f"arithmetic-{k}", USUAL[0].margin, 2.0**-k) for k in range(1, 10)]
     bring(monkeypatch, *USUAL, *more)
-    monkeypatch.setattr("geom.loading.weights_of", lambda run: readout)
+    monkeypatch.setattr("geom.loading.weights_of", lambda run, **_: readout)
     terminal(monkeypatch, columns)
     out = command("compare", "wide.db").out
     lines = SEQUENCES.sub("", out).splitlines()
@@ -297,7 +297,7 @@ def test_a_damaged_point_of_a_run_is_one_line(command: Command, run: Path) -> No
         (b"", "is no .npy file"),
         (b"no array at all", "is no .npy file"),
         (b"\x93NUMPY\x01\x00\x05\x00{1:2}", "is no .npy file"),
-        (None, "No such file"),
+        (None, "does not exist; give a .npy file"),
     ],
 )
 def test_a_bad_file_of_points_is_one_line(

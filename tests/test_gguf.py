@@ -531,8 +531,8 @@ def test_a_missing_file_and_a_folder_are_refused(path: Path, tmp_path: Path) -> 
     ("content", "says"),
     [
         (b"", "it is empty"),
-        (b"GG", "begins with b'GG'"),
-        (b"PK\3\4 and more", "begins with b'PK"),
+        (b"GG", "does not begin as one"),
+        (b"PK\3\4 and more", "does not begin as one"),
         (b"version https://git-lfs", "git lfs pull"),
         (b"GGUF", "ends too early"),
         (b"GGUF" + struct.pack("<I", 1) + bytes(16), "version 1"),

@@ -22,7 +22,7 @@ _KNOWN = "a local path, or an address with http://, https://, hf://, s3://, gs:/
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-_HOST = re.compile(r"://\[[0-9a-fA-F:.]*\]")
+_HOST = re.compile(r"://\[[0-9a-fA-F:.]*")
 """An IPv6 host, whose colons chain nothing."""
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 2000
+"""Characters of a message: names in it may come from a file that anybody wrote."""
+
 
 class GeomError(Exception):
-    """Root of every error that geom raises on purpose. Its message is one line."""
+    """Root of every error that geom raises on purpose. Its message is one line, and a short one."""
 
     def __init__(self, message: str) -> None:
+        message = shortened(message)
         lines = message.splitlines()
         super().__init__(message if len(lines) < 2 else one_line(message))
 
@@ -50,6 +54,12 @@ def raised(error: BaseException, first_line: bool = False) -> str:
     if first_line:
         text = text.strip().partition("\n")[0]
     return one_line(f"{type(error).__name__}: {text}")
+
+
+def shortened(text: str) -> str:
+    """A text of at most `LONGEST` characters: of a longer one the two ends, the remedy at one."""
+    half = LONGEST // 2 - 3
+    return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"[:LONGEST]
 
 
 def one_line(text: str) -> str:

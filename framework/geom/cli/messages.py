@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from geom.errors import shortened
 from geom.text import harmless
 
 
 def say(message: str) -> None:
-    """One line, whatever is in the message, and nothing in it that acts on the terminal."""
-    typer.echo(f"geom: {plain(' '.join(message.split()))}", err=True)
+    """One short line, whatever is in the message, and nothing in it that acts on the terminal."""
+    typer.echo(f"geom: {plain(shortened(' '.join(message.split())))}", err=True)
 
 
 def plain(text: str) -> str:

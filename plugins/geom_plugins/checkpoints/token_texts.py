@@ -367,7 +367,8 @@ def _from_sentencepiece(folder: Folder, name: str, V: int) -> Tokens:
         )
     content = folder.read(name)
     try:
-        model = SentencePieceProcessor(model_proto=content)
+        model = SentencePieceProcessor()
+        model.LoadFromSerializedProto(content)
     except Exception as error:  # the library raises bare RuntimeError, OSError and TypeError
         raise _damaged(folder, name, error) from error
     vocabulary = _sentencepiece_vocabulary(model, folder)

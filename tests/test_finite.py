@@ -14,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import truth
-from geom import Finding, InputError, Problem, Readout, Verdict, Weights, domains, judge
+from geom import (
+    Finding,
+    InputError,
+    Problem,
+    Readout,
+    Verdict,
+    Weights,
+    domains,
+    judge,
+    own_direction,
+    rational_weights,
+)
 from geom.errors import ArithmeticModeError
 from geom.exact import faults
 from geom.exact.angles import angle_bounds
@@ -170,6 +181,52 @@ def test_no_measure_is_proven_where_subnormals_are_flushed(
     asked = problem([[1.0], [-1.0]], None, "rmsnorm")
     with flushing(), pytest.raises(ArithmeticModeError):
         bounds(asked, 0, Finding(np.array([1.0])))
+
+
+def test_what_was_asked_for_where_subnormals_are_flushed_is_not_remembered() -> None:
+    readout = Readout(np.array([[1.0], [-1.0]]), np.array([3e-310, 0.0]))
+    for name in ("has_bias", "row_norms", "digest"):
+        with flushing(), pytest.raises(ArithmeticModeError):
+            getattr(readout, name)
+    with flushing(), pytest.raises(ArithmeticModeError):
+        own_direction(Problem(readout, domains.rmsnorm(1)), 0)
+    with flushing(), pytest.raises(ArithmeticModeError):
+        Readout(readout.W, readout.b)
+    with flushing(), pytest.raises(ArithmeticModeError):
+        rational_weights(
+            Problem(readout, domains.rmsnorm(1)), 1, Weights(np.array([0]), np.ones(1))
+        )
+    assert readout.has_bias
+
+
+def test_rows_whose_squares_underflow_are_compared_exactly() -> None:
+    """What is added to lengths for underflow is not small beside these: it hid the wrong rival."""
+    W = [
+        [1.0988571499523328e-151, 6.0181465730975e-152],
+        [-2.5240184725917813e-151, -1.345172899672332e-152],
+        [2.4331654245214382e-151, 2.050203638607803e-151],
+        [5.007936515632935e-151, 2.705057150613029e-152],
+        [7.297547590722808e-152, -3.4563019596032534e-152],
+    ]
+    b = [
+        -1.4750976544947194e-169,
+        2.3059121995175127e-169,
+        -3.888702782639219e-169,
+        -4.5783188270863395e-169,
+        8.087477571650757e-170,
+    ]
+    x = np.array([0.039111523763490405, -0.9992348516284337])
+    low, _ = angle_bounds(problem(W, b, "rmsnorm"), 4, Finding(x))
+    assert low <= 0.103913174414368258  # by mpmath at 400 bits
+    assert low == pytest.approx(0.103913174414368258, abs=1e-15)
+
+
+def test_a_change_too_large_for_a_float_is_bounded_by_the_largest() -> None:
+    asked = problem([[1.0], [2.0], [0.5]], [-1.3e308, 1.6e308, 1.6e308], domains.box(1, 0.1))
+    weights = Weights(np.array([1, 2]), np.array([0.5, 0.5]))
+    low, high = freeing_bounds(asked, 0, Finding(np.array([0.1]), weights))
+    assert low <= high
+    assert math.isfinite(low)
 
 
 def test_nothing_is_proven_in_bulk_where_subnormals_are_flushed() -> None:

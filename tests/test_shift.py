@@ -15,8 +15,8 @@ from geom.exact.balls import ball_bounds
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.exact.margins import margin_bounds
 from geom.exact.points import margin_at
-from geom.shift import Shift
 from geom.sharing import shared
+from geom.shift import Shift
 from truth import Floats
 
 NAMES = ("layernorm", "rmsnorm", "box", "unbounded")
@@ -43,8 +43,7 @@ def true_logits(
 ) -> list[Fraction]:
     """``W (gamma * x + beta) + b`` in Fractions, as the network's last layers would have it."""
     emitted = [
-        g * v + shift
-        for g, v, shift in zip(*map(truth.fractions, (gamma, x, beta)), strict=True)
+        g * v + shift for g, v, shift in zip(*map(truth.fractions, (gamma, x, beta)), strict=True)
     ]
     biases = truth.fractions(np.zeros(len(W)) if b is None else b)
     return [truth.dot(truth.fractions(row), emitted) + c for row, c in zip(W, biases, strict=True)]
@@ -70,7 +69,7 @@ def test_a_rounded_bias_is_within_its_bound() -> None:
     readout = Readout.fold(W, norm="layernorm", gamma=gamma, beta=beta)
     exact = true_logits(W, gamma, beta, np.zeros(16))
     off = [abs(e - Fraction(b)) for e, b in zip(exact, readout.b.tolist(), strict=True)]
-    assert 0 < max(off)
+    assert max(off) > 0
     assert all(
         error <= Fraction(bound)
         for error, bound in zip(off, readout.bias_errors.tolist(), strict=True)

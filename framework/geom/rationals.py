@@ -15,7 +15,7 @@ import numpy as np
 from flint import fmpz_mat
 from numpy.typing import NDArray
 
-from geom.rounding import Floats
+from geom.rounding import Floats, refuse_flushing
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def integers(values: Floats) -> tuple[NDArray[np.object_], int]:
     """Python integers and one exponent with ``values == integers * 2**exponent`` exactly.
 
     ``values`` is any array of finite float64; the integers come back in its shape. The exponent
-    is the largest that works, so that the integers are as short as they can be.
+    is the largest that works, so that the integers are as short as they can be. Raises
+    ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
+    refuse_flushing()
     fraction, exponent = np.frexp(values)
     mantissas = np.ldexp(fraction, 53).astype(np.int64)
     lowest_bit = mantissas & -mantissas

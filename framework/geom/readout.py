@@ -19,7 +19,7 @@ from geom.errors import InputError
 from geom.folding import exact_product, fold_scale, fold_shift
 from geom.progress import track
 from geom.rationals import integers
-from geom.rounding import Floats, dot_error, norm_above
+from geom.rounding import Floats, dot_error, norm_above, refuse_flushing
 from geom.shift import Shift
 from geom.text import TokenKind
 
@@ -58,7 +58,8 @@ class Readout:
 
     Build one with `Readout.fold`, which takes what a checkpoint holds. Built from its fields it
     raises InputError unless ``W`` and ``b`` are such arrays of finite numbers; of one that can be
-    written to it keeps a copy.
+    written to it keeps a copy. In a process that flushes subnormal numbers to zero, building one or
+    asking for what it computes raises ArithmeticModeError.
     """
 
     W: Floats
@@ -71,6 +72,7 @@ class Readout:
     shift: Shift | None = None
 
     def __post_init__(self) -> None:
+        refuse_flushing()
         if self.norm not in (None, *get_args(NormName)):
             raise InputError(f"norm {self.norm!r}: give 'layernorm', 'rmsnorm' or None")
         for name, ndim in (("W", 2), ("b", 1)):
@@ -186,6 +188,7 @@ class Readout:
 
         A shift tells them apart.
         """
+        refuse_flushing()
         return self.shift is not None or bool((self.b != self.b[0]).any())
 
     @property
@@ -216,6 +219,7 @@ class Readout:
     @cached_property
     def row_norms(self) -> Floats:
         """Upper bounds (V,) on the rows' Euclidean norms, tight to a few roundings."""
+        refuse_flushing()
         return norm_above(self.W, axis=-1)
 
     @cached_property
@@ -225,6 +229,7 @@ class Readout:
         Little-endian, row by row, with -0 taken for 0; of one with a shift then ``shift`` and its
         ``beta``, ``gamma`` and ``bias``. Equal digests are equal readouts.
         """
+        refuse_flushing()
         state = hashlib.sha256(f"geom readout {self.V} {self.d}\n".encode())
         for array in (self.W, self.b):
             for block in np.array_split(array, max(1, array.nbytes >> 24)):

@@ -123,7 +123,7 @@ def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats,
             wide[cosine - doubt <= -1.0] = np.inf
             narrow[cosine + doubt >= 1.0] = -np.inf
         low, high = narrow - far - 4 * _LIBRARY, wide - near + 4 * _LIBRARY
-    small = length * float(norm_above(x)) < 2.0**-900
+    small = ~(rows.below > 2.0**-400)  # what `norm_above` adds for underflow counts there
     unknown = ~(slack < 0.01) | ~np.isfinite(turned) | np.isnan(low) | np.isnan(high) | small
     low[unknown], high[unknown] = -np.inf, np.inf
     return low, high

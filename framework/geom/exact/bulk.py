@@ -188,6 +188,7 @@ class _Rows:
     """The rows of a readout less their mean, and its biases, ready for products on a device."""
 
     def __init__(self, readout: Readout, on: Device) -> None:
+        refuse_flushing()
         V, d = readout.V, readout.d
         self._readout, self._device = readout, on
         with np.errstate(over="ignore", invalid="ignore"):

@@ -134,8 +134,12 @@ def _cut(r: Floats, room: float) -> float:
     The nearest cuts all of ``r`` to one height: those below it to zero, the others by it. Any
     height is right that leaves no more than ``room`` above it.
     """
-    if float(r.sum()) * (1.0 + gamma(r.size)) <= room:
+    with np.errstate(over="ignore"):
+        total = float(r.sum()) * (1.0 + gamma(r.size))
+    if total <= room:
         return 0.0
+    if total == math.inf:
+        return float(norm_above(r))
     steps = np.sort(r)[::-1]
     heights = (np.cumsum(steps) - room) / np.arange(1, r.size + 1)
     height = max(float(heights.max()), 0.0)
@@ -161,7 +165,7 @@ def _freeing_below(problem: Problem, token: int, weights: Weights) -> float:
     if per_length > 0.0:
         _, upper = prove_unspeakable(problem, token, weights, CLAIM, ("slack",))
         if upper is not None and upper < 0.0:
-            low = -upper * per_length * (1.0 - 4 * U)
+            low = min(-upper * per_length * (1.0 - 4 * U), float(np.finfo(np.float64).max))
     sums = combine(problem, token, unit)
     exact = corrected(problem, token, unit, sums, CLAIM)
     if exact is None or not exact.g_below >= 0.0:

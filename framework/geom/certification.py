@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geom import exact
 from geom.certificates import Finding, RecipeName, Verdict, Weights
-from geom.errors import one_line, raised
+from geom.errors import contained, drawn, one_line, plugin_work, raised
 from geom.exact.bulk import prove_own_directions
 from geom.problem import Problem
 from geom.records import Certifier, never
@@ -78,7 +78,9 @@ def spares_easy(chain: Sequence[Link], tokens: int) -> bool:
     """Whether, of so many tokens, those that `easy` proves need not go through the chain."""
     if not chain or tokens < MANY or any(link.certifier.verifies for link in chain):
         return False
-    return chain[0].certifier.hard_only(chain[0].options)
+    first = chain[0].certifier
+    with plugin_work(f"certifier {first.name}, asked whether it is for hard tokens only,"):
+        return bool(first.hard_only(chain[0].options))
 
 
 def own_direction_outcome(token: int, margin: float, seconds: float) -> Outcome:
@@ -133,14 +135,13 @@ def _along(problem: Problem, chain: Sequence[Link], states: Sequence[_State]) ->
         yield from states
         return
     link, rest = chain[0], chain[1:]
-    looks = any(later.certifier.verifies for later in rest)
-    through = []
+    undecided = []
     for state in _through(problem, link, states):
-        if state.verdict.decided and not looks:
-            yield state
+        if state.verdict.decided:
+            yield from _along(problem, rest, [state])  # who verifies sees it at once
         else:
-            through.append(state)
-    yield from _along(problem, rest, through)
+            undecided.append(state)
+    yield from _along(problem, rest, undecided)
 
 
 def _through(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[_State]:
@@ -166,7 +167,9 @@ def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Fin
     """A finding a token as they come, or the reason why there is none; any further are not used."""
     given = 0
     try:
-        for answer in _answers(problem, link, states):
+        with contained():
+            answers = _answers(problem, link, states)
+        for answer in drawn(answers):
             yield _sane(answer)
             given += 1
         raise ValueError(f"{given} findings for {len(states)} tokens")
@@ -237,23 +240,29 @@ def as_kept(finding: Finding) -> Finding:
 def _sane(answer: object) -> Finding | str:
     """A certifier's answer with its arrays as `exact` wants them, or the reason why it is none."""
     try:
-        if not isinstance(answer, Finding):
-            raise TypeError(f"it returned {type(answer).__name__}, no Finding")
-        x, weights, note = answer.x, answer.weights, answer.note
-        if x is not None:
-            x = _kept(x, np.float64)
-        if weights is not None:
-            if not isinstance(weights, Weights):
-                raise TypeError(f"its weights are {type(weights).__name__}, no Weights")
-            indices, values = _kept(weights.indices, np.int64), _kept(weights.values, np.float64)
-            if indices is not weights.indices or values is not weights.values:
-                weights = Weights(indices, values)
-        if note is not None:
-            if not isinstance(note, str):
-                raise TypeError(f"its note is {type(note).__name__}, no str")
-            note = one_line(note)
+        with contained():
+            return _checked(answer)
     except Exception as error:  # NumPy may raise anything over what is no array
         return _reason(error)
+
+
+def _checked(answer: object) -> Finding:
+    """The answer with arrays of our own. Raises TypeError, or anything, if it is no finding."""
+    if not isinstance(answer, Finding):
+        raise TypeError(f"it returned {type(answer).__name__}, no Finding")
+    x, weights, note = answer.x, answer.weights, answer.note
+    if x is not None:
+        x = _kept(x, np.float64)
+    if weights is not None:
+        if not isinstance(weights, Weights):
+            raise TypeError(f"its weights are {type(weights).__name__}, no Weights")
+        indices, values = _kept(weights.indices, np.int64), _kept(weights.values, np.float64)
+        if indices is not weights.indices or values is not weights.values:
+            weights = Weights(indices, values)
+    if note is not None:
+        if not isinstance(note, str):
+            raise TypeError(f"its note is {type(note).__name__}, no str")
+        note = one_line(note)
     return Finding(x, weights, note)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from geom import domains
 from geom.domains import Domain
-from geom.errors import GeomError, InputError, PluginError, raised, unknown
+from geom.errors import InputError, plugin_work, unknown
 from geom.options import Given, validate
 from geom.plugins import HOOKS, Plugins
 from geom.problem import Problem
@@ -57,14 +57,9 @@ def prepare(problem: Problem, certifiers: Sequence[tuple[Certifier[Any], Any]]) 
     Raises the certifier's own InputError, and PluginError where it raises anything else.
     """
     for certifier, values in certifiers:
-        if certifier.prepare is None:
-            continue
-        try:
-            certifier.prepare(problem, values)
-        except GeomError:
-            raise
-        except Exception as error:  # a stranger's certifier may raise anything
-            raise PluginError(f"certifier {certifier.name} raised {raised(error)}") from error
+        if certifier.prepare is not None:
+            with plugin_work(f"certifier {certifier.name}"):
+                certifier.prepare(problem, values)
 
 
 def domain(readout: Readout, asked: str | Domain, given: Given) -> Domain:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 LONGEST = 2000
 """Characters of a message: names in it may come from a file that anybody wrote."""
@@ -34,6 +38,54 @@ class StoreError(GeomError):
     """A run file that cannot be opened, written or continued."""
 
 
+class Escape(Exception):  # noqa: N818 - the error is its cause
+    """Stands for an exception that `except Exception` would miss, which is its cause."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Run a plugin's code in the block, so that `except Exception` catches all that it raises.
+
+    SystemExit, GeneratorExit and any other BaseException become an `Escape`, of which `raised`
+    says what it stands for. KeyboardInterrupt passes, as it is what Ctrl-C raises. No ``yield``
+    belongs in the block: who closes a generator raises GeneratorExit there.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise Escape from error
+
+
+def drawn(items: Iterable[T]) -> Iterator[T]:
+    """What a plugin's iterable yields, its code `contained`."""
+    with contained():
+        iterator = iter(items)
+    while True:
+        with contained():
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
+@contextmanager
+def plugin_work(what: str) -> Iterator[None]:
+    """Run a plugin's code in the block; ``what`` names the plugin, as in ``source npz``.
+
+    Raises PluginError for whatever it raises but geom's own errors and KeyboardInterrupt.
+    """
+    try:
+        with contained():
+            yield
+    except GeomError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{what} raised {raised(error)}") from error
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """An error for a name nobody knows: it answers with the nearest, or with all of them."""
     choices = sorted(known)
@@ -47,9 +99,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
 
 def raised(error: BaseException, first_line: bool = False) -> str:
     """What a stranger's code raised, as one line that UTF-8 can hold: its type and its message."""
+    if isinstance(error, Escape) and error.__cause__ is not None:
+        error = error.__cause__
     try:
-        text = str(error)
-    except Exception:  # that is a stranger's code too
+        with contained():  # that is a stranger's code too
+            text = str(error)
+    except Exception:
         text = ""
     if first_line:
         text = text.strip().partition("\n")[0]

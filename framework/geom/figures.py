@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geom.errors import InputError
+from geom.replacing import refuse_irreplaceable, replacing
 from geom.text import visible
 
 if TYPE_CHECKING:
@@ -25,11 +26,15 @@ _BEYOND = 1.5
 
 
 def check_plot(path: Path) -> None:
-    """Refuse early what cannot be drawn: another ending than `SUFFIXES`, or no matplotlib."""
+    """Refuse early what cannot be drawn: another ending than `SUFFIXES`, or no matplotlib.
+
+    Refuses a path as `refuse_irreplaceable` does, too.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: plots are written as {' or '.join(SUFFIXES)}; change the ending")
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: its folder does not exist; make it first")
+    refuse_irreplaceable(path)
     try:
         import matplotlib  # noqa: F401 - only whether it is there
     except ImportError:
@@ -72,10 +77,8 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
             dpi=150,
             metadata={"Date": None} if path.suffix.lower() == ".svg" else None,
         )
-    try:
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a file that can be written") from error
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def _places(comparison: Comparison) -> dict[str, float]:

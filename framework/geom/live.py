@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.errors import GeomError, InputError
+from geom.errors import GeomError, InputError, contained, raised
 from geom.readout import NormName, Readout
 
 _KINDS: dict[str | None, NormName | None] = {
@@ -63,26 +63,31 @@ def read_live(model: Live) -> Readout:
     """
     kind = type(model).__name__
     try:
-        if not (hasattr(model, "W_U") and hasattr(model, "b_U")):
-            raise InputError(
-                f"a model cannot be a {kind}: give a Readout, a model's name, or an object with "
-                "W_U and b_U"
-            )
-        W_U, b_U = model.W_U, model.b_U
-        W, b = _Columns(W_U), _array("b_U", b_U)
-        if len(W.shape) != 2 or b.shape != W.shape[:1]:
-            raise InputError(
-                f"{kind} has W_U of shape {W.shape[::-1]} and b_U of shape {b.shape}: W_U must be "
-                "(d, V) and b_U (V,)"
-            )
-        norm, gamma, beta, notes = _final_norm(model)
-        texts = _texts(getattr(model, "tokenizer", None), len(b))
-        readout = Readout.fold(W, b, norm=norm, gamma=gamma, beta=beta, tokens=texts)
+        with contained():
+            return _read(model, kind)
     except GeomError:
         raise
     except Exception as error:  # a stranger's object may raise anything
-        reason = " ".join(str(error).split())
-        raise InputError(f"{kind} cannot be read: {type(error).__name__}: {reason}") from error
+        raise InputError(f"{kind} cannot be read: {raised(error)}") from error
+
+
+def _read(model: Live, kind: str) -> Readout:
+    """The readout. Raises InputError for what is no model, and whatever the model's code raises."""
+    if not (hasattr(model, "W_U") and hasattr(model, "b_U")):
+        raise InputError(
+            f"a model cannot be a {kind}: give a Readout, a model's name, or an object with "
+            "W_U and b_U"
+        )
+    W_U, b_U = model.W_U, model.b_U
+    W, b = _Columns(W_U), _array("b_U", b_U)
+    if len(W.shape) != 2 or b.shape != W.shape[:1]:
+        raise InputError(
+            f"{kind} has W_U of shape {W.shape[::-1]} and b_U of shape {b.shape}: W_U must be "
+            "(d, V) and b_U (V,)"
+        )
+    norm, gamma, beta, notes = _final_norm(model)
+    texts = _texts(getattr(model, "tokenizer", None), len(b))
+    readout = Readout.fold(W, b, norm=norm, gamma=gamma, beta=beta, tokens=texts)
     form = [f"W_U of a {kind} in {str(W_U.dtype).removeprefix('torch.')}"]
     if norm is not None and _is_identity(gamma, beta):
         form.append("nothing of its final norm left to fold")

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from geom import options, plugins
 from geom.addresses import address
-from geom.errors import GeomError, InputError, PluginError, raised
+from geom.errors import InputError, PluginError, plugin_work
 from geom.live import Live, read_live
 from geom.readout import Readout
 from geom.store import Run, open_file
@@ -43,12 +43,8 @@ def load(
     if drop_bias:
         del values["bias"]
     settings = options.validate("source", source, values)
-    try:
+    with plugin_work(f"source {name}"):
         readout = source.load(location, settings)
-    except GeomError:
-        raise
-    except Exception as error:  # a stranger's source may raise anything
-        raise PluginError(f"source {name} raised {raised(error)}") from error
     if not isinstance(readout, Readout):
         raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
     readout = replace(readout, source=full_name)

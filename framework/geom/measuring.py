@@ -15,7 +15,7 @@ from geom import choosing
 from geom.certificates import Finding
 from geom.choosing import chosen, distinct, refuse_unused
 from geom.domains import Domain
-from geom.errors import GeomError, InputError, one_line, raised
+from geom.errors import GeomError, InputError, contained, one_line, raised
 from geom.exact.bulk import own_direction
 from geom.live import Live
 from geom.loading import load, split
@@ -149,7 +149,8 @@ def _measured(
     started = time.perf_counter()
     whole = True
     try:
-        found = _sane(record.measure(problem, token, prior, options), problem)
+        with contained():
+            found = _sane(record.measure(problem, token, prior, options), problem)
     except Exception as error:  # a stranger's measure may raise anything
         found, whole = Measurement(math.nan, note=_reason(error)), False
     item = Measured(

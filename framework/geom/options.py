@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from geom.errors import InputError, PluginError, unknown
+from geom.errors import InputError, PluginError, plugin_work, unknown
 from geom.files import read_regular
 from geom.records import Record
 
@@ -88,16 +88,17 @@ def read_config(path: Path) -> dict[str, Any]:
 def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
     """The record's options with the given values, strings converted to the declared types.
 
-    Raises InputError naming the option and the remedy.
+    Raises InputError naming the option and the remedy, and PluginError if the options type raises.
     """
     fields = {field.name for field in dataclasses.fields(record.options)}
     for option in given:
         if option not in fields:
             raise unknown(f"option of {kind} {record.name}", option, fields)
-    try:
-        return msgspec.convert(dict(given), record.options, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(_explain(kind, record, given, error)) from error
+    with plugin_work(f"{kind} {record.name}, asked to take its options,"):
+        try:
+            return msgspec.convert(dict(given), record.options, strict=False)
+        except msgspec.ValidationError as error:
+            raise InputError(_explain(kind, record, given, error)) from error
 
 
 def describe(record: Record) -> list[OptionInfo]:
@@ -118,8 +119,12 @@ def describe(record: Record) -> list[OptionInfo]:
 
 
 def as_plain(options: Any) -> dict[str, Any]:
-    """Validated options as a dictionary of JSON values, to be stored and compared."""
-    plain = msgspec.to_builtins(options)
+    """Validated options as a dictionary of JSON values, to be stored and compared.
+
+    Raises PluginError for an option whose value is no JSON value.
+    """
+    with plugin_work(f"{type(options).__name__}, made a JSON object,"):
+        plain = msgspec.to_builtins(options)
     assert isinstance(plain, dict)
     return plain
 

@@ -29,7 +29,15 @@ from geom.certification import (
 from geom.choosing import chosen, distinct, prepare, refuse_unused
 from geom.devices import Device, find_device, using
 from geom.domains import Domain
-from geom.errors import GeomError, InputError, PluginError, raised
+from geom.errors import (
+    GeomError,
+    InputError,
+    PluginError,
+    contained,
+    drawn,
+    plugin_work,
+    raised,
+)
 from geom.exact import bulk
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.live import Live
@@ -231,7 +239,8 @@ def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
     warnings = list(asked.warnings)
     for detector, values in asked.detectors:
         try:
-            found, witnessed = _detected(detector, values, asked)
+            with contained():
+                found, witnessed = _detected(detector, values, asked)
         except GeomError:
             raise
         except Exception as error:  # a stranger's detector may raise anything
@@ -339,7 +348,7 @@ def _certify(asked: Plan, writer: Writer) -> None:
 def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
     """The verdicts of the tokens, as the executor brings them."""
     executor, values = asked.executor
-    workers = executor.workers(values)
+    workers = _workers(executor, values)
     batch = max([1, *(link.certifier.batch for link in asked.chain)])
     fair = -(-len(tokens) // (4 * workers))
     size = batch if workers == 1 else max(1, min(batch, fair))
@@ -351,9 +360,10 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
         problem = Problem(readout, asked.problem.domain)
         work = partial(_work, problem, portable(asked.chain), asked.device.name)
         try:
-            results = executor.map(work, batches, values)
-            stack.callback(getattr(results, "close", lambda: None))
-            yield from track((done for batch in results for done in batch), "certify", len(tokens))
+            with contained():
+                results = executor.map(work, batches, values)
+            stack.callback(_close, executor, results)
+            yield from track(_expected(executor, results, tokens), "certify", len(tokens))
         except GeomError:
             raise
         except Exception as error:  # a stranger's executor may raise anything
@@ -361,6 +371,34 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
                 f"executor {executor.name} raised {raised(error)}; what is stored is kept, and the "
                 "same command goes on from it"
             ) from error
+
+
+def _expected(
+    executor: Executor[Any], results: Iterable[Iterable[Any]], tokens: Sequence[int]
+) -> Iterator[Outcome]:
+    """The first outcome of each token. Raises PluginError for no outcome, and if one is missing."""
+    left = set(tokens)
+    for part in drawn(results):
+        for outcome in drawn(part):
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"it brought back {type(outcome).__name__}, no Outcome")
+            if outcome.token_id in left:  # one that is done again is stored already
+                left.remove(outcome.token_id)
+                yield outcome
+    if left:
+        raise ValueError(f"it brought back nothing for {format_tokens(sorted(left)[:20])}")
+
+
+def _close(executor: Executor[Any], results: object) -> None:
+    """End an executor's work, if it can be ended."""
+    with plugin_work(f"executor {executor.name}"):
+        getattr(results, "close", lambda: None)()
+
+
+def _workers(executor: Executor[Any], values: Any) -> int:
+    """How many items the executor has in work at once, as it says."""
+    with plugin_work(f"executor {executor.name}, asked for its workers,"):
+        return max(1, index(executor.workers(values)))
 
 
 def _work(
@@ -392,12 +430,21 @@ def _memory(
     weights = readout.W.nbytes + readout.b.nbytes
 
     def most(chosen: Sequence[tuple[Any, Any]]) -> int:
-        return max([0, *(int(r.memory(readout, v)) for r, v in chosen if r.memory is not None)])
+        return max([0, *(_need(readout, plugin, options) for plugin, options in chosen)])
 
     chain = most(certifiers)
     if record.processes:
-        chain = weights + record.workers(values) * (_WORKER + chain)
+        chain = weights + _workers(record, values) * (_WORKER + chain)
     return weights + max(bulk.memory(readout), most(detectors), chain)
+
+
+def _need(readout: Readout, plugin: Detector[Any] | Certifier[Any], options: Any) -> int:
+    """Bytes that a plugin says it takes, 0 if it says nothing."""
+    if plugin.memory is None:
+        return 0
+    kind = "detector" if isinstance(plugin, Detector) else "certifier"
+    with plugin_work(f"{kind} {plugin.name}, asked for its memory,"):
+        return int(plugin.memory(readout, options))
 
 
 def _versions(plugins: Plugins, names: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from geom import hookspecs
-from geom.errors import PluginError, raised, unknown
+from geom.errors import PluginError, contained, raised, unknown
 from geom.options import describe
 from geom.records import (
     Certifier,
@@ -97,7 +97,8 @@ class Plugins:
                 point.value.partition(":")[0].strip(),
             )
             try:
-                plugin = point.load()
+                with contained():
+                    plugin = point.load()
             except Exception as error:  # a stranger's import may raise anything
                 self.skipped.append(Skipped(point.name, origin, raised(error)))
                 continue
@@ -110,13 +111,14 @@ class Plugins:
         """
         key = f"{origin.distribution}:{name}"
         try:
-            self._manager.register(plugin, name=key)
-            self._manager.check_pending()
-            found = [
-                Listed(kind, record, origin)
-                for kind, (hook, record_type) in HOOKS.items()
-                for record in self._yielded(plugin, hook, record_type)
-            ]
+            with contained():
+                self._manager.register(plugin, name=key)
+                self._manager.check_pending()
+                found = [
+                    Listed(kind, record, origin)
+                    for kind, (hook, record_type) in HOOKS.items()
+                    for record in self._yielded(plugin, hook, record_type)
+                ]
         except Exception as error:  # a stranger's hook may raise anything
             self.skipped.append(Skipped(name, origin, raised(error)))
             if self._manager.get_plugin(key) is plugin:

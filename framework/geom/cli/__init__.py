@@ -22,7 +22,8 @@ from geom.cli import (
     verify,
 )
 from geom.cli.messages import say
-from geom.errors import GeomError
+from geom.cli.output import reserved
+from geom.errors import Escape, GeomError, contained, raised
 
 app = typer.Typer(
     name="geom",
@@ -32,16 +33,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("show")(show.show)
-app.command("export")(export.export)
-app.command("verify")(verify.verify)
-app.command("compare")(compare.compare)
-app.command("measure")(measure.measure)
-app.command("report")(report.report)
-app.command("plugins")(plugins.plugins)
-app.command("new-plugin")(new_plugin.new_plugin)
-app.command("doctor")(doctor.doctor)
+for _command in (
+    run.run,
+    show.show,
+    export.export,
+    verify.verify,
+    compare.compare,
+    measure.measure,
+    report.report,
+    plugins.plugins,
+    new_plugin.new_plugin,
+    doctor.doctor,
+):
+    app.command(_command.__name__.replace("_", "-"))(reserved()(contained()(_command)))
 
 
 def _version(asked: bool) -> None:
@@ -70,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(args=arguments, prog_name="geom", standalone_mode=False)
     except GeomError as error:
         code = _refuse(str(error))
+    except Escape as error:  # where nobody thought that a plugin has its say
+        code = _refuse(f"a plugin raised {raised(error)}, which ends no command of geom")
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "geom"

@@ -14,12 +14,13 @@ def doctor(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> int:
     """Print versions, extras, threads, devices, plugins; exit code 1 where something is amiss."""
+    from geom.cli.output import print_line
     from geom.cli.tables import print_diagnosis
     from geom.diagnosis import diagnose
 
     findings = diagnose()
     if format is Format.json:
-        typer.echo(json.dumps([vars(found) for found in findings], indent=2))
+        print_line(json.dumps([vars(found) for found in findings], indent=2))
     else:
         print_diagnosis(findings)
     return 0 if all(found.sound for found in findings) else 1

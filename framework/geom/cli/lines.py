@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
+
+from geom.cli.output import out
 
 
 class _Row(Protocol):
@@ -14,7 +15,8 @@ class _Row(Protocol):
 
 def print_lines(rows: Iterable[_Row]) -> None:
     """Each row as JSON has it, in UTF-8 whatever the locale."""
+    file = out().buffer
     for row in rows:
         line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False)
-        sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.buffer.flush()
+        file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    file.flush()

@@ -26,10 +26,11 @@ def new_plugin(
 ) -> None:
     """Write a package with a plugin, its entry point, tests that pass and a README."""
     from geom.cli.messages import say
+    from geom.cli.output import print_line
     from geom.scaffold import new_plugin as write
 
     place = write(kind, name, dir)
-    typer.echo(place)
+    print_line(place)
     where = shlex.quote(str(place))
     say(f"{kind} {name} is in {place}; to install it, test it and see it:")
     for line in (

@@ -22,6 +22,7 @@ def plugins(
 ) -> None:
     """List the plugins by kind, or the options of one."""
     from geom.cli.messages import say
+    from geom.cli.output import print_line
     from geom.cli.tables import print_options, print_plugins
     from geom.options import describe
     from geom.plugins import installed
@@ -31,7 +32,7 @@ def plugins(
         say(str(skipped))
     listed = found.listed() if name is None else found.named(name)
     if format is Format.json:
-        typer.echo(json.dumps([_as_json(item, describe(item.record)) for item in listed], indent=2))
+        print_line(json.dumps([_as_json(item, describe(item.record)) for item in listed], indent=2))
     elif name is None:
         print_plugins(listed)
     else:

@@ -9,6 +9,9 @@ import typer
 
 from geom.cli.subject import AllowFetch, RunFile
 
+MARK = b'<meta name="generator" content="geom">'
+"""What every report has near its beginning: the file is geom's to replace."""
+
 
 def report(
     run: RunFile,
@@ -36,7 +39,7 @@ def report(
     from geom.progress import watched
     from geom.store import Run
 
-    path = out or run.with_suffix(".html")
+    path = out or _beside(run)
     with (
         bars() as watcher,
         watched(watcher),
@@ -47,3 +50,16 @@ def report(
             say(distrust)
         export(opened, "html", path)
     say(f"the report is {path}")
+
+
+def _beside(run: Path) -> Path:
+    """The run's name with the ending .html. Raises InputError if another's page has that name."""
+    from geom.errors import InputError
+    from geom.replacing import kind_of
+
+    path = run.with_suffix(".html")
+    if kind_of(path) == "a file":
+        with path.open("rb") as file:
+            if MARK not in file.read(1024):
+                raise InputError(f"{path} is there and is no report of geom: name another --out")
+    return path

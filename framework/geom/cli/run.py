@@ -240,11 +240,10 @@ def _file(asked: Plan) -> Path:
 
 def _print(finished: Run, format: Format) -> None:
     if format is Format.jsonl:
-        import sys
-
+        from geom.cli.output import out
         from geom.exporting import export
 
-        export(finished, "jsonl", sys.stdout.buffer)
+        export(finished, "jsonl", out().buffer)
         return
     from geom.cli.tables import print_run
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from geom.certificates import Weights, Witness
 from geom.cli.messages import plain
+from geom.cli.output import out
 from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
 from geom.diagnosis import Symptom
 from geom.measuring import Measurements
@@ -229,7 +230,7 @@ def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
 
 def _console() -> Console:
     """Standard output; a fixed width where it is no terminal, so that files look the same."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(file=out(), highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 120
     return console

@@ -24,6 +24,7 @@ def verify(
     Leaves with 1 where one fails, and names it. No solver is called.
     """
     from geom.cli.messages import plain
+    from geom.cli.output import print_line
     from geom.cli.progress import bars
     from geom.loading import load, open_run
     from geom.progress import watched
@@ -35,10 +36,10 @@ def verify(
         checked = check(opened, readout, watcher, allow_fetch=allow_fetch)
         pending = opened.counts()["pending"]
     for fault in checked.faults:
-        typer.echo(f"BAD  {plain(str(fault))}")
+        print_line(f"BAD  {plain(str(fault))}")
     held = ", ".join(f"{n} {verdict}" for verdict, n in sorted(checked.confirmed.items()))
-    typer.echo(f"holds: {held or 'nothing'}; fails: {len(checked.faults)}")
+    print_line(f"holds: {held or 'nothing'}; fails: {len(checked.faults)}")
     if pending:
-        typer.echo(f"not examined yet: {pending}; the command that made the run goes on with it")
+        print_line(f"not examined yet: {pending}; the command that made the run goes on with it")
     if not checked.ok:
         raise typer.Exit(1)

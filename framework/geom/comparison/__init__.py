@@ -22,7 +22,7 @@ from geom.comparison.claims import SolverClaim, returned
 from geom.comparison.points import BORDERLINE, Subject, chosen_tokens, given_points, with_truth
 from geom.comparison.table import Comparison
 from geom.domains import Domain
-from geom.errors import InputError
+from geom.errors import InputError, plugin_work
 from geom.live import Live
 from geom.loading import load, split
 from geom.options import Given, by_plugin
@@ -122,9 +122,9 @@ def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> No
     """Raises InputError where a precision asks for more memory than there is; one works a time."""
     for item in arithmetics:
         what = f"precision {item.name}, besides the weights,"
-        memory.check_memory(
-            item.memory(readout), what, "free some memory, or name other precisions"
-        )
+        with plugin_work(f"precision {item.name}, asked for its memory,"):
+            need = item.memory(readout)
+        memory.check_memory(need, what, "free some memory, or name other precisions")
 
 
 def _compared(

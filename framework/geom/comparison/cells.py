@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from geom.arithmetics import Arithmetic
 from geom.comparison.table import ComparedPoint, ComparisonRow
-from geom.errors import raised
+from geom.errors import contained, raised
 from geom.progress import track
 from geom.readout import Readout
 
@@ -22,7 +22,8 @@ def coarse_to_fine(
     found, faults = [], []
     for item in arithmetics:
         try:
-            roundoff = item.roundoff()
+            with contained():
+                roundoff = item.roundoff()
         except Exception as error:  # a stranger's precision may raise anything
             faults.append(f"precision {item.name} has no unit roundoff: {raised(error)}")
             roundoff = math.nan
@@ -45,7 +46,8 @@ def rows_of(
     for i, j in track(work, "compare", len(work), "margins"):
         point, name = points[i], arithmetics[j].name
         try:
-            cell = _cell(readout, arithmetics[j], point)
+            with contained():
+                cell = _cell(readout, arithmetics[j], point)
         except Exception as error:  # a stranger's precision may raise anything
             failed.setdefault((name, raised(error)), []).append(point.token_id)
             cell = ComparisonRow(point.token_id, point.token, name, None, None, None, False)

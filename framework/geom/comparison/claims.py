@@ -11,7 +11,7 @@ import numpy as np
 from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
 from geom.certification import as_kept
-from geom.errors import raised
+from geom.errors import contained, raised
 from geom.problem import Problem
 from geom.progress import track
 from geom.records import Certifier
@@ -57,10 +57,11 @@ def returned(
     found, claims = [], []
     for token in track(tokens, certifier.name, len(tokens)):
         try:
-            answer = certifier.certify(problem, token, Finding(), options)
-            if not isinstance(answer, Finding):
-                raise TypeError(f"it returned {type(answer).__name__}, no Finding")
-            claim, x = _claim(problem, token, certifier.name, answer)
+            with contained():
+                answer = certifier.certify(problem, token, Finding(), options)
+                if not isinstance(answer, Finding):
+                    raise TypeError(f"it returned {type(answer).__name__}, no Finding")
+                claim, x = _claim(problem, token, certifier.name, answer)
         except Exception as error:  # a stranger's certifier may raise anything
             note = f"it raised {raised(error)}"
             claim = SolverClaim(token, certifier.name, False, False, None, None, "undecided", note)

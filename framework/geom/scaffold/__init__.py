@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import secrets
+import shutil
 import textwrap
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +19,7 @@ from string import Template
 from geom import hookspecs
 from geom.errors import InputError, unknown
 from geom.plugins import HOOKS, installed
+from geom.replacing import kind_of
 
 _FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -26,7 +29,7 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
 
     It has a ``pyproject.toml`` with the entry point, the plugin, tests that pass and a README.
     Raises InputError for an unknown kind, a name that cannot be, or a folder that has something in
-    it; nothing is overwritten.
+    it; nothing is overwritten, and nothing is left where it cannot be written whole.
     """
     if kind not in HOOKS:
         raise unknown("kind of plugin", kind, HOOKS)
@@ -38,13 +41,21 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
     if any(item.record.name == name for item in installed().listed() if item.kind == kind):
         raise InputError(f"a {kind} called {name} is installed: take another name")
     place = Path(folder) / name
-    if place.is_symlink() or place.is_file() or (place.is_dir() and any(place.iterdir())):
+    if kind_of(place) not in (None, "a folder") or (place.is_dir() and any(place.iterdir())):
         raise InputError(f"{place} is there already: take another name, or another --dir")
+    part = place.with_name(f".geom-{secrets.token_hex(8)}.part")
     try:
-        for path, text in _contents(kind, name).items():
-            file = place / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+        part.mkdir(parents=True)
+        try:
+            for path, text in _contents(kind, name).items():
+                file = part / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            if place.is_dir():
+                place.rmdir()  # it is empty, or is left alone
+            part.rename(place)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"{place}: {error.strerror}; give a --dir in which you can write"

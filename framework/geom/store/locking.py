@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from geom.errors import StoreError
+from geom.replacing import COMPANIONS, is_database, kind_of
 
 SUFFIX = "-lock"
 """What the name of the lock's file has more than the run's; it is there while the run is written.
@@ -22,10 +23,12 @@ _ELSEWHERE = "give an --out in a folder you can write to"
 def hold(path: Path) -> Callable[[], None]:
     """Keep others from writing the run; what is returned lets go.
 
-    Raises StoreError where somebody else holds it, and where the folder cannot be written to.
+    Raises StoreError where somebody else holds it, where the folder cannot be written to, and for
+    names at which a run would be written through a link or over a file of another's.
     """
     if not path.parent.is_dir():
         raise StoreError(f"{path}: its folder does not exist; {_ELSEWHERE}")
+    _refuse_others(path)
     beside = path.resolve()
     beside = beside.with_name(beside.name + SUFFIX)
     lock = FileLock(beside, timeout=0)
@@ -46,3 +49,26 @@ def hold(path: Path) -> Callable[[], None]:
         lock.release()
 
     return let_go
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises StoreError where the run, its lock or SQLite's files would cost another file.
+
+    A run that is there may go on by a link to it; a new one is not begun through a link.
+    """
+    kind = kind_of(path)
+    if kind not in (None, "a file") and not (kind == "a link" and is_database(path)):
+        raise StoreError(f"{path}: it is {kind}, and no run goes there; {_ELSEWHERE}")
+    real = path.resolve()
+    for suffix in COMPANIONS:
+        other = real.with_name(real.name + suffix)
+        kind = kind_of(other)
+        taken = suffix == SUFFIX and kind == "a file" and other.stat().st_size > 0
+        if taken or kind not in (None, "a file") or is_database(other):
+            raise StoreError(
+                f"{path}: {other.name} is there, a name that the run needs for a file of its own; "
+                "give another --out"
+            )
+        owner = real.with_name(real.name.removesuffix(suffix) or real.name)
+        if owner != real and is_database(owner):
+            raise StoreError(f"{path} belongs to the run {owner}; give another --out")

@@ -47,7 +47,9 @@ def separately(*arguments: str, python_path: Path | None = None) -> Done:
 
 def environment(python_path: Path | None) -> dict[str, str]:
     """The environment of this process, with one folder more to import from."""
-    return os.environ | ({"PYTHONPATH": str(python_path)} if python_path else {})
+    known = [str(python_path or ""), os.environ.get("PYTHONPATH", "")]
+    path = os.pathsep.join(filter(None, known))
+    return os.environ | ({"PYTHONPATH": path} if path else {})
 
 
 def install(folder: Path, distribution: str, code: str) -> None:

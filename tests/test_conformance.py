@@ -340,11 +340,18 @@ def executor(mapped: Callable[..., Any], workers: int = 1) -> Asked:
         (executor(lambda f, items, _: map(f, items[1:])), "does_every_item_once", "brings back"),
         (executor(lambda f, items, _: [[1]]), "does_nothing_for_nothing", "makes something up"),
         (executor(lambda f, items, _: []), "passes_on_what_is_raised", "swallows"),
+        (executor(lambda f, items, _: []), "takes_no_exit_for_an_end", "for the end of the work"),
         (executor(lambda f, items, _: map(f, items), 0), "says_how_much_it_does_at_once", "0"),
     ],
 )
 def test_an_executor_that_breaks_a_promise_is_caught(broken: Asked, check: str, said: str) -> None:
     assert said in said_by(check, broken)
+
+
+def test_an_executor_that_keeps_values_back_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geom.testing.executors.PATIENCE", 0.1)
+    bursts = executor(lambda f, items, _: [list(f(item)) for item in items])
+    assert "until it is done" in said_by("brings_each_value_as_it_is_made", bursts)
 
 
 @dataclass

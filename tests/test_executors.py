@@ -20,8 +20,10 @@ import numpy as np
 import psutil
 import pytest
 
+from command import environment
 from geom import PluginError, Problem, Readout, cores
 from geom.certification import Link, certify
+from geom.cli.output import print_line, reserved
 from geom.plugins import installed
 from geom.sharing import shared
 from geom_plugins.executors.local import LocalOptions, run, workers
@@ -31,50 +33,6 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 Verdicts = list[tuple[int, str, float | None, float | None]]
 
 
-def square(item: int) -> int:
-    return item * item
-
-
-def countdown(item: int) -> Iterator[int]:
-    yield from range(item, 0, -1)
-
-
-def told(folder: Path, item: int) -> int:
-    """The item, after a file says which process has it."""
-    (folder / f"{os.getpid()}").touch()
-    return item
-
-
-def last_a_minute(folder: Path, item: int) -> int:
-    """The first item comes at once, the others take longer than any test."""
-    if item > 0:
-        told(folder, item)
-        time.sleep(60)
-    return item
-
-
-def die_once(folder: Path, item: int) -> int:
-    """The item's square; item 5 kills the first process that has it."""
-    if item == 5 and not (folder / "died").exists():
-        (folder / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return square(item)
-
-
-def die_at_three(item: list[int]) -> list[int]:
-    if 3 in item:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def refuse_two(item: int) -> int:
-    if item == 2:
-        raise UnsendableError("two", 2)
-    if item == 3:
-        raise KeyError("three")
-    return item
-
-
 class UnsendableError(Exception):
     """An exception that cannot be made again from its arguments."""
 
@@ -82,13 +40,69 @@ class UnsendableError(Exception):
         super().__init__(f"{word} is {number}")
 
 
-def threads_and_map(readout: Readout, item: int) -> dict[str, Any]:
+def square(item: int) -> Iterator[int]:
+    yield item * item
+
+
+def countdown(item: int) -> Iterator[int]:
+    yield from range(item, 0, -1)
+
+
+def last_a_minute(folder: Path, item: int) -> Iterator[int]:
+    """The first item comes at once; others say which process has them, and outlast any test."""
+    if item > 0:
+        (folder / f"{os.getpid()}").touch()
+        time.sleep(60)
+    yield item
+
+
+def die_once(folder: Path, item: int) -> Iterator[int]:
+    """The item's square; item 5 kills the first process that has it."""
+    if item == 5 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield item * item
+
+
+def die_at_three(item: list[int]) -> Iterator[int]:
+    for value in item:
+        if value == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield value
+
+
+class OwnExit(BaseException):
+    """An exception that `except Exception` misses."""
+
+
+RAISED = {2: UnsendableError("two", 2), 3: KeyError("three"), 4: SystemExit(0), 5: OwnExit("own")}
+
+
+def refuse(item: int) -> Iterator[int]:
+    if item in RAISED:
+        raise RAISED[item]
+    yield item
+
+
+def interrupt(item: int) -> Iterator[int]:
+    if item:
+        raise KeyboardInterrupt
+    yield item
+
+
+def print_twice(item: int) -> Iterator[int]:
+    print("printed by Python")
+    os.write(1, b"written by C\n")
+    yield item
+
+
+def threads_and_map(readout: Readout, item: int) -> Iterator[dict[str, Any]]:
     """Threads of the pools in a worker, and what its matrix is."""
     import scipy.linalg  # noqa: F401 - its pool is there when it is looked at
     from threadpoolctl import threadpool_info
 
     base: Any = readout.W.base
-    return {
+    yield {
         "pid": os.getpid(),
         "inode": os.stat(base.filename).st_ino,
         "map": isinstance(base, np.memmap),
@@ -153,7 +167,7 @@ def test_a_worker_maps_the_file_and_has_the_threads_it_is_given(
         monkeypatch.delenv(name, raising=False)
     with shared(Readout.fold(np.eye(3))) as readout:
         work = partial(threads_and_map, readout)
-        (seen,) = run(work, [0], LocalOptions(workers=1, threads=threads))
+        ((seen,),) = run(work, [0], LocalOptions(workers=1, threads=threads))
         assert seen["inode"] == os.stat(readout.W.base.filename).st_ino  # type: ignore[union-attr]
     assert seen["map"]
     assert seen["pid"] != os.getpid()
@@ -171,22 +185,22 @@ def test_as_many_workers_as_cores_unless_told() -> None:
     assert workers(LocalOptions(workers=7)) == 7
 
 
-def test_a_result_that_is_an_iterator_comes_as_a_list() -> None:
-    assert list(run(countdown, [3], LocalOptions(workers=1))) == [[3, 2, 1]]
+def test_a_result_comes_value_by_value() -> None:
+    assert list(run(countdown, [3], LocalOptions(workers=1))) == [[3], [2], [1]]
 
 
 @POSIX
 def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path) -> None:
     found = list(run(partial(die_once, tmp_path), range(12), LocalOptions(workers=2)))
     assert (tmp_path / "died").exists()
-    assert sorted(found) == [item * item for item in range(12)]
+    assert sorted(found) == [[item * item] for item in range(12)]
 
 
 @POSIX
 def test_an_item_that_kills_every_worker_is_named() -> None:
     items = [[1, 2], [3, 4], [5, 6]]
     results = run(die_at_three, items, LocalOptions(workers=1))
-    assert next(results) == [1, 2]
+    assert [next(results), next(results)] == [[1], [2]]
     with pytest.raises(
         PluginError, match=r"item \[3, 4\] ended its process 3 times.*SIGKILL"
     ) as why:
@@ -194,12 +208,44 @@ def test_an_item_that_kills_every_worker_is_named() -> None:
     assert "\n" not in str(why.value)
 
 
+@POSIX
+def test_what_an_item_brought_before_it_killed_its_worker_is_not_lost() -> None:
+    results = run(die_at_three, [[1, 2, 3]], LocalOptions(workers=1))
+    found = []
+    with pytest.raises(PluginError, match="ended its process 3 times"):
+        found.extend(results)
+    assert found[:2] == [[1], [2]]
+    assert {value for (value,) in found} == {1, 2}
+
+
 def test_what_the_function_raises_is_raised_here() -> None:
     with pytest.raises(RuntimeError, match="UnsendableError: two is 2"):
-        list(run(refuse_two, [2], LocalOptions(workers=1)))
+        list(run(refuse, [2], LocalOptions(workers=1)))
     with pytest.raises(KeyError, match="three") as raised:
-        list(run(refuse_two, [3], LocalOptions(workers=1)))
-    assert "refuse_two" in "".join(raised.value.__notes__)
+        list(run(refuse, [3], LocalOptions(workers=1)))
+    assert "in refuse" in "".join(raised.value.__notes__)
+
+
+@pytest.mark.parametrize(("item", "said"), [(4, "SystemExit: 0"), (5, "OwnExit: own")])
+def test_what_would_end_a_process_is_raised_here_as_an_error(item: int, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        list(run(refuse, [1, item], LocalOptions(workers=1)))
+
+
+def test_an_interrupt_of_the_functions_own_is_an_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        list(run(interrupt, [1], LocalOptions(workers=1)))
+
+
+def test_workers_print_to_standard_error_while_standard_output_is_reserved(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with reserved():
+        assert list(run(print_twice, [1], LocalOptions(workers=1))) == [[1]]
+        print_line("a result")
+    out, err = capfd.readouterr()
+    assert out == "a result\n"
+    assert sorted(err.splitlines()) == ["printed by Python", "written by C"]
 
 
 def test_a_function_that_cannot_be_sent_is_refused_before_anything_begins() -> None:
@@ -215,7 +261,7 @@ def test_an_item_that_cannot_be_sent_is_named() -> None:
 
 def test_whoever_stops_listening_ends_the_workers(tmp_path: Path) -> None:
     results = run(partial(last_a_minute, tmp_path), range(9), LocalOptions(workers=2))
-    assert next(results) == 0
+    assert next(results) == [0]
     assert until(lambda: any(tmp_path.iterdir()))
     started = time.monotonic()
     results.close()  # type: ignore[attr-defined]  # it is a generator
@@ -249,10 +295,10 @@ def begun(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     script, folder = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(SCRIPT)
     folder.mkdir()
-    here = str(Path(__file__).parent)
+    here = Path(__file__).parent
     process = subprocess.Popen(
         [sys.executable, str(script), str(folder)],
-        env=os.environ | {"PYTHONPATH": here},
+        env=environment(here),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -215,13 +215,15 @@ def geom_executors() -> Iterable[Executor[Any]]:
 
     ``map(function, items, options)`` yields the results in whatever order they come. Function and
     items can be sent to other processes. A result is an iterable that does its work when it is gone
-    through: make a list of it where the work is to be done.
+    through: go through it where the work is to be done, and yield each value, in a list, as soon as
+    it is made, so that it is stored whatever happens to the rest.
 
     Example::
 
         from collections.abc import Callable, Iterator, Sequence
-        from concurrent.futures import ThreadPoolExecutor, as_completed
+        from concurrent.futures import Future, ThreadPoolExecutor
         from dataclasses import dataclass
+        from queue import SimpleQueue
         from typing import Annotated, Any
 
         from msgspec import Meta
@@ -236,10 +238,23 @@ def geom_executors() -> Iterable[Executor[Any]]:
 
         def run(function: Callable[[Any], Any], items: Sequence[Any],
                 options: ThreadOptions) -> Iterator[Any]:
+            made: SimpleQueue[Any] = SimpleQueue()
+
+            def work(item: Any) -> None:
+                for value in function(item):
+                    made.put([value])
+
             with ThreadPoolExecutor(options.workers) as pool:
-                work = [pool.submit(lambda item: list(function(item)), item) for item in items]
-                for future in as_completed(work):
-                    yield future.result()
+                for item in items:
+                    pool.submit(work, item).add_done_callback(made.put)
+                left = len(items)
+                while left:
+                    value = made.get()
+                    if isinstance(value, Future):
+                        value.result()  # raises what the function raised
+                        left -= 1
+                    else:
+                        yield value
 
 
         @hookimpl

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
+from geom.errors import contained
 from geom.testing.asked import Asked
 
 ITEMS = range(20)
+
+PATIENCE = 20.0
+"""Seconds that an executor has for passing on one value."""
 
 
 def does_every_item_once(asked: Asked) -> None:
@@ -33,6 +41,28 @@ def passes_on_what_is_raised(asked: Asked) -> None:
     raise AssertionError(f"{asked} swallows what the function raises")
 
 
+def brings_each_value_as_it_is_made(asked: Asked) -> None:
+    """A value arrives while its item is still in work: the item waits until it has."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, late = Path(name), []
+        for results in asked.record.map(partial(waiting, folder), range(2), asked.options):
+            for item, in_time in results:
+                (folder / str(item)).touch()
+                late += [] if in_time else [item]
+    assert not late, f"{asked} keeps the values of an item back until it is done"
+
+
+def takes_no_exit_for_an_end(asked: Asked) -> None:
+    """A function that leaves by sys.exit is one that raises."""
+    try:
+        with contained():
+            for results in asked.record.map(leave, [1], asked.options):
+                list(results)
+    except Exception:
+        return
+    raise AssertionError(f"{asked} takes sys.exit for the end of the work")
+
+
 def says_how_much_it_does_at_once(asked: Asked) -> None:
     """At least one item is in work at a time."""
     workers = asked.record.workers(asked.options)
@@ -44,6 +74,22 @@ def twice(item: int) -> Iterator[int]:
     """Two results for an item; other processes find this function by its name."""
     yield item
     yield -item
+
+
+def waiting(folder: Path, item: int) -> Iterator[tuple[int, bool]]:
+    """The item, and once more when the folder has a file of its name, or it is not in time."""
+    yield item, True
+    end = time.monotonic() + PATIENCE
+    while not (arrived := (folder / str(item)).exists()) and time.monotonic() < end:
+        time.sleep(0.01)
+    yield item, arrived
+
+
+def leave(item: int) -> Iterator[int]:
+    """Leave by the exception of sys.exit."""
+    if item:
+        raise SystemExit(0)
+    yield item
 
 
 def refuse(item: int) -> Iterator[int]:
@@ -60,5 +106,7 @@ SUITE = (
     does_every_item_once,
     does_nothing_for_nothing,
     passes_on_what_is_raised,
+    brings_each_value_as_it_is_made,
+    takes_no_exit_for_an_end,
     says_how_much_it_does_at_once,
 )

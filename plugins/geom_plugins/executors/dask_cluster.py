@@ -3,7 +3,9 @@
 What is to be done, the readout in it, is sent to each worker once (scattered), a batch of tokens as
 a task; the scheduler's memory manager, which would drop copies that idle for a moment, is stopped
 meanwhile. The scheduler gives the tasks of a worker that dies to others; where the last copy of the
-readout was lost with it, it is sent again. A batch that takes several workers with it is named, and
+readout was lost with it, it is sent again. Each value of a result comes by way of the scheduler as
+soon as a worker has it (`distributed.Worker.log_event`), and what was not heard of when the task is
+done comes with the task; an item that is begun again brings its values again. A batch that takes several workers with it is named, and
 ends the run, as a scheduler that dies does; what is stored is kept.
 
 Dask sends pickles between the machines of a cluster, as it always does: let only a scheduler that
@@ -14,12 +16,15 @@ the plugins of the run, in the same versions.
 from __future__ import annotations
 
 import logging
+import pickle
 import reprlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Annotated, Any
+from uuid import uuid4
 
 from msgspec import Meta
 
@@ -30,6 +35,12 @@ TRIES = 3
 
 AHEAD = 4
 """Tasks for each worker that the scheduler knows of at a time."""
+
+TOPIC = "geom-values"
+"""What workers tell of values under; one name for all, as the scheduler keeps the last of each."""
+
+LISTEN = 0.1
+"""Seconds after which values that came are passed on, though no task is done."""
 
 MANY = 32
 """Workers that work is cut for, where nobody says how many a scheduler has."""
@@ -58,7 +69,7 @@ def workers(options: DaskOptions) -> int:
 def run(
     function: Callable[[Any], Any], items: Sequence[Any], options: DaskOptions
 ) -> Iterator[Any]:
-    """The results as they come, each a list.
+    """The values of the results as they come, in lists.
 
     Raises InputError where distributed is not installed, where no scheduler answers or no worker
     comes, what the function raises, and PluginError for an item whose workers die each time and for
@@ -79,18 +90,24 @@ class _Work:
         self._sent: dict[Any, int] = {}
         self._losses = 0
         self._work: Any = None
+        self._name = uuid4().hex
+        self._heard = SimpleQueue[tuple[str, str, bytes]]()
+        self._counts = Counter[str]()
+        self._ended = set[str]()
 
     def results(self) -> Iterator[Any]:
-        """The results."""
+        """The values."""
         from distributed import wait
         from distributed.client import FuturesCancelledError
 
+        self._client.subscribe_topic(TOPIC, lambda event: self._heard.put(event[1]))
         try:
             while self._waiting or self._sent:
                 self._send()
-                with suppress(FuturesCancelledError):
-                    wait(list(self._sent), return_when="FIRST_COMPLETED")
+                with suppress(FuturesCancelledError, TimeoutError):
+                    wait(list(self._sent), timeout=LISTEN, return_when="FIRST_COMPLETED")
                 done = [future for future in self._sent if future.status != "pending"]
+                yield from self._values()
                 for future in done:
                     if not future.cancelled():
                         yield self._result(future, self._sent.pop(future))
@@ -100,6 +117,15 @@ class _Work:
         finally:
             if self._client.status == "running":
                 self._client.cancel(list(self._sent))
+                self._client.unsubscribe_topic(TOPIC)
+
+    def _values(self) -> Iterator[list[Any]]:
+        """What workers have told of meanwhile. Each attempt at an item counts its own values."""
+        while not self._heard.empty():
+            name, attempt, packed = self._heard.get()
+            if name == self._name and attempt not in self._ended:
+                self._counts[attempt] += 1
+                yield [pickle.loads(packed)]
 
     def _send(self) -> None:
         """Give the scheduler as many tasks as its workers can begin soon."""
@@ -109,21 +135,23 @@ class _Work:
         most = AHEAD * max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
         while self._waiting and len(self._sent) < most:
             place = self._waiting.popleft()
-            future = self._client.submit(_applied, self._work, self._items[place], pure=False)
+            item = self._items[place]
+            future = self._client.submit(_applied, self._work, item, self._name, pure=False)
             self._sent[future] = place
 
     def _result(self, future: Any, place: int) -> Any:
         from distributed import KilledWorker
 
         try:
-            result = future.result()
+            attempt, values = future.result()
         except KilledWorker as error:
             raise PluginError(
                 f"executor dask: {_name(self._items[place])} took several workers with it; "
                 "if memory is short, give them more"
             ) from error
         self._losses = 0
-        return result
+        self._ended.add(attempt)  # what it tells from now on is known
+        return values[self._counts.pop(attempt, 0) :]
 
     def _again(self, places: Sequence[int]) -> None:
         """Take back items whose tasks are gone: with the readout's last copy, or with all else."""
@@ -139,9 +167,16 @@ class _Work:
         self._waiting.extendleft(reversed(places))
 
 
-def _applied(function: Callable[[Any], Any], item: Any) -> list[Any]:
-    """What a worker does."""
-    return list(function(item))
+def _applied(function: Callable[[Any], Any], item: Any, name: str) -> tuple[str, list[Any]]:
+    """What a worker does: tell of each value, and return all, with what it told them under."""
+    from distributed import get_worker
+
+    worker, attempt = get_worker(), uuid4().hex
+    values = []
+    for value in function(item):
+        worker.log_event(TOPIC, (name, attempt, pickle.dumps(value)))
+        values.append(value)
+    return attempt, values
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 Each worker is a process of its own, begun afresh (nothing is forked, for threads do not survive
 that), with a pipe of its own. So it is known which item a worker has when it dies, only that item
-is done again, and the others work on, which `concurrent.futures` cannot do. What is to be done is
-pickled once and sent to each worker as it starts; items follow one ahead of what is in hand. A
+is done again, and the others work on, which `concurrent.futures` cannot do. A result is sent value
+by value, as the worker has it; those that came before a worker died come again. What is to be done
+is pickled once and sent to each worker as it starts; items follow one ahead of what is in hand. A
 worker whose pipe closes ends at once, in the middle of whatever it does: no worker outlives the
 process that asked for it.
 """
@@ -34,7 +35,8 @@ from geom import Executor, PluginError, cores, hookimpl, limited_threads
 TRIES = 3
 """Workers that an item may take with it before it is given up, and that may fail to begin."""
 
-_READY, _DONE, _RAISED, _UNREADABLE = "ready", "done", "raised", "unreadable"
+_READY, _VALUE, _DONE = "ready", "value", "done"
+_RAISED, _UNREADABLE = "raised", "unreadable"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class LocalOptions:
 def run(
     function: Callable[[Any], Any], items: Sequence[Any], options: LocalOptions
 ) -> Iterator[Any]:
-    """The results as they come; one that is an iterator comes as a list.
+    """The values of the results, each in a list of its own, as a worker has it.
 
     Raises what the function raises, and PluginError for an item whose workers die each time, for
     workers that cannot begin, and for what cannot be sent.
@@ -87,22 +89,20 @@ class _Crew:
     def __init__(self, work: bytes, items: Sequence[Any], threads: int) -> None:
         self._work, self._items, self._threads = work, items, threads
         self._waiting = deque(range(len(items)))
+        self._left = len(items)
         self._workers: list[_Worker] = []
         self._deaths = Counter[int]()
         self._failures = 0
 
     def results(self, count: int) -> Iterator[Any]:
-        """The results, from so many workers."""
-        left = len(self._items)
-        while left:
+        """The values, from so many workers."""
+        while self._left:
             in_hand = sum(len(worker.has) for worker in self._workers)
             while len(self._workers) < min(count, len(self._waiting) + in_hand):
                 self._workers.append(self._begin())
             heard = connection.wait([worker.pipe for worker in self._workers])
             for worker in [worker for worker in self._workers if worker.pipe in heard]:
-                for result in self._hear(worker):
-                    left -= 1
-                    yield result
+                yield from self._hear(worker)
 
     def dismiss(self) -> None:
         """End every worker, whatever it does."""
@@ -132,8 +132,8 @@ class _Crew:
             theirs.close()
         return _Worker(process, ours)
 
-    def _hear(self, worker: _Worker) -> list[Any]:
-        """What the worker says: one result, or none. It is given new items before that is used."""
+    def _hear(self, worker: _Worker) -> list[list[Any]]:
+        """What the worker says: one value, or none. One that is done is given new items."""
         try:
             kind, place, value = pickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
@@ -144,10 +144,13 @@ class _Crew:
         if kind == _RAISED:
             raise value
         worker.ready = True
+        if kind == _VALUE:
+            return [[value]]
         if kind == _DONE:
             worker.has.remove(place)
+            self._left -= 1
         self._hand(worker)
-        return [value] if kind == _DONE else []
+        return []
 
     def _hand(self, worker: _Worker) -> None:
         """An item to work on, and one more while there are enough for all."""
@@ -247,7 +250,7 @@ def _serve(pipe: Connection, work: bytes, threads: int) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         function = pickle.loads(work)
-    except Exception as error:  # it runs anybody's imports
+    except BaseException as error:  # it runs anybody's imports
         _say(pipe, _UNREADABLE, -1, f"{type(error).__name__}: {' '.join(str(error).split())}")
         return
     with limited_threads(threads):
@@ -255,11 +258,10 @@ def _serve(pipe: Connection, work: bytes, threads: int) -> None:
         while True:
             place, packed = pickle.loads(inbox.get())
             try:
-                result = function(pickle.loads(packed))
-                if isinstance(result, Iterator):
-                    result = list(result)
-                _say(pipe, _DONE, place, result)
-            except Exception as error:  # the function is anybody's
+                for value in function(pickle.loads(packed)):
+                    _say(pipe, _VALUE, place, value)
+                _say(pipe, _DONE, place, None)
+            except BaseException as error:  # the function is anybody's
                 _say(pipe, _RAISED, place, _portable(error))
 
 
@@ -280,9 +282,15 @@ def _say(pipe: Connection, kind: str, place: int, value: object) -> None:
         os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
-    """The error, or one that says the same where it cannot be sent; with the worker's traceback."""
+def _portable(error: BaseException) -> BaseException:
+    """The error, or one that says the same where it cannot be sent; with the worker's traceback.
+
+    One that would end the process that asked, as SystemExit does, is not sent: a worker sees no
+    Ctrl-C, so KeyboardInterrupt is one of them only if the function raises it.
+    """
     error.add_note("".join(traceback.format_exception(error)))
+    if not isinstance(error, Exception | KeyboardInterrupt):
+        return RuntimeError(f"{type(error).__name__}: {error}")
     try:
         pickle.loads(ForkingPickler.dumps(error))
     except Exception:  # pickling runs anybody's code

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import geom
-from command import GEOM, Command, Done
+from command import GEOM, Command, Done, environment, install
 from geom import Readout
 from geom.store import open_file
 
@@ -180,13 +180,12 @@ def test_ctrl_c_on_the_command_leaves_a_run_that_the_same_command_finishes(
     executor: str, command: Command, tmp_path: Path
 ) -> None:
     words = ("run", "-c", "highs", "-t", "100-219", "--executor", executor, "--out")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     process = subprocess.Popen(
         [*GEOM, *words, "cut.db"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(Path(__file__).parent),
     )
     assert wait_for_rows(tmp_path / "cut.db", 3)
     process.send_signal(signal.SIGINT)
@@ -198,6 +197,71 @@ def test_ctrl_c_on_the_command_leaves_a_run_that_the_same_command_finishes(
     assert command(*words, "cut.db").code == 0
     assert command(*words, "whole.db").code == 0
     assert verdicts("cut.db") == verdicts("whole.db")
+
+
+STOPS = """
+import time
+from pathlib import Path
+
+from geom import Certifier, Finding, NoOptions, hookimpl
+
+def certify(problem, token, prior, options):
+    while token % 10 == 9 and not Path("go").exists():
+        time.sleep(0.01)
+    return Finding(x=problem.readout.W[token])
+
+def certify_many(problem, tokens, priors, options):
+    for token, prior in zip(tokens, priors):
+        yield certify(problem, token, prior, options)
+
+def look(problem, token, prior, options):
+    return Finding(note="seen")
+
+@hookimpl
+def geom_certifiers():
+    yield Certifier("stops", "waits for a file at every tenth token", certify, NoOptions,
+                    certify_many=certify_many, batch=256)
+    yield Certifier("looks", "at what others found", look, NoOptions, verifies=True)
+"""
+"""Each batch of tokens stops at the first whose id ends in 9."""
+
+
+@POSIX
+@pytest.mark.parametrize("chain", [("stops",), ("stops", "looks")])
+@pytest.mark.parametrize("executor", ["serial", "local", "dask"])
+def test_a_kill_in_the_middle_of_a_batch_keeps_each_token_that_was_done(
+    executor: str, chain: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    install(tmp_path, "stops-geom", STOPS)
+    angle = np.arange(200) * (2 * np.pi / 200)
+    np.save("circle.npy", np.column_stack([np.cos(angle), np.sin(angle)]))
+    certifiers = [word for name in chain for word in ("-c", name)]
+    workers = [] if executor == "serial" else ["-o", f"executor.{executor}.workers=1"]
+    words = [*GEOM, "run", "-m", "npz:circle.npy", "-t", "all", *certifiers]
+    words += ["--executor", executor, *workers, "--out", "run.db"]
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+        start_new_session=True,
+    )
+    try:
+        assert wait_for_rows(tmp_path / "run.db", 9)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    with open_file(tmp_path / "run.db") as run:
+        stored = list(run.rows())
+        assert [row.token_id for row in stored] == list(range(9))
+        assert all((row.note == "looks: seen") == ("looks" in chain) for row in stored)
+    (tmp_path / "go").touch()
+    again = subprocess.run(words, env=environment(tmp_path), capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    with open_file(tmp_path / "run.db") as run:
+        assert run.counts()["speakable"] == 200
+        assert list(run.rows())[:9] == stored
 
 
 def wait_for_rows(path: Path, count: int, seconds: float = 60.0) -> bool:

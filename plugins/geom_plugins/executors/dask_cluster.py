@@ -39,6 +39,8 @@ AHEAD = 4
 TOPIC = "geom-values"
 """What workers tell of values under; one name for all, as the scheduler keeps the last of each."""
 
+_LOST = "executor dask lost its scheduler; what is stored is kept"
+
 LISTEN = 0.1
 """Seconds after which values that came are passed on, though no task is done."""
 
@@ -99,6 +101,7 @@ class _Work:
         """The values."""
         from distributed import wait
         from distributed.client import FuturesCancelledError
+        from distributed.comm.core import CommClosedError
 
         self._client.subscribe_topic(TOPIC, lambda event: self._heard.put(event[1]))
         try:
@@ -109,11 +112,15 @@ class _Work:
                 done = [future for future in self._sent if future.status != "pending"]
                 yield from self._values()
                 for future in done:
-                    if not future.cancelled():
-                        yield self._result(future, self._sent.pop(future))
+                    values = self._result(future, self._sent[future])
+                    if values is not None:
+                        del self._sent[future]
+                        yield values
                 lost = [self._sent.pop(future) for future in done if future in self._sent]
                 if lost:
                     self._again(lost)
+        except CommClosedError as error:
+            raise PluginError(_LOST) from error
         finally:
             if self._client.status == "running":
                 self._client.cancel(list(self._sent))
@@ -139,11 +146,15 @@ class _Work:
             future = self._client.submit(_applied, self._work, item, self._name, pure=False)
             self._sent[future] = place
 
-    def _result(self, future: Any, place: int) -> Any:
+    def _result(self, future: Any, place: int) -> list[Any] | None:
+        """What was not heard of yet; None where it went with the worker that had it."""
         from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
 
         try:
             attempt, values = future.result()
+        except FutureCancelledError:
+            return None
         except KilledWorker as error:
             raise PluginError(
                 f"executor dask: {_name(self._items[place])} took several workers with it; "
@@ -151,12 +162,13 @@ class _Work:
             ) from error
         self._losses = 0
         self._ended.add(attempt)  # what it tells from now on is known
-        return values[self._counts.pop(attempt, 0) :]
+        new: list[Any] = values[self._counts.pop(attempt, 0) :]
+        return new
 
     def _again(self, places: Sequence[int]) -> None:
         """Take back items whose tasks are gone: with the readout's last copy, or with all else."""
         if self._client.status != "running":
-            raise PluginError("executor dask lost its scheduler; what is stored is kept")
+            raise PluginError(_LOST)
         self._losses += 1
         if self._losses == TRIES:
             raise PluginError(

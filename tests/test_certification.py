@@ -211,12 +211,11 @@ def test_whatever_comes_before_and_after_a_proof_stands(
     assert token == NEAR or found.verdict == ("speakable" if token in CORNERS else "unspeakable")
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_passes_through(stop: type[BaseException]) -> None:
+def test_an_interrupt_passes_through() -> None:
     def interrupted(problem: Problem, token: int, prior: Finding) -> Finding:
-        raise stop
+        raise KeyboardInterrupt
 
-    with pytest.raises(stop):
+    with pytest.raises(KeyboardInterrupt):
         one(link(interrupted), token=0)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,34 +89,12 @@ def test_a_file_that_is_there_is_replaced(command: Command, run: Path) -> None:
     assert len(Path("rows.jsonl").read_text(encoding="utf-8").splitlines()) == 5
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(command: Command, run: Path) -> None:
-    os.mkfifo("pipe")
-    end = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
-    assert command("export", "run.db", "--out", "pipe").code == 0
-    with open(end, encoding="utf-8") as read:
-        assert [json.loads(line) for line in read] == rows(run)
-    assert Path("pipe").is_fifo()
-
-
-def test_a_link_is_followed_and_stays_a_link(command: Command, run: Path) -> None:
-    Path("link").symlink_to("rows.jsonl")
-    assert command("export", "run.db", "--out", "link").code == 0
-    assert Path("link").is_symlink()
-    assert len(Path("rows.jsonl").read_text(encoding="utf-8").splitlines()) == 5
-
-
 @pytest.mark.parametrize("out", ["absent/rows.jsonl", "."])
 def test_a_file_that_cannot_be_written_is_named(out: str, command: Command, run: Path) -> None:
     done = command("export", "run.db", "--out", out)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.startswith(f"geom: {out}: ")
     assert [path.name for path in Path().iterdir()] == ["run.db"]
-
-
-def test_a_full_disk_is_one_line(command: Command, run: Path) -> None:
-    Path("full").symlink_to("/dev/full")
-    done = command("export", "run.db", "--out", "full")
-    assert (done.code, done.err.count("\n"), "No space left" in done.err) == (2, 1, True)
 
 
 def test_a_damaged_run_leaves_an_earlier_export_alone(command: Command, run: Path) -> None:

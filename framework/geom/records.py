@@ -203,9 +203,10 @@ class Executor(Generic[O]):
     A result is an iterable that does its work as it is gone through. What is yielded is results, or
     pieces of them: lists of values. A value is to be yielded as soon as it is made, not when its
     item is done, as it is stored then and no kill can take it. An item whose process died may be
-    done again from its start. Function and items can be sent to other processes. ``workers(options)`` says how many items are in work at
-    once, so that they can be cut small enough to go round; ``processes`` that each is a process on
-    this machine, for which the weights are put into a file that all of them map.
+    done again from its start. Function and items can be sent to other processes.
+    ``workers(options)`` says how many items are in work at once, so that they can be cut small
+    enough to go round; ``processes`` that each is a process on this machine, for which the weights
+    are put into a file that all of them map.
     """
 
     name: str

@@ -49,7 +49,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; give a file that can be written") from error
+        raise InputError(
+            f"{path}: {error.strerror or error}; give a file that can be written"
+        ) from error
 
 
 def refuse_irreplaceable(path: Path) -> None:

@@ -56,7 +56,7 @@ def reserved() -> Iterator[None]:
 def _own(stream: TextIO | None) -> TextIO:
     """The stream over a descriptor of its own; itself, if it has none."""
     if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - `reserved` closes it
+        return open(os.devnull, "w", encoding="utf-8")
     stream.flush()
     try:
         descriptor = os.dup(stream.fileno())
@@ -68,7 +68,7 @@ def _own(stream: TextIO | None) -> TextIO:
 
 
 def _divert() -> int | None:
-    """Let descriptor 1 lead to standard error; another one to where it led, None if it was closed."""
+    """Let descriptor 1 lead to standard error; return one to its old end, or None."""
     before: int | None = None
     with suppress(OSError):
         before = os.dup(1)

@@ -123,6 +123,7 @@ def run(
         failed = _run_all(named, asked, given, place, format, fail_on)
     else:
         with _run(named[0], asked, given, lambda planned: place or _file(planned)) as finished:
+            _say_failures(finished, format)
             _print(finished, format)
             failed = fail_on is not None and finished.counts()[fail_on] > 0
     if failed:
@@ -182,6 +183,7 @@ def _run_all(
         say(f"{model} ({place} of {len(models)})")
         try:
             with _run(model, asked, own, lambda planned: here / _file(planned)) as finished:
+                _say_failures(finished, format)
                 if format is Format.jsonl:
                     print_lines(_Named(model, row) for row in finished.rows())
                 failed = failed or (fail_on is not None and finished.counts()[fail_on] > 0)
@@ -217,6 +219,27 @@ def _announce(asked: Plan) -> None:
         say(warning)
     if asked.memory >= STATED:
         say(f"memory: about {describe(asked.memory)}; {describe(available())} can be had")
+
+
+def _say_failures(finished: Run, format: Format) -> None:
+    """Name the plugins that raised: certifiers, and what no table will say of the others."""
+    import re
+
+    from geom.cli.messages import say
+
+    if format is Format.jsonl:
+        for warning in finished.warnings:
+            say(warning)
+    raised: dict[str, list[tuple[int, str]]] = {}
+    for row in finished.rows():
+        for part in (row.note or "").split("; "):
+            found = re.match("([a-z0-9-]+) raised (.*)", part)
+            if found:
+                raised.setdefault(found[1], []).append((row.token_id, found[2]))
+    for name, cases in raised.items():
+        token, reason = cases[0]
+        more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+        say(f"certifier {name} raised {reason}: token {token}{more}")
 
 
 def _given(*values: T | None) -> T:

@@ -5,8 +5,9 @@ a task; the scheduler's memory manager, which would drop copies that idle for a 
 meanwhile. The scheduler gives the tasks of a worker that dies to others; where the last copy of the
 readout was lost with it, it is sent again. Each value of a result comes by way of the scheduler as
 soon as a worker has it (`distributed.Worker.log_event`), and what was not heard of when the task is
-done comes with the task; an item that is begun again brings its values again. A batch that takes several workers with it is named, and
-ends the run, as a scheduler that dies does; what is stored is kept.
+done comes with the task; an item that is begun again brings its values again. A batch that takes
+several workers with it is named, and ends the run, as a scheduler that dies does; what is stored is
+kept.
 
 Dask sends pickles between the machines of a cluster, as it always does: let only a scheduler that
 you trust have your work, and none listen where strangers can reach it. The workers need geom and

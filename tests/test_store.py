@@ -22,7 +22,8 @@ from geom.store import Outcome, Planned, Writer, create_or_continue, open_file
 from geom.store.file_format import APPLICATION_ID
 from pages import hostile
 
-SETTINGS = {"digest": "0" * 64, "domain": {"name": "unbounded"}, "tokens": "all"}
+UNBOUNDED = {"name": "unbounded", "shape": "all", "size": None, "zero_sum": False}
+SETTINGS = {"digest": "0" * 64, "V": 3, "d": 2, "domain": UNBOUNDED, "tokens": "all"}
 X = np.array([0.5, -0.25])
 LAM = Weights(np.array([0, 2]), np.array([0.5, 0.5]))
 EXPORTED = [
@@ -484,18 +485,37 @@ def test_a_certificate_with_a_wrong_byte_is_read_or_refused(
 )
 def test_meta_of_the_wrong_type_is_refused(key: str, value: Any, finished: Path) -> None:
     edit(finished, "UPDATE meta SET value = ? WHERE key = ?", value, key)
-    with open_file(finished) as run, pytest.raises(StoreError, match=f"its {key} are") as refused:
-        getattr(run, key)
+    with pytest.raises(StoreError, match=f"its {key} are") as refused:
+        open_file(finished)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 400
 
 
-@pytest.mark.parametrize("setting", ['{"V": "x"}', '{"d": 1.5}', '{"domain": 3}'])
-def test_settings_of_the_wrong_type_are_refused(setting: str, finished: Path) -> None:
-    edit(finished, "UPDATE meta SET value = ? WHERE key = 'settings'", setting)
-    (key,) = json.loads(setting)
-    with open_file(finished) as run, pytest.raises(StoreError, match=f"damaged run: its {key} is"):
-        _ = run.settings
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("V", value) for value in ("x", True, 0, -1, 2**41, 1e3, None)),
+        *(("d", value) for value in (1.5, 0, [2], None)),
+        *(("domain", value) for value in (3, None, {}, {"name": "unbounded"})),
+        *(("detectors", value) for value in (3, ["self-argmax"], {"self-argmax": 1})),
+        ("certifiers", "maxent"),
+        ("tokens", 5),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(key: str, value: Any, finished: Path) -> None:
+    text = json.dumps(SETTINGS | {key: value})
+    edit(finished, "UPDATE meta SET value = ? WHERE key = 'settings'", text)
+    said = "describes no domain" if key == "domain" and isinstance(value, dict) else rf"\$\.{key}"
+    with pytest.raises(StoreError, match=f"is no run of geom: its settings: .*{said}"):
+        open_file(finished)
+
+
+@pytest.mark.parametrize("key", ["V", "d", "domain"])
+def test_settings_without_what_readers_rely_on_are_refused(key: str, finished: Path) -> None:
+    text = json.dumps({name: value for name, value in SETTINGS.items() if name != key})
+    edit(finished, "UPDATE meta SET value = ? WHERE key = 'settings'", text)
+    with pytest.raises(StoreError, match=f"missing required field {key}"):
+        open_file(finished)
 
 
 @pytest.mark.parametrize("key", ["settings", "planned"])

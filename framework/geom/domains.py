@@ -10,6 +10,7 @@ continuous in ``x``, so one that is positive on the sphere is positive just insi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,9 @@ Shape = Literal["ball", "box", "all"]
 
 NAMES = ("auto", "layernorm", "rmsnorm", "box", "unbounded")
 """What ``--domain`` takes; ``auto`` is what the readout's final norm implies."""
+
+
+_NAME = re.compile(r"(?!.*  )[A-Za-z0-9](?:[A-Za-z0-9 ._()=-]{0,78}[A-Za-z0-9)])?")
 
 
 @dataclass(frozen=True)
@@ -151,25 +155,42 @@ def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
     Raises InputError for anything else.
     """
     try:
-        name, shape, zero_sum = str(stored["name"]), stored["shape"], bool(stored["zero_sum"])
-        size = None if stored["size"] is None else _fraction(str(stored["size"]))
+        name, shape, zero_sum = stored["name"], stored["shape"], stored["zero_sum"]
+        size = None if stored["size"] is None else _fraction(stored["size"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"{stored!r} describes no domain") from error
+    if not (isinstance(name, str) and isinstance(zero_sum, bool)):
+        raise InputError(f"{stored!r} describes no domain")
     if shape not in get_args(Shape) or (size is None) != (shape == "all"):
         raise InputError(f"{stored!r} describes no domain")
     return checked(Domain(name, d, shape, size, zero_sum))
 
 
 def checked(domain: Domain) -> Domain:
-    """The domain itself, unless it bears the name of another.
+    """The domain itself, unless it bears the name of another, or one that looks like it.
 
     Raises InputError then, as its results would be read as if they were the other's.
     """
+    if not _NAME.fullmatch(domain.name):
+        raise InputError(
+            f"a domain cannot be called {domain.name!r}: use letters and digits of ASCII, and "
+            "within the name also - . _ ( ) = and single spaces"
+        )
+    if domain.name not in NAMES and _skeleton(domain.name) in map(_skeleton, NAMES):
+        raise InputError(
+            f"a domain of your own needs a name that looks like no other, not {domain.name!r}"
+        )
     if domain.name in NAMES:
         radius = domain.radius if domain.shape == "box" else 1.0
         if domain.name == "auto" or domain != named(domain.name, domain.d, None, radius):
             raise InputError(f"a domain of your own needs a name of its own, not {domain.name!r}")
     return domain
+
+
+def _skeleton(name: str) -> str:
+    """What the eye takes a name for: no case, no marks, and letters that look alike made one."""
+    letters = re.sub(r"[^a-z0-9]", "", name.lower())
+    return letters.translate(str.maketrans("1i0", "llo")).replace("rn", "m")
 
 
 def layernorm(d: int) -> Domain:
@@ -212,8 +233,10 @@ def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
     raise unknown("domain", name, NAMES)
 
 
-def _fraction(text: str) -> Fraction:
+def _fraction(text: object) -> Fraction:
     """A positive ratio of two integers, each no longer than a float64 can make it."""
+    if not isinstance(text, str):
+        raise TypeError(type(text).__name__)
     numerator, _, denominator = text.partition("/")
     digits = numerator + denominator
     if len(digits) > 2000 or not (digits.isdecimal() and digits.isascii()):

@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TypeVar
 
-T = TypeVar("T")
+from geom.text import harmless, shortened
 
-LONGEST = 2000
-"""Characters of a message: names in it may come from a file that anybody wrote."""
+T = TypeVar("T")
 
 
 class GeomError(Exception):
-    """Root of every error that geom raises on purpose. Its message is one line, and a short one."""
+    """Root of every error that geom raises on purpose.
+
+    Its message is one line, of bounded length and without anything that acts on a terminal,
+    whatever the file or plugin that it speaks of holds.
+    """
 
     def __init__(self, message: str) -> None:
         message = shortened(message)
         lines = message.splitlines()
-        super().__init__(message if len(lines) < 2 else one_line(message))
+        super().__init__(harmless(message if len(lines) < 2 else one_line(message)))
 
 
 class InputError(GeomError):
@@ -111,12 +114,6 @@ def raised(error: BaseException, first_line: bool = False) -> str:
     return one_line(f"{type(error).__name__}: {text}")
 
 
-def shortened(text: str) -> str:
-    """A text of at most `LONGEST` characters: of a longer one the two ends, the remedy at one."""
-    half = LONGEST // 2 - 3
-    return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"[:LONGEST]
-
-
 def one_line(text: str) -> str:
-    """A stranger's text as one line that UTF-8 can hold."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    """A stranger's text as one line that UTF-8 can hold, its middle left out if it is long."""
+    return " ".join(shortened(text).encode("utf-8", "backslashreplace").decode().split())

@@ -28,6 +28,7 @@ from geom.records import (
     Record,
     Reporter,
 )
+from geom.text import is_plain
 
 GROUP = "geom"
 
@@ -135,6 +136,9 @@ class Plugins:
             for record in implementation.function():
                 if not isinstance(record, record_type):
                     raise PluginError(f"{hook} yields {record!r}, no {record_type.__name__}")
+                for name in (record.name, getattr(record, "unit", record.name)):
+                    if not (isinstance(name, str) and is_plain(name)):
+                        raise PluginError(f"{hook} yields the name {name!r}; use visible letters")
                 describe(record)
                 yield record
 

@@ -14,14 +14,19 @@ What `visible` prints says the same without doubt, as every escape has one meani
 ``\xa0``               a byte, never a character; only in a token of kind ``byte``
 =====================  =========================================================================
 
-The kind stands behind the closing quote unless it is ``normal``, and no text can pretend to it.
+The kind stands behind the closing quote unless it is ``normal``, and no text can pretend to it. A
+text of more than `SHOWN` characters is cut, and what follows the quote says by how much.
+
+Whatever comes from a file, a model or a plugin goes through this module before anybody sees it:
+`visible` for the text of a token, `harmless` for any other, `json_line` for a line of JSON.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from typing import Literal
+from typing import Any, Literal
 
 TokenKind = Literal["normal", "special", "added", "byte", "unused", "padding"]
 """What a token is, beside its text.
@@ -32,8 +37,15 @@ that the tokenizer has no token for, or one that it reserves; ``padding`` is a r
 beyond the tokenizer's ids.
 """
 
+SHOWN = 1000
+"""Characters of a token that are shown."""
+MESSAGE = 2000
+"""Characters of a message that are shown."""
+NAME = 200
+"""Characters of a name, of a plugin or a unit."""
+
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
 """Letters and symbols by category that show nothing."""
 _SPELLED_BYTE = re.compile(r"(\\x[0-9a-f]{2})")
 
@@ -44,15 +56,17 @@ def visible(text: str | None, kind: TokenKind | None = None) -> str:
     Control characters, line ends, bidirectional marks and other invisible characters become
     escapes (``\n``, ``\u202e``), so that no token can move the cursor or reorder a line; a
     combining mark is escaped too, as it would join the quote. None, an id without text, is ``-``.
-    A ``kind`` that is not normal follows: ``"<s>" special``. Two tokens that differ in text or in
-    kind never print alike.
+    A ``kind`` that is not normal follows: ``"<s>" special``. Two tokens that differ in kind, or in
+    the first `SHOWN` characters of their texts or the length of these, never print alike.
     """
     if text is None:
         return "-" + mark(kind)
+    more = f" and {len(text) - SHOWN} characters more" if len(text) > SHOWN else ""
+    text = text[:SHOWN]
     parts = _SPELLED_BYTE.split(text) if kind == "byte" else [text]
     # the odd parts are those that the pattern caught
     shown = (part if i % 2 else _unmistakable(part) for i, part in enumerate(parts))
-    return f'"{"".join(shown)}"{mark(kind)}'
+    return f'"{"".join(shown)}"{more}{mark(kind)}'
 
 
 def mark(kind: TokenKind | None) -> str:
@@ -60,9 +74,38 @@ def mark(kind: TokenKind | None) -> str:
     return "" if kind is None or kind == "normal" else f" {kind}"
 
 
-def harmless(text: str) -> str:
-    """``text`` with what could act on a terminal spelled out, for messages; quotes stay quotes."""
-    return "".join(_harmless(character) for character in text)
+def harmless(text: str, most: int = MESSAGE) -> str:
+    """``text`` with what could act on a terminal spelled out, for messages; quotes stay quotes.
+
+    Of a text with more than ``most`` characters the middle is left out, which it says.
+    """
+    return shortened("".join(map(_harmless, shortened(text, most))), most)
+
+
+def shortened(text: str, most: int = MESSAGE) -> str:
+    """``text`` in ``most`` characters, its middle left out where it has more."""
+    if len(text) <= most:
+        return text
+    note = f" ... ({len(text)} characters in all) ... "
+    head = (most - len(note)) * 2 // 3
+    return text[:head] + note + text[head + len(note) - most :]
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is shown as it is: no longer than `NAME`, not empty, nothing to spell out."""
+    return 0 < len(name) <= NAME and harmless(name) == name == name.strip()
+
+
+def json_line(value: Any) -> str:
+    """``value`` as JSON on one line, in which nothing acts on a terminal or ends the line.
+
+    Characters that are not printable are escaped as JSON has it, U+2028 and U+2029 among them, so
+    a reader gets back what was written. Raises ValueError for a number that is not finite.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _unmistakable(text: str) -> str:

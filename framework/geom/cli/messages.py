@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from geom.errors import shortened
-from geom.text import harmless
+from geom.text import MESSAGE, harmless
 
 
 def say(message: str) -> None:
-    """One short line, whatever is in the message, and nothing in it that acts on the terminal."""
-    typer.echo(f"geom: {plain(shortened(' '.join(message.split())))}", err=True)
+    """One line, whatever is in the message, and nothing in it that acts on the terminal."""
+    typer.echo(f"geom: {plain(' '.join(message.split()))}", err=True)
 
 
-def plain(text: str) -> str:
+def plain(text: str, most: int = MESSAGE) -> str:
     """Words of a run file, a plugin or a model, as a stranger may have written them, made safe."""
-    return harmless(text)
+    return harmless(text, most)

@@ -1,16 +1,11 @@
-"""The file of a run: its marks, its tables, arrays within, and SQLite's errors in words."""
+"""The file of a run: its marks, its tables, and SQLite's errors in words."""
 
 from __future__ import annotations
 
-import io
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from geom.errors import StoreError
 
@@ -62,41 +57,8 @@ CREATE TABLE measures (
 """
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreError for a file that is no run, or one of another version."""
-    (mark,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if mark != APPLICATION_ID:
-        raise StoreError(f"{path} is no run of geom; name a file that geom run wrote")
-    if version < VERSION:
-        raise StoreError(
-            f"{path} is a run of format {version}, made by an older geom: run again, with another "
-            "--out"
-        )
-    if version > VERSION:
-        raise StoreError(
-            f"{path} is a run of format {version}, and this geom reads {VERSION}: upgrade geom"
-        )
-
-
-def blob(array: NDArray[Any]) -> bytes:
-    """An array as the file has it."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def array(data: bytes) -> NDArray[Any]:
-    """The array again. Raises StoreError where the bytes are damaged; nothing is unpickled."""
-    try:
-        return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
-    except Exception as error:  # NumPy may raise anything over a damaged header
-        reason = " ".join(str(error).split())
-        raise StoreError(f"a certificate of this run is damaged: {reason}") from error
-
-
-_DAMAGED = ("no such column", "no such table", "UTF-8", "malformed")
-"""What SQLite says, as an operational error, of a file whose tables or texts are damaged."""
+_ELSEWHERE = ("locked", "readonly", "unable to open", "full", "disk I/O")
+"""What SQLite says, as an operational error, where the file is not to blame."""
 
 
 @contextmanager
@@ -106,7 +68,7 @@ def store_errors(path: Path | None) -> Iterator[None]:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         operational = isinstance(error, sqlite3.OperationalError)
-        if operational and not any(word in str(error) for word in _DAMAGED):
+        if operational and any(word in str(error) for word in _ELSEWHERE):
             raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
         raise StoreError(f"{path} is no run of geom, or a damaged one: {error}") from error
 

@@ -11,9 +11,10 @@ from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import msgspec
+from numpy.typing import NDArray
 
 from geom import domains
 from geom.certificates import Certificate, Finding, RecipeName, Weights, Witness
@@ -21,15 +22,40 @@ from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.problem import Problem
 from geom.readout import Readout
-from geom.store.file_format import array, check_format, store_errors
+from geom.store.arrays import HEADER, ITEM, array
+from geom.store.connection import connect
+from geom.store.file_format import store_errors
 from geom.store.notebook import as_html
-from geom.store.rows import Measured, Row
-from geom.text import TokenKind
+from geom.store.rows import LONGEST, Measured, Row
+from geom.text import TokenKind, is_plain
 
-M = TypeVar("M", bound=dict[str, Any] | list[str] | str | bool)
+M = TypeVar("M", bound=dict[str, Any] | list[str] | dict[str, str] | str | bool)
 
-_SETTINGS: dict[str, type] = {"V": int, "d": int, "domain": dict}
-"""What readers rely on, of the settings that are there."""
+_META = 2**23
+"""Characters of a value in ``meta``: the settings list the tokens asked for."""
+_NESTED = 10_000
+"""Lists and objects in a JSON text: more would take far more memory than their text."""
+_LARGEST = 2**40
+"""No V or d is above it."""
+
+
+class _Settings(msgspec.Struct):
+    """What readers rely on, of the settings; the rest is as it may be."""
+
+    V: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
+    d: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
+    domain: dict[str, Any]
+    tokens: str = ""
+    detectors: dict[str, dict[str, Any]] = {}
+    certifiers: dict[str, dict[str, Any]] = {}
+
+
+_ARRAYS: dict[tuple[str, str], Literal["f8", "i8"]] = {
+    ("witness", "x"): "f8",
+    ("weights", "indices"): "i8",
+    ("weights", "values"): "f8",
+}
+"""What a run keeps of a token, and the numbers that it is of."""
 
 
 class Run:
@@ -73,38 +99,43 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was asked: the readout's digest, domain, tokens, detectors and certifiers."""
-        settings: dict[str, Any] = self._meta("settings", {})
-        for key, kind in _SETTINGS.items():
-            if not isinstance(settings.get(key, kind()), kind):
-                shown = repr(settings[key])[:80]
-                raise StoreError(f"{self.path} is a damaged run: its {key} is {shown}")
+        """What was asked: the readout's digest, domain, tokens, detectors and certifiers.
+
+        Raises StoreError where V, d or the domain is not there or is none.
+        """
+        settings = self._meta("settings", dict[str, Any], {})
+        try:
+            found = msgspec.convert(settings, _Settings)
+            domains.from_settings(found.domain, found.d)
+        except (msgspec.ValidationError, InputError) as error:
+            reason = str(error).replace("`", "")
+            raise StoreError(f"{self.path} is no run of geom: its settings: {reason}") from error
         return settings
 
     @property
     def model(self) -> str:
         """The name by which `geom.load` finds the readout again."""
-        return self._meta("model", "python")
+        return self._meta("model", str, "python")
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions of geom, Python, packages and plugins that made the run."""
-        return self._meta("versions", {})
+        return self._meta("versions", dict[str, str], {})
 
     @property
     def notes(self) -> list[str]:
         """What a reader of the results should know of the readout: see `Readout`."""
-        return self._meta("notes", [])
+        return self._meta("notes", list[str], [])
 
     @property
     def warnings(self) -> list[str]:
         """What went wrong on the way without ending the run."""
-        return self._meta("warnings", [])
+        return self._meta("warnings", list[str], [])
 
     @property
     def planned(self) -> bool:
         """Whether the tokens to examine are known."""
-        return self._meta("planned", False)
+        return self._meta("planned", bool, False)
 
     def counts(self) -> dict[str, int]:
         """How many tokens have each verdict, and how many are ``pending``."""
@@ -141,12 +172,38 @@ class Run:
 
     def evidence(self, token: int) -> Finding:
         """The best point and weights that the run kept for a token, whatever they prove."""
-        query = "SELECT kind, name, data FROM evidence WHERE token_id = ?"
-        arrays = {(kind, name): array(data) for kind, name, data in self._select(query, (token,))}
+        arrays = self._arrays(token)
         weights = None
-        if ("weights", "indices") in arrays and ("weights", "values") in arrays:
-            weights = Weights(arrays["weights", "indices"], arrays["weights", "values"])
+        if ("weights", "indices") in arrays or ("weights", "values") in arrays:
+            indices, values = arrays.get(("weights", "indices")), arrays.get(("weights", "values"))
+            if indices is None or values is None or indices.size != values.size:
+                raise StoreError(
+                    f"{self.path} is a damaged run: token {token} has weights that are not one "
+                    "value an index"
+                )
+            weights = Weights(indices, values)
         return Finding(x=arrays.get(("witness", "x")), weights=weights)
+
+    def _arrays(self, token: int) -> dict[tuple[str, str], NDArray[Any]]:
+        """What is kept of a token; lengths are looked at before any bytes are read."""
+        where = "FROM evidence WHERE token_id = ?"
+        V, d = self._shape
+        arrays: dict[tuple[str, str], NDArray[Any]] = {}
+        for kind, name, size in self._select(
+            f"SELECT kind, name, length(CAST(data AS BLOB)) {where}", (token,)
+        ):
+            numbers = _ARRAYS.get((kind, name))
+            least, most = (d, d) if name == "x" else (1, V)
+            if numbers is None or (kind, name) in arrays or size > HEADER + ITEM * most:
+                raise StoreError(
+                    f"{self.path} is a damaged run: token {token} has a {kind} {name} of {size} "
+                    "bytes"
+                )
+            ((data,),) = self._select(
+                f"SELECT data {where} AND kind = ? AND name = ?", (token, kind, name), size
+            )
+            arrays[kind, name] = array(data, numbers, least, most)
+        return arrays
 
     def certificate(self, token: int) -> Certificate | None:
         """What proves the token's verdict: a Witness, Weights, or None when it is undecided.
@@ -197,10 +254,14 @@ class Run:
     def measured(self) -> dict[int, dict[str, Measured]]:
         """What measures say of tokens, by token and then by the measure's name."""
         columns = [field.name for field in fields(Measured)]
-        query = f"SELECT {', '.join(columns)} FROM measures ORDER BY token_id, measure"
+        query = f"SELECT {', '.join(columns)} FROM measures NOT INDEXED"
+        _, d = self._shape
+        items = [
+            self._measured(dict(zip(columns, values, strict=True)), d)
+            for values in self._select(query, (), HEADER + ITEM * d)
+        ]
         found: dict[int, dict[str, Measured]] = {}
-        for values in self._select(query):
-            item = self._measured(dict(zip(columns, values, strict=True)))
+        for item in sorted(items, key=lambda item: (item.token_id, item.measure)):
             found.setdefault(item.token_id, {})[item.measure] = item
         return found
 
@@ -209,44 +270,89 @@ class Run:
         query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
         return [token for (token,) in self._select(query)]
 
-    def _meta(self, key: str, default: M) -> M:
-        for (text,) in self._select("SELECT value FROM meta WHERE key = ?", (key,)):
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        """V and d, as the settings have them."""
+        settings = self.settings
+        return settings["V"], settings["d"]
+
+    def check(self) -> None:
+        """Raises StoreError where what the run says of itself is damaged."""
+        _ = self.settings, self.model, self.versions, self.notes, self.warnings, self.planned
+
+    def _meta(self, key: str, kind: type[M], default: M) -> M:
+        for (text,) in self._select(
+            "SELECT value FROM meta WHERE key = ?", (key,), longest=_META
+        ):
             try:
-                value = json.loads(text)
-            except (ValueError, RecursionError):
-                value = None
-            if not isinstance(value, type(default)):
-                raise StoreError(f"{self.path} is a damaged run: its {key} are {text[:80]!r}")
-            return value
+                return cast(M, msgspec.convert(_parsed(text), kind))
+            except (ValueError, TypeError, RecursionError) as error:
+                shown = repr(text[:80] if isinstance(text, str | bytes) else text)
+                raise StoreError(
+                    f"{self.path} is a damaged run: its {key} are {shown}"
+                ) from error
         return default
 
     def _row(self, values: tuple[Any, ...]) -> Row:
         columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
         try:
-            columns["flagged_by"] = json.loads(columns["flagged_by"])
+            columns["flagged_by"] = _parsed(columns["flagged_by"])
             if columns["self_argmax"] is not None:
-                columns["self_argmax"] = bool(columns["self_argmax"])
+                columns["self_argmax"] = _truth(columns["self_argmax"])
             return msgspec.convert(columns, Row)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{self.path} is a damaged run: token {columns['token_id']}: {error}"
             ) from error
 
-    def _measured(self, columns: dict[str, Any]) -> Measured:
+    def _measured(self, columns: dict[str, Any], d: int) -> Measured:
         blob = columns.pop("x")
         try:
-            columns["options"] = json.loads(columns["options"])
-            columns["proven"] = bool(columns["proven"])
+            columns["options"] = _parsed(columns["options"])
+            columns["proven"] = _truth(columns["proven"])
             item = msgspec.convert(columns, Measured)
+            for name in (item.measure, item.unit):
+                if not is_plain(name):
+                    raise ValueError(f"{name!r} is no name")
+            if item.error is not None and not item.error >= 0.0:
+                raise ValueError(f"the error is {item.error}")
         except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{self.path} is a damaged run: measures of token {columns['token_id']}: {error}"
             ) from error
-        return item if blob is None else replace(item, x=array(blob))
+        return item if blob is None else replace(item, x=array(blob, "f8", d, d))
 
-    def _select(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def _select(
+        self, query: str, values: tuple[Any, ...] = (), blob: int = 0, longest: int = LONGEST
+    ) -> list[Any]:
+        """All rows. Raises StoreError for a text, or bytes, longer than a run has any."""
+        rows = []
         with store_errors(self.path):
-            return self._connection.execute(query, values).fetchall()
+            for row in self._connection.execute(query, values):
+                for value in row:
+                    if (isinstance(value, str) and len(value) > longest) or (
+                        isinstance(value, bytes) and len(value) > max(blob, longest)
+                    ):
+                        raise StoreError(
+                            f"{self.path} is a damaged run: it holds {len(value)} characters or "
+                            f"bytes where a run has {longest} at most"
+                        )
+                rows.append(row)
+        return rows
+
+
+def _parsed(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError, TypeError or RecursionError where it is none."""
+    if text.count("[") + text.count("{") > _NESTED:
+        raise ValueError(f"it is JSON of more than {_NESTED} lists and objects")
+    return json.loads(text)
+
+
+def _truth(value: object) -> bool:
+    """A truth value as SQLite keeps it. Raises ValueError for any other number or type."""
+    if not (isinstance(value, int) and value in (0, 1)):
+        raise ValueError(f"{value!r} is neither 0 nor 1")
+    return value == 1
 
 
 def _closed(connection: sqlite3.Connection) -> None:
@@ -260,11 +366,10 @@ def open_file(path: str | Path, weights: Callable[[Run], Readout] | None = None)
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path} does not exist; name a file that geom run wrote")
-    with store_errors(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            check_format(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-    return Run(connection, path, weights)
+    run = Run(connect(path, "ro"), path, weights)
+    try:
+        run.check()
+    except BaseException:
+        run.close()
+        raise
+    return run

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName
 from geom.text import TokenKind
 
+LONGEST = 2**20
+"""Characters of a text that a run keeps; no tokenizer comes near it."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,8 +37,14 @@ class Row:
     token_kind: TokenKind | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as JSON has it."""
-        return {**asdict(self), "flagged_by": list(self.flagged_by)}
+        """The row as JSON has it: null for a bound that is no finite number."""
+        return {
+            **asdict(self),
+            "flagged_by": list(self.flagged_by),
+            "margin_lower": _finite(self.margin_lower),
+            "margin_upper": _finite(self.margin_upper),
+            "seconds": _finite(self.seconds),
+        }
 
     @property
     def label(self) -> str:

@@ -15,17 +15,12 @@ from numpy.typing import NDArray
 
 from geom.certificates import Finding
 from geom.errors import StoreError
-from geom.store.file_format import (
-    APPLICATION_ID,
-    SCHEMA,
-    VERSION,
-    blob,
-    check_format,
-    store_errors,
-)
+from geom.store.arrays import blob
+from geom.store.connection import connect
+from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
 from geom.store.locking import hold
 from geom.store.reading import Run
-from geom.store.rows import Measured, Outcome, Planned
+from geom.store.rows import LONGEST, Measured, Outcome, Planned
 
 
 @contextmanager
@@ -38,9 +33,7 @@ def recorder(run: Run) -> Iterator[Callable[[Measured], None]]:
     if path is None:
         yield partial(_record_measured, run._connection, None)
         return
-    with store_errors(path):
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
+    connection = connect(path, "rw")
     try:
         yield partial(_record_measured, connection, path)
     finally:
@@ -49,6 +42,7 @@ def recorder(run: Run) -> Iterator[Callable[[Measured], None]]:
 
 def _record_measured(connection: sqlite3.Connection, path: Path | None, item: Measured) -> None:
     columns = {name: getattr(item, name) for name in (field.name for field in fields(Measured))}
+    _short(item.token, item.token_id)
     columns["options"] = json.dumps(item.options, sort_keys=True)
     columns["x"] = None if item.x is None else blob(item.x)
     query = (
@@ -84,10 +78,10 @@ class Writer:
                     "flagged_by, token_kind, argmax_kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         item.token_id,
-                        item.token,
+                        _short(item.token, item.token_id),
                         item.self_argmax,
                         item.argmax_id,
-                        item.argmax,
+                        _short(item.argmax, item.argmax_id),
                         json.dumps(item.flagged_by),
                         item.token_kind,
                         item.argmax_kind,
@@ -171,16 +165,20 @@ def create_or_continue(
 def _open(path: Path, meta: Mapping[str, Any], let_go: Callable[[], None]) -> Writer:
     exists = path.exists()
     with store_errors(path):
-        connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+        if exists and path.stat().st_size:
+            connection = connect(path, "rw")
+        else:
+            exists = False
+            connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
         try:
-            if exists and path.stat().st_size:
-                check_format(connection, path)
-                writer = Writer(connection, path, let_go)
-                _check_settings(writer.run, meta["settings"])
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                return writer
-            return _create(connection, path, meta, let_go)
+            if not exists:
+                return _create(connection, path, meta, let_go)
+            writer = Writer(connection, path, let_go)
+            writer.run.check()
+            _check_settings(writer.run, meta["settings"])
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            return writer
         except BaseException:
             connection.close()
             raise
@@ -224,6 +222,16 @@ def _record(execute: Any, outcome: Outcome) -> None:
             "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
             (outcome.token_id, kind, name, blob(array)),
         )
+
+
+def _short(text: str | None, token: int) -> str | None:
+    """The text of a token. Raises StoreError where it is longer than any reader takes it."""
+    if text is not None and len(text) > LONGEST:
+        raise StoreError(
+            f"the text of token {token} has {len(text)} characters, and a run keeps {LONGEST}: "
+            "look at the tokenizer's file"
+        )
+    return text
 
 
 def _put(execute: Any, values: Mapping[str, Any]) -> None:

@@ -1,0 +1,126 @@
+"""A connection to a run file that a stranger may have written.
+
+Nothing of the file is believed before it is checked. SQLite reads the schema under narrow limits,
+the schema must be the one that geom writes, to the letter, so that no view, trigger, generated
+column or virtual table computes an answer, and the pages must form trees, so that no query takes
+longer than the file is large.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from geom.errors import StoreError
+from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
+
+PAGES = 2**26
+"""Pages that a run has at most: 256 GiB in the usual 4 KiB each."""
+
+_STEPS = 10_000
+"""Steps of SQLite's machine between two looks at whether reading the schema has come to an end."""
+_LOOKS = 100
+
+_NARROW = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 2**16,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 2**16,
+    sqlite3.SQLITE_LIMIT_COLUMN: 64,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 32,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 4,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+}
+"""What is enough for the schema of a run."""
+
+
+def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    """A connection to a run that exists and is one, to read it or to write it too.
+
+    Raises StoreError for a file that is no run, is damaged, or is of another version.
+    """
+    with store_errors(path):
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=2.0)
+        try:
+            _check_schema(connection, path)
+            _check_pages(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is no run of this version, in few steps and little memory whatever it is."""
+    wide = {limit: connection.setlimit(limit, bound) for limit, bound in _NARROW.items()}
+    looks = iter(range(_LOOKS))
+    connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    _check_marks(connection, path)
+    (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+    if encoding != "UTF-8":
+        raise _no_run(path, f"its texts are in {encoding}, not in UTF-8")
+    found = _tables(connection)
+    expected = _expected()
+    for key in sorted(found.keys() | expected.keys(), key=repr):
+        kind, name = key
+        if key not in expected:
+            raise _no_run(path, f"it has the {kind} {name!r}, which no run has")
+        if key not in found:
+            raise _no_run(path, f"it lacks the {kind} {name!r}")
+        if found[key] != expected[key]:
+            raise _no_run(path, f"its {kind} {name!r} is not as geom makes it")
+    connection.set_progress_handler(None, 0)
+    for limit, bound in wide.items():
+        connection.setlimit(limit, bound)
+
+
+def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file without the mark of a run, or of another version."""
+    (mark,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if mark != APPLICATION_ID:
+        raise StoreError(f"{path} is no run of geom; name a file that geom run wrote")
+    if version < VERSION:
+        raise StoreError(
+            f"{path} is a run of format {version}, made by an older geom: run again, with another "
+            "--out"
+        )
+    if version > VERSION:
+        raise StoreError(
+            f"{path} is a run of format {version}, and this geom reads {VERSION}: upgrade geom"
+        )
+
+
+def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file whose pages are not trees that share nothing, in time linear in its size."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if pages > PAGES:
+        raise _no_run(path, f"it has {pages} pages, and a run has {PAGES} at most")
+    (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if first != "ok":
+        raise StoreError(f"{path} is a damaged run: {first}; take another copy, or run again")
+
+
+def _tables(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """Every table, index, view and trigger, with its table and its SQL."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+    return {(kind, name): (of, sql) for kind, name, of, sql in connection.execute(query)}
+
+
+@cache
+def _expected() -> dict[tuple[str, str], tuple[str, str | None]]:
+    """The same of a run as geom makes it."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(SCHEMA)
+        return _tables(connection)
+    finally:
+        connection.close()
+
+
+def _no_run(path: Path, reason: str) -> StoreError:
+    return StoreError(f"{path} is no run of geom: {reason}; name a file that geom run wrote")

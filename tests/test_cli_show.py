@@ -219,7 +219,11 @@ def test_nothing_in_the_head_of_a_forged_run_acts_on_the_terminal(
 ) -> None:
     text = r"\u001b[2J\u202e"
     values = {"model": f'"{text}"', "warnings": f'["{text}"]'}
-    settings = f'{{"V": 6, "d": 2, "tokens": "candidates", "detectors": {{"{text}": {{}}}}}}'
+    domain = '{"name": "unbounded", "shape": "all", "size": null, "zero_sum": false}'
+    settings = (
+        f'{{"V": 6, "d": 2, "domain": {domain}, "tokens": "candidates", '
+        f'"detectors": {{"{text}": {{}}}}}}'
+    )
     value = values.get(key, settings)
     with closing(sqlite3.connect(run)) as connection, connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from geom.shift import Shift
     from geom.store import Measured, Row, Run
     from geom.summary import Summary, summarise
-    from geom.text import TokenKind, harmless, visible
+    from geom.text import TokenKind, harmless, json_line, visible
     from geom.threads import cores, limited_threads
     from geom.token_spec import parse_tokens
     from geom.verification import Verification, verify
@@ -106,7 +106,7 @@ _HOME = {
     "geom.shift": ("Shift",),
     "geom.store": ("Measured", "Row", "Run"),
     "geom.summary": ("Summary", "summarise"),
-    "geom.text": ("TokenKind", "harmless", "visible"),
+    "geom.text": ("TokenKind", "harmless", "json_line", "visible"),
     "geom.threads": ("cores", "limited_threads"),
     "geom.token_spec": ("parse_tokens",),
     "geom.verification": ("Verification", "verify"),
@@ -164,6 +164,7 @@ __all__ = [
     "freeing_bounds",
     "harmless",
     "hookimpl",
+    "json_line",
     "judge",
     "limited_threads",
     "load",

@@ -20,9 +20,8 @@ class GeomError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        message = shortened(message)
-        lines = message.splitlines()
-        super().__init__(harmless(message if len(lines) < 2 else one_line(message)))
+        several = len(message.splitlines()) > 1
+        super().__init__(harmless(" ".join(message.split()) if several else message))
 
 
 class InputError(GeomError):

@@ -77,16 +77,22 @@ def mark(kind: TokenKind | None) -> str:
 def harmless(text: str, most: int = MESSAGE) -> str:
     """``text`` with what could act on a terminal spelled out, for messages; quotes stay quotes.
 
-    Of a text with more than ``most`` characters the middle is left out, which it says.
+    Where that takes more than ``most`` characters its middle is left out, which it says.
     """
-    return shortened("".join(map(_harmless, shortened(text, most))), most)
+    seen = text if len(text) <= 2 * most else text[:most] + text[-most:]
+    return _cut("".join(map(_harmless, seen)), most, len(text))
 
 
 def shortened(text: str, most: int = MESSAGE) -> str:
     """``text`` in ``most`` characters, its middle left out where it has more."""
+    return _cut(text, most, len(text))
+
+
+def _cut(text: str, most: int, length: int) -> str:
+    """The two ends of a text, and between them that it had ``length`` characters."""
     if len(text) <= most:
         return text
-    note = f" ... ({len(text)} characters in all) ... "
+    note = f" ... ({length} characters in all) ... "
     head = (most - len(note)) * 2 // 3
     return text[:head] + note + text[head + len(note) - most :]
 

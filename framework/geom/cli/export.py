@@ -43,7 +43,7 @@ def export(
 ) -> None:
     """Write a run in the form of a reporter: jsonl has one token examined a line."""
     from geom import exporting
-    from geom.cli import output
+    from geom.cli.console import standard_output
     from geom.errors import InputError
     from geom.loading import load, open_run
     from geom.options import parse_assignments
@@ -56,4 +56,4 @@ def export(
         options[f"reporter.{format}.token"] = token
     weights = load(model) if model else None
     with open_run(run, weights, allow_fetch=allow_fetch) as opened:
-        exporting.export(opened, format, output.out().buffer if out is None else out, options)
+        exporting.export(opened, format, standard_output() if out is None else out, options)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 from geom.cli.output import out
+from geom.text import json_line
 
 
 class _Row(Protocol):
@@ -17,6 +17,5 @@ def print_lines(rows: Iterable[_Row]) -> None:
     """Each row as JSON has it, in UTF-8 whatever the locale."""
     file = out().buffer
     for row in rows:
-        line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False)
-        file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        file.write(json_line(row.as_dict()).encode() + b"\n")
     file.flush()

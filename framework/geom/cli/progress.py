@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -18,26 +17,29 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from geom.cli.console import SafeConsole
+from geom.cli.messages import plain
 from geom.progress import Watcher
+from geom.text import NAME
 
 
 @contextmanager
 def bars() -> Iterator[Watcher]:
     """A watcher that draws one bar a stage; away from a terminal each bar is one last line."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         _Amount(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    progress = Progress(*columns, console=Console(stderr=True))
+    progress = Progress(*columns, console=SafeConsole(stderr=True))
     stages = {}
 
     def watch(stage: str, done: float, total: float, unit: str) -> None:
         progress.start()  # not before: a command that does nothing draws nothing
         if stage not in stages:
-            stages[stage] = progress.add_task(stage, total=total, unit=unit)
+            stages[stage] = progress.add_task(plain(stage, NAME), total=total, unit=unit)
         progress.update(stages[stage], completed=done, total=total, unit=unit)
 
     try:
@@ -54,4 +56,4 @@ class _Amount(ProgressColumn):
         done, total = int(task.completed), int(task.total or 0)
         if task.fields["unit"] == "bytes":
             return Text(f"{decimal(done)}/{decimal(total)}")
-        return Text(f"{done}/{total} {task.fields['unit']}")
+        return Text(plain(f"{done}/{total} {task.fields['unit']}", NAME))

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from geom.certificates import Weights, Witness
+from geom.cli.console import SafeConsole
 from geom.cli.messages import plain
-from geom.cli.output import out
 from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
 from geom.diagnosis import Symptom
 from geom.measuring import Measurements
@@ -35,15 +35,15 @@ _TOKEN = 20
 def print_run(run: Run, verdict: str | None = None, limit: int | None = None) -> None:
     """Counts by class, then the tokens: unspeakable first, then the hardest to speak."""
     console = _console()
+    rows = sorted(run.rows(verdict), key=lambda row: row.rank)
+    kinds, measured = run.winner_kinds(), run.measured()  # all that may be damaged, before a line
     for warning in run.warnings:
         _line(console, f"warning: {warning}", style="yellow")
     _print_counts(console, run)
     for note in run.notes:
         _line(console, f"note: {note}", style="dim")
-    rows = sorted(run.rows(verdict), key=lambda row: row.rank)
     if not rows:
         return
-    kinds = run.winner_kinds()
     table = _table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("token", max_width=28)
@@ -51,7 +51,6 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     table.add_column("proof", no_wrap=True)
     table.add_column("largest margin", justify="right", no_wrap=True)
     table.add_column("own direction won by", max_width=28)
-    measured = run.measured()
     names = sorted({name for found in measured.values() for name in found})
     for name in names:
         table.add_column(Text(plain(name)), justify="right")
@@ -190,7 +189,8 @@ def print_plugins(listed: Sequence[Listed]) -> None:
     for item in listed:
         shown = "" if item.kind == kind else item.kind
         kind = item.kind
-        table.add_row(shown, item.record.name, Text(item.record.summary), str(item.origin))
+        summary, origin = Text(plain(item.record.summary)), Text(plain(str(item.origin)))
+        table.add_row(shown, Text(plain(item.record.name)), summary, origin)
     _console().print(table)
 
 
@@ -221,7 +221,8 @@ def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "option")
     for option in options:
         default = "-" if option.default is None else str(option.default)
-        table.add_row(option.name, option.type, default, option.summary)
+        cells = (option.name, option.type, default, option.summary)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     console.print(table)
     _line(console, f"set with -o {item.kind}.{item.record.name}.{options[0].name}=VALUE")
     if item.kind == "source":
@@ -230,7 +231,7 @@ def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
 
 def _console() -> Console:
     """Standard output; a fixed width where it is no terminal, so that files look the same."""
-    console = Console(file=out(), highlight=False, markup=False, emoji=False)
+    console = SafeConsole()
     if not console.is_terminal:
         console.width = 120
     return console

@@ -281,16 +281,12 @@ class Run:
         _ = self.settings, self.model, self.versions, self.notes, self.warnings, self.planned
 
     def _meta(self, key: str, kind: type[M], default: M) -> M:
-        for (text,) in self._select(
-            "SELECT value FROM meta WHERE key = ?", (key,), longest=_META
-        ):
+        for (text,) in self._select("SELECT value FROM meta WHERE key = ?", (key,), longest=_META):
             try:
                 return cast(M, msgspec.convert(_parsed(text), kind))
             except (ValueError, TypeError, RecursionError) as error:
                 shown = repr(text[:80] if isinstance(text, str | bytes) else text)
-                raise StoreError(
-                    f"{self.path} is a damaged run: its {key} are {shown}"
-                ) from error
+                raise StoreError(f"{self.path} is a damaged run: its {key} are {shown}") from error
         return default
 
     def _row(self, values: tuple[Any, ...]) -> Row:

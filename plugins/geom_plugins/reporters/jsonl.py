@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from geom import Measured, NoOptions, Reporter, Run, hookimpl
+from geom import Measured, NoOptions, Reporter, Run, hookimpl, json_line
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """Every row as a JSON object with the fields of `geom.Row`, in UTF-8.
+    """Every row as a JSON object with the fields of `geom.Row`, in UTF-8: see `geom.json_line`.
 
     In a run with measures it has ``measures`` besides: by name the value, error and unit of each.
     """
@@ -20,8 +19,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
         if measured:
             found = measured.get(row.token_id, {})
             fields["measures"] = {name: _numbers(item) for name, item in found.items()}
-        line = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-        file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        file.write(json_line(fields).encode() + b"\n")
 
 
 def _numbers(item: Measured) -> dict[str, Any]:

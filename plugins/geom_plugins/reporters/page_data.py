@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]  # no types
 
-from geom import GeomError, Readout, Row, Run, Weights, harmless, track, visible
+from geom import GeomError, InputError, Readout, Row, Run, Weights, harmless, track, visible
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +25,12 @@ CLASSES = ("unspeakable", "undecided", "hard to speak", "speakable")
 
 HEAVIEST, HEAD = 20, 6
 """Weights of a certificate, and numbers of a witness, that the page shows."""
+
+_IDS = 2**31
+"""Tokens of the largest vocabulary that a page has room for."""
+
+STRANGE = 40
+"""Characters of one text that are named."""
 
 _BLOCK = 4096
 """Rows of W that are projected at a time."""
@@ -45,7 +51,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "missing": missing,
     }
     return {
-        **{name: _harmless(value) for name, value in about.items()},
+        **_harmless(about),
         "pending": run.counts()["pending"],
         "classes": CLASSES,
         "rows": _columns(rows),
@@ -73,8 +79,12 @@ def _harmless(value: Any) -> Any:
 def _columns(rows: Sequence[Row]) -> dict[str, Any]:
     """What every token examined has."""
     winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
+    ids = [row.token_id for row in rows]
+    for token in (*ids, *winners):
+        if not -1 <= token < _IDS:
+            raise InputError(f"token {token} is of no vocabulary: look at it with geom verify")
     return {
-        "id": _packed([row.token_id for row in rows], "<i4"),
+        "id": _packed(ids, "<i4"),
         "class": _packed([CLASSES.index(row.label) for row in rows], "<i4"),
         "lower": _packed([_number(row.margin_lower) for row in rows], "<f8"),
         "upper": _packed([_number(row.margin_upper) for row in rows], "<f8"),
@@ -88,8 +98,9 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
 
 def strange(text: str | None) -> list[str]:
     """The characters that `geom.visible` spells out, by code point and name."""
-    found = dict.fromkeys(c for c in text or "" if visible(c) != f'"{c}"' and c not in '"\\')
-    return [f"U+{ord(c):04X} {unicodedata.name(c, 'control character')}" for c in found]
+    found = [c for c in dict.fromkeys(text or "") if visible(c) != f'"{c}"' and c not in '"\\']
+    names = [f"U+{ord(c):04X} {unicodedata.name(c, 'control character')}" for c in found[:STRANGE]]
+    return names if len(found) <= STRANGE else [*names, f"and {len(found) - STRANGE} more"]
 
 
 def _weights(run: Run) -> tuple[Readout | None, str | None]:
@@ -141,8 +152,8 @@ def _measures(run: Run, rows: Sequence[Row]) -> list[dict[str, Any]]:
         items = [measured.get(row.token_id, {}).get(name) for row in rows]
         out.append(
             {
-                "name": name,
-                "unit": found[name].unit,
+                "name": harmless(name),
+                "unit": harmless(found[name].unit),
                 "proven": found[name].proven,
                 "value": _packed([_number(i.value if i else None) for i in items], "<f8"),
                 "error": _packed([_number(i.error if i else None) for i in items], "<f8"),

@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def edit(path: Path, *statements: str, values: tuple[Any, ...] = ()) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
         for statement in statements[:-1]:
             connection.execute(statement)
         connection.execute(statements[-1], values)
@@ -663,12 +666,12 @@ def test_no_text_of_a_plugin_acts_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_message_of_any_length_is_a_short_line(capfd: pytest.CaptureFixture[str]) -> None:
-    text = f"first {BAD} " + "line\n" * 2_000_000 + " last"
+    text = f"first {BAD} " + "line\n" * 200_000 + " last"
     say(text)
     said = capfd.readouterr().err
     assert said.startswith(r"geom: first \u001b[2J")
     assert said.endswith("last\n")
-    assert "10000" in said  # how long it was
+    assert "1000" in said  # how long it was
     assert said.count("\n") == 1
     for message in (said.rstrip(), str(InputError(text)), raised(ValueError(text))):
         assert len(message) < 2100

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
 
 import msgspec
 from numpy.typing import NDArray
@@ -222,13 +222,21 @@ class Run:
 
     def recipe(self, token: int) -> RecipeName | None:
         """How the token's witness is rebuilt, None where it is stored or there is none."""
-        query = "SELECT recipe FROM tokens WHERE token_id = ? AND recipe IS NOT NULL"
-        return "own-direction" if self._select(query, (token,)) else None
+        return "own-direction" if self._recipes("token_id = ?", (token,)) else None
 
     def recipes(self) -> frozenset[int]:
         """The tokens whose witness is not stored, but rebuilt from the weights."""
-        query = "SELECT token_id FROM tokens WHERE recipe IS NOT NULL AND verdict IS NOT NULL"
-        return frozenset(token for (token,) in self._select(query))
+        return self._recipes("verdict IS NOT NULL")
+
+    def _recipes(self, where: str, values: tuple[Any, ...] = ()) -> frozenset[int]:
+        query = f"SELECT token_id, recipe FROM tokens WHERE recipe IS NOT NULL AND {where}"
+        found = dict(self._select(query, values))
+        for token, recipe in found.items():
+            if recipe not in get_args(RecipeName):
+                raise StoreError(
+                    f"{self.path} is a damaged run: token {token} has the recipe {recipe!r}"
+                )
+        return frozenset(found)
 
     @cached_property
     def problem(self) -> Problem:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geom import visible
+from geom import harmless, json_line, visible
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,33 @@ def test_nothing_shown_controls_joins_or_hides(text: str) -> None:
 )
 def test_plain_text_is_shown_as_it_is(text: str) -> None:
     assert visible(text) == f'"{text}"'
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    assert visible("x" * 1000) == f'"{"x" * 1000}"'
+    assert visible("x" * 20_000_000, "added") == (
+        f'"{"x" * 1000}" and 19999000 characters more added'
+    )
+
+
+@given(st.text(), st.integers(60, 300))
+def test_a_message_is_harmless_and_no_longer_than_it_may_be(text: str, most: int) -> None:
+    shown = harmless(text * 50, most)
+    assert len(shown) <= most
+    assert shown.isprintable()
+    assert harmless(shown, most) == shown
+
+
+@given(st.recursive(st.text() | st.integers(), lambda item: st.dictionaries(st.text(), item)))
+def test_a_line_of_json_is_one_line_and_gives_back_what_was_written(value: object) -> None:
+    line = json_line(value)
+    assert line.isprintable()
+    assert json.loads(line) == value
+
+
+def test_a_line_of_json_keeps_what_is_plainly_visible() -> None:
+    assert json_line(["日本", "\u2028", "\U000e0001", "\x9b"]) == (
+        '["日本", "\\u2028", "\\udb40\\udc01", "\\u009b"]'
+    )
+    with pytest.raises(ValueError, match="Out of range"):
+        json_line(math.inf)

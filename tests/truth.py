@@ -21,8 +21,8 @@ Vector = list[Fraction]
 
 
 def fractions(values: ArrayLike) -> Vector:
-    """The floats of a vector as the rationals they are."""
-    return [Fraction(float(value)) for value in np.asarray(values)]
+    """The numbers of a vector, floats or Fractions, as the rationals they are."""
+    return [v if isinstance(v, Fraction) else Fraction(float(v)) for v in np.asarray(values)]
 
 
 def dot(u: Vector, v: Vector) -> Fraction:
@@ -74,7 +74,9 @@ def maximum(objective: Vector, rows: list[Vector], limits: Vector) -> Fraction:
     return cost[-1]
 
 
-def largest_margin(W: ArrayLike, b: ArrayLike, token: int, radius: float | None = None) -> Fraction:
+def largest_margin(
+    W: ArrayLike, b: ArrayLike, token: int, radius: float | Fraction | None = None
+) -> Fraction:
     """The largest margin on the box of that radius; on all of R^d, capped at one, where None."""
     matrix, biases = [fractions(row) for row in np.asarray(W)], fractions(b)
     others = [j for j in range(len(matrix)) if j != token]

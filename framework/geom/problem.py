@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,9 @@ from geom.domains import Domain
 from geom.errors import InputError
 from geom.readout import Readout
 from geom.rounding import Floats
+
+_PLAIN = 256
+"""Rows and biases from ``2**-256`` to ``2**256`` are taken as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,33 @@ class Problem:
         """Whether lengths do not matter: no bias tells tokens apart, so margins scale with x."""
         return not self.readout.has_bias
 
+    @cached_property
+    def exponent(self) -> int:
+        """The power of two that `unit` is short of: its margins times ``2**exponent`` are these.
+
+        0 where rows and biases are of a size whose squares float64 holds, and where taking the
+        power out would round the smallest of them.
+        """
+        W, b = self.readout.W, self.readout.b
+        largest = max(float(W.max()), -float(W.min()), float(b.max()), -float(b.min()))
+        exponent = math.frexp(largest)[1]
+        if abs(exponent) <= _PLAIN or not all(_divides(exponent, array) for array in (W, b)):
+            return 0
+        return exponent
+
+    @cached_property
+    def unit(self) -> Problem:
+        """The same question with rows and biases over ``2**exponent``, exactly; often this itself.
+
+        Points and weights answer both alike, and there neither squares nor sums overflow.
+        """
+        if self.exponent == 0:
+            return self
+        W, b = (np.ldexp(array, -self.exponent) for array in (self.readout.W, self.readout.b))
+        for array in (W, b):
+            array.flags.writeable = False
+        return Problem(replace(self.readout, W=W, b=b), self.domain)
+
     def differences(self, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.
 
@@ -49,3 +80,11 @@ class Problem:
         margins = logits[token] - logits
         margins[token] = np.inf
         return np.asarray(margins)
+
+
+def _divides(exponent: int, values: Floats) -> bool:
+    """Whether ``values`` over ``2**exponent`` are floats of the same digits."""
+    blocks = np.array_split(values, max(1, values.nbytes >> 24))
+    return all(
+        bool((np.ldexp(np.ldexp(block, -exponent), exponent) == block).all()) for block in blocks
+    )

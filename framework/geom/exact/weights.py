@@ -55,8 +55,18 @@ def prove_unspeakable(
     """The first of the ``proofs`` that holds, and an upper bound on the largest margin.
 
     ``widen`` multiplies every bound on rounding. The bound is None where the weights give none,
-    as on an unbounded domain when ``r`` is not proven zero.
+    as on an unbounded domain when ``r`` is not proven zero. Both sides of (1) grow with rows and
+    biases, so it is proven of their `geom.problem.Problem.unit`, where squares neither overflow nor
+    underflow, and the bound is scaled back.
     """
+    proof, upper = _proven(problem.unit, token, weights, widen, proofs)
+    return proof, None if upper is None else _scaled_up(upper, problem.exponent)
+
+
+def _proven(
+    problem: Problem, token: int, weights: Weights, widen: float, proofs: Sequence[ProofName]
+) -> tuple[ProofName | None, float | None]:
+    """What `prove_unspeakable` says of rows and biases of a plain size."""
     unit = normalised(weights)
     sums = combine(problem, token, unit)
     upper = _margin_above(problem, sums, widen)
@@ -68,6 +78,14 @@ def prove_unspeakable(
     if "rational" in proofs and rational_weights(problem, token, weights) is not None:
         return "rational", 0.0
     return None, upper
+
+
+def _scaled_up(bound: float, exponent: int) -> float | None:
+    """A float not below ``bound * 2**exponent``; None where there is none."""
+    if exponent == 0 or not math.isfinite(bound):
+        return bound
+    scaled = above(Fraction(bound) * power_of_two(exponent)) + 0.0
+    return scaled if math.isfinite(scaled) else None
 
 
 def normalised(weights: Weights) -> Weights:

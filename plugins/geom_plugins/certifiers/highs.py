@@ -67,6 +67,7 @@ def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions)
     The point has a positive margin in float64, or the weights bound the margin by about zero, or
     the note says why neither came about.
     """
+    problem = problem.unit
     readout = problem.readout
     if readout.V == 1:
         return Finding(x=np.zeros(readout.d))

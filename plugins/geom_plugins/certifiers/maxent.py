@@ -60,6 +60,7 @@ def certify_many(
     problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: MaxentOptions
 ) -> Iterator[Finding]:
     """The best point and the best weights for each token, in order, each as soon as it is known."""
+    problem = problem.unit
     if problem.readout.V == 1:
         yield from (Finding(x=np.zeros(problem.readout.d)) for _ in tokens)
         return

@@ -41,6 +41,9 @@ from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
 RATIONAL_LIMIT = 256
 """The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""
 
+_VANISHING = 1 << 40
+"""A coordinate of ``r`` this much smaller than its terms may be rounding alone."""
+
 PROOFS: tuple[ProofName, ...] = ("slack", "interior", "rational")
 """The proofs that a token is unspeakable, in the order in which they are tried."""
 
@@ -329,8 +332,10 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
     All is integers over powers of two. First the weights as they are. Then weights near them with
     ``r`` exactly zero (`geom.rationals.null_combination`), from the whole support and without its
     least weights, which may be a solver's dust, and with ``g = 0`` demanded as well, for a token
-    that lies on a face of the hull lifted by the biases. They are returned as integers, token by
-    token, up to a common factor; None where none is found.
+    that lies on a face of the hull lifted by the biases. On a box, weights whose ``r`` is exactly
+    zero where it nearly vanishes and leans to a wall elsewhere, as an optimum's does; what they
+    prove is looked at once more, so that no guess of where it vanishes is believed. They are
+    returned as integers, token by token, up to a common factor; None where none is found.
     """
     readout = problem.readout
     order = np.argsort(-weights.values, kind="stable")
@@ -341,10 +346,14 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
     a, a_exponent = integer_differences(readout.W[chosen], readout.W[token])
     c, _ = null_biases(problem, token, chosen, a, a_exponent)
     lam, _ = integers(weights.values[order])
-    r = [entry * power_of_two(a_exponent) for entry in lam @ a]
     own, *biases = readout.exact_biases(np.append(token, chosen))
-    g = sum((int(v) * (bias - own) for v, bias in zip(lam, biases, strict=True)), Fraction(0))
-    if _covers(problem.domain, r, g):
+    gaps = np.array([bias - own for bias in biases], dtype=object)
+
+    def covers(mu: NDArray[np.object_]) -> bool:
+        r = [entry * power_of_two(a_exponent) for entry in mu @ a]
+        return _covers(problem.domain, r, Fraction(mu @ gaps))
+
+    if covers(lam):
         return _by_token(chosen, lam)
     columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
     for least in (0.0, 2.0**-30):
@@ -353,6 +362,11 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
             mu = null_combination(system, lam[:n], RATIONAL_LIMIT)
             if mu is not None and (mu @ c[:n])[0] >= 0:
                 return _by_token(chosen[:n], mu)
+    vanishing = abs(lam @ a) * _VANISHING <= lam @ abs(a)
+    if problem.domain.shape == "box" and not problem.domain.zero_sum and not vanishing.all():
+        mu = null_combination(a[:, vanishing], lam, RATIONAL_LIMIT)
+        if mu is not None and covers(mu):
+            return _by_token(chosen, mu)
     return None
 
 

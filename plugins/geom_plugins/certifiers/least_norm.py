@@ -32,5 +32,8 @@ def least_norm(a: Floats, c: Floats, margin: float) -> tuple[Floats | None, Floa
     if not total > 0.0:
         return np.zeros(d), np.full(n, 1.0 / n)
     residual = system @ multipliers - target
-    y = None if distance < 1e-12 else -residual[:-1] / residual[-1]
-    return y, multipliers / total
+    if distance < 1e-12:
+        return None, multipliers / total
+    with np.errstate(all="ignore"):
+        y = -residual[:-1] / residual[-1]
+    return (y, multipliers / total) if np.isfinite(y).all() else None

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import geom
 from geom.domains import box, layernorm, named, rmsnorm, unbounded
+from geom_plugins.certifiers import small_problems
 from problems import cloud
 from truth import box_tokens, hull_tokens, largest_margin, upper_hull_tokens
 
@@ -267,7 +268,10 @@ def test_asked_for_the_largest_margin_it_brings_the_bounds_together(name: str) -
             assert row.margin_lower <= row.margin_upper <= wide * row.margin_lower
 
 
-def test_it_gives_up_in_words_when_it_runs_out_of_rounds() -> None:
+def test_it_gives_up_in_words_when_it_runs_out_of_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(small_problems, "NUMBERS", 0)  # rationals would decide it
     chosen = {"certifier.highs.rounds": 1, "certifier.highs.start": 1, "certifier.highs.add": 1}
     readout = geom.Readout.fold(cloud(400, 8, seed=13), cloud(400, 1, seed=14)[:, 0])
     with geom.run(

@@ -17,7 +17,8 @@ HiGHS's quadratic solver failed on one in ten tokens of such a clump.
 
 The sign of the margin is what is asked, so two things end the search early: the point, pulled into
 the domain, wins against *all* rows; or the row duals, which are weights, bound the margin over the
-true domain by zero. What HiGHS says is a suggestion; geom checks it.
+true domain by zero. What HiGHS says is a suggestion; geom checks it. If what it says proves nothing
+and the problem is small, the program is solved once more, in rationals (`small_problems`).
 
 Source: Q. Huangfu and J. A. J. Hall, Parallelizing the dual revised simplex method, Mathematical
 Programming Computation 10, 2018.
@@ -36,11 +37,15 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Certifier, Finding, Problem, Weights, hookimpl
+from geom import Certifier, Finding, Problem, Weights, hookimpl, judge
 from geom_plugins.certifiers.least_norm import least_norm
+from geom_plugins.certifiers.small_problems import decide
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
+
+_PLAIN = 20
+"""Rows from ``2**-20`` to ``2**20`` of the typical one are solved as they are."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,17 @@ def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions)
     the note says why neither came about.
     """
     problem = problem.unit
+    if problem.readout.V == 1:
+        return Finding(x=np.zeros(problem.readout.d))
+    found = _searched(problem, token, options)
+    if judge(problem, token, found).decided:
+        return found
+    return decide(problem, token) or found
+
+
+def _searched(problem: Problem, token: int, options: HighsOptions) -> Finding:
+    """The best point and weights that HiGHS comes to."""
     readout = problem.readout
-    if readout.V == 1:
-        return Finding(x=np.zeros(readout.d))
     search = _Search(problem, token, options)
     search.add_tokens(_outer_tokens(problem, options.start * readout.d))
     search.add_tokens(_near_tokens(problem, token, options.start * readout.d))
@@ -117,6 +130,7 @@ class _Search:
         self._known = np.zeros(problem.readout.V, dtype=bool)
         self._known[token] = True
         self._tokens: list[int] = []
+        self._scales = np.zeros(0)
         self._point, self._margin = np.zeros(d), -math.inf
         self._weights: Weights | None = None
         self._bound = math.inf
@@ -124,7 +138,7 @@ class _Search:
         self._nearer = False
         self._lp = _MarginProgram(d, self._free, options.tolerance)
         if domain.zero_sum:
-            self._add(np.append(np.ones(d), 0.0)[None], np.zeros(1), np.zeros(1), [-1])
+            self._add(np.append(np.ones(d), 0.0)[None], np.zeros(1), np.zeros(1), [-1], np.ones(1))
 
     def add_tokens(self, tokens: Ids) -> None:
         """Put the rows of these tokens into the program."""
@@ -135,9 +149,25 @@ class _Search:
         if not self._known.sum() > 1:
             lengths = np.hypot(np.linalg.norm(a, axis=1) * self._reach, c)
             self._unit = float(np.median(lengths)) or 1.0
-        rows = np.column_stack([a * (self._reach / self._unit), np.ones(new.size)])
+        rows, high = a * (self._reach / self._unit), -c / self._unit
+        scales = self._row_scales(rows, high)
+        level = scales if self._options.largest else np.ones(new.size)
+        rows = np.column_stack([rows * scales[:, None], level])
         self._known[new] = True
-        self._add(rows, np.full(new.size, -math.inf), -c / self._unit, new.tolist())
+        self._add(rows, np.full(new.size, -math.inf), high * scales, new.tolist(), scales)
+
+    def _row_scales(self, rows: Floats, high: Floats) -> Floats:
+        """Powers of two (n,) that bring rows far from 1 near it; 1 for the others.
+
+        HiGHS drops small numbers and refuses large ones. The sign of the largest margin does not
+        depend on such scales; the largest margin does, unless ``m`` is scaled along, and then the
+        small rows stay as they are.
+        """
+        exponents = np.frexp(np.maximum(np.abs(rows).max(axis=1), np.abs(high)))[1]
+        plain = np.abs(exponents) <= _PLAIN
+        if self._options.largest:
+            plain |= exponents < 0
+        return np.ldexp(1.0, np.where(plain, 0, -exponents))
 
     def solve(self) -> str | None:
         """Solve the program; keep its point and weights; the reason where HiGHS fails."""
@@ -146,7 +176,8 @@ class _Search:
             return f"HiGHS ended with {status}"
         self._y, self._m = self._lp.point()
         ids = np.asarray(self._tokens, dtype=np.int64)
-        self._take_weights(ids[ids >= 0], self._lp.multipliers()[ids >= 0])
+        multipliers = self._lp.multipliers() * self._scales
+        self._take_weights(ids[ids >= 0], multipliers[ids >= 0])
         self._take_point(self._y)
         return None
 
@@ -207,10 +238,13 @@ class _Search:
         lowest = np.argsort(margins, kind="stable")[: self._options.add]
         self.add_tokens(lowest[margins[lowest] < short])
 
-    def _add(self, rows: Floats, low: Floats, high: Floats, tokens: list[int]) -> None:
-        """Rows for HiGHS, with the token each stands for, -1 for one of the domain."""
+    def _add(
+        self, rows: Floats, low: Floats, high: Floats, tokens: list[int], scales: Floats
+    ) -> None:
+        """Scaled rows for HiGHS, with the token each stands for, -1 for one of the domain."""
         self._lp.add_rows(rows, low, high)
         self._tokens += tokens
+        self._scales = np.append(self._scales, scales)
 
     def _take_point(self, y: Floats) -> None:
         """Keep ``y``, put into the domain, if its margin over all rows is the best so far."""

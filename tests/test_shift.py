@@ -157,6 +157,24 @@ def test_what_a_precision_encloses_is_the_margin_with_the_shift(precision: str) 
         assert abs(Fraction(row.margin) - exact) <= Fraction(row.error)
 
 
+@pytest.mark.parametrize("exponent", [-900, 900])
+def test_a_shift_is_scaled_with_the_rows(exponent: int) -> None:
+    W, gamma, beta = parts(20, 2, 6)
+    plain = Readout.fold(W, norm="layernorm", gamma=gamma, beta=beta)
+    scaled = Readout.fold(np.ldexp(W, exponent), norm="layernorm", gamma=gamma, beta=beta)
+    small = asked(scaled, "box").unit.readout
+    assert small.exact_biases(np.arange(20)) == [
+        bias * Fraction(2) ** -asked(scaled, "box").exponent
+        for bias in scaled.exact_biases(np.arange(20))
+    ]
+    verdicts = [
+        [row.verdict for row in geom.run(readout, tokens="all", domain="box").rows()]
+        for readout in (plain, scaled)
+    ]
+    assert verdicts[0] == verdicts[1]
+    assert "undecided" not in verdicts[0]
+
+
 def test_own_directions_are_proven_in_bulk_with_a_shift() -> None:
     W, gamma, beta = parts(300, 32, 9)
     readout = Readout.fold(W, norm="layernorm", gamma=gamma, beta=beta)

@@ -46,10 +46,10 @@ class Problem:
         0 where rows and biases are of a size whose squares float64 holds, and where taking the
         power out would round the smallest of them.
         """
-        W, b = self.readout.W, self.readout.b
-        largest = max(float(W.max()), -float(W.min()), float(b.max()), -float(b.min()))
+        arrays = (self.readout.W, self.readout.b, self.readout.offset)
+        largest = max(max(float(array.max()), -float(array.min())) for array in arrays)
         exponent = math.frexp(largest)[1]
-        if abs(exponent) <= _PLAIN or not all(_divides(exponent, array) for array in (W, b)):
+        if abs(exponent) <= _PLAIN or not all(_divides(exponent, array) for array in arrays):
             return 0
         return exponent
 
@@ -61,10 +61,13 @@ class Problem:
         """
         if self.exponent == 0:
             return self
-        W, b = (np.ldexp(array, -self.exponent) for array in (self.readout.W, self.readout.b))
-        for array in (W, b):
+        arrays = (self.readout.W, self.readout.b, self.readout.offset)
+        W, b, offset = (np.ldexp(array, -self.exponent) for array in arrays)
+        for array in (W, b, offset):
             array.flags.writeable = False
-        return Problem(replace(self.readout, W=W, b=b), self.domain)
+        shift = self.readout.shift
+        kept = None if shift is None else replace(shift, bias=offset)
+        return Problem(replace(self.readout, W=W, b=b, shift=kept), self.domain)
 
     def differences(self, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.

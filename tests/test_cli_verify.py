@@ -47,7 +47,14 @@ def blob(array: ArrayLike) -> bytes:
 
 def test_an_honest_run_holds(command: Command, run: Path) -> None:
     done = command("verify", "run.db")
-    assert (done.code, done.out) == (0, "holds: 4 speakable, 1 unspeakable; fails: 0\n")
+    assert (done.code, done.out.splitlines()) == (
+        0,
+        [
+            "not checked: names of certifiers, times, versions and notes",
+            "checked: npz:square.npz, V = 5, d = 2, domain unbounded, tokens all",
+            "holds: 4 speakable, 1 unspeakable; fails: 0",
+        ],
+    )
     assert "verify" in done.err
 
 
@@ -58,15 +65,39 @@ def test_an_honest_run_holds_with_the_same_weights_elsewhere(command: Command, r
     assert (done.code, "fails: 0" in done.out) == (0, True)
 
 
-def test_an_undecided_token_claims_nothing(command: Command, run: Path) -> None:
+def test_a_run_without_a_verdict_does_not_hold(command: Command, run: Path) -> None:
     geom.run("npz:square.npz", tokens="all", certifiers=[], out="none.db").close()
-    assert command("verify", "none.db").out == "holds: 5 undecided; fails: 0\n"
+    done = command("verify", "none.db")
+    assert (done.code, done.out.splitlines()[2:]) == (
+        1,
+        [
+            "BAD  no token has a verdict: there is nothing that could hold",
+            "holds: nothing; undecided: 5; fails: 1",
+        ],
+    )
+
+
+def test_a_run_whose_tokens_were_never_known_does_not_hold(command: Command, run: Path) -> None:
+    forge(run, "DELETE FROM meta WHERE key = 'planned'")
+    done = command("verify", "run.db")
+    assert (done.code, "interrupted before its tokens were known" in done.out) == (1, True)
+
+
+def test_a_run_of_candidates_of_which_there_are_none_holds(command: Command, run: Path) -> None:
+    np.savez("corners.npz", W=SQUARE[:4])
+    geom.run("npz:corners.npz", out="none.db").close()
+    done = command("verify", "none.db")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "holds: nothing; fails: 0")
+    geom.run("npz:corners.npz", detectors=["random-directions"], out="guess.db").close()
+    done = command("verify", "guess.db")
+    assert (done.code, "BAD  no token has a verdict" in done.out) == (1, True)
+    assert 'which tokens "random-directions" flags' in done.out.splitlines()[0]
 
 
 def test_what_is_not_examined_yet_is_counted(command: Command, run: Path) -> None:
     forge(run, "UPDATE tokens SET verdict = NULL WHERE token_id IN (0, 1)")
     done = command("verify", "run.db")
-    assert (done.code, "not examined yet: 2" in done.out) == (0, True)
+    assert (done.code, "BAD  not examined yet: 2; " in done.out) == (1, True)
 
 
 def test_no_solver_is_called(run: Path) -> None:
@@ -144,8 +175,8 @@ def test_a_token_outside_the_vocabulary_is_a_fault(command: Command, run: Path) 
 def test_other_weights_confirm_nothing(factor: float, command: Command, run: Path) -> None:
     np.savez("square.npz", W=SQUARE * factor)
     done = command("verify", "run.db")
-    (bad, summary) = done.out.splitlines()
-    assert (done.code, summary) == (1, "holds: nothing; fails: 1")
+    (bad,) = done.out.splitlines()
+    assert done.code == 1
     assert bad.startswith("BAD  the run was made with other weights than npz:square.npz")
 
 

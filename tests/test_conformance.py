@@ -264,12 +264,12 @@ def test_a_precision_that_breaks_a_promise_is_caught(broken: Asked, check: str, 
     assert said in said_by(check, broken)
 
 
-def measure(found: Any, unit: str = "logits") -> Asked:
+def measure(found: Any, unit: str = "logits", bounds: Any = None) -> Asked:
     values = iter(range(10**6))
     made = found if callable(found) else lambda *_: found
     return asked(
         "measure",
-        Measure("mine", "mine", lambda *_: made(next(values)), NoOptions, unit=unit),
+        Measure("mine", "mine", lambda *_: made(next(values)), NoOptions, unit, bounds),
     )
 
 
@@ -287,6 +287,16 @@ def refuses(_: int) -> Measurement:
             measure(lambda _: Measurement(1.0, proven=True)),
             "knows_an_error_that_it_proves",
             "no radius",
+        ),
+        (
+            measure(lambda _: Measurement(1.0, 0.5, proven=True)),
+            "knows_an_error_that_it_proves",
+            "no bounds to prove it again by",
+        ),
+        (
+            measure(lambda _: Measurement(1.0, 0.5, True), bounds=lambda *_: (0.5, 1.75)),
+            "knows_an_error_that_it_proves",
+            "its evidence proves 0.5 to 1.75",
         ),
         (measure(lambda n: Measurement(float(n))), "says_the_same_twice", "the second time"),
         (measure(lambda _: Measurement(1.0, x=np.ones(99))), "shows_points_of_the_space", "shape"),

@@ -116,7 +116,7 @@ def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
 
 def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
     assert query(finished, "PRAGMA application_id") == [(int.from_bytes(b"geom"),)]
-    assert query(finished, "PRAGMA user_version") == [(4,)]
+    assert query(finished, "PRAGMA user_version") == [(5,)]
 
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
@@ -334,7 +334,7 @@ def no_run(kind: str, path: Path, run: bytes) -> None:
         edit(path, "CREATE TABLE tokens (token_id INTEGER)")
     elif kind == "of a later version":
         path.write_bytes(run)
-        edit(path, "PRAGMA user_version = 5")
+        edit(path, "PRAGMA user_version = 6")
     elif kind == "without tables":
         edit(path, f"PRAGMA application_id = {APPLICATION_ID}")
         edit(path, "PRAGMA user_version = 2")

@@ -161,7 +161,8 @@ def geom_measures() -> Iterable[Measure[Any]]:
     """Measures: a number for a token, with its error.
 
     ``measure(problem, token, prior, options)`` returns the value and a standard error or proven
-    radius; ``prior`` is the `Finding` of a run, empty without one.
+    radius; ``prior`` is the `Finding` of a run, empty without one. What is called proven needs
+    ``bounds``, by which `geom verify` proves it again from the measurement's point and weights.
 
     Example::
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from geom import choosing
 from geom.certificates import Finding
+from geom.certification import as_kept
 from geom.choosing import chosen, distinct, refuse_unused
 from geom.domains import Domain
 from geom.errors import GeomError, InputError, contained, one_line, raised
@@ -29,10 +30,14 @@ from geom.records import Measure, Measurement
 from geom.rounding import Floats
 from geom.store import Measured, Run, recorder
 from geom.threads import limited_threads
-from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
+from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
 
 if TYPE_CHECKING:
     import pandas
+
+
+_KEPT = ("options", "x", "weights")
+"""What a run keeps of a measurement, and no table shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +58,7 @@ class Measurements:
         for row in self.rows:
             if row.note is not None:
                 about.setdefault((row.measure, row.note), []).append(row.token_id)
-        return [
-            f"{measure} of token{'' if len(ids) == 1 else 's'} {_few(ids)}: {note}"
-            for (measure, note), ids in about.items()
-        ]
+        return [f"{measure} of {few_tokens(ids)}: {note}" for (measure, note), ids in about.items()]
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
@@ -64,14 +66,8 @@ class Measurements:
             import pandas
         except ImportError:
             raise InputError("pandas is not installed: pip install pandas") from None
-        names = [name for name in Measured.__dataclass_fields__ if name not in ("options", "x")]
+        names = [name for name in Measured.__dataclass_fields__ if name not in _KEPT]
         return pandas.DataFrame([asdict(row) for row in self.rows], columns=names)
-
-
-def _few(ids: Sequence[int]) -> str:
-    """The ids as a spec, cut where there are many."""
-    text = format_tokens(ids)
-    return text if len(text) <= 60 else f"{text[:60].rpartition(',')[0]}, ..."
 
 
 def measure(
@@ -166,6 +162,7 @@ def _measured(
         time.perf_counter() - started,
         as_plain(options),
         found.x,
+        found.weights,
     )
     return item, whole
 
@@ -194,5 +191,10 @@ def _sane(found: object, problem: Problem) -> Measurement:
         x = np.array(found.x, dtype=np.float64)
         if x.shape != (problem.readout.d,) or not np.isfinite(x).all():
             raise ValueError(f"its point is no vector of {problem.readout.d} finite numbers")
+    weights = found.weights
+    if weights is not None:
+        weights = as_kept(Finding(weights=weights)).weights
+        if weights is None or weights.indices.shape != weights.values.shape:
+            raise ValueError("its weights are no Weights of one value an index")
     note = None if found.note is None else one_line(str(found.note))
-    return Measurement(float(found.value), error, bool(found.proven), note, x)
+    return Measurement(float(found.value), error, bool(found.proven), note, x, weights)

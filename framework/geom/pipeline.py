@@ -33,6 +33,7 @@ from geom.errors import (
     GeomError,
     InputError,
     PluginError,
+    StoreError,
     contained,
     drawn,
     plugin_work,
@@ -53,7 +54,14 @@ from geom.self_argmax import own_winners
 from geom.sharing import shared
 from geom.store import Outcome, Planned, Run, Writer, create_or_continue
 from geom.threads import limited_threads
-from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
+from geom.token_spec import (
+    ALL,
+    CANDIDATES,
+    check_tokens,
+    few_tokens,
+    format_tokens,
+    parse_tokens,
+)
 
 DEFAULT_DETECTORS = ("self-argmax",)
 DEFAULT_CERTIFIERS = ("maxent", "highs")
@@ -209,7 +217,9 @@ def execute(
         ready()
         with watched(progress), using(asked.device), limited_threads():
             if not writer.run.planned:
-                writer.plan(*_examine(asked))
+                writer.plan(*examine(asked))
+            else:
+                _refuse_other_rows(asked, writer.run)
             _certify(asked, writer)
         writer.finish()
     except BaseException:
@@ -226,11 +236,41 @@ def candidates(problem: Problem, run: Run | None = None) -> list[int]:
     """The tokens that a run's detectors flagged, ascending; the default ones, without a run."""
     if run is not None:
         return [row.token_id for row in run.rows() if row.flagged_by]
-    planned, _, _ = _examine(plan(problem.readout, certifiers=(), domain=problem.domain))
+    planned, _, _ = examine(plan(problem.readout, certifiers=(), domain=problem.domain))
     return [item.token_id for item in planned]
 
 
-def _examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
+def _refuse_other_rows(asked: Plan, run: Run) -> None:
+    """Raises StoreError for a run begun that has not the rows that are asked for, and no others.
+
+    Which tokens are candidates only a detector that is `repeatable` is asked again.
+    """
+    if asked.tokens != CANDIDATES:
+        wanted = parse_tokens(asked.tokens, asked.readout.V)
+    elif all(detector.repeatable for detector, _ in asked.detectors):
+        wanted = [item.token_id for item in examine(asked)[0]]
+    else:
+        return
+    differing = set(wanted) ^ set(run.tokens())
+    if differing:
+        raise StoreError(
+            f"{run.path} is an edited or damaged run: {missing_or_more(wanted, run.tokens())}; "
+            "give another --out"
+        )
+
+
+def missing_or_more(wanted: Iterable[int], there: Iterable[int]) -> str:
+    """Which rows a run lacks of those ``wanted``, and which it has besides, in words."""
+    lacking, besides = set(wanted) - set(there), set(there) - set(wanted)
+    said = []
+    if lacking:
+        said.append(f"it has no row of {few_tokens(lacking)}, asked for by its settings")
+    if besides:
+        said.append(f"it has a row of {few_tokens(besides)}, which its settings do not ask for")
+    return "; ".join(said)
+
+
+def examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
     """The tokens to examine, with what the detectors say of them, and what went wrong."""
     readout = asked.readout
     flagged: dict[int, list[str]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar
 
-from geom.certificates import Finding
+from geom.certificates import Finding, Weights
 from geom.domains import Domain
 from geom.enclosures import Enclosure
 from geom.problem import Problem
@@ -80,7 +80,8 @@ class Detector(Generic[O]):
     It must be deterministic. It may also yield, as `Witnessed`, the tokens that it found a witness
     for: they are part of the run then, as speakable. ``devices`` are the kinds of `geom.device`
     that it can use. ``memory(readout, options)`` says how many bytes it takes besides the readout,
-    at most.
+    at most. One that is ``repeatable`` says the same on every machine and is quick: `geom verify`,
+    and a run that goes on, ask it again.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Detector(Generic[O]):
     options: type[O]
     devices: tuple[str, ...] = ("cpu",)
     memory: Callable[[Readout, O], int] | None = None
+    repeatable: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class Measurement:
     ``error`` is a standard error or, where the bounds are ``proven``, a radius around ``value``
     that holds the truth; None where nothing is known of it, 0 where nothing is lost. The value may
     be infinite, and NaN where there is none, which ``note`` then explains. ``x`` (d,) is a point
-    that shows it, where there is one.
+    that shows it, where there is one, and ``weights`` bound it from the other side: of what is
+    ``proven`` they are the evidence, which a run keeps.
     """
 
     value: float
@@ -165,13 +168,18 @@ class Measurement:
     proven: bool = False
     note: str | None = None
     x: Floats | None = None
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
 class Measure(Generic[O]):
     """A number for a token: ``measure(problem, token, prior, options)``, in ``unit``.
 
-    ``prior`` is what a run has found for the token, empty where there is none.
+    ``prior`` is what a run has found for the token, empty where there is none. A measure whose
+    numbers are ``proven`` also gives ``bounds(problem, token, evidence, options, widen)``: the ends
+    that the point and the weights of a measurement prove, without a search for better ones.
+    `geom verify` calls it with ``widen`` 1, to be handed to `geom.judge` and its like. The number
+    must hold those ends on any machine, as it does if it was made with the default of ``widen``.
     """
 
     name: str
@@ -179,6 +187,7 @@ class Measure(Generic[O]):
     measure: Callable[[Problem, int, Finding, O], Measurement]
     options: type[O]
     unit: str
+    bounds: Callable[[Problem, int, Finding, O, float], tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,15 @@ def format_tokens(ids: Iterable[int]) -> str:
     return ",".join(parts)
 
 
+def few_tokens(ids: Iterable[int]) -> str:
+    """The ids in words, as a spec that is cut where it is long: ``tokens 5,9,100-120``."""
+    known = sorted(ids)
+    text = format_tokens(known)
+    if len(text) > 60:
+        text = f"{text[:60].rpartition(',')[0]}, ..."
+    return f"token{'' if len(known) == 1 else 's'} {text}"
+
+
 def _parts(spec: str, V: int) -> list[range]:
     """The ids and ranges of a spec, in order."""
     if spec == ALL:

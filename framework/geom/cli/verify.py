@@ -1,4 +1,4 @@
-"""``geom verify``: check every certificate of a run again, without a solver."""
+"""``geom verify``: check a run again, without a solver."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def verify(
     ] = None,
     allow_fetch: AllowFetch = False,
 ) -> None:
-    """Check every certificate of a run again, in exact arithmetic.
+    """Check a run again, in exact arithmetic: all that a reader relies on.
 
-    Leaves with 1 where one fails, and names it. No solver is called.
+    The first line says what is not checked. Leaves with 1 where something does not hold, where the
+    run has no verdict and where it did not come to its end. No solver is called.
     """
     from geom.cli.messages import plain
     from geom.cli.output import print_line
@@ -34,12 +35,16 @@ def verify(
         with watched(watcher):
             readout = load(model) if model else None
         checked = check(opened, readout, watcher, allow_fetch=allow_fetch)
-        pending = opened.counts()["pending"]
+    if checked.about:
+        print_line(f"not checked: {plain('; '.join(checked.unchecked))}")
+        print_line(f"checked: {plain(checked.about)}")
     for fault in checked.faults:
         print_line(f"BAD  {plain(str(fault))}")
-    held = ", ".join(f"{n} {verdict}" for verdict, n in sorted(checked.confirmed.items()))
-    print_line(f"holds: {held or 'nothing'}; fails: {len(checked.faults)}")
-    if pending:
-        print_line(f"not examined yet: {pending}; the command that made the run goes on with it")
+    if checked.about:
+        confirmed = dict(checked.confirmed)
+        undecided = confirmed.pop("undecided", 0)
+        held = ", ".join(f"{n} {verdict}" for verdict, n in sorted(confirmed.items())) or "nothing"
+        open_ = f"; undecided: {undecided}" if undecided else ""
+        print_line(f"holds: {held}{open_}; fails: {len(checked.faults)}")
     if not checked.ok:
         raise typer.Exit(1)

@@ -23,13 +23,14 @@ from geom.problem import Problem
 from geom.rounding import CLAIM, Floats, refuse_flushing
 
 
-def judge(problem: Problem, token: int, finding: Finding) -> Verdict:
+def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) -> Verdict:
     """What the finding proves about the token, with proven bounds on its largest margin.
 
     Never raises for a wrong finding: what proves nothing is `undecided`, the note saying why.
-    Raises ArithmeticModeError in a process that flushes subnormal numbers to zero.
+    ``widen`` multiplies every bound on rounding: 1 checks again what was claimed with more. Raises
+    ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
-    seen = _weigh(problem, token, finding, CLAIM)
+    seen = _weigh(problem, token, finding, widen)
     if seen.speakable and finding.x is not None:
         return Verdict("speakable", "witness", Witness(finding.x), seen.lower, seen.upper)
     if seen.proof is not None:

@@ -37,7 +37,7 @@ from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_
 from geom.exact.weights import Sums, combine, normalised
 from geom.problem import Problem
 from geom.rationals import above, below, integers, power_of_two
-from geom.rounding import TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
+from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
 
 _BITS = 320
 """Of the balls in which angles are computed from exact numbers."""
@@ -46,14 +46,17 @@ _LIBRARY = 1e-12
 """More than a mathematical library can be wrong about an arc cosine (some 1e-15)."""
 
 
-def angle_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+def angle_bounds(
+    problem: Problem, token: int, finding: Finding, widen: float = CLAIM
+) -> tuple[float, float]:
     """Proven bounds on the token's angular margin, in radians, from 0 to pi.
 
     ``finding.x`` is a direction that may win, ``finding.weights`` are the ``q`` of (1); what is not
     there, or is no direction of the domain, proves nothing. A token that wins nowhere at full
     length has the angle 0. On an unbounded domain directions go on for ever, and biases do not
-    count. Raises InputError on a box with biases, whose directions are not equally long, and
-    ArithmeticModeError in a process that flushes subnormal numbers to zero.
+    count. ``widen`` multiplies the bounds on rounding, as in `geom.judge`. Raises InputError on a
+    box with biases, whose directions are not equally long, and ArithmeticModeError in a process
+    that flushes subnormal numbers to zero.
     """
     refuse_flushing()
     full = full_length(problem)
@@ -63,7 +66,7 @@ def angle_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float,
     if finding.x is not None and is_direction(problem, finding.x):
         low = max(low, _angle_below(problem, token, finding.x, full))
     if finding.weights is not None and is_weights(problem, token, finding.weights):
-        high = min(high, _angle_above(problem, token, finding.weights, full))
+        high = min(high, _angle_above(problem, token, finding.weights, full, widen))
     return low, high
 
 
@@ -162,7 +165,9 @@ def _turn(
         return _below(cap - turned)
 
 
-def _angle_above(problem: Problem, token: int, weights: Weights, full: Fraction | None) -> float:
+def _angle_above(
+    problem: Problem, token: int, weights: Weights, full: Fraction | None, widen: float
+) -> float:
     """The angle at which (1) is an equality, rounded up, from ``q`` = the weights.
 
     Rivals that may lose everywhere at full length are left out, for which (1) has no term.
@@ -170,7 +175,8 @@ def _angle_above(problem: Problem, token: int, weights: Weights, full: Fraction 
     unit, S, cap = _sines(problem, token, normalised(weights), full)
     if unit is None:
         return cap
-    sums = combine(problem, token, unit)
+    sums = combine(problem, token, unit).widened(widen)
+    S *= 1.0 - (widen - 1.0) * gamma(unit.values.size + problem.readout.d + 8)
     length = _length_above(sums, problem.domain.zero_sum)
     low = math.nextafter(sums.g - sums.g_error, -math.inf)
     high = math.nextafter(sums.g + sums.g_error, math.inf)

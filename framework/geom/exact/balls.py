@@ -39,24 +39,27 @@ from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_
 from geom.exact.weights import Sums, combine, corrected, normalised, reach_above
 from geom.problem import Problem
 from geom.rationals import above, below, root, scaled, square_sum
-from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
+from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
 
 
-def ball_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+def ball_bounds(
+    problem: Problem, token: int, finding: Finding, widen: float = CLAIM
+) -> tuple[float, float]:
     """Proven bounds on the radius of the largest ball in the token's region of the domain.
 
     ``finding.x`` is a centre, ``finding.weights`` are the ``q`` of (1); what is not there, or is no
-    point of the domain, proves nothing. An unspeakable token has the radius 0.
+    point of the domain, proves nothing. An unspeakable token has the radius 0. ``widen`` multiplies
+    the bounds on rounding, as in `geom.judge`.
     """
     domain, d = problem.domain, problem.readout.d
     low, high = 0.0, _domain_above(domain)
-    if judge(problem, token, finding).name == "unspeakable":
+    if judge(problem, token, finding, widen).name == "unspeakable":
         return 0.0, 0.0
     x, weights = finding.x, finding.weights
     if x is not None and x.dtype == np.float64 and x.shape == (d,) and domain.contains(x):
         low = max(low, min(_walls_below(domain, x), _rivals_below(problem, token, x)))
     if weights is not None and is_weights(problem, token, weights):
-        high = min(high, _weights_above(problem, token, weights))
+        high = min(high, _weights_above(problem, token, weights, widen))
     return low, high
 
 
@@ -128,20 +131,22 @@ def _exact_distances(problem: Problem, token: int, ids: Ids, x: Floats) -> list[
     return out
 
 
-def _weights_above(problem: Problem, token: int, weights: Weights) -> float:
+def _weights_above(problem: Problem, token: int, weights: Weights, widen: float) -> float:
     """The right side of (1), rounded up; infinity where it says nothing."""
     unit = normalised(weights)
     sums = combine(problem, token, unit)
     low, high = _lengths(problem, token, unit)
+    low = low * (1.0 - (widen - 1.0) * gamma(low.size + problem.readout.d + 8))
     domain = problem.domain
     if not domain.bounded:
-        exact = corrected(problem, token, unit, sums, 1.0)
+        exact = corrected(problem, token, unit, sums, widen)
         if exact is None:
             return math.inf
         with np.errstate(over="ignore", invalid="ignore"):
             moved = float(exact.delta @ high[exact.places]) * (1.0 + gamma(high.size + 2)) * UP
             size = (float(unit.values @ low) * (1.0 - gamma(low.size + 2)) - moved) / UP
         return _quotient(-exact.g_below, size)
+    sums = sums.widened(widen)
     with np.errstate(over="ignore", invalid="ignore"):
         reach = reach_above(domain, sums.r, sums.r_error)
         shared = float(unit.values @ low) * (1.0 - gamma(low.size + 2)) / UP - low.size * TINY

@@ -46,12 +46,15 @@ from geom.rationals import above, below, root, scaled, square_sum
 from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
 
 
-def silencing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+def silencing_bounds(
+    problem: Problem, token: int, finding: Finding, widen: float = CLAIM
+) -> tuple[float, float]:
     """Proven bounds on the least change of a row that leaves a speakable token unspeakable.
 
     ``finding.x`` is where the margin is large for its length, ``finding.weights`` are the ``lam``
     above. What is not there proves nothing: 0 and infinity. It is infinite in truth where the
-    token has the largest bias of all, as it then wins at ``x = 0`` whatever its row.
+    token has the largest bias of all, as it then wins at ``x = 0`` whatever its row. ``widen``
+    multiplies the bounds on rounding, as in `geom.judge`.
     """
     refuse_flushing()
     low, high = 0.0, math.inf
@@ -62,15 +65,18 @@ def silencing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[fl
         low = max(0.0, below(ends[0]))
     weights = finding.weights
     if weights is not None and is_weights(problem, token, weights):
-        high = _silencing_above(problem, token, weights)
+        high = _silencing_above(problem, token, weights, widen)
     return low, high
 
 
-def freeing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+def freeing_bounds(
+    problem: Problem, token: int, finding: Finding, widen: float = CLAIM
+) -> tuple[float, float]:
     """Proven bounds on the least change of a row that makes an unspeakable token speakable.
 
     As an infimum: that change itself may just reach a tie. ``finding.x`` is where the margin is
     least negative for its length, ``finding.weights`` are the ``lam`` above, best with ``r = 0``.
+    ``widen`` as above.
     """
     refuse_flushing()
     low, high = 0.0, math.inf
@@ -79,7 +85,7 @@ def freeing_bounds(problem: Problem, token: int, finding: Finding) -> tuple[floa
         high = max(0.0, above(-ends[0]))
     weights = finding.weights
     if weights is not None and is_weights(problem, token, weights):
-        low = _freeing_below(problem, token, weights)
+        low = _freeing_below(problem, token, weights, widen)
     return low, high
 
 
@@ -109,9 +115,9 @@ def _per_length(problem: Problem) -> float:
     return below(root(1 / square)[0])
 
 
-def _silencing_above(problem: Problem, token: int, weights: Weights) -> float:
+def _silencing_above(problem: Problem, token: int, weights: Weights, widen: float) -> float:
     """``|r| - g / R``, or a box's distance, rounded up; infinite where ``g`` may be negative."""
-    sums = combine(problem, token, normalised(weights))
+    sums = combine(problem, token, normalised(weights)).widened(widen)
     g = sums.g - sums.g_error * UP
     r = _size_above(sums, problem.domain.zero_sum)
     if not (0.0 <= g < math.inf and np.isfinite(r).all()):
@@ -158,23 +164,28 @@ def _size_above(sums: Sums, zero_sum: bool) -> Floats:
         return np.asarray((np.abs(r) + error) * UP)
 
 
-def _freeing_below(problem: Problem, token: int, weights: Weights) -> float:
+def _freeing_below(problem: Problem, token: int, weights: Weights, widen: float) -> float:
     """The better of the two bounds from below."""
     unit = normalised(weights)
     per_length, low = _per_length(problem), 0.0
     if per_length > 0.0:
-        _, upper = prove_unspeakable(problem, token, weights, CLAIM, ("slack",))
+        _, upper = prove_unspeakable(problem, token, weights, widen, ("slack",))
         if upper is not None and upper < 0.0:
             low = min(-upper * per_length * (1.0 - 4 * U), float(np.finfo(np.float64).max))
     sums = combine(problem, token, unit)
-    exact = corrected(problem, token, unit, sums, CLAIM)
+    exact = corrected(problem, token, unit, sums, widen)
     if exact is None or not exact.g_below >= 0.0:
         return low
-    return max(low, _ball_inside(problem, token, unit, exact, per_length))
+    return max(low, _ball_inside(problem, token, unit, exact, per_length, widen))
 
 
 def _ball_inside(
-    problem: Problem, token: int, weights: Weights, exact: Corrected, per_length: float
+    problem: Problem,
+    token: int,
+    weights: Weights,
+    exact: Corrected,
+    per_length: float,
+    widen: float,
 ) -> float:
     """(2) from below, with weights that are not known but to lie near ``lam``, and ``r = 0``.
 
@@ -210,15 +221,16 @@ def _ball_inside(
         most_C = float(norm_above(C))
         residual = float(norm_above(np.eye(d) - C @ F)) + gamma(d + 4) * size * most_C
         residual += 2 * d * d * TINY * (1.0 + most_C + size)
-        least = (1.0 - residual * UP - off * size * UP) * (1.0 - 8 * U)
-        reach = norm_above(a @ F, axis=-1) + (gamma(d + 4) * length + error) * size * UP
+        least = (1.0 - widen * (residual * UP + off * size * UP)) * (1.0 - 8 * U)
+        reach = norm_above(a @ F, axis=-1) + widen * (gamma(d + 4) * length + error) * size * UP
+        reach += (widen - 1.0) * residual * size * length  # another machine's F
         most = float(reach.max()) * UP + d * d * TINY * (1.0 + longest + size)
         mixed = (lam * c) @ a
         drift = (moved * length + lam * error + rounded * lam * length) @ (np.abs(c) + c_error)
         drift = drift * UP + float((lam * length) @ c_error) * (1.0 + rounded)
         drift += rounded * float(norm_above(mixed))
         drift += n * d * TINY * (1.0 + highest + longest)
-        pull = float(norm_above(mixed @ F)) + float(drift) * size * UP
+        pull = float(norm_above(mixed @ F)) + widen * float(drift) * size * UP
         pull += d * d * TINY * (1.0 + float(norm_above(mixed)) + size)
     if not (least > 0.0 and math.isfinite(most) and most > 0.0 and math.isfinite(pull)):
         return 0.0

@@ -16,18 +16,21 @@ from geom.exact import is_weights, judge
 from geom.exact.weights import RATIONAL_LIMIT, combine, corrected, normalised, null_biases
 from geom.problem import Problem
 from geom.rationals import above, integer_differences, integers, null_combination
-from geom.rounding import TINY, U
+from geom.rounding import CLAIM, TINY, U
 
 
-def margin_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float, float]:
+def margin_bounds(
+    problem: Problem, token: int, finding: Finding, widen: float = CLAIM
+) -> tuple[float, float]:
     """Proven bounds on the supremum of the token's margin over the domain, in logits.
 
     Infinite where nothing is proven. Without biases margins grow with length, and on an unbounded
     domain the supremum is infinite for a token that is speakable; it is 0 for one that is not.
+    ``widen`` multiplies the bounds on rounding, as in `geom.judge`.
     """
     if problem.readout.V == 1:
         return math.inf, math.inf
-    verdict = judge(problem, token, finding)
+    verdict = judge(problem, token, finding, widen)
     low, high = -math.inf, math.inf
     if problem.homogeneous:
         low = 0.0  # the margin at x = 0
@@ -41,14 +44,14 @@ def margin_bounds(problem: Problem, token: int, finding: Finding) -> tuple[float
         high = min(high, verdict.margin_upper)
     weights = finding.weights
     if not problem.domain.bounded and weights is not None and is_weights(problem, token, weights):
-        high = min(high, _free_above(problem, token, weights))
+        high = min(high, _free_above(problem, token, weights, widen))
     return low, high
 
 
-def _free_above(problem: Problem, token: int, weights: Weights) -> float:
+def _free_above(problem: Problem, token: int, weights: Weights, widen: float) -> float:
     """An upper bound on the margin over all of R^d; infinity where ``r`` cannot be made zero."""
     unit = normalised(weights)
-    exact = corrected(problem, token, unit, combine(problem, token, unit), 1.0)
+    exact = corrected(problem, token, unit, combine(problem, token, unit), widen)
     if exact is not None and exact.total_below > 0.0:
         total = exact.total_below if exact.g_below < 0.0 else exact.total_above
         quotient = -exact.g_below / total

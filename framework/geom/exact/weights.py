@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -120,6 +120,10 @@ class Sums:
     g0_error: float
     total_below: float
     total_above: float
+
+    def widened(self, factor: float) -> Sums:
+        """The same with ``factor`` times the bounds on the errors of ``r`` and ``g``."""
+        return replace(self, r_error=factor * self.r_error, g_error=factor * self.g_error)
 
 
 def combine(problem: Problem, token: int, weights: Weights) -> Sums:

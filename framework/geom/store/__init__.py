@@ -4,7 +4,7 @@ While it is written the file is in write-ahead-log mode and every token, row and
 together, is one transaction: a kill loses the token in hand. When the writer is done the log is
 folded in, so that the file stands alone and can be read from anywhere.
 
-Tables, version 4 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+Tables, version 5 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
 - ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
   tokens asked for, detectors and certifiers with their options), ``model`` (the name that loads
@@ -20,12 +20,14 @@ Tables, version 4 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
 - ``evidence(token_id, kind, name, data)``: arrays in NumPy's own .npy format, ``witness`` with
   ``x``, ``weights`` with ``indices`` and ``values``.
 - ``measures(token_id, measure, token, token_kind, value, error, unit, proven, note, seconds,
-  options, x)``: a row a token and measure, of any tokens, examined or not. ``value`` is NULL where
-  there is none, ``error`` where it is not known, ``proven`` is 1 where the error is a proven radius
-  and no standard error; ``options`` is a JSON object, ``x`` an array as in ``evidence``, or NULL.
+  options, x, indices, weights)``: a row a token and measure, of any tokens, examined or not.
+  ``value`` is NULL where there is none, ``error`` where it is not known, ``proven`` is 1 where the
+  error is a proven radius and not a standard error; ``options`` is a JSON object. ``x``, and
+  ``weights`` on the tokens ``indices``, are arrays as in ``evidence``, NULL where there are none:
+  they prove the number again.
 
-Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures; they are refused: run
-again.
+Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures, version 4 no weights
+of measures; they are refused: run again.
 """
 
 from geom.store.reading import Run, open_file

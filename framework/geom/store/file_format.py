@@ -10,7 +10,7 @@ from pathlib import Path
 from geom.errors import StoreError
 
 APPLICATION_ID = 0x67656F6D  # "geom"
-VERSION = 4
+VERSION = 5
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -52,6 +52,8 @@ CREATE TABLE measures (
     seconds REAL NOT NULL,
     options TEXT NOT NULL,
     x BLOB,
+    indices BLOB,
+    weights BLOB,
     PRIMARY KEY (token_id, measure)
 );
 """

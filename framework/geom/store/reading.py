@@ -261,17 +261,21 @@ class Run:
 
     def measured(self) -> dict[int, dict[str, Measured]]:
         """What measures say of tokens, by token and then by the measure's name."""
-        columns = [field.name for field in fields(Measured)]
+        columns = [*(field.name for field in fields(Measured)), "indices"]
         query = f"SELECT {', '.join(columns)} FROM measures NOT INDEXED"
-        _, d = self._shape
         items = [
-            self._measured(dict(zip(columns, values, strict=True)), d)
-            for values in self._select(query, (), HEADER + ITEM * d)
+            self._measured(dict(zip(columns, values, strict=True)))
+            for values in self._select(query, (), HEADER + ITEM * max(self._shape))
         ]
         found: dict[int, dict[str, Measured]] = {}
         for item in sorted(items, key=lambda item: (item.token_id, item.measure)):
             found.setdefault(item.token_id, {})[item.measure] = item
         return found
+
+    def tokens(self) -> list[int]:
+        """The ids of the tokens that it is to examine, those examined among them, ascending."""
+        query = "SELECT token_id FROM tokens ORDER BY token_id"
+        return [token for (token,) in self._select(query)]
 
     def pending(self) -> list[int]:
         """The tokens that are planned and not yet examined."""
@@ -309,8 +313,11 @@ class Run:
                 f"{self.path} is a damaged run: token {columns['token_id']}: {error}"
             ) from error
 
-    def _measured(self, columns: dict[str, Any], d: int) -> Measured:
-        blob = columns.pop("x")
+    def _measured(self, columns: dict[str, Any]) -> Measured:
+        V, d = self._shape
+        x = _kept(columns.pop("x"), "f8", d, d)
+        ids = _kept(columns.pop("indices"), "i8", 1, V)
+        values = _kept(columns.pop("weights"), "f8", 1, V)
         try:
             columns["options"] = _parsed(columns["options"])
             columns["proven"] = _truth(columns["proven"])
@@ -324,7 +331,14 @@ class Run:
             raise StoreError(
                 f"{self.path} is a damaged run: measures of token {columns['token_id']}: {error}"
             ) from error
-        return item if blob is None else replace(item, x=array(blob, "f8", d, d))
+        if ids is None and values is None:
+            return replace(item, x=x)
+        if ids is None or values is None or ids.size != values.size:
+            raise StoreError(
+                f"{self.path} is a damaged run: measures of token {item.token_id}: its weights are "
+                "not one value an index"
+            )
+        return replace(item, x=x, weights=Weights(ids, values))
 
     def _select(
         self, query: str, values: tuple[Any, ...] = (), blob: int = 0, longest: int = LONGEST
@@ -357,6 +371,10 @@ def _truth(value: object) -> bool:
     if not (isinstance(value, int) and value in (0, 1)):
         raise ValueError(f"{value!r} is neither 0 nor 1")
     return value == 1
+
+
+def _kept(data: object, kind: Literal["f8", "i8"], least: int, most: int) -> NDArray[Any] | None:
+    return None if data is None else array(data, kind, least, most)
 
 
 def _closed(connection: sqlite3.Connection) -> None:

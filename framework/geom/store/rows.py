@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.certificates import Finding, ProofName, RecipeName, VerdictName
+from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
 from geom.text import TokenKind
 
 LONGEST = 2**20
@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a measure says of a token. See `geom.Measurement` for value, error, proven and x.
+    """What a measure says of a token. See `geom.Measurement` for value, error, proven, x, weights.
 
     ``value`` is None where there is none, and may be infinite. ``options`` are the measure's.
     """
@@ -92,6 +92,7 @@ class Measured:
     seconds: float
     options: Mapping[str, Any]
     x: NDArray[np.float64] | None = None
+    weights: Weights | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it: null for what is no finite number."""

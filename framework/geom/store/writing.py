@@ -45,6 +45,8 @@ def _record_measured(connection: sqlite3.Connection, path: Path | None, item: Me
     _short(item.token, item.token_id)
     columns["options"] = json.dumps(item.options, sort_keys=True)
     columns["x"] = None if item.x is None else blob(item.x)
+    columns["indices"] = None if item.weights is None else blob(item.weights.indices)
+    columns["weights"] = None if item.weights is None else blob(item.weights.values)
     query = (
         f"INSERT OR REPLACE INTO measures ({', '.join(columns)}) "
         f"VALUES ({', '.join('?' * len(columns))})"

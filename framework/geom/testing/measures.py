@@ -11,6 +11,7 @@ from geom.errors import InputError
 from geom.records import Measurement
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
+from geom.verification.measures import encloses
 
 
 def serves_some_problem(asked: Asked) -> None:
@@ -33,11 +34,20 @@ def gives_numbers_that_can_be_read(asked: Asked) -> None:
 
 
 def knows_an_error_that_it_proves(asked: Asked) -> None:
-    """Proven bounds have a radius."""
+    """Proven bounds have a radius, and the point and the weights kept prove them again."""
+    bounds = asked.record.bounds
     for known in known_problems():
         for token, found in _measured(asked, known):
             if found.proven:
-                assert found.error is not None, f"{asked} on token {token} of {known}: no radius"
+                where = f"{asked} on token {token} of {known}"
+                assert found.error is not None, f"{where}: no radius"
+                assert bounds is not None, f"{where}: it gives no bounds to prove it again by"
+                evidence = Finding(found.x, found.weights)
+                low, high = bounds(known.problem, token, evidence, asked.options, 1.0)
+                assert encloses(found.value, found.error, low, high), (
+                    f"{where}: {found.value!r}, ± {found.error!r}, of which its evidence proves "
+                    f"{low!r} to {high!r}"
+                )
 
 
 def shows_points_of_the_space(asked: Asked) -> None:

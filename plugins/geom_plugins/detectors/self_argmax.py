@@ -45,4 +45,5 @@ def geom_detectors() -> Iterator[Detector[SelfArgmaxOptions]]:
         SelfArgmaxOptions,
         devices=("cpu", "torch", "cuda"),
         memory=_memory,
+        repeatable=True,
     )

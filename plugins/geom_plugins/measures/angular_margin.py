@@ -26,7 +26,16 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Finding, Measure, Measurement, Problem, Weights, angle_bounds, hookimpl
+from geom import (
+    Finding,
+    Measure,
+    Measurement,
+    Problem,
+    Weights,
+    angle_bounds,
+    hookimpl,
+    judge,
+)
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.largest_margin import Program, solve, working_set
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
@@ -66,7 +75,7 @@ def angular_margin(
     if verdict.name == "unspeakable":
         free = problem.homogeneous or problem.domain.bounded
         why = "unspeakable" if free else "unspeakable without biases, which far out do not count"
-        return Measurement(0.0, 0.0, True, why)
+        return Measurement(0.0, 0.0, True, why, weights=found.weights)
     start = direction(asked, token, found)
     if asked.homogeneous:
         best = _without_caps(asked, token, start, options.gap)
@@ -80,7 +89,17 @@ def angular_margin(
         note = "no direction was found that wins at full length"
     elif high - low > 4.0 * options.gap * high:
         note = "it wins by more at less than full length: the upper end is no near bound"
-    return between(low, high, note, best.x if low > 0.0 else None)
+    return between(low, high, note, best.x if low > 0.0 else None, best.weights)
+
+
+def proven(
+    problem: Problem, token: int, evidence: Finding, options: AngularMarginOptions, widen: float
+) -> tuple[float, float]:
+    """What a direction and weights prove of the angle."""
+    asked = problem if problem.domain.bounded else without_bias(problem)
+    if judge(asked, token, evidence, widen).name == "unspeakable":
+        return 0.0, 0.0
+    return angle_bounds(asked, token, evidence, widen)
 
 
 def _without_caps(problem: Problem, token: int, start: Floats, gap: float) -> Finding:
@@ -222,4 +241,5 @@ def geom_measures() -> Iterator[Measure[AngularMarginOptions]]:
         angular_margin,
         AngularMarginOptions,
         "radians",
+        proven,
     )

@@ -23,7 +23,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import logsumexp, ndtr  # type: ignore[import-untyped]  # it ships no types
 
-from geom import cores, limited_threads
+from geom import Finding, cores, limited_threads
 from geom_plugins.measures.half_spaces import RATIO, Cone, Floats, Ids, Vectors, centre_within
 from geom_plugins.measures.reflections import QUARTER, Particles, TooNarrowError, Walls
 
@@ -86,12 +86,23 @@ Report = Callable[[float, int], None]
 class Estimate:
     """The natural logarithm of a fraction and its standard error.
 
-    Both are NaN where the error is not known; the ``reason`` says why, or why it is large.
+    Both are NaN where the error is not known; the ``reason`` says why, or why it is large. With a
+    ``proof`` it is no estimate, and exact.
     """
 
     log: float
     error: float
     reason: str | None = None
+    proof: Finding | None = None
+
+
+def counted_error(inside: int, drawn: int) -> float:
+    """The standard error of the logarithm of a share of which so many were inside, and not none.
+
+    Where all were, one more might not have been.
+    """
+    outside = max(drawn - inside, 1)
+    return math.sqrt(outside / drawn / inside)
 
 
 @dataclass(frozen=True)
@@ -156,8 +167,7 @@ def counted(cone: Cone, rng: np.random.Generator) -> Estimate:
         inside += int(((x @ cone.normals.T) < 0.0).all(axis=1).sum())
     if inside < 64:
         return Estimate(math.nan, math.nan, "too few points to count")
-    share = inside / COUNTED
-    return Estimate(math.log(share), math.sqrt((1.0 - share) / inside))
+    return Estimate(math.log(inside / COUNTED), counted_error(inside, COUNTED))
 
 
 def annealed(
@@ -325,8 +335,8 @@ def _starts(
     points = np.concatenate(found)
     if len(points) < GROUPS * GROUP:
         return None
-    share = len(points) / COUNTED
-    return Estimate(math.log(share), math.sqrt((1.0 - share) / len(points))), points
+    share = math.log(len(points) / COUNTED)
+    return Estimate(share, counted_error(len(points), COUNTED)), points
 
 
 def _round(plan: _Plan, rng: np.random.Generator) -> list[Brought]:

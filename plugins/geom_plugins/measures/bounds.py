@@ -8,30 +8,34 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Measurement
+from geom import Measurement, Weights
 
 Floats = NDArray[np.float64]
 
 
 def between(
-    low: float, high: float, note: str | None = None, x: Floats | None = None
+    low: float,
+    high: float,
+    note: str | None = None,
+    x: Floats | None = None,
+    weights: Weights | None = None,
 ) -> Measurement:
-    """The proven measurement of what lies from ``low`` to ``high``, at ``x`` where there is one.
+    """The proven measurement of what lies from ``low`` to ``high``: ``x`` and ``weights`` prove it.
 
     ``value - error`` and ``value + error`` hold both. Where one end is infinite, so is the error,
     and the value is the other end; where both are, and of one sign, it is that.
     """
     if low == high:
-        return Measurement(low, 0.0, True, note, x)
+        return Measurement(low, 0.0, True, note, x, weights)
     if math.isinf(low) and math.isinf(high):
-        return Measurement(math.nan, None, False, note or "nothing is proven of it", x)
+        return Measurement(math.nan, None, False, note or "nothing is proven of it", x, weights)
     if math.isinf(low) or math.isinf(high):
-        return Measurement(high if math.isinf(low) else low, math.inf, True, note, x)
+        return Measurement(high if math.isinf(low) else low, math.inf, True, note, x, weights)
     value = low / 2 + high / 2
     error = max(high - value, value - low)
     while not _holds(value, error, low, high):
         error = math.nextafter(error, math.inf)
-    return Measurement(value, error, True, note, x)
+    return Measurement(value, error, True, note, x, weights)
 
 
 def _holds(value: float, error: float, low: float, high: float) -> bool:

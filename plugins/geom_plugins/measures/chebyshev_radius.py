@@ -25,7 +25,17 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Domain, Finding, Measure, Measurement, Problem, Weights, ball_bounds, hookimpl
+from geom import (
+    Domain,
+    Finding,
+    Measure,
+    Measurement,
+    Problem,
+    Weights,
+    ball_bounds,
+    hookimpl,
+    judge,
+)
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.largest_margin import Program, Solution, solve, working_set
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
@@ -58,7 +68,7 @@ def chebyshev_radius(
         return between(*ball_bounds(problem, token, alone), "it has no rival", alone.x)
     found, verdict = settled(problem, token, prior)
     if verdict.name == "unspeakable":
-        return Measurement(0.0, 0.0, True, "unspeakable")
+        return Measurement(0.0, 0.0, True, "unspeakable", weights=found.weights)
     note = "undecided whether it is speakable" if verdict.name == "undecided" else None
     rivals = _Rivals.of(problem, token)
     if problem.domain.bounded:
@@ -67,13 +77,24 @@ def chebyshev_radius(
     else:
         outward, far = settled(without_bias(problem), token, found)
         if far.name == "speakable":
-            return Measurement(math.inf, 0.0, True, "it wins far enough out, in balls of any size")
+            why = "it wins far enough out, in balls of any size"
+            return Measurement(math.inf, 0.0, True, why, outward.x)
         best = Finding()
         if not problem.homogeneous:
             best = _in_all_of_space(rivals, direction(problem, token, outward), options.gap)
     low, high = ball_bounds(problem, token, best)
     known, _ = ball_bounds(problem, token, Finding(found.x))
-    return between(max(low, known), high, note, best.x if low >= known else found.x)
+    return between(max(low, known), high, note, best.x if low >= known else found.x, best.weights)
+
+
+def proven(
+    problem: Problem, token: int, evidence: Finding, options: ChebyshevRadiusOptions, widen: float
+) -> tuple[float, float]:
+    """What a centre and weights prove of the radius."""
+    free = not problem.domain.bounded and problem.readout.V > 1
+    if free and judge(without_bias(problem), token, evidence, widen).name == "speakable":
+        return math.inf, math.inf
+    return ball_bounds(problem, token, evidence, widen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,4 +183,5 @@ def geom_measures() -> Iterator[Measure[ChebyshevRadiusOptions]]:
         chebyshev_radius,
         ChebyshevRadiusOptions,
         "length of x",
+        proven,
     )

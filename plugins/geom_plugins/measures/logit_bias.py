@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta
 
-from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, margin_bounds
+from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, judge, margin_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.largest_margin import Program, solve, working_set
 from geom_plugins.measures.verdicts import direction, settled, without_bias
@@ -51,7 +51,7 @@ def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measur
     if problem.homogeneous:
         found, verdict = settled(problem, token, prior)
         if verdict.name == "unspeakable":
-            return Measurement(0.0, 0.0, True, TIE)
+            return Measurement(0.0, 0.0, True, TIE, weights=found.weights)
     radius, domain = problem.domain.radius, problem.domain
     c = problem.readout.b - problem.readout.b[token]
     shape: Literal["ball", "box"] = "box" if domain.shape == "box" else "ball"
@@ -64,7 +64,9 @@ def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measur
     ours = Finding(domain.fit(y * radius), Weights(best.ids, best.lam))
     ends, known = margin_bounds(problem, token, ours), margin_bounds(problem, token, found)
     low, high = max(ends[0], known[0]), min(ends[1], known[1])
-    return between(0.0 - high, 0.0 - low, None, ours.x if low == ends[0] else found.x)
+    x = ours.x if low == ends[0] else found.x
+    weights = ours.weights if high == ends[1] else found.weights
+    return between(0.0 - high, 0.0 - low, None, x, weights)
 
 
 def _unbounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measurement:
@@ -72,22 +74,34 @@ def _unbounded(problem: Problem, token: int, prior: Finding, gap: float) -> Meas
     found, verdict = settled(asked, token, prior)
     if verdict.name == "speakable":
         note = "it wins far enough out, whatever is added to it or taken from it"
-        return Measurement(-math.inf, 0.0, True, note)
+        return Measurement(-math.inf, 0.0, True, note, found.x)
     if problem.homogeneous:
         low, high = margin_bounds(problem, token, found)
         tie = TIE if low == high else "undecided whether it is speakable"
-        return between(0.0 - high, 0.0 - low, tie)
+        return between(0.0 - high, 0.0 - low, tie, None, found.weights)
     c = problem.readout.b - problem.readout.b[token]
     program = Program(problem, token, c, shape="all")
     more = None if found.weights is None else found.weights.indices
     best = solve(program, working_set(program, direction(problem, token, found), more), gap)
-    low, high = margin_bounds(
-        problem, token, Finding(problem.domain.fit(best.y), Weights(best.ids, best.lam))
-    )
+    x, weights = problem.domain.fit(best.y), Weights(best.ids, best.lam)
+    low, high = margin_bounds(problem, token, Finding(x, weights))
     if found.weights is not None:
-        high = min(high, margin_bounds(problem, token, Finding(weights=found.weights))[1])
+        known = margin_bounds(problem, token, Finding(weights=found.weights))[1]
+        if known < high:
+            high, weights = known, found.weights
     end = None if math.isfinite(high) else "no weights prove it, or its margins have no end"
-    return between(0.0 - high, 0.0 - low, end, problem.domain.fit(best.y))
+    return between(0.0 - high, 0.0 - low, end, x, weights)
+
+
+def proven(
+    problem: Problem, token: int, evidence: Finding, options: LogitBiasOptions, widen: float
+) -> tuple[float, float]:
+    """What a point and weights prove of the number of logits."""
+    free = not problem.domain.bounded
+    if free and judge(without_bias(problem), token, evidence, widen).name == "speakable":
+        return -math.inf, -math.inf
+    low, high = margin_bounds(problem, token, evidence, widen)
+    return 0.0 - high, 0.0 - low
 
 
 @hookimpl
@@ -99,4 +113,5 @@ def geom_measures() -> Iterator[Measure[LogitBiasOptions]]:
         logit_bias,
         LogitBiasOptions,
         "logits",
+        proven,
     )

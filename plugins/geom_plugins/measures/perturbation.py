@@ -38,6 +38,7 @@ from geom import (
     Weights,
     freeing_bounds,
     hookimpl,
+    judge,
     silencing_bounds,
     track,
 )
@@ -99,7 +100,7 @@ def _silencing(problem: Problem, token: int, found: Finding, gap: float) -> Meas
     else:
         ours = _by_length(problem, token, found, gap)
     low, high = silencing_bounds(problem, token, ours)
-    return between(low, high, None, ours.x)
+    return between(low, high, None, ours.x if low > 0.0 else found.x, ours.weights)
 
 
 def _nearest(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
@@ -251,10 +252,23 @@ def _freeing(
         if high == low:
             break
     if high == low:
-        return between(low, high, None, best)
+        return between(low, high, None, best, weights)
     close = high - low <= 2.0 * options.gap * high
     note = None if close else f"proven to lie from {low:.6g} to {high:.6g}; the upper end was found"
-    return between(low, high, note, best)
+    return between(low, high, note, best, weights)
+
+
+def proven(
+    problem: Problem, token: int, evidence: Finding, options: PerturbationOptions, widen: float
+) -> tuple[float, float]:
+    """What a point and weights prove of the change, once they prove the verdict that it changes."""
+    if problem.readout.V == 1:
+        return math.inf, math.inf
+    verdict = judge(problem, token, evidence, widen).name
+    if verdict == "unspeakable":
+        return freeing_bounds(problem, token, evidence, widen)
+    low, high = silencing_bounds(problem, token, evidence, widen)
+    return (low, high) if verdict == "speakable" or low == math.inf else (0.0, math.inf)
 
 
 def _starts(
@@ -355,4 +369,5 @@ def geom_measures() -> Iterator[Measure[PerturbationOptions]]:
         perturbation,
         PerturbationOptions,
         "row units",
+        proven,
     )

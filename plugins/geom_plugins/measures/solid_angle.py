@@ -21,7 +21,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from msgspec import Meta
 
-from geom import Finding, InputError, Measure, Measurement, Problem, Readout, hookimpl, report
+from geom import (
+    Finding,
+    InputError,
+    Measure,
+    Measurement,
+    Problem,
+    Readout,
+    hookimpl,
+    judge,
+    report,
+)
 from geom_plugins.measures.annealing import Estimate, annealed, counted
 from geom_plugins.measures.half_spaces import RATIO, Cone, Floats, cone_of
 from geom_plugins.measures.verdicts import settled
@@ -74,10 +84,10 @@ def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -
 
 def _share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
     if problem.readout.V == 1:
-        return Estimate(0.0, 0.0)
+        return Estimate(0.0, 0.0, proof=Finding())
     finding, verdict = settled(problem, token, prior)
     if verdict.name == "unspeakable":
-        return Estimate(-math.inf, 0.0)
+        return Estimate(-math.inf, 0.0, proof=Finding(weights=finding.weights))
     if finding.x is None or verdict.name != "speakable":
         return Estimate(math.nan, math.nan, "it is not decided whether the token wins anywhere")
     cone = cone_of(problem, token)
@@ -110,7 +120,28 @@ def _measurement(found: Estimate, unit: float) -> Measurement:
         return Measurement(math.nan, note=note)
     if math.isinf(found.log):
         note = "it wins nowhere"
-    return Measurement(found.log * unit, found.error * abs(unit), found.error == 0.0, note)
+    weights = None if found.proof is None else found.proof.weights
+    proven = found.proof is not None
+    return Measurement(found.log * unit, found.error * abs(unit), proven, note, weights=weights)
+
+
+def proven_share(
+    problem: Problem, token: int, evidence: Finding, options: ShareOptions, widen: float
+) -> tuple[float, float]:
+    """What weights prove of the logarithm of the share, which is 0 at most."""
+    if problem.readout.V == 1:
+        return 0.0, 0.0
+    if judge(problem, token, evidence, widen).name == "unspeakable":
+        return -math.inf, -math.inf
+    return -math.inf, 0.0
+
+
+def proven_bits(
+    problem: Problem, token: int, evidence: Finding, options: ShareOptions, widen: float
+) -> tuple[float, float]:
+    """The same in bits."""
+    low, high = proven_share(problem, token, evidence, options, widen)
+    return 0.0 - high, 0.0 - low
 
 
 @hookimpl
@@ -122,7 +153,13 @@ def geom_measures() -> Iterator[Measure[ShareOptions]]:
         solid_angle,
         ShareOptions,
         "log10 fraction",
+        proven_share,
     )
     yield Measure(
-        "bits", "bits that a random direction lacks for the token", bits, ShareOptions, "bits"
+        "bits",
+        "bits that a random direction lacks for the token",
+        bits,
+        ShareOptions,
+        "bits",
+        proven_bits,
     )

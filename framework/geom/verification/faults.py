@@ -1,0 +1,66 @@
+"""What a check of a run comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from geom.text import TokenKind, visible
+
+_SHOWN = 40
+"""Characters of a text that are shown."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something a run claims that does not hold; ``token`` is None where it is the whole run."""
+
+    token: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason if self.token is None else f"token {self.token}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of checking a run: how many tokens of each verdict hold, and every fault.
+
+    ``about`` are the weights, the domain and the tokens that it was checked for, in words, and
+    ``unchecked`` what was not checked, each with the reason; both are empty where the weights are
+    others.
+    """
+
+    confirmed: Mapping[str, int]
+    faults: tuple[Fault, ...]
+    unchecked: tuple[str, ...] = ()
+    about: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything the run claims, of what was checked, holds."""
+        return not self.faults
+
+
+@dataclass
+class Found:
+    """Faults and what could not be checked, as the checks come upon them."""
+
+    faults: list[Fault] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    def fault(self, token: int | None, reason: str) -> None:
+        """Keep a fault."""
+        self.faults.append(Fault(token, reason))
+
+    def leave(self, what: str) -> None:
+        """Keep what is not checked, once."""
+        if what not in self.unchecked:
+            self.unchecked.append(what)
+
+
+def shown(text: str | None, kind: TokenKind | None = None) -> str:
+    """A text of a run or a tokenizer, cut where it is long, and safe to print."""
+    if text is None or len(text) <= _SHOWN:
+        return visible(text, kind)
+    return f"{visible(text[:_SHOWN], kind)} and {len(text) - _SHOWN} characters more"

@@ -460,7 +460,7 @@ COLUMNS = [
         "margin_lower margin_upper seconds note token_kind argmax_kind recipe",
         "evidence": "token_id kind name data",
         "measures": "token_id measure token token_kind value error unit proven note seconds "
-        "options x",
+        "options x indices weights",
     }.items()
     for column in columns.split()
 ]

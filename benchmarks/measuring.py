@@ -66,8 +66,8 @@ def times(V: int, d: int, names: list[str]) -> None:
         for row in geom.measure(readout, names, [token]).rows:
             value, error = (math.nan if x is None else x for x in (row.value, row.error))
             print(
-                f"| {name} | {row.measure} | {value:.4g} | {error:.2g} | {row.seconds:.2f} | "
-                f"{row.seconds / unit:.4f} |",
+                f"| {name} | {row.measure} | {value:.4g} | {geom.rounded_up(error, 2)} | "
+                f"{row.seconds:.2f} | {row.seconds / unit:.4f} |",
                 flush=True,
             )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

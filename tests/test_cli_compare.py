@@ -138,7 +138,7 @@ def test_wrong_answers_are_marked_and_the_least_is_below(command: Command) -> No
     out = command("compare", "-m", MODEL, "-t", "0,2", "--at", pair(), "-p", "half", "-p", "single")
     lines = [line.split() for line in out.out.splitlines()]
     assert ["0", "-", "0.00012", "0!", "0.00012"] in lines
-    assert ["2", "-", "-2", "-2", "-2"] in lines
+    assert ["2", "-", "-2.1", "-2", "-2.1"] in lines  # -2 - 2^-13, rounded down
     assert [line for line in lines if line[:1] == ["half"]] == [["half", "0.00049", "1", "2"]]
     assert [line for line in lines if line[:1] == ["single"]] == [["single", "6e-08", "1", "0"]]
 

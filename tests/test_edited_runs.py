@@ -157,7 +157,8 @@ EDITS: dict[str, tuple[str, str]] = {
         "token 4: chebyshev-radius: it is 1.0, ± 0.0, and its evidence proves 0.0 to 0.0",
     ),
     "the evidence of a measure": (
-        "UPDATE measures SET weights = NULL, indices = NULL WHERE token_id = 1 AND measure = 'perturbation'",
+        "UPDATE measures SET weights = NULL, indices = NULL "
+        "WHERE token_id = 1 AND measure = 'perturbation'",
         "token 1: perturbation: it is ",
     ),
     "a measure called an estimate": (

@@ -37,7 +37,7 @@ from geom import (
     hookimpl,
     memory,
 )
-from geom.pipeline import execute, plan
+from geom.pipeline import ARRAYS, EXAMINED, execute, plan
 from geom.plugins import Origin, Plugins
 
 CENTRE = 4
@@ -577,7 +577,8 @@ def test_a_plan_states_the_memory_of_its_largest_stage() -> None:
     hungry = replace(detector(flags()), memory=lambda readout, options: 10**9)
     plugins = installed_and(detectors=(hungry,))
     asked = plan(READOUT, detectors=["stub"], plugins=plugins)
-    assert asked.memory == READOUT.W.nbytes + READOUT.b.nbytes + 10**9
+    each = READOUT.V * (ARRAYS + EXAMINED)
+    assert asked.memory == READOUT.W.nbytes + READOUT.b.nbytes + each + 10**9
 
 
 def test_processes_give_the_verdicts_of_one_process() -> None:

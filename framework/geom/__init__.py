@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geom.measuring import Measurements, measure
     from geom.memory import check_memory
     from geom.pipeline import run
+    from geom.printing import rounded_down, rounded_up
     from geom.problem import Problem
     from geom.progress import report, track
     from geom.readout import Readout, Rows
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
         Witnessed,
     )
     from geom.scaffold import new_plugin
-    from geom.self_argmax import own_winners
+    from geom.self_argmax import own_winners, own_winners_memory
     from geom.shift import Shift
     from geom.store import Measured, Row, Run
     from geom.summary import Summary, summarise
@@ -84,6 +85,7 @@ _HOME = {
     "geom.measuring": ("Measurements", "measure"),
     "geom.memory": ("check_memory",),
     "geom.pipeline": ("run",),
+    "geom.printing": ("rounded_down", "rounded_up"),
     "geom.problem": ("Problem",),
     "geom.progress": ("report", "track"),
     "geom.readout": ("Readout", "Rows"),
@@ -102,7 +104,7 @@ _HOME = {
         "Witnessed",
     ),
     "geom.scaffold": ("new_plugin",),
-    "geom.self_argmax": ("own_winners",),
+    "geom.self_argmax": ("own_winners", "own_winners_memory"),
     "geom.shift": ("Shift",),
     "geom.store": ("Measured", "Row", "Run"),
     "geom.summary": ("Summary", "summarise"),
@@ -175,12 +177,15 @@ __all__ = [
     "open_run",
     "own_direction",
     "own_winners",
+    "own_winners_memory",
     "parse_tokens",
     "prove_own_directions",
     "prove_points",
     "rational_weights",
     "read_regular",
     "report",
+    "rounded_down",
+    "rounded_up",
     "run",
     "silencing_bounds",
     "summarise",

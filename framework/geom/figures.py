@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geom.errors import InputError
+from geom.printing import rounded
 from geom.replacing import refuse_irreplaceable, replacing
 from geom.text import visible
 
@@ -237,7 +238,7 @@ def _power(roundoff: float) -> str:
         exponent = round(math.log(roundoff, base))
         if math.isclose(float(base) ** exponent, roundoff, rel_tol=1e-9):
             return f"${base}^{{{exponent}}}$"
-    return f"{roundoff:.1g}"
+    return rounded(roundoff, 1)
 
 
 def _spread(places: dict[str, float], apart: float) -> list[tuple[str, float, float]]:

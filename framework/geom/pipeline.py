@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geom import choosing, domains, exact, memory
 from geom.certificates import Finding
@@ -48,9 +49,9 @@ from geom.plugins import Plugins, installed
 from geom.problem import Problem
 from geom.progress import Watcher, track, watched
 from geom.readout import Readout
-from geom.records import Candidate, Certifier, Detector, Executor, Witnessed
+from geom.records import Certifier, Detector, Executor, Witnessed
 from geom.rounding import Floats
-from geom.self_argmax import own_winners
+from geom.self_argmax import own_winners, own_winners_memory
 from geom.sharing import shared
 from geom.store import Outcome, Planned, Run, Writer, create_or_continue
 from geom.threads import limited_threads
@@ -63,6 +64,9 @@ from geom.token_spec import (
     parse_tokens,
 )
 
+Flags = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+
 DEFAULT_DETECTORS = ("self-argmax",)
 DEFAULT_CERTIFIERS = ("maxent", "highs")
 DEFAULT_EXECUTOR = "serial"
@@ -70,6 +74,17 @@ DEFAULT_EXECUTOR = "serial"
 _SMALLER = "free some memory, or give fewer workers or smaller options of memory"
 _WORKER = 64 * 2**20
 """Bytes that a worker process takes for itself."""
+
+ARRAYS = 128
+"""Bytes for each token of the vocabulary, whatever the run examines: lengths of rows, flags,
+winners and bounds of all, and logits with their errors of the one being judged."""
+
+EXAMINED = 512
+"""Bytes for each token that is examined: its id, its row on the way to the store, and in a table
+of all of them."""
+
+_UNKNOWN = -1
+"""In place of the id of a winner: nobody has said who it is."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +160,7 @@ def plan(
     on, warnings = _device(device, [*records["detector"], *records["certifier"]])
     problem = Problem(readout, where)
     prepare(problem, records["certifier"])
-    need = _memory(readout, records["detector"], records["certifier"], *records["executor"])
+    need = _memory(readout, wanted, records["detector"], records["certifier"], *records["executor"])
     memory.check_memory(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
     return Plan(
         problem,
@@ -270,17 +285,20 @@ def missing_or_more(wanted: Iterable[int], there: Iterable[int]) -> str:
     return "; ".join(said)
 
 
-def examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
-    """The tokens to examine, with what the detectors say of them, and what went wrong."""
+def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome]]:
+    """The tokens to examine, with what the detectors say of them, and what went wrong.
+
+    A vocabulary may be long: what is known of each token is in arrays of V, not in objects.
+    """
     readout = asked.readout
-    flagged: dict[int, list[str]] = {}
-    winners: dict[int, int] = {}
+    flagged: list[tuple[str, Flags]] = []
+    winners = np.full(readout.V, _UNKNOWN)
     known: dict[int, Outcome] = {}
     warnings = list(asked.warnings)
     for detector, values in asked.detectors:
         try:
             with contained():
-                found, witnessed = _detected(detector, values, asked)
+                flags, theirs, witnessed = _detected(detector, values, asked)
         except GeomError:
             raise
         except Exception as error:  # a stranger's detector may raise anything
@@ -288,58 +306,72 @@ def examine(asked: Plan) -> tuple[list[Planned], list[str], list[Outcome]]:
             continue
         for outcome in _witnessed(asked, detector.name, witnessed):
             known.setdefault(outcome.token_id, outcome)
-        unproven = [Candidate(item.token) for item in witnessed if item.token not in known]
-        for candidate in [*found, *unproven]:
-            flagged.setdefault(candidate.token, []).append(detector.name)
-            if candidate.argmax_id is not None:
-                winners.setdefault(candidate.token, candidate.argmax_id)
+        flags[[item.token for item in witnessed if item.token not in known]] = True
+        flagged.append((detector.name, flags))
+        winners = np.where(winners == _UNKNOWN, theirs, winners)
     failed = len(warnings) - len(asked.warnings)
     if failed and failed == len(asked.detectors) and asked.tokens == CANDIDATES:
         raise PluginError(f"no detector worked: {'; '.join(warnings)}")
     if asked.tokens == CANDIDATES:
-        ids = sorted(flagged.keys() | known.keys())
+        chosen = np.zeros(readout.V, dtype=np.bool_)
+        for _, flags in flagged:
+            chosen |= flags
+        chosen[list(known)] = True
+        ids = np.flatnonzero(chosen)
     else:
-        ids = parse_tokens(asked.tokens, readout.V)
-        known = {token: known[token] for token in ids if token in known}
-    missing = [token for token in ids if token not in winners]
-    if missing:
-        winners |= dict(zip(missing, own_winners(readout, missing).tolist(), strict=True))
-    planned = [
-        Planned(
+        ids = np.array(parse_tokens(asked.tokens, readout.V))
+        inside = set(ids.tolist()) if known else ()
+        known = {token: outcome for token, outcome in known.items() if token in inside}
+    missing = ids[winners[ids] == _UNKNOWN]
+    if missing.size:
+        winners[missing] = own_winners(readout, missing)
+    return _planned(readout, ids, winners, flagged), warnings, known.values()
+
+
+def _planned(
+    readout: Readout, ids: Ids, winners: Ids, flagged: Sequence[tuple[str, Flags]]
+) -> Iterator[Planned]:
+    """The tokens as the store has them, one after another."""
+    for token in map(int, ids):
+        winner = int(winners[token])
+        yield Planned(
             token,
             readout.text(token),
-            winners[token] == token,
-            winners[token],
-            readout.text(winners[token]),
-            tuple(flagged.get(token, ())),
+            winner == token,
+            winner,
+            readout.text(winner),
+            tuple(name for name, flags in flagged if flags[token]),
             readout.kind(token),
-            readout.kind(winners[token]),
+            readout.kind(winner),
         )
-        for token in ids
-    ]
-    return planned, warnings, list(known.values())
 
 
 def _detected(
     detector: Detector[Any], values: Any, asked: Plan
-) -> tuple[list[Candidate], list[Witnessed]]:
-    """What a detector yields, checked: ids of the vocabulary, none twice."""
-    candidates: dict[int, Candidate] = {}
-    witnessed: dict[int, Witnessed] = {}
+) -> tuple[Flags, Ids, list[Witnessed]]:
+    """What a detector yields, checked: ids of the vocabulary, none twice.
+
+    Which tokens (V,) are candidates, who wins (V,) along their directions where it says so, and
+    the tokens that it found a witness for.
+    """
+    V = asked.readout.V
+    flags, winners = np.zeros(V, dtype=np.bool_), np.full(V, _UNKNOWN)
+    seen = np.zeros(V, dtype=np.bool_)
+    witnessed: list[Witnessed] = []
     for found in detector.detect(asked.readout, asked.problem.domain, values):
         token = index(found.token)  # NumPy's integers are not SQLite's
-        seen = token in candidates or token in witnessed
+        winner = None if isinstance(found, Witnessed) else found.argmax_id
+        ids = (token, token if winner is None else index(winner))
+        if not all(0 <= i < V for i in ids) or seen[token]:
+            raise ValueError(f"{found} is outside the vocabulary or named twice")
+        seen[token] = True
         if isinstance(found, Witnessed):
-            if not 0 <= token < asked.readout.V or seen:
-                raise ValueError(f"token {token} is outside the vocabulary or named twice")
-            witnessed[token] = Witnessed(token, found.x)
+            witnessed.append(Witnessed(token, found.x))
             continue
-        winner = None if found.argmax_id is None else index(found.argmax_id)
-        ids = (token, token if winner is None else winner)
-        if not all(0 <= i < asked.readout.V for i in ids) or seen:
-            raise ValueError(f"{found} is outside the vocabulary or flagged twice")
-        candidates[token] = Candidate(token, winner)
-    return list(candidates.values()), list(witnessed.values())
+        flags[token] = True
+        if winner is not None:
+            winners[token] = index(winner)
+    return flags, winners, witnessed
 
 
 def _witnessed(asked: Plan, detector: str, items: Sequence[Witnessed]) -> Iterator[Outcome]:
@@ -461,13 +493,20 @@ def _device(name: str, chosen: Sequence[tuple[Any, Any]]) -> tuple[Device, tuple
 
 def _memory(
     readout: Readout,
+    tokens: str,
     detectors: Sequence[tuple[Detector[Any], Any]],
     certifiers: Sequence[tuple[Certifier[Any], Any]],
     executor: tuple[Executor[Any], Any],
 ) -> int:
-    """An estimate of the run's peak: the weights, and the stage that takes most besides."""
+    """An estimate of the run's peak: the weights, what each token takes, and the largest stage.
+
+    Every token may turn out a candidate; in a narrow matrix nearly all of them are.
+    """
     record, values = executor
     weights = readout.W.nbytes + readout.b.nbytes
+    listed = tokens in (CANDIDATES, ALL)
+    examined = readout.V if listed else len(parse_tokens(tokens, readout.V))
+    each = ARRAYS * readout.V + EXAMINED * examined
 
     def most(chosen: Sequence[tuple[Any, Any]]) -> int:
         return max([0, *(_need(readout, plugin, options) for plugin, options in chosen)])
@@ -475,7 +514,11 @@ def _memory(
     chain = most(certifiers)
     if record.processes:
         chain = weights + _workers(record, values) * (_WORKER + chain)
-    return weights + max(bulk.memory(readout), most(detectors), chain)
+    return (
+        weights
+        + each
+        + max(bulk.memory(readout), own_winners_memory(readout), most(detectors), chain)
+    )
 
 
 def _need(readout: Readout, plugin: Detector[Any] | Certifier[Any], options: Any) -> int:

@@ -34,7 +34,7 @@ def one(options: object) -> int:
     return 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A token that a detector flags; ``argmax_id`` wins along its own direction, where seen."""
 
@@ -42,7 +42,7 @@ class Candidate:
     argmax_id: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Witnessed:
     """A token that a detector need not flag, as it wins at the point ``x`` (d,) of the domain.
 

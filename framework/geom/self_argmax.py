@@ -14,7 +14,7 @@ cannot, in integers. The result is that of exact arithmetic, on any device.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,9 @@ WIDTHS = (1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 2)
 
 PRUNED_AT_ONCE = 512
 """Tokens that are pruned together, where memory allows more: short blocks stay in cache."""
+
+PER_TOKEN = 80
+"""Bytes a token that arrays of lengths, places and winners take, besides rows."""
 
 PASS, GATHER = 48, 20
 """Costs, estimated: looking through a block of bounds costs as much as this many columns of its
@@ -74,16 +77,34 @@ def own_winners(
     height = max(1, memory_mib * 2**20 // (4 * readout.V))
     if rows.bounds is not None:
         short = max(1, min(PRUNED_AT_ONCE, height * 4 // 5))  # a mask takes a byte a float32
-        blocks = [order[start : start + short] for start in range(0, ids.size, short)]
-        whole = [order[:0]]
-        for block in track(blocks, "self-argmax", len(blocks)):
+        whole = np.zeros(ids.size, dtype=np.bool_)
+        for block in _blocks(order, short):
             winners[block], left = rows.pruned(ids[block])
-            whole.append(block[left])
-        order = np.concatenate(whole)
-    blocks = [order[start : start + height] for start in range(0, order.size, height)]
-    for block in track(blocks, "self-argmax", len(blocks)):
+            whole[block[left]] = True
+        order = order[whole[order]]
+    for block in _blocks(order, height):
         winners[block] = rows.whole(ids[block])
     return winners
+
+
+def own_winners_memory(readout: Readout, memory_mib: int = DEFAULT_MEMORY_MIB) -> int:
+    """Bytes that `own_winners` takes besides the readout, at most: rows, per-token arrays, blocks.
+
+    Rows are in float32, with a screen of at most half their width; numbers for each token are its
+    length, place, order and winner, and those of the scores being looked at.
+    """
+    V, d = readout.W.shape
+    rows = 4 * V * ((d + 1) + (max(1, d // 2) + 1))
+    blocks = max(min(memory_mib * 2**20, 5 * V * V), 5 * V)  # at least a block of one token
+    screen = 8 * 6 * d * min(V, max(2 * d, 512)) + 8 * d * d if V >= PRUNE_ROWS else 0
+    return int(rows + V * PER_TOKEN + blocks + screen)
+
+
+def _blocks(order: NDArray[np.int64], height: int) -> Iterator[NDArray[np.int64]]:
+    """The order in blocks of that height, with progress; made one by one, as there may be V."""
+    starts = range(0, order.size, height)
+    blocks = (order[start : start + height] for start in starts)
+    return track(blocks, "self-argmax", len(starts))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ def parse_tokens(spec: str, V: int) -> list[int]:
 
     Raises InputError naming the part that is no id or range, or lies outside the vocabulary.
     """
+    if spec == ALL:  # a set of a long vocabulary would take more than its rows
+        return list(range(V))
     return sorted({token for part in _parts(spec, V) for token in part})
 
 

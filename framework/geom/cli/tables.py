@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,6 +21,7 @@ from geom.diagnosis import Symptom
 from geom.measuring import Measurements
 from geom.options import OptionInfo
 from geom.plugins import Listed
+from geom.printing import ALONE, rounded, rounded_down
 from geom.rounding import Floats
 from geom.store import Measured, Row, Run
 from geom.summary import Summary
@@ -30,6 +31,8 @@ from geom.token_spec import CANDIDATES, format_tokens
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
 _TOKEN = 20
 """Columns that the text of a compared token gets at most."""
+_CELL = 2
+"""Digits of a compared margin."""
 
 
 def print_run(run: Run, verdict: str | None = None, limit: int | None = None) -> None:
@@ -53,7 +56,7 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     table.add_column("own direction won by", max_width=28)
     names = sorted({name for found in measured.values() for name in found})
     for name in names:
-        table.add_column(Text(plain(name)), justify="right")
+        table.add_column(Text(plain(name)), justify="right", overflow="fold")
     for row in rows[:limit]:
         found = measured.get(row.token_id, {})
         table.add_row(
@@ -63,7 +66,7 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
             row.proof or "-",
             row.margin,
             _own_direction(row, kinds[row.token_id]),
-            *(Text(_estimate(found[name]) if name in found else "") for name in names),
+            *(Text(found[name].shown if name in found else "") for name in names),
         )
     console.print(table)
     if limit is not None and len(rows) > limit:
@@ -122,6 +125,7 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
     if len(points) > limit:
         _line(console, f"{len(points) - limit} tokens more: --format jsonl has all")
     console.print(Text("! wrong sign; ? right, but within the error that it claims; - no answer"))
+    console.print(Text("margins are rounded down"))
     console.print(_least(comparison))
 
 
@@ -139,33 +143,18 @@ def print_measurements(result: Measurements, limit: int = 200) -> None:
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("token", max_width=_TOKEN)
     for name, unit in units.items():
-        table.add_column(Text(plain(f"{name}, {unit}")), justify="right")
+        table.add_column(Text(plain(f"{name}, {unit}")), justify="right", overflow="fold")
     for token, found in list(by_token.items())[:limit]:
         first = next(iter(found.values()))
         text = _Cut(visible(first.token, first.token_kind), len(mark(first.token_kind)))
-        table.add_row(str(token), text, *(Text(_estimate(found[name])) for name in units))
+        table.add_row(str(token), text, *(Text(found[name].shown) for name in units))
     console.print(table)
     if len(by_token) > limit:
         _line(console, f"{len(by_token) - limit} tokens more: --format jsonl has all")
     for note in result.notes():
         _line(console, note)
-    if any(row.error for row in result):
+    if any(" " in row.shown for row in result):  # an error
         _line(console, "±: a proven radius; ~: a standard error; -: no number")
-
-
-def _estimate(item: Measured) -> str:
-    """A value with its error, both to the digits that the error leaves."""
-    if item.value is None:
-        return "-"
-    error = item.error
-    if not error or not math.isfinite(error) or not math.isfinite(item.value):
-        return f"{item.value:.6g}"
-    places = 1 - math.floor(math.log10(error))
-    sign = "±" if item.proven else "~"
-    if not 0 <= places <= 6:
-        digits = math.floor(math.log10(abs(item.value))) + places + 1 if item.value else 1
-        return f"{item.value:.{min(max(digits, 1), 15)}g} {sign} {error:.1g}"
-    return f"{item.value:.{places}f} {sign} {error:.{places}f}"
 
 
 def print_token(run: Run, row: Row) -> None:
@@ -318,7 +307,7 @@ def _columns(
     gap = 2
     head = gap + max(len(str(point.token_id)) for point in points)
     head += gap + max(len("token"), min(_TOKEN, max(_token(point).widest for point in points)))
-    head += gap + max(len("exactly"), *(len(_number(point.rounded)) for point in points))
+    head += gap + max(len("exactly"), *(len(_margin(point.margin)) for point in points))
     tables: list[list[str]] = [[]]
     used = head
     for name in comparison.precisions:
@@ -346,7 +335,7 @@ def _compared(
         table.add_row(
             str(point.token_id),
             _token(point),
-            Text(_number(point.rounded), style="bold"),
+            Text(_margin(point.margin), style="bold"),
             *(_cell(comparison.cell(point.token_id, name)) for name in names),
         )
     return table
@@ -356,7 +345,7 @@ def _cell(row: ComparisonRow) -> Text:
     """A margin and what to think of it: a mark, as well as a colour; aligned by a blank."""
     if row.margin is None:
         return Text("- ", style="dim")
-    text = _number(row.margin)
+    text = _margin(row.margin)
     if not row.agrees:
         return Text(f"{text}!", style="bold red")
     if row.error is not None and not row.proven:
@@ -364,8 +353,9 @@ def _cell(row: ComparisonRow) -> Text:
     return Text(f"{text} ", style="green")
 
 
-def _number(value: float) -> str:
-    return "0" if value == 0.0 else f"{value:.2g}"
+def _margin(value: float | Fraction) -> str:
+    """A compared margin, rounded down: the exact one is proven of the largest margin too."""
+    return rounded_down(value, _CELL)
 
 
 def _token(point: ComparedPoint) -> _Cut:
@@ -385,7 +375,7 @@ def _least(comparison: Comparison) -> Table:
         if tokens:
             ids = format_tokens(sorted(tokens))
             ids = ids if len(ids) <= 200 else f"{ids[:200].rpartition(',')[0]},..."
-            roundoff = "-" if name is None else f"{comparison.precisions[name]:.2g}"
+            roundoff = "-" if name is None else rounded(comparison.precisions[name], _CELL)
             title = Text("none") if name is None else Text(plain(name))
             table.add_row(title, roundoff, str(len(tokens)), ids.replace(",", ", "))
     return table
@@ -412,12 +402,12 @@ def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
         ("flagged by", ", ".join(row.flagged_by) or "-"),
         ("certifier", row.certifier or "-"),
         ("largest margin", f"{row.margin} logits"),
-        ("seconds", f"{row.seconds:.3g}"),
+        ("seconds", rounded(row.seconds)),
         ("note", row.note or "-"),
     ]
     for name, item in run.measured().get(row.token_id, {}).items():
         remark = f" ({item.note})" if item.note else ""
-        facts.append((name, f"{_estimate(item)} {item.unit}{remark}"))
+        facts.append((name, f"{item.shown} {item.unit}{remark}"))
     if run.recipe(row.token_id) is not None:
         return [*facts, ("witness x", "the token's own direction, rebuilt from the weights")]
     certificate = run.certificate(row.token_id)
@@ -427,10 +417,10 @@ def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
         facts.append(("weights on", f"{certificate.indices.size} tokens"))
         heaviest = certificate.values.argsort()[::-1][:8]
         for i in heaviest:
-            facts.append((f"  {certificate.indices[i]}", f"{certificate.values[i]:.6g}"))
+            facts.append((f"  {certificate.indices[i]}", rounded(certificate.values[i], ALONE)))
     return facts
 
 
 def _head(x: Floats) -> str:
-    shown = ", ".join(f"{float(value):.6g}" for value in x[:6])
+    shown = ", ".join(rounded(value, ALONE) for value in x[:6])
     return f"{shown}, ..." if len(x) > 6 else shown

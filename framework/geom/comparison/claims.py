@@ -12,6 +12,7 @@ from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
 from geom.certification import as_kept
 from geom.errors import contained, raised
+from geom.printing import rounded_up
 from geom.problem import Problem
 from geom.progress import track
 from geom.records import Certifier
@@ -40,9 +41,10 @@ class SolverClaim:
         parts = []
         if self.direction:
             parts.append("a direction" + ("" if self.inside else " outside the domain"))
-        if self.bound is not None:
+        if self.bound is not None and self.residual is not None:
             parts.append(
-                f"weights that claim a margin <= {self.bound:.3g} and leave {self.residual:.2g}"
+                f"weights that claim a margin <= {rounded_up(self.bound)} "
+                f"and leave {rounded_up(self.residual, 2)}"
             )
         returned = f"returned {' and '.join(parts) or 'nothing'}"
         said = f" ({self.note})" if self.note else ""

@@ -16,6 +16,7 @@ from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.exact.points import margin_at
 from geom.pipeline import candidates
+from geom.printing import rounded_down, rounded_up
 from geom.problem import Problem
 from geom.progress import track
 from geom.readout import Readout
@@ -105,10 +106,10 @@ def _borderline(
     within = [token for token, r in zip(known, relative, strict=True) if r <= multiple * EPSILON]
     if within:
         return within, ()
+    least, nearest = rounded_up(float(relative.min()), 2), known[int(relative.argmin())]
     note = (
-        f"no token's relative margin is within {multiple:g} epsilons of float32: the least is "
-        f"{relative.min():.2g}, of token {known[int(relative.argmin())]}; borderline=20 takes the "
-        "20 nearest"
+        f"no token's relative margin is within {rounded_down(multiple, 6)} epsilons of float32: "
+        f"the least is {least}, of token {nearest}; borderline=20 takes the 20 nearest"
     )
     return [], (note,)
 

@@ -58,6 +58,10 @@ _ARRAYS: dict[tuple[str, str], Literal["f8", "i8"]] = {
 """What a run keeps of a token, and the numbers that it is of."""
 
 
+_AT_ONCE = 4096
+"""Rows that are read at a time: all of a long vocabulary's would take more than its weights."""
+
+
 class Run:
     """A stored run, open for reading: a context manager, closed when nobody has it any more.
 
@@ -146,13 +150,14 @@ class Run:
     def rows(self, verdict: str | None = None) -> Iterator[Row]:
         """The tokens examined, by id; those with ``verdict`` only, where one is named."""
         columns = ", ".join(field.name for field in fields(Row))
-        query = f"SELECT {columns} FROM tokens WHERE verdict IS NOT NULL"
-        if verdict is None:
-            found = self._select(f"{query} ORDER BY token_id")
-        else:
-            found = self._select(f"{query} AND verdict = ? ORDER BY token_id", (verdict,))
-        for values in found:
-            yield self._row(values)
+        of = ("verdict IS NOT NULL", ()) if verdict is None else ("verdict = ?", (verdict,))
+        query, order = f"SELECT {columns} FROM tokens WHERE {of[0]}", "ORDER BY token_id LIMIT"
+        found = self._select(f"{query} {order} {_AT_ONCE}", of[1])
+        while found:
+            for values in found:
+                yield self._row(values)
+            after = (*of[1], found[-1][0])
+            found = self._select(f"{query} AND token_id > ? {order} {_AT_ONCE}", after)
 
     def row(self, token: int) -> Row:
         """The row of one token. Raises InputError where the run did not examine it."""

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
+from geom.printing import enclosure, with_error
 from geom.text import TokenKind
 
 LONGEST = 2**20
 """Characters of a text that a run keeps; no tokenizer comes near it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One token of a run: the fields of an exported row, in its order."""
 
@@ -55,15 +56,8 @@ class Row:
 
     @property
     def margin(self) -> str:
-        """The proven enclosure of the largest margin, in logits, to three digits."""
-        low, high = self.margin_lower, self.margin_upper
-        if low is None and high is None:
-            return "-"
-        if high is None:
-            return f">= {low:.3g}"
-        if low is None:
-            return f"<= {high:.3g}"
-        return f"{low:.3g} .. {high:.3g}"
+        """The proven enclosure of the largest margin, in logits, three digits rounded outwards."""
+        return enclosure(self.margin_lower, self.margin_upper)
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -94,6 +88,15 @@ class Measured:
     x: NDArray[np.float64] | None = None
     weights: Weights | None = None
 
+    @property
+    def shown(self) -> str:
+        """The value with its error, both in the digits that the error leaves; ``-`` if none.
+
+        After ``±`` stands a proven radius, after ``~`` a standard error. A printed interval
+        contains the proven one.
+        """
+        return "-" if self.value is None else with_error(self.value, self.error, self.proven)
+
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it: null for what is no finite number."""
         return {
@@ -106,7 +109,7 @@ class Measured:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A token that a run is to examine, before any certifier has seen it."""
 
@@ -120,7 +123,7 @@ class Planned:
     argmax_kind: TokenKind | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What the certifiers and `exact` made of a token: what a run stores in one transaction.
 

@@ -32,7 +32,7 @@ def check_rows(problem: Problem, run: Run, rows: Sequence[Row], texts: bool, fou
     ids = run.tokens()
     inside = [token for token in ids if 0 <= token < problem.readout.V]
     again, complete = _asked_again(problem, settings, inside, found)
-    planned = [] if again is None else examine(again)[0]
+    planned = [] if again is None else list(examine(again)[0])
     if complete:
         words = missing_or_more([item.token_id for item in planned], ids)
         if words:

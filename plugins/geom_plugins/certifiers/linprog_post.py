@@ -55,7 +55,7 @@ def certify(problem: Problem, token: int, prior: Finding, options: PostOptions) 
         said = f"got no answer (HiGHS status {answer.status})"
         return Finding(note=f"historical: {name} {said}")
     x: NDArray[np.float64] = np.asarray(answer.x, dtype=np.float64)
-    note = f"historical: {name} calls it feasible at margin {options.margin:g}"
+    note = f"historical: {name} calls it feasible at margin {options.margin}"
     if not problem.domain.contains(x):
         x = problem.domain.fit(x)
         note += f"; its point was fitted into the domain {problem.domain}"

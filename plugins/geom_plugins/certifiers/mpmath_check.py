@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any
@@ -35,6 +34,8 @@ from geom import (
     Weights,
     arithmetic,
     hookimpl,
+    rounded_down,
+    rounded_up,
 )
 
 Floats = NDArray[np.float64]
@@ -140,7 +141,7 @@ def _weights_note(problem: Problem, token: int, weights: Weights, options: Mpmat
         reach = reach_enclosure(problem, token, weights, options.digits, options.backend)
     except ArithmeticError as error:
         return f"nothing to verify: {options.backend} has no sums of the weights, {error}"
-    length = f"|r| <= {above(reach.length.high, 3)} for weights of sum 1"
+    length = f"|r| <= {rounded_up(reach.length.high)} for weights of sum 1"
     if reach.light:
         length += f", the {reach.light} lightest summed in {LIGHT}"
     if reach.bound is None:
@@ -162,8 +163,8 @@ def _fineness(options: MpmathOptions) -> str:
 
 def _shown(enclosure: Enclosure) -> str:
     """The ends rounded outward to `SHOWN` digits, and the width rounded up."""
-    low, high = _decimal(enclosure.low, SHOWN, ROUND_FLOOR), above(enclosure.high, SHOWN)
-    width = f" (width <= {above(enclosure.width, 2)})" if enclosure.width else ""
+    low, high = rounded_down(enclosure.low, SHOWN), rounded_up(enclosure.high, SHOWN)
+    width = f" (width <= {rounded_up(enclosure.width, 2)})" if enclosure.width else ""
     return f"[{low}, {high}]{width}"
 
 
@@ -374,7 +375,7 @@ def _shifted(problem: Problem, r: list[Enclosure]) -> Enclosure:
     return Enclosure(min(low * unit, high * unit), max(low * unit, high * unit))
 
 
-# Backends, intervals and text
+# Backends and intervals
 
 
 @cache
@@ -413,15 +414,3 @@ def _ends(interval: Interval) -> Enclosure:
 
     low, high = interval._mpi_  # mpmath's own protocol: the two raw numbers
     return Enclosure(Fraction(*map(int, to_rational(low))), Fraction(*map(int, to_rational(high))))
-
-
-def above(value: Fraction, digits: int) -> str:
-    """A decimal number of so many significant digits that is not below ``value``."""
-    return _decimal(value, digits, ROUND_CEILING)
-
-
-def _decimal(value: Fraction, digits: int, rounding: str) -> str:
-    """The rational number rounded to so many significant digits, in that direction."""
-    context = Context(prec=digits, rounding=rounding)
-    quotient = context.divide(Decimal(value.numerator), Decimal(value.denominator))
-    return str(quotient).replace("E", "e")

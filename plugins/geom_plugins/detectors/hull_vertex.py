@@ -51,6 +51,9 @@ BLOCK_BYTES = 64 * 2**20
 _QUIET = 10
 """Rounds in a row that win no token of a block, after which the others are flagged."""
 
+_WITNESSED = 512
+"""Bytes that a token found speakable takes besides the numbers of its points."""
+
 _OWN = 1024
 """Tokens whose own directions are proven at a time."""
 
@@ -190,9 +193,14 @@ def _blocks(tokens: Ids, height: int, stage: str) -> Iterator[Ids]:
 
 
 def _memory(readout: Readout, options: HullVertexOptions) -> int:
-    """Bytes besides the readout: what the bulk proofs take, and a round's few blocks of logits."""
+    """Bytes besides the readout: what the bulk proofs take, a round's blocks, and what is found.
+
+    Every token may come with a point, which the run keeps, checked, beside the one it was given.
+    """
     V, d = readout.W.shape
-    return int(4 * V * (d + 3) + 6 * min(BLOCK_BYTES, 8 * V * V) + 24 * d * d)
+    kept = V * (16 * d + _WITNESSED)
+    blocks = 6 * max(min(BLOCK_BYTES, 8 * V * V), 8 * V)
+    return int(4 * V * (d + 3) + blocks + kept + 24 * d * d)
 
 
 @hookimpl

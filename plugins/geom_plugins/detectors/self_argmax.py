@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from geom import Candidate, Detector, Domain, Readout, hookimpl, own_winners
+from geom import Candidate, Detector, Domain, Readout, hookimpl, own_winners, own_winners_memory
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,7 @@ def detect(readout: Readout, domain: Domain, options: SelfArgmaxOptions) -> Iter
 
 
 def _memory(readout: Readout, options: SelfArgmaxOptions) -> int:
-    """Bytes besides the readout: rows in float32, half as much for the screen, and blocks."""
-    V, d = readout.W.shape
-    return int(6 * V * (d + 2) + min(options.memory_mib * 2**20, 5 * V * V) + 64 * d * d)
+    return own_winners_memory(readout, options.memory_mib)
 
 
 @hookimpl

@@ -39,6 +39,8 @@ from geom import (
     freeing_bounds,
     hookimpl,
     judge,
+    rounded_down,
+    rounded_up,
     silencing_bounds,
     track,
 )
@@ -254,7 +256,8 @@ def _freeing(
     if high == low:
         return between(low, high, None, best, weights)
     close = high - low <= 2.0 * options.gap * high
-    note = None if close else f"proven to lie from {low:.6g} to {high:.6g}; the upper end was found"
+    ends = f"from {rounded_down(low, 6)} to {rounded_up(high, 6)}"
+    note = None if close else f"proven to lie {ends}; the upper end was found"
     return between(low, high, note, best, weights)
 
 

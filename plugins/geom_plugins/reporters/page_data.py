@@ -88,6 +88,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, Any]:
         "class": _packed([CLASSES.index(row.label) for row in rows], "<i4"),
         "lower": _packed([_number(row.margin_lower) for row in rows], "<f8"),
         "upper": _packed([_number(row.margin_upper) for row in rows], "<f8"),
+        "margin": [row.margin for row in rows],
         "winner": _packed(winners, "<i4"),
         "proof": [row.proof for row in rows],
         "certifier": [_harmless(row.certifier) for row in rows],
@@ -144,7 +145,10 @@ def _certificate(run: Run, row: Row) -> dict[str, Any]:
 
 
 def _measures(run: Run, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Every measure of the run: its name, unit, values and errors, in the order of the rows."""
+    """Every measure of the run: its name, unit and values, in the order of the rows.
+
+    Values are there to sort by; what the page shows is their text, rounded as `geom` does.
+    """
     measured = run.measured()
     found = {item.measure: item for by_name in measured.values() for item in by_name.values()}
     out = []
@@ -154,9 +158,8 @@ def _measures(run: Run, rows: Sequence[Row]) -> list[dict[str, Any]]:
             {
                 "name": harmless(name),
                 "unit": harmless(found[name].unit),
-                "proven": found[name].proven,
                 "value": _packed([_number(i.value if i else None) for i in items], "<f8"),
-                "error": _packed([_number(i.error if i else None) for i in items], "<f8"),
+                "shown": [i.shown if i and i.value is not None else "" for i in items],
             }
         )
     return out

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta
 
-from geom import InputError, ModelSource, Readout, hookimpl
+from geom import InputError, ModelSource, Readout, check_memory, hookimpl
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,13 @@ def load(location: str, options: SyntheticOptions) -> Readout:
         raise InputError(f"model synthetic:{location}: write synthetic:gpt2-like")
     rng = np.random.default_rng(options.seed)
     V, d = options.V, options.d
+    check_memory(16 * V * d + 24 * V + 24 * d * d, f"drawing {V} x {d} rows")
     spread = np.arange(1, d + 1) ** -options.decay
     spread /= np.linalg.norm(spread)
     basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    rows = (rng.standard_normal((V, d)) * spread) @ basis.T
+    rows = rng.standard_normal((V, d))
+    rows *= spread
+    rows = rows @ basis.T
     rows *= np.exp(options.length_spread * rng.standard_normal((V, 1)))
     clump = rng.permutation(V)[: round(options.untrained * V)]
     rows[clump] *= options.untrained_spread
@@ -62,6 +65,7 @@ def load(location: str, options: SyntheticOptions) -> Readout:
     beta = options.bias * rng.standard_normal(d) / np.sqrt(d)
     with np.errstate(over="ignore"):  # what overflows float32 is refused as infinite
         single, shift = rows.astype(np.float32), beta.astype(np.float32)
+    del rows
     return Readout.fold(
         single,
         norm=None if options.norm == "none" else options.norm,

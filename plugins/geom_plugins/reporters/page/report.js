@@ -51,9 +51,7 @@ const cloud = data.cloud && {
   x: unpacked(data.cloud.x, Float32Array),
   y: unpacked(data.cloud.y, Float32Array),
 };
-const measures = data.measures.map((m) => ({
-  ...m, value: unpacked(m.value, Float64Array), error: unpacked(m.error, Float64Array),
-}));
+const measures = data.measures.map((m) => ({ ...m, value: unpacked(m.value, Float64Array) }));
 
 const text = (id) => data.texts[id] ?? "-";
 const label = (id) => (data.texts[id] === undefined ? String(id) : `${id} ${data.texts[id]}`);
@@ -61,27 +59,8 @@ const className = (i) => data.classes[rows.class[i]];
 const margin = (i) => (className(i) === "speakable" || className(i) === "hard to speak"
   ? rows.lower[i] : rows.upper[i]);
 
-function brief(value) {
-  if (Number.isNaN(value)) return "-";
-  return String(Number(value.toPrecision(3)));
-}
-
-function bounds(i) {
-  const low = rows.lower[i], high = rows.upper[i];
-  if (Number.isNaN(low) && Number.isNaN(high)) return "-";
-  if (Number.isNaN(high)) return "\u2265 " + brief(low);
-  if (Number.isNaN(low)) return "\u2264 " + brief(high);
-  return brief(low) + " .. " + brief(high);
-}
-
-function estimate(measure, i) {
-  const value = measure.value[i], error = measure.error[i];
-  if (Number.isNaN(value)) return "";
-  if (Number.isNaN(error) || error === 0) return brief(value);
-  const places = Math.min(15, Math.max(0, 1 - Math.floor(Math.log10(error))));
-  const shown = places > 6 ? String(Number(value.toPrecision(7))) : value.toFixed(places);
-  return shown + (measure.proven ? " \u00b1 " : " ~ ") + error.toPrecision(1);
-}
+// Bounds come as text: what is proven is rounded outwards once, in geom's own way.
+const bounds = (i) => rows.margin[i].replace(">=", "\u2265").replace("<=", "\u2264");
 
 // ---- elements
 
@@ -131,7 +110,7 @@ const COLUMNS = [
   { name: "own direction won by", kind: "aside", order: (i) => text(rows.winner[i]) },
   ...measures.map((m) => ({
     name: m.name, kind: "number aside", order: (i) => m.value[i],
-    show: (i) => estimate(m, i), title: m.unit,
+    show: (i) => m.shown[i], title: m.unit,
   })),
 ];
 const ROW = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2.25;
@@ -277,13 +256,13 @@ function more(i) {
     (rows.winner[i] >= 0 && rows.winner[i] !== id
       ? ` Along its own direction ${label(rows.winner[i])} wins.` : ""));
   if (data.rows.note[id]) say(`Note: ${data.rows.note[id]}.`);
-  for (const m of measures) if (estimate(m, i)) say(`${m.name}: ${estimate(m, i)} ${m.unit}`);
+  for (const m of measures) if (m.shown[i]) say(`${m.name}: ${m.shown[i]} ${m.unit}`);
   if (certificate?.heaviest) {
     say(`The heaviest of ${number(certificate.count)} weights, of their sum:`);
     cell.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
       element("li", {}, [`${(100 * share).toPrecision(3)} % `, element("span", { className: "token", textContent: label(token) })]))));
   } else if (certificate?.head) {
-    say(`The point: ${number(certificate.count)} numbers of length ${brief(certificate.length)}, ` +
+    say(`The point: ${number(certificate.count)} numbers of length ${Number(certificate.length.toPrecision(3))}, ` +
       `${certificate.head.map((v) => v.toPrecision(6)).join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
   } else if (rows.proof[i] === "witness") say("The point is the token's own direction, rebuilt from the weights.");
   cell.append(element("p", {}, ["All of it: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));

@@ -1,0 +1,106 @@
+"""Numbers for people, in fewer digits than they have, and never saying more than is proven.
+
+A lower bound is rounded down, an upper bound and a radius up, an estimate to the nearest. What is
+rounded is the exact value of the float or the fraction, in decimal: the digits that are printed
+hold as they stand, and no bound other than 0 is printed as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
+
+Number = float | Fraction
+
+DIGITS = 3
+"""Significant digits of a bound, unless told otherwise."""
+
+ALONE = 6
+"""Significant digits of a value without an error."""
+
+LONGEST = 15
+"""Significant digits that a value with an error has at most."""
+
+
+def rounded_down(value: Number, digits: int = DIGITS) -> str:
+    """A decimal of at most ``digits`` significant digits that is no higher than ``value``.
+
+    ``value`` is a float or a Fraction; NaN and infinities are ``nan``, ``inf`` and ``-inf``. As
+    with Python's format ``g``, the decimal has no zeros at its end, and an exponent, as in
+    ``1.23e-07``, where that is below -4 or at least ``digits``.
+    """
+    return _decimal(value, digits, ROUND_FLOOR)
+
+
+def rounded_up(value: Number, digits: int = DIGITS) -> str:
+    """A decimal that is no lower than ``value``; see `rounded_down`."""
+    return _decimal(value, digits, ROUND_CEILING)
+
+
+def rounded(value: Number, digits: int = DIGITS) -> str:
+    """The decimal nearest to ``value``, for what is no bound; see `rounded_down`."""
+    return _decimal(value, digits, ROUND_HALF_EVEN)
+
+
+def enclosure(low: float | None, high: float | None) -> str:
+    """Proven bounds, as ``0.12 .. 3.4``, ``>= 0.12``, ``<= 3.4``, or ``-`` if there are none."""
+    if low is None:
+        return "-" if high is None else f"<= {rounded_up(high)}"
+    below = rounded_down(low)
+    return f">= {below}" if high is None else f"{below} .. {rounded_up(high)}"
+
+
+def with_error(value: float, error: float | None, proven: bool) -> str:
+    """A value with its error, as ``-3.021 ~ 0.034`` or, if ``proven``, ``0.571 ± 0.012``.
+
+    The value is rounded to the second digit of its error, or to `LONGEST` digits, and to `ALONE` if
+    the error is 0, infinite or not known. A standard error is rounded up, to one digit if it has an
+    exponent. So is a proven radius, after it is widened by what the value lost: the printed
+    interval contains the proven one.
+    """
+    if error is None or math.isnan(error) or not math.isfinite(value):
+        return rounded(value, ALONE)
+    sign = "±" if proven else "~"
+    if math.isinf(error):
+        return f"{rounded(value, ALONE)} {sign} inf"
+    place = Decimal(value).adjusted() + 1 - (LONGEST if error else ALONE)
+    if error:
+        place = max(place, Decimal(error).adjusted() - 1)
+    shown = Decimal(value).quantize(Decimal((0, (1,), place)), ROUND_HALF_EVEN, _context())
+    shown = shown or shown.copy_abs()  # no -0.00
+    radius = Fraction(error)
+    if proven:
+        radius += abs(Fraction(value) - Fraction(shown))
+    if not radius:
+        return _text(shown, ALONE)
+    if -ALONE <= place <= 0:  # as many places for both
+        above = Decimal(math.ceil(radius * 10**-place)).scaleb(place, _context())
+        return f"{shown:.{-place}f} {sign} {above:.{-place}f}"
+    return f"{_text(shown, max(1, shown.adjusted() + 1 - place))} {sign} {rounded_up(radius, 1)}"
+
+
+def _context(digits: int = 2 * LONGEST, rounding: str = ROUND_HALF_EVEN) -> Context:
+    """A context of our own, whose exponents have room for every float and every fraction."""
+    return Context(prec=digits, rounding=rounding, Emin=-999999, Emax=999999)
+
+
+def _decimal(value: Number, digits: int, rounding: str) -> str:
+    context = _context(digits, rounding)
+    if isinstance(value, Fraction):
+        quotient = context.divide(Decimal(value.numerator), Decimal(value.denominator))
+        return _text(quotient, digits)
+    if not math.isfinite(value):
+        return str(float(value))
+    return _text(context.plus(Decimal(value)), digits)
+
+
+def _text(value: Decimal, digits: int) -> str:
+    """The decimal as it is, written as format ``g`` with so many digits would."""
+    if not value:
+        return "0"
+    exponent = value.adjusted()
+    value = value.normalize(_context())
+    if -5 < exponent < digits:
+        return f"{value:f}"
+    return f"{value.scaleb(-exponent, _context()):f}e{exponent:+03d}"

@@ -1,15 +1,14 @@
 """Check a certificate of geom in exact arithmetic, with Python's standard library alone.
 
-    python check_certificate.py CERTIFICATE.json W.npy [--bias b.npy] [--gamma g.npy] [--beta h.npy]
+    python -I check_certificate.py PROOF.json W.npy [--bias b.npy] [--gamma g.npy] [--beta h.npy]
 
-W has a row a token; gamma and beta are the scale and shift of the final norm, where they are not in
-W and b already. Each is a .npy file, or little-endian float32. Floats are read as the rationals
-they are. Exit code: 0 proven, 1 not proven, 2 unreadable.
+W has a row a token; gamma and beta are the final norm's scale and shift, if not in W and b already.
+Floats are read as the rationals they are. Exit code: 0 proven, 1 not proven, 2 refused.
 """
 
 import argparse
-import ast
 import json
+import re
 import struct
 import sys
 from fractions import Fraction
@@ -17,28 +16,29 @@ from math import lcm, prod
 from operator import mul
 from pathlib import Path
 
+NPY = rb"\x93NUMPY\x01\0..{'descr': '<f([248])', 'fortran_order': False, 'shape': (.{4,40}), } *\n"
+CLAIM = r'\["geom certificate 1", (\d{1,15}, ){3}"(un)?speakable", '  # V, d, token_id; the domain:
+CLAIM += r'("(ball|box)", "\d{1,999}(/\d{1,999})?"|"all", null), (true|false)\]'
+
+
+def need(holds, otherwise):
+    """Go on only if that holds."""
+    if not holds:
+        print(f"cannot be read: {otherwise}", file=sys.stderr)
+        sys.exit(2)
+
 
 def array(path, *shape):
     """A function from i to row i of the file, as whole numbers over one denominator."""
-    data, code, start, header = Path(path).read_bytes(), "f", 0, {"shape": shape}
-    if data.startswith(b"\x93NUMPY"):
-        start = 10 + int.from_bytes(data[8:10], "little") if data[6] == 1 else 0
-        header = ast.literal_eval(data[10:start].decode())
-        code = {"<f2": "e", "<f4": "f", "<f8": "d"}[header["descr"]]
-    row = struct.Struct(f"<{shape[-1]}{code}")
-    sized = len(data) - start == row.size * prod(shape[:-1])
-    if header.get("fortran_order") or header["shape"] != shape or not sized:
-        raise ValueError(f"{path} does not hold numbers of shape {shape} in C order")
-    return lambda i: whole(row.unpack_from(data, start + i * row.size))
-
-
-def sumprod(u, v):
-    """The sum of products, exact for whole numbers and Fractions."""
-    return sum(map(mul, u, v))
+    head = re.match(NPY, data := Path(path).read_bytes(), re.DOTALL)
+    need(head and head[2] == str(shape).encode(), f"no .npy file of floats, {shape} in C order")
+    row = struct.Struct(f"<{shape[-1]}" + {b"2": "e", b"4": "f", b"8": "d"}[head[1]])
+    need(len(data) == head.end() + row.size * prod(shape[:-1]), "a .npy file of another length")
+    return lambda i: whole(row.unpack_from(data, head.end() + i * row.size))
 
 
 def whole(values):
-    """Floats or whole numbers as whole numbers over one denominator."""
+    """Floats or rationals, none infinite or NaN, as whole numbers over one denominator."""
     ratios = [value.as_integer_ratio() for value in values]
     common = lcm(*(q for _, q in ratios))
     return [p * (common // q) for p, q in ratios], common
@@ -52,17 +52,18 @@ def readout(V, d, W, bias, gamma, beta):
 
     def token(j):
         w, q = W(j)
-        return list(map(mul, w, g)), q * g_q, Fraction(sumprod(w, h), q * h_q) + Fraction(b[j], b_q)
+        shift = Fraction(sum(map(mul, w, h)), q * h_q)
+        return list(map(mul, w, g)), q * g_q, shift + Fraction(b[j], b_q)
 
     return token
 
 
-def speakable(token, V, t, shape, size, zero_sum, x):
-    """Whether x is in the domain and t is the strict argmax there."""
-    x, q = whole(x)
-    reach = {"ball": Fraction(sumprod(x, x), q * q), "box": Fraction(max(map(abs, x)), q), "all": 0}
-    logits = [Fraction(sumprod(row, x), scale * q) + c for row, scale, c in map(token, range(V))]
-    return reach[shape] <= size and not (zero_sum and sum(x)) and logits.pop(t) > max(logits)
+def speakable(token, V, t, shape, size, zero_sum, x, q):
+    """Whether x / q is in the domain and t is the strict argmax there."""
+    reach = {"ball": Fraction(sum(v * v for v in x), q * q), "box": Fraction(max(map(abs, x)), q)}
+    inside = (shape == "all" or reach[shape] <= size) and not (zero_sum and sum(x))
+    logits = [Fraction(sum(map(mul, w, x)), scale * q) + b for w, scale, b in map(token, range(V))]
+    return inside and all(logits[t] > logit for logit in logits[:t] + logits[t + 1 :])
 
 
 def unspeakable(token, t, shape, size, zero_sum, others, lam):
@@ -71,67 +72,68 @@ def unspeakable(token, t, shape, size, zero_sum, others, lam):
     q = lcm(*scales)
     rows = [[v * (q // scale) for v in row] for row, scale in zip(rows, scales)]
     A = [[v - w for v, w in zip(row, rows[0])] for row in rows[1:]]
-    c = [bias - biases[0] for bias in biases[1:]]
-    r, g = [Fraction(sumprod(lam, column), q) for column in zip(*A)], sumprod(lam, c)
-    r = [v - (sum(r) / len(r) if zero_sum else 0) for v in r]
+    A = [[v - zero_sum * a[-1] for v in a] for a in A]  # where sum(x) = 0, ones . x is nothing
+    c, s = whole([bias - biases[0] for bias in biases[1:]])
+    r, g = [sum(map(mul, lam, column)) for column in zip(*A)], sum(map(mul, lam, c))  # times q, s
+    mean = Fraction(zero_sum * sum(r), len(r))
+    covered = shape == "ball" and (g * q) ** 2 >= size * s * s * sum((v - mean) ** 2 for v in r)
     if shape == "box" or not any(r):
-        return g >= size * sum(map(abs, r)) or corrected(A, q, r, c, g, zero_sum, lam)
-    covered = shape == "ball" and g >= 0 and g * g >= size * sumprod(r, r)
-    return covered or corrected(A, q, r, c, g, zero_sum, lam)
+        covered = g * q >= size * s * sum(abs(v - mean) for v in r)
+    return (covered and g >= 0) or (max(lam) < 1 << 2200 and corrected(A, r, c, g, lam))  # floats
 
 
-def corrected(A, q, r, c, g, zero_sum, lam):
-    """Whether weights near these, none negative, have r = 0 exactly and g >= 0 still.
+def corrected(A, r, c, g, lam):
+    """Whether weights near these, all positive, have r = 0 exactly and g >= 0 still.
 
-    Let B have columns lam_j (w_j - w_t), and |I - B G| <= e < 1 in the norm that adds up rows: then
-    B y = -r for a y with |y_j| <= |G_j| |r| / (1 - e), and lam_j (1 + y_j) are such weights. Floats
-    only guess G; what is asked of it is asked in whole numbers.
+    Let B have columns lam_j A_j, and |one I - B G| <= one - f < one in the norm that adds up rows:
+    then B y = -r for a y with |y_j| <= |G_j| |r| / f, and lam_j (1 + y_j) are such weights if each
+    |y_j| < 1. Floats only guess G, and whole numbers judge it.
     """
-    live = [i for i in range(len(r)) if zero_sum or any(row[i] for row in A)]
+    live = [i for i in range(len(r)) if any(a[i] for a in A)]
     heavy = sorted(range(len(A)), key=lambda j: -lam[j])[: 4 * len(r)]
-    unit = q * max(lam)
     B = {j: [lam[j] * A[j][i] for i in live] for j in heavy}
-    if zero_sum:  # a multiple of ones in r does no harm: ones may have any weight
-        B[-1] = [unit] * len(live)
+    unit = max((abs(v) for column in B.values() for v in column), default=0) or 1
     G = inverse({j: [v / unit for v in column] for j, column in B.items()}, len(live))
-    G = {j: [int(v * 2**64) for v in row] for j, row in G.items()}
-    one, e = unit * 2**64, 0
+    f = one = unit * 2**64
     for i, row in enumerate(zip(*(B[j] for j in G))):
-        product = enumerate(sumprod(row, column) for column in zip(*G.values()))
-        e = max(e, sum(abs((i == k) * one - v) for k, v in product))
-    if not any(r) or not G or e >= one:
-        return False
-    length = max(abs(r[i]) for i in live) / max(lam) / (1 - Fraction(e, one)) / 2**64
-    y = {j: sum(map(abs, row)) * length for j, row in G.items() if j >= 0}
-    return max(y.values()) <= 1 and g >= sum(y[j] * lam[j] * abs(c[j]) for j in y)
+        product = enumerate(sum(map(mul, row, column)) for column in zip(*G.values()))
+        f = min(f, one - sum(abs((i == k) * one - v) for k, v in product))
+    y = {j: sum(map(abs, row)) * max(map(abs, r)) for j, row in G.items()}  # times f
+    return max(y.values(), default=f) < f and g * f >= sum(y[j] * abs(lam[j] * c[j]) for j in y)
 
 
 def inverse(columns, n):
-    """Some of the columns, enough for a square matrix, and the rows of its inverse; floats."""
-    names, found = list(columns), {}
-    rows = [[columns[j][i] for j in names] + [float(i == k) for k in range(n)] for i in range(n)]
+    """Some of the columns, enough for a square matrix, and some 2**64 times its inverse."""
+    names, found, one = list(columns), {}, 2.0**64
+    rows = [[columns[j][i] for j in names] + [one * (i == k) for k in range(n)] for i in range(n)]
     while left := set(range(n)) - found.keys():
         size, i, j = max((abs(rows[i][j]), i, j) for i in left for j in range(len(names)))
-        if not 0 < size < float("inf"):
+        if not 0 < size < one:
             return {}
         top = [v / rows[i][j] for v in rows[i]]
         rows = [top if r is rows[i] else [v - r[j] * p for v, p in zip(r, top)] for r in rows]
         found[i] = j
-    return {names[j]: rows[i][len(names) :] for i, j in found.items()}
+    return {names[j]: list(map(int, rows[i][len(names) :])) for i, j in found.items()}
 
 
-def proven(claim, arrays):
-    """Whether what the certificate holds proves its verdict."""
-    V, d, t, domain = (claim[key] for key in ("V", "d", "token_id", "domain"))
-    token = readout(V, d, *arrays)
-    place = domain["shape"], abs(Fraction(domain["size"] or 0)), domain["zero_sum"]
-    if claim["verdict"] == "speakable":
-        x = [float.fromhex(value) for value in claim["x"]]
-        return len(x) == d and 0 <= t < V and speakable(token, V, t, *place, x)
-    others, lam = claim["weights"]["tokens"], claim["weights"]["values"]
-    lam, _ = whole([float.fromhex(v) if "p" in v else int(v, 16) for v in lam])
-    named = {t, *others} <= set(range(V)) and len({t, *others}) == 1 + len(others) == 1 + len(lam)
-    return named and min(lam) >= 0 < max(lam) and unspeakable(token, t, *place, others, lam)
+def proven(claim, *arrays):
+    """What a certificate says, in words of this program, and whether it proves that."""
+    head = [claim[key] for key in ("format", "V", "d", "token_id", "verdict")]
+    head += [claim["domain"][key] for key in ("shape", "size", "zero_sum")]
+    need(re.fullmatch(CLAIM, json.dumps(head)) and head[3] < head[1], "what it claims is unclear")
+    _, V, d, t, verdict, shape, size, zero_sum = head
+    place, token = (shape, Fraction(size or 0), zero_sum), readout(V, d, *arrays)
+    if verdict == "speakable":
+        x, q = whole([float.fromhex(v) for v in claim["x"][: d + 1]])
+        holds = len(x) == d and speakable(token, V, t, *place, x, q)
+    else:
+        others, lam = claim["weights"]["tokens"], claim["weights"]["values"]
+        fit = all(type(j) is int and 0 <= j < V for j in others) and max(map(len, lam)) < 1 << 16
+        need(fit and len(lam) == len(others) == len({t, *others}) - 1, "weights are of no kind")
+        lam, _ = whole([float.fromhex(v) if "p" in v else int(v, 16) for v in lam])
+        holds = min(lam) >= 0 < max(lam) and unspeakable(token, t, *place, others, lam)
+    limit = f", {'x . x' if shape == 'ball' else '|x_i|'} <= {size}" if size else ""
+    return f"token {t} of {V} is {verdict} on R^{d}{limit}{', sum(x) = 0' * zero_sum}: ", holds
 
 
 if __name__ == "__main__":
@@ -140,11 +142,9 @@ if __name__ == "__main__":
         parser.add_argument(name)
     certificate, *arrays = vars(parser.parse_args()).values()
     try:
-        claim = json.loads(Path(certificate).read_text(encoding="utf-8"))
-        said = "token {token_id} is {verdict} on {domain}: ".format(**claim)
-        holds = proven(claim, arrays)
-        print(said + ("proven" if holds else "NOT proven"))
-        sys.exit(not holds)
-    except (OSError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        print(f"cannot be read: {error!r}", file=sys.stderr)
-        sys.exit(2)
+        with open(certificate, encoding="utf-8") as file:
+            said, holds = proven(json.loads(file.read(1 << 24)), *arrays)
+    except Exception as error:  # whatever a file makes go wrong, it proves nothing
+        need(False, getattr(error, "strerror", type(error).__name__))
+    print(said + ("proven" if holds else "NOT proven"))
+    sys.exit(not holds)

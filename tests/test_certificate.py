@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -83,7 +84,8 @@ def test_a_hundred_certificates_of_every_proof_hold(
         with geom.run(readout, tokens="all", **words) as run:
             for claim in exported(run, tmp_path):
                 paths = [tmp_path / "W.npy", tmp_path / "b.npy", None, None]
-                assert checker["proven"](json.loads(json.dumps(claim)), paths), claim["token_id"]
+                said, holds = checker["proven"](json.loads(json.dumps(claim)), *paths)
+                assert holds, said
                 held[claim["proof"]] += 1
     assert held.keys() == {"witness", "slack", "interior", "rational"}
     assert min(held.values()) >= 100, held
@@ -97,7 +99,7 @@ def test_verdicts_that_it_proves_are_qhulls(checker: dict[str, Any], tmp_path: P
     corners = hull_tokens(W)
     assert len(claims) == 60
     for claim in claims:
-        assert checker["proven"](claim, paths)
+        assert checker["proven"](claim, *paths)[1]
         assert (claim["verdict"] == "speakable") == (claim["token_id"] in corners)
 
 
@@ -108,12 +110,12 @@ def test_every_answer_that_is_known_is_proven(checker: dict[str, Any], tmp_path:
         assert len(claims) == known.readout.V
         for claim in claims:
             paths = [tmp_path / "W.npy", tmp_path / "b.npy", None, None]
-            assert checker["proven"](claim, paths), (known, claim)
+            assert checker["proven"](claim, *paths)[1], (known, claim)
             assert claim["verdict"] == known.truth(claim["token_id"])
 
 
 def test_it_folds_the_norm_itself(command: Command, tmp_path: Path) -> None:
-    """From a checkpoint's own arrays, float32 without a header, it comes to the same verdicts."""
+    """From a checkpoint's own arrays, it comes to the same verdicts."""
     draw = np.random.default_rng(3)
     parts = {
         "W": draw.normal(size=(40, 5)),
@@ -123,13 +125,14 @@ def test_it_folds_the_norm_itself(command: Command, tmp_path: Path) -> None:
     }
     parts = {name: array.astype("<f4") for name, array in parts.items()}
     for name, array in parts.items():
-        array.tofile(tmp_path / f"{name}.raw")
+        np.save(tmp_path / f"{name}.npy", array)
     folded = Readout.fold(
         parts["W"], parts["bias"], gamma=parts["gamma"], beta=parts["beta"], norm="layernorm"
     )
-    given = ("W.raw", "--bias", "bias.raw", "--gamma", "gamma.raw", "--beta", "beta.raw")
+    given = ("W.npy", "--bias", "bias.npy", "--gamma", "gamma.npy", "--beta", "beta.npy")
+    (tmp_path / "folded").mkdir()
     with geom.run(folded, tokens="all", out="run.db") as run:
-        claims = exported(run, tmp_path)
+        claims = exported(run, tmp_path / "folded")
     assert {claim["verdict"] for claim in claims} == {"speakable", "unspeakable"}
     some = claims[:: len(claims) // 8]
     assert [check(claim, tmp_path, *given)[0] for claim in some] == [0] * len(some)
@@ -161,7 +164,8 @@ def test_a_run_of_the_demo_is_checked_from_the_files_that_the_docs_name(
             assert "was not examined in run.db" in done.err
             continue
         code, said = check(done.out, tmp_path)
-        assert (code, said.startswith(f"token {token} is {verdict} on ")) == (0, True)
+        where = "R^64, x . x <= 64, sum(x) = 0"
+        assert (code, said) == (0, f"token {token} of 3072 is {verdict} on {where}: proven\n")
 
 
 def forged(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
@@ -196,6 +200,8 @@ POINTS = {
     "a shape of no kind": partial(put, "domain.shape", "sphere"),
     "a size of no kind": partial(put, "domain.size", "1/0"),
     "a smaller domain": partial(put, "domain.size", "1/1000"),
+    "no room at all": partial(put, "domain.size", "0"),
+    "a domain of less than nothing": partial(put, "domain.size", "-1"),
 }
 WEIGHTS = {
     "another token": partial(put, "token_id", 0),
@@ -278,3 +284,268 @@ def test_another_format_has_no_token(command: Command) -> None:
     done = command("export", "run.db", "--format", "csv", "--token", "5")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "unknown option of reporter csv 'token'" in done.err
+
+
+def small(where: Path, W: list[list[float]], b: list[float] | None = None) -> None:
+    """The weights that certificates made by hand are about."""
+    np.save(where / "W.npy", np.array(W))
+    np.save(where / "b.npy", np.zeros(len(W)) if b is None else np.array(b))
+
+
+def claimed(V: int, d: int, token: int, **more: Any) -> dict[str, Any]:
+    """A certificate made by hand, on all of R^d unless told."""
+    domain = {"name": "unbounded", "shape": "all", "size": None, "zero_sum": False}
+    out = {"format": "geom certificate 1", "token_id": token, "V": V, "d": d, "domain": domain}
+    return out | more
+
+
+def weighed(V: int, d: int, token: int, weights: dict[int, float], **more: Any) -> dict[str, Any]:
+    """The same, by weights."""
+    values = [float(value).hex() for value in weights.values()]
+    given = {"tokens": list(weights), "values": values}
+    return claimed(V, d, token, verdict="unspeakable", weights=given) | more
+
+
+def test_weights_that_the_correction_takes_away_whole_prove_nothing(tmp_path: Path) -> None:
+    """Token 0 of [0], [1] wins at every x < 0; the one weight, corrected, is none."""
+    small(tmp_path, [[0.0], [1.0]])
+    code, said = check(weighed(2, 1, 0, {1: 1.0}), tmp_path)
+    assert (code, said) == (1, "token 0 of 2 is unspeakable on R^1: NOT proven\n")
+    small(tmp_path, [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert check(weighed(3, 2, 0, {1: 1.0, 2: 1.0}), tmp_path)[0] == 1
+
+
+def test_the_smallest_questions(tmp_path: Path) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    assert check(weighed(2, 1, 0, {1: 1.0}), tmp_path)[0] == 0  # twins
+    small(tmp_path, [[0.0], [0.0]], [0.0, -5e-324])
+    assert check(weighed(2, 1, 0, {1: 1.0}), tmp_path)[0] == 1
+    assert check(weighed(2, 1, 1, {0: 5e-324}), tmp_path)[0] == 0
+    small(tmp_path, [[2.0]])
+    assert check(claimed(1, 1, 0, verdict="speakable", x=["0x0p+0"]), tmp_path)[0] == 0
+    for nothing in ({}, {0: 1.0}):
+        assert check(weighed(1, 1, 0, nothing), tmp_path)[0] == 2
+    # sum(x) = 0 leaves d = 1 the origin alone, where biases decide
+    layernorm = {"name": "layernorm", "shape": "ball", "size": "1", "zero_sum": True}
+    small(tmp_path, [[9.0], [1.0]], [-1.0, 0.0])
+    assert check(weighed(2, 1, 0, {1: 1.0}, domain=layernorm), tmp_path)[0] == 0
+    assert check(weighed(2, 1, 1, {0: 1.0}, domain=layernorm), tmp_path)[0] == 1
+
+
+VERDICTS = [
+    "speakable ",
+    " unspeakable",
+    "SPEAKABLE",
+    "undecided",
+    "unspeakable\n",
+    "unspeakable\x1b[2K\rtoken 1 is unspeakable: proven",
+    "unspeakable\u202eneverp",
+    "",
+    None,
+    True,
+    1,
+    ["unspeakable"],
+    {"unspeakable": "speakable"},
+]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_verdict_is_one_of_two_words(verdict: object, tmp_path: Path) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    code, said = check(weighed(2, 1, 0, {1: 1.0}, verdict=verdict), tmp_path)
+    assert (code, said.startswith("cannot be read: ")) == (2, True)
+
+
+DOMAINS: list[dict[str, Any]] = [
+    {"shape": "ball", "size": None},
+    {"shape": "box", "size": None},
+    {"shape": "all", "size": "1"},
+    {"shape": "ball", "size": "1e30000000"},
+    {"shape": "ball", "size": "0x10"},
+    {"shape": "ball", "size": "1" * 5000},
+    {"shape": "ball", "size": "-4"},
+    {"shape": "ball", "size": "1/0"},
+    {"shape": "ball", "size": "nan"},
+    {"shape": "ball", "size": "inf"},
+    {"shape": "ball", "size": "1.5"},
+    {"shape": "ball", "size": "1 "},
+    {"shape": "ball", "size": "\u0661"},  # a digit, and none of ours
+    {"shape": "ball", "size": 1},
+    {"shape": "ball", "size": 1.0},
+    {"shape": "ball", "size": float("nan")},
+    {"shape": "ball", "size": True},
+    {"shape": "ball", "size": ["1"]},
+    {"shape": "ball\x1b[2J", "size": "1"},
+    {"shape": "Ball", "size": "1"},
+    {"shape": None, "size": None},
+    {"shape": ["all"], "size": None},
+    *({"shape": "all", "size": None, "zero_sum": v} for v in ("false", "true", 0, 1, None, [])),
+]
+
+
+@pytest.mark.parametrize("change", DOMAINS, ids=str)
+def test_a_domain_is_of_a_kind(change: dict[str, Any], tmp_path: Path) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    domain = {"name": "unbounded", "zero_sum": False} | change
+    code, said = check(weighed(2, 1, 0, {1: 1.0}, domain=domain), tmp_path)
+    assert (code, said.startswith("cannot be read: ")) == (2, True)
+    assert len(said) < 200
+
+
+@pytest.mark.parametrize("key", ["V", "d", "token_id"])
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, "1", 1.0, float("nan"), float("inf"), -1, 1e300, [1], {}, 10**30, 7],
+)
+def test_a_count_is_a_whole_number_that_the_weights_have(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    code, said = check(weighed(2, 1, 0, {1: 1.0}) | {key: value}, tmp_path)
+    assert (code, said.startswith("cannot be read: ")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "values"),
+    [
+        ([True], ["0x1p+0"]),
+        ([1.0], ["0x1p+0"]),
+        (["1"], ["0x1p+0"]),
+        ([-1], ["0x1p+0"]),
+        ([2], ["0x1p+0"]),
+        ([0], ["0x1p+0"]),
+        ([[1]], ["0x1p+0"]),
+        ([1, 1], ["0x1p+0", "0x1p+0"]),
+        ([1], ["0x1p+0", "0x1p+0"]),
+        ([1], []),
+        ([], []),
+        ([1], [1.0]),
+        ([1], [None]),
+        ([1], [["0x1p+0"]]),
+        ([1], ["inf"]),
+        ([1], ["nanp"]),
+        ([1], ["0x1p+1024"]),
+        ([1], ["0x" + "f" * 70_000]),
+        ([1], ["1.5"]),
+        (None, ["0x1p+0"]),
+        ([1], None),
+        ({}, {}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_weights_are_numbers_on_other_tokens(
+    tokens: object, values: object, tmp_path: Path
+) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    claim = weighed(2, 1, 0, {1: 1.0}) | {"weights": {"tokens": tokens, "values": values}}
+    code, said = check(claim, tmp_path)
+    assert (code, said.startswith("cannot be read: ")) == (2, True)
+    assert len(said) < 200
+
+
+def test_no_number_decides_that_is_not_one(tmp_path: Path) -> None:
+    """Of weights or of the points."""
+    for bad in (np.nan, np.inf, -np.inf):
+        small(tmp_path, [[0.0], [bad]])
+        assert check(weighed(2, 1, 0, {1: 1.0}), tmp_path)[0] == 2
+        small(tmp_path, [[0.0], [0.0]], [0.0, bad])
+        assert check(weighed(2, 1, 0, {1: 1.0}), tmp_path)[0] == 2
+        small(tmp_path, [[0.0], [0.0]], [1.0, 0.0])
+        claim = claimed(2, 1, 0, verdict="speakable", x=[bad.hex() if bad != bad else "inf"])
+        assert check(claim, tmp_path)[0] == 2
+    small(tmp_path, [[0.0], [1e308], [-1.7e308]], [-1e308, 1e308, -1.7e308])
+    assert check(weighed(3, 1, 0, {1: 0.1, 2: 1.0}), tmp_path)[0] == 1
+
+
+def test_what_is_proven_is_told_and_not_what_is_said(tmp_path: Path) -> None:
+    """Of two values of a key the last is taken, and shown; names and texts are not shown at all."""
+    small(tmp_path, [[0.0], [0.0], [1.0]])
+    claim = weighed(3, 1, 0, {1: 1.0}) | {"token": "\x1b[2J", "model": "\u202e", "proof": "slack"}
+    claim["domain"] = {"name": "x\x07", "shape": "box", "size": "5/2", "zero_sum": False}
+    code, said = check(claim, tmp_path)
+    assert (code, said) == (0, "token 0 of 3 is unspeakable on R^1, |x_i| <= 5/2: proven\n")
+    twice = json.dumps(claim)[:-1] + ', "token_id": 2}'
+    assert check(twice, tmp_path) == (
+        1,
+        "token 2 of 3 is unspeakable on R^1, |x_i| <= 5/2: NOT proven\n",
+    )
+
+
+def test_only_the_shape_of_the_file_is_believed(tmp_path: Path) -> None:
+    """V and d that fit the bytes in another way, and files that have no shape."""
+    W = [[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]
+    small(tmp_path, W)
+    assert check(weighed(4, 2, 3, {0: 1.0, 1: 1.0, 2: 1.0}), tmp_path)[0] == 0
+    for V, d in ((2, 4), (8, 1), (1, 8)):
+        code, said = check(weighed(V, d, 0, {1: 1.0}), tmp_path)
+        assert (code, "cannot be read" in said) == (2, True)
+    sound = (tmp_path / "W.npy").read_bytes()
+    for changed in (sound[:-8], sound + bytes(8), sound[128:], b"", sound[:100]):
+        (tmp_path / "W.npy").write_bytes(changed)
+        code, said = check(weighed(4, 2, 3, {0: 1.0, 1: 1.0, 2: 1.0}), tmp_path)
+        assert (code, "cannot be read" in said) == (2, True)
+
+
+FILES = {
+    "no text": b"\xff\xfe\x00",
+    "a mark before it": b"\xef\xbb\xbf{}",
+    "nothing": b"",
+    "null": b"null",
+    "depth": b"[" * 1_000_000,
+    "depth of objects": b'{"a":' * 1_000_000,
+    "many lists": b"[" + b"[]," * 6_000_000 + b"[]]",
+    "many objects": b"[" + b"{}," * 6_000_000 + b"{}]",
+    "many numbers": b"[" + b"0," * 10_000_000 + b"0]",
+    "a long number": b'{"V": ' + b"9" * 17_000_000 + b"}",
+    "a long text": b'{"format": "' + b"\\u001b" * 3_000_000 + b'"}',
+    "too much": b" " * 40_000_000 + b"{}",
+    "two objects": b"{}\n{}",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_another_kind_is_refused_within_seconds(name: str, tmp_path: Path) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    (tmp_path / "claim.json").write_bytes(FILES[name])
+    program = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30));"
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, CHECKER, "claim.json", "W.npy"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("cannot be read: ")
+    assert len(done.stderr) < 200
+
+
+def test_a_long_sum_ends_within_seconds(tmp_path: Path) -> None:
+    """Weights of as many digits as are read, at the size of the demo."""
+    draw = np.random.default_rng(0)
+    W = draw.normal(size=(300, 64))
+    np.save(tmp_path / "W.npy", W)
+    np.save(tmp_path / "b.npy", np.zeros(300))
+    digits = ["0x" + draw.bytes(30_000).hex() for _ in range(250)]
+    claim = weighed(300, 64, 0, {})
+    claim["weights"] = {"tokens": list(range(1, 251)), "values": digits}
+    begun = time.monotonic()
+    code, said = check(claim, tmp_path)
+    assert (code, "NOT proven" in said, time.monotonic() - begun < 20) == (1, True, True)
+
+
+def test_modules_beside_the_files_are_not_run(tmp_path: Path) -> None:
+    """``-I`` keeps a ``json.py`` that came with a certificate from being imported."""
+    small(tmp_path, [[0.0], [0.0]])
+    copy = tmp_path / CHECKER.name
+    copy.write_bytes(CHECKER.read_bytes())
+    (tmp_path / "json.py").write_text("print('taken')")
+    (tmp_path / "claim.json").write_text(json.dumps(weighed(2, 1, 0, {1: 1.0})))
+    words = [sys.executable, "-I", copy.name, "claim.json", "W.npy"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "taken" in done.stdout) == (0, False)
+    assert f"python -I {CHECKER.name} " in CHECKER.read_text()

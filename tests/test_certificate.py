@@ -6,6 +6,7 @@ What is true of a token comes from how it is made, or from Qhull.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -536,6 +537,20 @@ def test_a_long_sum_ends_within_seconds(tmp_path: Path) -> None:
     begun = time.monotonic()
     code, said = check(claim, tmp_path)
     assert (code, "NOT proven" in said, time.monotonic() - begun < 20) == (1, True, True)
+
+
+def test_cases_of_the_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "campaigns"))
+    campaign = importlib.import_module("checker")
+    kinds: Counter[str] = Counter()
+    for number in range(200):
+        if number % 10 or number < 50:  # a run of geom in five of them
+            case = campaign.draw(np.random.default_rng([0, number]), number)
+            assert case.failure is None, (number, case)
+            kinds[case.kind] += 1
+    for kind in ("made by geom", "made up, speakable: proven", "made up, unspeakable: proven"):
+        assert kinds[kind] >= 5, kinds
+    assert kinds["of no kind: refused"] == 20
 
 
 def test_modules_beside_the_files_are_not_run(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import re
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -279,8 +280,10 @@ def genuine(rng: Random, asked: Question, folder: Path) -> list[str]:
         beta=asked.arrays.get("beta"),
     )
     chain = [["highs"], ["maxent"], ["maxent", "highs"]]
-    with geom.run(readout, tokens="all", certifiers=pick(rng, *chain), domain=domain) as run:
-        geom.export(run, "certificate", folder / "all.jsonl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of certifiers, which may say what they like
+        with geom.run(readout, tokens="all", certifiers=pick(rng, *chain), domain=domain) as run:
+            geom.export(run, "certificate", folder / "all.jsonl")
     np.save(folder / "W.npy", readout.W)
     np.save(folder / "bias.npy", readout.b)
     return (folder / "all.jsonl").read_text(encoding="utf-8").splitlines()

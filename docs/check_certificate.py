@@ -45,17 +45,16 @@ def whole(values):
 
 
 def readout(V, d, W, bias, gamma, beta):
-    """A function from a token to its row ``w * gamma`` and its bias ``w . beta + b``, exactly."""
-    W, (b, b_q) = array(W, V, d), array(bias, V)(0) if bias else ([0] * V, 1)
-    g, g_q = array(gamma, d)(0) if gamma else ([1] * d, 1)
-    h, h_q = array(beta, d)(0) if beta else ([0] * d, 1)
+    """A function from a token to its row ``w * gamma`` and bias ``w . beta + b``; beta / gamma."""
+    W, (b, k) = array(W, V, d), array(bias, V)(0) if bias else ([0] * V, 1)
+    g, m = array(gamma, d)(0) if gamma else ([1] * d, 1)
+    h, n = array(beta, d)(0) if beta else ([0] * d, 1)
 
     def token(j):
         w, q = W(j)
-        shift = Fraction(sum(map(mul, w, h)), q * h_q)
-        return list(map(mul, w, g)), q * g_q, shift + Fraction(b[j], b_q)
+        return list(map(mul, w, g)), q * m, Fraction(sum(map(mul, w, h)), q * n) + Fraction(b[j], k)
 
-    return token
+    return token, *whole([Fraction(v * m, w * n) if w else 0 for v, w in zip(h, g)])
 
 
 def speakable(token, V, t, shape, size, zero_sum, x, q):
@@ -66,28 +65,28 @@ def speakable(token, V, t, shape, size, zero_sum, x, q):
     return inside and all(logits[t] > logit for logit in logits[:t] + logits[t + 1 :])
 
 
-def unspeakable(token, t, shape, size, zero_sum, others, lam):
+def unspeakable(token, s, u, t, shape, size, zero_sum, others, lam):
     """Whether r . x + g >= 0 on the domain: r, g are the sums of lam_j (w_j - w_t), (b_j - b_t)."""
     rows, scales, biases = zip(*map(token, [t, *others]))
     q = lcm(*scales)
     rows = [[v * (q // scale) for v in row] for row, scale in zip(rows, scales)]
     A = [[v - w for v, w in zip(row, rows[0])] for row in rows[1:]]
     A = [[v - zero_sum * a[-1] for v in a] for a in A]  # where sum(x) = 0, ones . x is nothing
-    c, s = whole([bias - biases[0] for bias in biases[1:]])
-    r, g = [sum(map(mul, lam, column)) for column in zip(*A)], sum(map(mul, lam, c))  # times q, s
-    mean = Fraction(zero_sum * sum(r), len(r))
-    covered = shape == "ball" and (g * q) ** 2 >= size * s * s * sum((v - mean) ** 2 for v in r)
+    c = [bias - biases[0] for bias in biases[1:]]
+    r, g = [sum(map(mul, lam, column)) for column in zip(*A)], sum(map(mul, lam, c))  # r over q
+    middle = zero_sum * (Fraction(sum(r), len(r)) if shape == "ball" else sorted(r)[len(r) // 2])
+    covered = shape == "ball" and (g * q) ** 2 >= size * sum((v - middle) ** 2 for v in r)
     if shape == "box" or not any(r):
-        covered = g * q >= size * s * sum(abs(v - mean) for v in r)
-    return (covered and g >= 0) or (max(lam) < 1 << 2200 and corrected(A, r, c, g, lam))  # floats
+        covered = g * q >= size * sum(abs(v - middle) for v in r)
+    c = [v - Fraction(sum(map(mul, a, s)), q * u) for v, a in zip(c, A)]  # r . s is 0 if r is
+    return (covered and g >= 0) or (max(lam) < 1 << 2200 and corrected(A, r, c, lam))  # floats
 
 
-def corrected(A, r, c, g, lam):
+def corrected(A, r, c, lam):
     """Whether weights near these, all positive, have r = 0 exactly and g >= 0 still.
 
-    Let B have columns lam_j A_j, and |one I - B G| <= one - f < one in the norm that adds up rows:
-    then B y = -r for a y with |y_j| <= |G_j| |r| / f, and lam_j (1 + y_j) are such weights if each
-    |y_j| < 1. Floats only guess G, and whole numbers judge it.
+    Let B have columns lam_j A_j, and |one I - B G| <= one - f < one, adding up rows: B y = -r for a
+    y with |y_j| <= |G_j| |r| / f. If each is < 1, lam_j (1 + y_j) will do. Floats only guess G.
     """
     live = [i for i in range(len(r)) if any(a[i] for a in A)]
     heavy = sorted(range(len(A)), key=lambda j: -lam[j])[: 4 * len(r)]
@@ -99,7 +98,8 @@ def corrected(A, r, c, g, lam):
         product = enumerate(sum(map(mul, row, column)) for column in zip(*G.values()))
         f = min(f, one - sum(abs((i == k) * one - v) for k, v in product))
     y = {j: sum(map(abs, row)) * max(map(abs, r)) for j, row in G.items()}  # times f
-    return max(y.values(), default=f) < f and g * f >= sum(y[j] * abs(lam[j] * c[j]) for j in y)
+    g = f * sum(map(mul, lam, c)) - sum(v * lam[j] * abs(c[j]) for j, v in y.items())
+    return max(y.values(), default=f) < f and g >= 0
 
 
 def inverse(columns, n):
@@ -122,7 +122,7 @@ def proven(claim, *arrays):
     head += [claim["domain"][key] for key in ("shape", "size", "zero_sum")]
     need(re.fullmatch(CLAIM, json.dumps(head)) and head[3] < head[1], "what it claims is unclear")
     _, V, d, t, verdict, shape, size, zero_sum = head
-    place, token = (shape, Fraction(size or 0), zero_sum), readout(V, d, *arrays)
+    place, (token, *shift) = (shape, Fraction(size or 0), zero_sum), readout(V, d, *arrays)
     if verdict == "speakable":
         x, q = whole([float.fromhex(v) for v in claim["x"][: d + 1]])
         holds = len(x) == d and speakable(token, V, t, *place, x, q)
@@ -131,7 +131,7 @@ def proven(claim, *arrays):
         fit = all(type(j) is int and 0 <= j < V for j in others) and max(map(len, lam)) < 1 << 16
         need(fit and len(lam) == len(others) == len({t, *others}) - 1, "weights are of no kind")
         lam, _ = whole([float.fromhex(v) if "p" in v else int(v, 16) for v in lam])
-        holds = min(lam) >= 0 < max(lam) and unspeakable(token, t, *place, others, lam)
+        holds = min(lam) >= 0 < max(lam) and unspeakable(token, *shift, t, *place, others, lam)
     limit = f", {'x . x' if shape == 'ball' else '|x_i|'} <= {size}" if size else ""
     return f"token {t} of {V} is {verdict} on R^{d}{limit}{', sum(x) = 0' * zero_sum}: ", holds
 

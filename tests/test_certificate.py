@@ -316,6 +316,22 @@ def test_weights_that_the_correction_takes_away_whole_prove_nothing(tmp_path: Pa
     assert check(weighed(3, 2, 0, {1: 1.0, 2: 1.0}), tmp_path)[0] == 1
 
 
+def test_what_the_correction_costs_the_biases_is_counted(tmp_path: Path) -> None:
+    """Token 0 wins at -1.25 < x < -1, though g >= 0 for these weights, whose r is not 0."""
+    small(tmp_path, [[0.0], [1.0], [-1.0]], [0.0, 1.0, -1.25])
+    assert check(weighed(3, 1, 0, {1: 1.5, 2: 1.0}), tmp_path)[0] == 1
+    assert check(claimed(3, 1, 0, verdict="speakable", x=["-0x1.2p+0"]), tmp_path)[0] == 0
+
+
+def test_a_shift_of_the_norm_does_not_blur_the_border(tmp_path: Path) -> None:
+    """The middle of two rows, each shifted: weights that are a little off have an r that is too."""
+    small(tmp_path, [[0.0], [1.0], [-1.0]])
+    np.save(tmp_path / "h.npy", np.array([0.1], dtype=np.float32))
+    arrays = ("W.npy", "--beta", "h.npy")
+    assert check(weighed(3, 1, 0, {1: 1.0, 2: 1.0 + 2.0**-40}), tmp_path, *arrays)[0] == 0
+    assert check(weighed(3, 1, 1, {0: 1.0, 2: 1.0}), tmp_path, *arrays)[0] == 1
+
+
 def test_the_smallest_questions(tmp_path: Path) -> None:
     small(tmp_path, [[0.0], [0.0]])
     assert check(weighed(2, 1, 0, {1: 1.0}), tmp_path)[0] == 0  # twins

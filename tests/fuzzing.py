@@ -4,7 +4,7 @@
     python tests/fuzzing.py safetensors -runs=100000
 
 looks for more of them, led by the branches that each reaches (libFuzzer); `test_fuzzing.py` draws
-some hundreds of each at random.
+some hundreds of each at random, and `campaigns/readers.py` thousands.
 """
 
 from __future__ import annotations
@@ -36,6 +36,42 @@ class Target:
     sound: Callable[[Path], bytes]
     file: str
     read: Callable[[Path], object]
+
+
+Damage = Callable[[np.random.Generator, bytes], bytes]
+
+NUMBERS = [b"\xff" * 8, b"\x00" * 8, b"\x7f" + b"\xff" * 7, b"\x00\x00\x00\x80", b"9" * 12, b"-1"]
+
+
+def flip(rng: np.random.Generator, data: bytes) -> bytes:
+    out = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        out[rng.integers(len(out))] ^= 1 << int(rng.integers(8))
+    return bytes(out)
+
+
+def cut(rng: np.random.Generator, data: bytes) -> bytes:
+    return data[: rng.integers(len(data))]
+
+
+def repeat(rng: np.random.Generator, data: bytes) -> bytes:
+    a, b = sorted(rng.integers(len(data), size=2))
+    return data[:b] + data[a:b] + data[b:]
+
+
+def leave_out(rng: np.random.Generator, data: bytes) -> bytes:
+    a = int(rng.integers(len(data)))
+    return data[:a] + data[a + int(rng.integers(1, 40)) :]
+
+
+def lie(rng: np.random.Generator, data: bytes) -> bytes:
+    """An extreme number in place of some bytes."""
+    number = NUMBERS[rng.integers(len(NUMBERS))]
+    at = int(rng.integers(len(data)))
+    return data[:at] + number + data[at + len(number) :]
+
+
+DAMAGES: list[Damage] = [flip, cut, repeat, leave_out, lie]
 
 
 def feed(target: Target, folder: Path, data: bytes) -> bool:

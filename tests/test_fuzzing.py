@@ -4,53 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import geom
-from fuzzing import TARGETS, Target, feed, files
+from fuzzing import DAMAGES, TARGETS, Target, feed, files
 from geom import InputError
-
-Damage = Callable[[np.random.Generator, bytes], bytes]
 
 INPUTS = 300
 """Damaged files a reader."""
-
-NUMBERS = [b"\xff" * 8, b"\x00" * 8, b"\x7f" + b"\xff" * 7, b"\x00\x00\x00\x80", b"9" * 12, b"-1"]
-
-
-def flip(rng: np.random.Generator, data: bytes) -> bytes:
-    out = bytearray(data)
-    for _ in range(rng.integers(1, 6)):
-        out[rng.integers(len(out))] ^= 1 << int(rng.integers(8))
-    return bytes(out)
-
-
-def cut(rng: np.random.Generator, data: bytes) -> bytes:
-    return data[: rng.integers(len(data))]
-
-
-def repeat(rng: np.random.Generator, data: bytes) -> bytes:
-    a, b = sorted(rng.integers(len(data), size=2))
-    return data[:b] + data[a:b] + data[b:]
-
-
-def leave_out(rng: np.random.Generator, data: bytes) -> bytes:
-    a = int(rng.integers(len(data)))
-    return data[:a] + data[a + int(rng.integers(1, 40)) :]
-
-
-def lie(rng: np.random.Generator, data: bytes) -> bytes:
-    """An extreme number in place of some bytes."""
-    number = NUMBERS[rng.integers(len(NUMBERS))]
-    at = int(rng.integers(len(data)))
-    return data[:at] + number + data[at + len(number) :]
-
-
-DAMAGES: list[Damage] = [flip, cut, repeat, leave_out, lie]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])

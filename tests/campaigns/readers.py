@@ -1,0 +1,73 @@
+"""Damaged files for every reader: each is read, or refused in one line, and within seconds.
+
+    python tests/campaigns/readers.py --cases 33000 --seed 1
+
+The files, the readers and the damages are those of ``tests/fuzzing.py``; a file takes one to three.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from campaign import Case, main
+from hostile import raised
+
+from fuzzing import DAMAGES, TARGETS, Target, feed, files
+
+SECONDS = 30
+"""More than any damaged file of these may take."""
+
+
+def draw(rng: np.random.Generator, number: int) -> Case:
+    """A damaged file, and whether its reader does anything but read or refuse it."""
+    target = TARGETS[number % len(TARGETS)]
+    beside, data = sound(target)
+    for _ in range(int(rng.integers(1, 4))):
+        if data:
+            data = DAMAGES[int(rng.integers(len(DAMAGES)))](rng, data)
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path, content in beside:
+            (Path(name) / path).write_bytes(content)
+        try:
+            with limited():
+                read = feed(target, Path(name), data)
+        except Exception as error:
+            return Case(f"{target.name}: raised", raised(error))
+    return Case(f"{target.name}: {'read' if read else 'refused'}")
+
+
+@cache
+def sound(target: Target) -> tuple[list[tuple[str, bytes]], bytes]:
+    """What stands beside the target's file, and the file before it is damaged."""
+    with files(target) as (folder, data):
+        beside = [path for path in folder.iterdir() if path.is_file()]
+        return [(path.name, path.read_bytes()) for path in beside], data
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Raise TimeoutError within the block once it takes too long."""
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"it takes more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == "__main__":
+    main("readers", draw, cases=33_000)

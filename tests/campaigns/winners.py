@@ -1,0 +1,95 @@
+"""Who wins along each token's own direction, against products of integers.
+
+    python tests/campaigns/winners.py --cases 5000 --seed 1
+
+Each case is a matrix of some dozen to some hundred rows, random, degenerate, badly scaled or all
+three (`hostile`), whose winners are found in float32 by whole rows, or by the screen of a few
+columns that large vocabularies take.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from campaign import Case, main
+from hostile import LARGEST, matrix, pick, raised, scaled
+from suprema import Floats, Integers, integers, square
+
+from geom import GeomError, Readout, own_winners, self_argmax
+
+
+def draw(rng: np.random.Generator, number: int) -> Case:
+    """A matrix, and tokens for which somebody else is named than wins."""
+    W = rows(rng)
+    centre = bool(rng.random() < 0.5)
+    screen = number % 2 == 1
+    tokens = rng.choice(len(W), min(len(W), 12), replace=False).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            with screened(screen):
+                found = own_winners(Readout.fold(W), tokens, centre=centre).tolist()
+        except GeomError as error:
+            past = "past the range" in str(error)
+            return Case("refused: past the range", None if past else str(error))
+        except Exception as error:
+            return Case("raised", raised(error))
+    with np.errstate(all="ignore"):
+        taken = W - (W.mean(axis=0) if centre else 0.0)
+    wrong = [token for token, j in zip(tokens, found, strict=True) if j != winner(taken, token)]
+    kind = ("screened" if screen else "whole") + (", centred" if centre else "")
+    return Case(kind, f"wrong winners of {wrong}" if wrong else None)
+
+
+def rows(rng: np.random.Generator) -> Floats:
+    """Rows of one kind, or of several, some of them near to others or far shorter."""
+    V, d = int(rng.integers(8, 120)), int(rng.integers(1, 10))
+    W = matrix(rng, V, d)
+    if rng.random() < 0.3:
+        half = int(rng.integers(V))
+        W[half:] = matrix(rng, V - half, d)
+    if rng.random() < 0.5:  # twins, and rows an ulp or a float32 ulp away from others
+        some = rng.integers(V, size=V // 3)
+        near = W[rng.integers(V, size=V // 3)]
+        with np.errstate(over="ignore", under="ignore"):
+            near = near * (1.0 + rng.choice([0.0, 2.0**-52, 2.0**-24, -(2.0**-25)], near.shape))
+        W[some] = np.clip(near, -LARGEST, LARGEST)
+    if rng.random() < 0.3:
+        W = scaled(W, int(pick(rng, -1060, -600, -149, -126, -100, 120, 127, 500, 1000)))
+    if rng.random() < 0.3:
+        W = scaled(W, rng.choice([0, 0, 0, -20, -75, -126, -149, -500], (V, 1)))
+    return W
+
+
+@contextmanager
+def screened(on: bool) -> Iterator[None]:
+    """Within the block the screen is taken for any matrix, or for none of these.
+
+    What decides it says how fast an answer comes, never which.
+    """
+    before = self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER
+    if on:
+        self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER = 1, 0, 0
+    try:
+        yield
+    finally:
+        self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER = before
+
+
+def winner(W: Floats, token: int) -> int:
+    """The token if it alone scores highest along its row, else the first of the others that do."""
+    V, d = W.shape
+    flat, _ = integers(W.ravel().tolist())
+    own: Integers = flat[token * d : token * d + d]
+    scores = [sum(map(int.__mul__, flat[j * d : j * d + d], own)) for j in range(V)]
+    assert scores[token] == square(own)
+    best = max(scores)
+    others = [j for j in range(V) if j != token and scores[j] == best]
+    return others[0] if others else token
+
+
+if __name__ == "__main__":
+    main("winners", draw, cases=5_000)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geom.domains import Domain
 from geom.errors import InputError
+from geom.folding import fold_shift
 from geom.readout import Readout
 from geom.rounding import Floats
 
@@ -49,6 +50,9 @@ class Problem:
         arrays = (self.readout.W, self.readout.b, self.readout.offset)
         largest = max(max(float(array.max()), -float(array.min())) for array in arrays)
         exponent = math.frexp(largest)[1]
+        shift = self.readout.shift
+        if shift is not None and not np.abs(shift.rounded).max() < 2.0**_PLAIN:
+            return 0
         if abs(exponent) <= _PLAIN or not all(_divides(exponent, array) for array in arrays):
             return 0
         return exponent
@@ -61,13 +65,15 @@ class Problem:
         """
         if self.exponent == 0:
             return self
-        arrays = (self.readout.W, self.readout.b, self.readout.offset)
-        W, b, offset = (np.ldexp(array, -self.exponent) for array in arrays)
+        W, offset = (
+            np.ldexp(array, -self.exponent) for array in (self.readout.W, self.readout.offset)
+        )
+        b, shift = offset, self.readout.shift
+        if shift is not None:  # folded again: what it was rounded to may have underflowed
+            b, shift = fold_shift(W, shift.rounded, offset), replace(shift, bias=offset)
         for array in (W, b, offset):
             array.flags.writeable = False
-        shift = self.readout.shift
-        kept = None if shift is None else replace(shift, bias=offset)
-        return Problem(replace(self.readout, W=W, b=b, shift=kept), self.domain)
+        return Problem(replace(self.readout, W=W, b=b, shift=shift), self.domain)
 
     def differences(self, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.

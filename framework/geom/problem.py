@@ -44,8 +44,8 @@ class Problem:
     def exponent(self) -> int:
         """The power of two that `unit` is short of: its margins times ``2**exponent`` are these.
 
-        0 where rows and biases are of a size whose squares float64 holds, and where taking the
-        power out would round the smallest of them.
+        0 where rows and biases are of a size whose squares float64 holds. Where taking out all of it
+        would round the smallest of them, half of it is taken out; 0 if that rounds them too.
         """
         arrays = (self.readout.W, self.readout.b, self.readout.offset)
         largest = max(max(float(array.max()), -float(array.min())) for array in arrays)
@@ -53,9 +53,12 @@ class Problem:
         shift = self.readout.shift
         if shift is not None and not np.abs(shift.rounded).max() < 2.0**_PLAIN:
             return 0
-        if abs(exponent) <= _PLAIN or not all(_divides(exponent, array) for array in arrays):
+        if abs(exponent) <= _PLAIN:
             return 0
-        return exponent
+        for taken in (exponent, exponent // 2):
+            if all(_divides(taken, array) for array in arrays):
+                return taken
+        return 0
 
     @cached_property
     def unit(self) -> Problem:

@@ -204,7 +204,8 @@ class _Search:
         if max(map(abs, places)) > 1 << 53:
             return
         lift = self._fitting(exponent(size)) if self._problem.homogeneous else 0
-        point = np.ldexp(np.array(places, dtype=np.float64), np.array(powers) + lift)
+        with np.errstate(over="ignore"):  # what float64 has not is in no domain
+            point = np.ldexp(np.array(places, dtype=np.float64), np.array(powers) + lift)
         if domain.contains(point):
             yield Finding(x=point)
 

@@ -44,7 +44,7 @@ class Problem:
     def exponent(self) -> int:
         """The power of two that `unit` is short of: its margins times ``2**exponent`` are these.
 
-        0 where rows and biases are of a size whose squares float64 holds. Where taking out all of it
+        0 where rows and biases are of a size whose squares float64 holds. If taking out all of it
         would round the smallest of them, half of it is taken out; 0 if that rounds them too.
         """
         arrays = (self.readout.W, self.readout.b, self.readout.offset)

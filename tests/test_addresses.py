@@ -367,6 +367,18 @@ def test_a_path_outside_the_runs_folder_is_asked_for_first(
         assert command("verify", "theirs.db", "--allow-fetch").code == 0
 
 
+def test_a_run_says_how_to_verify_it_if_its_weights_are_elsewhere(
+    tmp_path: Path, command: Command
+) -> None:
+    np.savez("w.npz", W=W)
+    Path("runs").mkdir()
+    for out, words in (("runs/r.db", f" --model npz:{tmp_path}/work/w.npz\n"), ("r.db", "\n")):
+        done = command("run", "--model", f"npz:{tmp_path}/work/w.npz", "--out", out)
+        assert done.code == 0
+        assert f"geom verify {out}{words}" in done.out
+        assert command("verify", *f"{out}{words}".split()).code == 0
+
+
 def test_weights_in_the_runs_own_folder_need_no_word(tmp_path: Path, command: Command) -> None:
     np.savez("w.npz", W=W)
     checkpoint(Path("model"))

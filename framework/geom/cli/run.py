@@ -268,6 +268,11 @@ def _print(finished: Run, format: Format) -> None:
 
         export(finished, "jsonl", out().buffer)
         return
-    from geom.cli.tables import print_run
+    import shlex
 
-    print_run(finished, limit=40)
+    from geom.cli.tables import print_run
+    from geom.loading import unasked
+
+    elsewhere = finished.model != "python" and unasked(finished) is not None
+    weights = f" --model {shlex.quote(finished.model)}" if elsewhere else ""
+    print_run(finished, limit=40, weights=weights)

@@ -35,8 +35,13 @@ _CELL = 2
 """Digits of a compared margin."""
 
 
-def print_run(run: Run, verdict: str | None = None, limit: int | None = None) -> None:
-    """Counts by class, then the tokens: unspeakable first, then the hardest to speak."""
+def print_run(
+    run: Run, verdict: str | None = None, limit: int | None = None, weights: str = ""
+) -> None:
+    """Counts by class, then the tokens: unspeakable first, then the hardest to speak.
+
+    ``weights`` is what to add to ``geom verify RUN`` so that it finds them.
+    """
     console = _console()
     rows = sorted(run.rows(verdict), key=lambda row: row.rank)
     kinds, measured = run.winner_kinds(), run.measured()  # all that may be damaged, before a line
@@ -72,7 +77,7 @@ def print_run(run: Run, verdict: str | None = None, limit: int | None = None) ->
     if limit is not None and len(rows) > limit:
         _line(console, f"{len(rows) - limit} more: geom show {run.path}")
     if run.path is not None and verdict is None:
-        _line(console, f"kept in {run.path}; check it with: geom verify {run.path}")
+        _line(console, f"kept in {run.path}; check it with: geom verify {run.path}{weights}")
 
 
 def print_summary(summary: Summary, limit: int = 40) -> None:

@@ -150,6 +150,16 @@ def test_no_stored_bound_is_infinite(bound: float) -> None:
     assert faults(asked, 2, middle, Verdict("unspeakable", "interior", None, None, bound))
 
 
+def test_an_upper_bound_below_all_floats_is_the_least_of_them() -> None:
+    W, b = [[0.0], [1e308], [-1e308]], [-1.7e308, 1.7e308, 1.7e308]
+    asked = problem(W, b, domains.box(1, 0.1))
+    verdict = judge(asked, 0, Finding(weights=Weights(np.array([1, 2]), np.array([0.5, 0.5]))))
+    assert (verdict.name, verdict.margin_upper) == ("unspeakable", -LARGEST)
+    assert truth.largest_margin(W, b, 0, 0.1) < -LARGEST
+    claim = Finding(weights=verdict.certificate)  # type: ignore[arg-type]
+    assert not faults(asked, 0, claim, verdict)
+
+
 def test_a_margin_in_bulk_beyond_the_largest_float_is_bounded_by_it() -> None:
     asked = problem([[1.3e154], [-1.3e154]], None, domains.box(1, 1e200))
     lower = prove_points(asked, np.array([0]), np.array([[1.3e154]]))

@@ -112,10 +112,10 @@ def test_weights_are_shown_with_the_heaviest_first() -> None:
     assert shown["count"] == certificate.indices.size
     shares = dict(zip(certificate.indices.tolist(), certificate.values.tolist(), strict=True))
     total = sum(shares.values())
-    values = [value for _, value in shown["heaviest"]]
+    values = [float(value) for _, value in shown["heaviest"]]
     assert values == sorted(values, reverse=True)
-    for token, value in shown["heaviest"]:
-        assert value == pytest.approx(shares[token] / total)
+    for (token, _), value in zip(shown["heaviest"], values, strict=True):
+        assert value == pytest.approx(100 * shares[token] / total, rel=0.005)
 
 
 def test_measures_of_the_run_are_in_the_page(tmp_path: Path) -> None:

@@ -373,7 +373,7 @@ def _refuse_overflow(W: Floats, b: Floats, first: int) -> None:
 def _frozen(array: Floats) -> Floats:
     """The array, C-contiguous, that nobody can write to: itself if it is such a one."""
     if array.flags.c_contiguous and not array.flags.writeable:
-        return array.view(np.ndarray)
+        return array if type(array) is np.ndarray else array.view(np.ndarray)
     out = np.array(array, order="C", subok=False)
     out.flags.writeable = False
     return out

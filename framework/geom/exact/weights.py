@@ -17,6 +17,7 @@ the same sum of the biases without it. So where ``r`` vanishes, the shift does.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -197,8 +198,8 @@ def _margin_above(problem: Problem, sums: Sums, widen: float) -> float | None:
 
 
 def _rounded_up(quotient: float) -> float:
-    """A negative quotient, or zero where underflow has made its last digits wrong."""
-    return quotient if quotient < -TINY else 0.0
+    """A negative quotient, no lower than floats go; zero if underflow has made its digits wrong."""
+    return max(quotient, -sys.float_info.max) if quotient < -TINY else 0.0
 
 
 def reach_above(domain: Domain, r: Floats, error: Floats) -> float:

@@ -204,10 +204,15 @@ class Run:
                     f"{self.path} is a damaged run: token {token} has a {kind} {name} of {size} "
                     "bytes"
                 )
-            ((data,),) = self._select(
+            found = self._select(
                 f"SELECT data {where} AND kind = ? AND name = ?", (token, kind, name), size
             )
-            arrays[kind, name] = array(data, numbers, least, most)
+            if len(found) != 1:  # an index that does not lead to its row
+                raise StoreError(
+                    f"{self.path} is a damaged run: token {token} has {len(found)} of its {kind} "
+                    f"{name}"
+                )
+            arrays[kind, name] = array(found[0][0], numbers, least, most)
         return arrays
 
     def certificate(self, token: int) -> Certificate | None:

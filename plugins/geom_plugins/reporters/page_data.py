@@ -123,24 +123,25 @@ def _texts(run: Run, rows: Sequence[Row], readout: Readout | None) -> dict[str, 
 
 
 def _certificate(run: Run, row: Row) -> dict[str, Any]:
-    """What proves a verdict, short enough to read."""
+    """What proves a verdict, short enough to read: percentages and numbers are texts."""
     certificate = run.certificate(row.token_id)
     if certificate is None:
         return {}
     if isinstance(certificate, Weights):
         order = np.argsort(-certificate.values, kind="stable")[:HEAVIEST]
-        total = float(certificate.values.sum())
+        with np.errstate(all="ignore"):  # a damaged run may hold any number
+            shares = certificate.values / certificate.values.sum()
         return {
             "count": int(certificate.indices.size),
-            "heaviest": [
-                [int(certificate.indices[i]), float(certificate.values[i]) / total] for i in order
-            ],
+            "heaviest": [[int(certificate.indices[i]), f"{100 * shares[i]:.3g}"] for i in order],
         }
     x = certificate.x
+    with np.errstate(all="ignore"):
+        length = float(np.linalg.norm(x))
     return {
         "count": int(x.size),
-        "length": float(np.linalg.norm(x)),
-        "head": [float(value) for value in x[:HEAD]],
+        "length": f"{length:.3g}",
+        "head": [f"{value:.6g}" for value in x[:HEAD].tolist()],
     }
 
 

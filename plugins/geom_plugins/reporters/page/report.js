@@ -260,10 +260,10 @@ function more(i) {
   if (certificate?.heaviest) {
     say(`The heaviest of ${number(certificate.count)} weights, of their sum:`);
     cell.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
-      element("li", {}, [`${(100 * share).toPrecision(3)} % `, element("span", { className: "token", textContent: label(token) })]))));
+      element("li", {}, [`${share} % `, element("span", { className: "token", textContent: label(token) })]))));
   } else if (certificate?.head) {
-    say(`The point: ${number(certificate.count)} numbers of length ${Number(certificate.length.toPrecision(3))}, ` +
-      `${certificate.head.map((v) => v.toPrecision(6)).join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
+    say(`The point: ${number(certificate.count)} numbers of length ${certificate.length}, ` +
+      `${certificate.head.join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
   } else if (rows.proof[i] === "witness") say("The point is the token's own direction, rebuilt from the weights.");
   cell.append(element("p", {}, ["All of it: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
   const made = element("tr", { className: "more" }, [cell]);

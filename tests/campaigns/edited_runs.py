@@ -729,4 +729,4 @@ def _missed(found: Verification, tokens: set[int]) -> str | None:
 
 
 if __name__ == "__main__":
-    main("edited_runs", draw, cases=20_000)
+    main("edited_runs", draw, cases=3_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -406,6 +407,13 @@ def test_a_file_that_is_absent_is_named(path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist; name a file that geom run wrote"):
         open_file(path)
     assert not path.exists()
+
+
+def test_a_pipe_or_a_folder_is_no_run(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(StoreError, match="is no file; name a file that geom run wrote"):
+            open_file(place)
 
 
 def test_an_empty_file_is_no_run_and_may_become_one(path: Path, begin: Open) -> None:

@@ -397,7 +397,8 @@ def open_file(path: str | Path, weights: Callable[[Run], Readout] | None = None)
     """A stored run, read-only. Raises StoreError where the file is missing or is no run."""
     path = Path(path)
     if not path.is_file():
-        raise StoreError(f"{path} does not exist; name a file that geom run wrote")
+        what = "is no file" if path.exists() else "does not exist"
+        raise StoreError(f"{path} {what}; name a file that geom run wrote")
     run = Run(connect(path, "ro"), path, weights)
     try:
         run.check()

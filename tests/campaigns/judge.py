@@ -202,13 +202,9 @@ def in_own_directions(question: Question) -> Iterator[str]:
 def wide(truth: Rivals, x: Floats, lower: float, spread: float) -> bool:
     """Whether every point within ``spread`` of ``x`` has a margin of ``lower``."""
     low = Fraction(lower)
-    if truth.free and truth.homogeneous:  # over the length, which may be rounded up
-        point, exponent = integers(x.tolist())
-        length = Fraction(math.isqrt(math.ceil(square(point) * power(2 * exponent + 400))), 1)
-        low = low * (
-            length / power(200) if spread == 0.0 else length / power(200) + Fraction(spread)
-        )
     point, exponent = integers(x.tolist())
+    if truth.free and truth.homogeneous:  # over the length
+        low *= root_above(square(point) * power(2 * exponent)) + Fraction(spread)
     for row, c in zip(truth.a, truth.c, strict=True):
         product = sum(map(int.__mul__, row, point)) * power(truth.a_exponent + exponent)
         left = -(product + c * truth.c_unit) - low
@@ -216,6 +212,12 @@ def wide(truth: Rivals, x: Floats, lower: float, spread: float) -> bool:
         if left < 0 or left * left < steps:
             return False
     return True
+
+
+def root_above(value: Fraction) -> Fraction:
+    """A rational above the square root, by less than 2^-100 of it."""
+    places = 128 + (value.denominator.bit_length() - value.numerator.bit_length()) // 2
+    return (math.isqrt(math.floor(value * power(2 * places))) + 1) * power(-places)
 
 
 def in_rationals(question: Question) -> Iterator[str]:

@@ -156,6 +156,28 @@ def biases(rng: np.random.Generator, W: Floats) -> Floats:
     return np.clip(np.nan_to_num(plane if kind == 7 else paraboloid), -LARGEST, LARGEST)
 
 
+def enclosed(rng: np.random.Generator, d: int) -> tuple[Floats, Floats]:
+    """Token 0 within a simplex of rivals, so that one combination of them meets it, and biases.
+
+    The biases are those of a tie, within a few units in the last place, or so large that their
+    differences overflow, whichever way the combination of them goes.
+    """
+    lam = rng.dirichlet(np.full(d + 1, 0.7))
+    whole = rng.random() < 0.3
+    rows = rng.integers(-9, 10, (d + 1, d)) + 0.0 if whole else rng.standard_normal((d + 1, d))
+    W = np.vstack([lam @ rows, rows])
+    if rng.random() < 0.3:
+        b = rng.standard_normal(d + 1)
+        tie = float(lam @ b)
+        ulps = int(rng.integers(-4, 5))
+        return W, np.append(tie + ulps * abs(np.spacing(tie)), b)
+    if rng.random() < 0.5:
+        return W, rng.uniform(-1.0, 1.0, d + 2) * LARGEST
+    b = -rng.uniform(0.6, 1.0, d + 2)  # lower than the token's, but for the rival that counts least
+    b[0], b[1 + lam.argmin()] = rng.uniform(-0.5, 0.5), rng.uniform(0.6, 1.0)
+    return W, b * LARGEST * pick(rng, 1.0, 1.0, -1.0)
+
+
 def problem(rng: np.random.Generator) -> tuple[Problem, int] | None:
     """A problem and one of its tokens; None where geom refuses to read it."""
     V, d = (int(rng.integers(1, 13)), int(rng.integers(1, 5)))
@@ -164,7 +186,10 @@ def problem(rng: np.random.Generator) -> tuple[Problem, int] | None:
     W = matrix(rng, V, d)
     b = biases(rng, W)
     token = int(rng.integers(V))
-    for _ in range(int(rng.integers(3))):
+    if rng.random() < 0.1:
+        W, b = enclosed(rng, d)
+        token, V = 0, d + 2
+    for _ in range(int(rng.integers(3)) if rng.random() < 0.8 else 0):
         degenerate(rng, W, b, token)
     if rng.random() < 0.15:
         exponent = int(pick(rng, -1060, -900, -500, -60, 60, 500, 900, 1020))

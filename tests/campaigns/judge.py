@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -50,27 +51,26 @@ def draw(rng: np.random.Generator, number: int) -> Case:
     asked, token = drawn
     truth = rivals(asked, token)
     evidence = finding(rng, asked, token, truth)
+    kind = "raised"
     question = Question(asked, token, evidence, truth, int(rng.integers(2**32)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        try:
-            wrong = list(answers(replace(question, flush=True))) if number % 2 else []
-            wrong += answers(question)
+        wrong = list(answers(replace(question, flush=True))) if number % 2 else []
+        wrong += answers(question)
+        with suppress(Exception):  # told above
             kind = judge(asked, token, evidence).name
-        except Exception as error:
-            return Case("raised", raised(error))
     mode = "flushed to zero and not: " if number % 2 else ""
     return Case(f"{mode}{asked.domain.name} {kind}", "; ".join(wrong) or None)
 
 
 def answers(question: Question) -> Iterator[str]:
-    """What is proven and is not so; refusals too, where subnormal numbers are kept."""
+    """What is proven and is not so, and what is raised but for a refusal to compute flushed."""
     for ask in (in_verdict, in_margins, in_bulk, in_own_directions, in_rationals):
         try:
             yield from ask(question)
-        except GeomError as error:
-            if not question.flush:
-                yield f"{ask.__name__}: {error}"
+        except Exception as error:  # of one question, so that the others are asked
+            if not (question.flush and isinstance(error, GeomError)):
+                yield f"{ask.__name__}: {raised(error)}"
 
 
 def in_verdict(question: Question) -> Iterator[str]:

@@ -557,13 +557,14 @@ def test_a_run_says_which_plugins_left_and_goes_on(
     command = installed_here(tmp_path, LEAVES)
     words = ("run", "-m", "npz:square.npz", "-c", "leaves", "--format", "jsonl", "--out", "run.db")
     words += ("--executor", executor)
+    one = () if executor == "serial" else ("-o", "executor.local.workers=1")  # in order
     done = command(*words, "-t", "0-2")
     assert (done.code, [row["verdict"] for row in done.rows]) == (
         0,
         ["speakable", "undecided", "speakable"],
     )
     assert "geom: certifier leaves raised SystemExit: 0: token 1" in done.err.splitlines()
-    interrupt = command(*words[:-3], "other.db", "-t", "2-4", "--executor", executor)
+    interrupt = command(*words[:-3], "other.db", "-t", "2-4", "--executor", executor, *one)
     assert (interrupt.code, interrupt.out) == (130, "")
     assert "the same command goes on from other.db" in interrupt.err
     with geom.open_run("other.db") as run:

@@ -265,3 +265,14 @@ def test_half_a_surrogate_pair_in_a_text_is_spelled_out() -> None:
     readout = Readout.fold(np.eye(2), tokens=["a\ud800b", "\U0001f600"])
     assert [readout.text(i) for i in range(2)] == ["a\\ud800b", "\U0001f600"]
     assert next(row.token for row in geom.run(readout, tokens="all").rows()) == "a\\ud800b"
+
+
+def test_the_same_numbers_under_another_name_are_not_computed_again() -> None:
+    readout = Readout.fold(np.eye(3), gamma=np.full(3, 2.0), beta=np.ones(3))
+    norms = readout.row_norms
+    other = readout.described("npz:w.npz", ("a note",))
+    assert (other.source, other.notes) == ("npz:w.npz", ("a note",))
+    assert other.W is readout.W
+    assert other.row_norms is norms
+    assert other.digest == readout.digest
+    assert (readout.source, readout.notes) == ("python", ())

@@ -9,13 +9,14 @@ from typing import BinaryIO
 
 from geom.errors import InputError
 
-_KINDS = (
-    (stat.S_ISDIR, "is a folder"),
-    (stat.S_ISFIFO, "is a pipe, and no file"),
-    (stat.S_ISSOCK, "is a socket, and no file"),
-    (stat.S_ISCHR, "is a device, and no file"),
-    (stat.S_ISBLK, "is a device, and no file"),
-)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
 
 _FLAGS = (
     os.O_RDONLY
@@ -67,6 +68,15 @@ def read_regular(path: Path, most: int, remedy: str = "give a file") -> bytes:
 
 
 def _refuse(path: Path, mode: int, remedy: str) -> None:
-    for is_kind, words in _KINDS:
-        if is_kind(mode):
-            raise InputError(f"{path} {words}; {remedy}")
+    kind = kind_of_mode(mode)
+    if kind != "a file":
+        words = kind if kind == "a folder" else f"{kind}, and no file"
+        raise InputError(f"{path} is {words}; {remedy}")
+
+
+def kind_of_mode(mode: int) -> str:
+    """What has that ``st_mode``: a file, a folder, a link, a pipe, a socket or a device.
+
+    What is none of the others counts as a file.
+    """
+    return _KINDS.get(stat.S_IFMT(mode), "a file")

@@ -7,7 +7,7 @@ object shaped so. Nothing is imported for it: tensors are asked for slices, and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,7 +93,7 @@ def _read(model: Live, kind: str) -> Readout:
         form.append("nothing of its final norm left to fold")
     centred = _centred(readout)
     rounded = (_ROUNDED,) if centred else ()
-    return replace(readout, notes=(", ".join(form + centred), *rounded, *notes))
+    return readout.described(readout.source, (", ".join(form + centred), *rounded, *notes))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
@@ -47,7 +46,7 @@ def load(
         readout = source.load(location, settings)
     if not isinstance(readout, Readout):
         raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
-    readout = replace(readout, source=full_name)
+    readout = readout.described(full_name, readout.notes)
     return readout.without_bias() if drop_bias else readout
 
 

@@ -262,6 +262,15 @@ class Readout:
         alike[token] = False
         return [int(j) for j in np.flatnonzero(alike) if (self.W[j] == self.W[token]).all()]
 
+    def described(self, source: str, notes: tuple[str, ...]) -> Readout:
+        """The same numbers under that name, with those notes.
+
+        They were checked, and what was computed of them is kept.
+        """
+        out = object.__new__(type(self))
+        out.__dict__.update(self.__dict__, source=source, notes=notes)
+        return out
+
     def without_bias(self) -> Readout:
         """The same readout with every bias zero."""
         return replace(self, b=np.zeros(self.V), shift=None)

@@ -15,19 +15,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from geom.errors import InputError
+from geom.files import kind_of_mode
 
 COMPANIONS = ("-wal", "-shm", "-journal", "-lock")
 """What the names of the files have more that SQLite and geom keep beside a run."""
 
 _DATABASE = b"SQLite format 3\0"
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFLNK: "a link",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFBLK: "a device",
-    stat.S_IFCHR: "a device",
-}
 
 
 @contextmanager
@@ -79,7 +72,7 @@ def kind_of(path: Path) -> str | None:
         mode = path.lstat().st_mode
     except OSError:
         return None
-    return _KINDS.get(stat.S_IFMT(mode), "a file")
+    return kind_of_mode(mode)
 
 
 def is_database(path: Path) -> bool:

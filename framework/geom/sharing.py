@@ -64,20 +64,9 @@ def shared(readout: Readout, folder: Path | None = None) -> Iterator[SharedReado
     loose = {name: array for name, array in found.items() if _place(array) is None}
     with _private_folder(sum(array.nbytes for array in loose.values()), folder) as home:
         found |= {name: _filed(home / f"{name}.npy", array) for name, array in loose.items()}
-        out = SharedReadout(
-            found["W"],
-            found["b"],
-            readout.norm,
-            readout.tokens,
-            readout.kinds,
-            readout.source,
-            readout.notes,
-            readout.shift,
-        )
-        # what the original has computed holds for its copy
-        out.__dict__["row_norms"] = found["row_norms"]
-        if "digest" in readout.__dict__:
-            out.__dict__["digest"] = readout.digest
+        out = object.__new__(SharedReadout)
+        # its numbers were checked, and what the original has computed holds for its copy
+        out.__dict__.update(readout.__dict__, **found)
         yield out
 
 
@@ -108,8 +97,9 @@ def _arrive(
     arrays = [place.mapped() if isinstance(place, _Place) else place for place in (W, b, row_norms)]
     for array in arrays:
         array.flags.writeable = False  # it is not pickled
-    out = SharedReadout(arrays[0], arrays[1], norm, source=source, shift=shift)
-    out.__dict__["row_norms"] = arrays[2]
+    out = object.__new__(SharedReadout)  # checked where it was built: no pass over W here
+    out.__dict__.update(W=arrays[0], b=arrays[1], row_norms=arrays[2], norm=norm, source=source)
+    out.__dict__.update(shift=shift, tokens=None, kinds=None, notes=())
     return out
 
 

@@ -1,5 +1,6 @@
 """Every run of the tests draws the same examples, however slow the machine."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from geom.cli import main
 
 collect_ignore = ["fresh"]
 """It installs packages, and has an environment of its own: ``tox -e fresh``."""
+
+os.environ.pop("PYTHONUNBUFFERED", None)
+"""Commands hold back what they print, as a user's do."""
 
 settings.register_profile("geom", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("geom")

@@ -237,9 +237,11 @@ def test_an_interrupt_of_the_functions_own_is_an_interrupt() -> None:
         list(run(interrupt, [1], LocalOptions(workers=1)))
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_workers_print_to_standard_error_while_standard_output_is_reserved(
-    capfd: pytest.CaptureFixture[str],
+    unbuffered: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with reserved():
         assert list(run(print_twice, [1], LocalOptions(workers=1))) == [[1]]
         print_line("a result")

@@ -457,9 +457,11 @@ RUN = ("run", "-m", "loud:", "-d", "loud", "-t", "0,1", "-c", "loud", "--out", "
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the C library is found as POSIX has it")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_standard_output_holds_results_alone_whatever_plugins_print(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unbuffered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     monkeypatch.chdir(tmp_path)
     command = installed_here(tmp_path, LOUD)
     local = ("--executor", "local", "-o", "executor.local.workers=1")

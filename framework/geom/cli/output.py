@@ -43,6 +43,7 @@ def reserved() -> Iterator[None]:
         mine.flush()
     finally:
         _flush_c()
+        _flush(before)  # what was printed past `out` and held back is no result either
         sys.stdout = before
         _restore(descriptor)
         _kept.reset(token)
@@ -89,6 +90,12 @@ def _restore(descriptor: int | None) -> None:
     os.close(descriptor)
 
 
+def _flush(stream: TextIO | None) -> None:
+    """Write what Python code has printed and the stream holds back."""
+    with suppress(OSError, ValueError, AttributeError):
+        stream.flush()  # type: ignore[union-attr]  # None is an AttributeError
+
+
 def _flush_c() -> None:
     """Write what C code has printed, which its library may hold back."""
     with suppress(OSError, TypeError, AttributeError):  # Windows has no library of that name
@@ -98,7 +105,6 @@ def _flush_c() -> None:
 
 def _divert_for_good() -> None:
     """What is printed while Python ends is no result."""
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stdout.flush()
+    _flush(sys.stdout)
     with suppress(OSError):
         os.dup2(2, 1)

@@ -16,12 +16,14 @@ import pickle
 import queue
 import reprlib
 import signal
+import sys
 import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -243,6 +245,8 @@ def _no_interrupts() -> Iterator[None]:
 def _serve(pipe: Connection, work: bytes, threads: int) -> None:
     """A worker's life: read what is to be done, then one item after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
+    if isinstance(sys.stdout, TextIOWrapper):  # what is printed is not lost when the process ends
+        sys.stdout.reconfigure(line_buffering=True)
     inbox = queue.SimpleQueue[bytes]()
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
     # for libraries that come later; what the user has set stands, and SciPy's pool is one thread

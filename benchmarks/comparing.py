@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import geom
-from geom.plugins import installed
+from geom.plugins.registry import installed
 from geom_plugins.precisions.double_double import logits
 
 

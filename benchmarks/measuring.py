@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import betainc  # type: ignore[import-untyped]  # it ships no types
 
 import geom
-from geom_plugins.measures.annealing import Estimate, annealed
-from geom_plugins.measures.half_spaces import Cone
 from geom_plugins.measures.solid_angle import ShareOptions, share
+from geom_plugins.sampling.annealing import Estimate, annealed
+from geom_plugins.sampling.half_spaces import Cone
 
 Floats = NDArray[np.float64]
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog  # type: ignore[import-untyped]  # it ships no types
 
 import geom
-from geom.domains import box
+from geom.model.domains import box
 from geom_plugins.certifiers import linprog_post
 from geom_plugins.certifiers.linprog_post import INFEASIBLE, OPTIMAL, PostOptions
 from geom_plugins.detectors.reflections import unreached

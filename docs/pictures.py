@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import geom
-from geom.domains import named
-from geom.plugins import installed
+from geom.model.domains import named
+from geom.plugins.registry import installed
 
 Floats = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import typer
 
 from geom.cli import app
 from geom.diagnosis import DISTRIBUTION
-from geom.options import describe
-from geom.plugins import HOOKS, installed
+from geom.plugins.options import describe
+from geom.plugins.registry import HOOKS, installed
 
 
 def commands() -> str:

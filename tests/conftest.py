@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from command import Command, Done
 from geom.cli import main
+from support.command import Command, Done
 
 collect_ignore = ["fresh"]
 """It installs packages, and has an environment of its own: ``tox -e fresh``."""

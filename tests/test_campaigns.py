@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pytest
-
-import conic
-import truth
-from geom import Finding, Verdict, Weights
-from geom import domains as known
-
-sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
 
 import campaign
 import domains
 import forged
 import judge
+import numpy as np
+import pytest
 import readers
 import winners
 from campaign import Case
 from hostile import rivals
 from suprema import Floats, Rivals
 
-from problems import cloud, problem
+from geom import Finding, Verdict, Weights
+from geom.model import domains as known
+from support import conic, truth
+from support.problems import cloud, problem
 
 Draw = Callable[[np.random.Generator, int], Case]
 

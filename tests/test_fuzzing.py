@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import geom
-from fuzzing import DAMAGES, TARGETS, Target, feed, files
 from geom import InputError
+from support.fuzzing import DAMAGES, TARGETS, Target, feed, files
 
 INPUTS = 300
 """Damaged files a reader."""
@@ -61,6 +61,6 @@ def test_an_archive_that_unpacks_to_more_than_memory_is_refused(
         while part := zeros.read(1 << 20):
             file.write(part)
     assert path.stat().st_size < 1_000_000
-    monkeypatch.setattr("geom.memory.available", lambda: 100_000_000)
+    monkeypatch.setattr("geom.machine.memory.available", lambda: 100_000_000)
     with pytest.raises(InputError, match=r"array 'W' of .*bomb.npz takes 183.1 MiB of memory and"):
         geom.load(f"npz:{path}")

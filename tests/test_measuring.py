@@ -16,7 +16,6 @@ import pytest
 from msgspec import Meta
 
 import geom
-from command import Command
 from geom import (
     Finding,
     InputError,
@@ -29,7 +28,8 @@ from geom import (
     hookimpl,
     measuring,
 )
-from geom.plugins import Origin, Plugins
+from geom.plugins.registry import Origin, Plugins
+from support.command import Command
 
 W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.1, 0.1], [0.2, 0.0]])
 

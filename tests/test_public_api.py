@@ -76,7 +76,7 @@ def test_the_errors_are_one_family() -> None:
         assert issubclass(error, geom.GeomError)
 
 
-@pytest.mark.parametrize("module", ["geom", "geom.cli", "geom.hookspecs"])
+@pytest.mark.parametrize("module", ["geom", "geom.cli", "geom.plugins.hookspecs"])
 def test_an_import_loads_no_solver_and_nothing_optional(module: str) -> None:
     assert not loaded_after(f"import {module}") & {*HEAVY, "highspy", "scipy", "mpmath"}
 
@@ -87,7 +87,9 @@ def test_the_help_needs_no_numpy(module: str) -> None:
 
 
 def test_finding_the_plugins_loads_nothing_optional() -> None:
-    assert not loaded_after("from geom.plugins import installed", "installed()") & set(HEAVY)
+    assert not loaded_after("from geom.plugins.registry import installed", "installed()") & set(
+        HEAVY
+    )
 
 
 def test_verifying_loads_no_solver() -> None:

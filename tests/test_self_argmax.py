@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-import truth
 from geom import InputError, Readout, own_winners, self_argmax
-from geom.devices import find_device, using
-from truth import Floats
+from geom.machine.devices import find_device, using
+from support import truth
+from support.truth import Floats
 
 entry = st.integers(-3, 3).map(float) | st.floats(-1, 1) | st.floats(-1e-30, 1e-30)
 matrices = st.tuples(st.integers(1, 9), st.integers(1, 5)).flatmap(

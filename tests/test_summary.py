@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import geom
-from command import Command
 from geom import Readout
+from support.command import Command
 
 SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5], [0.0, 0.1]])
 CORNERS = ["a", "b", "c", "d"]

@@ -10,14 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geom.addresses import Address, address
-    from geom.arithmetics import Arithmetic, arithmetic
     from geom.certificates import Certificate, Finding, Verdict, Weights, Witness
     from geom.comparison import compare
     from geom.comparison.table import Comparison
-    from geom.devices import Device, device
-    from geom.domains import Domain
-    from geom.enclosures import Enclosure
     from geom.errors import ArithmeticModeError, GeomError, InputError, PluginError, StoreError
     from geom.exact import judge
     from geom.exact.angles import angle_bounds
@@ -27,17 +22,22 @@ if TYPE_CHECKING:
     from geom.exact.margins import margin_bounds
     from geom.exact.weights import rational_weights
     from geom.exporting import export
-    from geom.files import open_regular, read_regular
-    from geom.hookspecs import hookimpl
+    from geom.files.addresses import Address, address
+    from geom.files.opening import open_regular, read_regular
     from geom.loading import load, open_run
+    from geom.machine.devices import Device, device
+    from geom.machine.memory import check_memory
+    from geom.machine.threads import cores, limited_threads
     from geom.measuring import Measurements, measure
-    from geom.memory import check_memory
-    from geom.pipeline import run
-    from geom.printing import rounded_down, rounded_up
-    from geom.problem import Problem
-    from geom.progress import report, track
-    from geom.readout import Readout, Rows
-    from geom.records import (
+    from geom.model.domains import Domain
+    from geom.model.problem import Problem
+    from geom.model.readout import Readout, Rows
+    from geom.model.shift import Shift
+    from geom.numbers.enclosures import Enclosure
+    from geom.numbers.printing import rounded_down, rounded_up
+    from geom.plugins.arithmetics import Arithmetic, arithmetic
+    from geom.plugins.hookspecs import hookimpl
+    from geom.plugins.records import (
         Candidate,
         Certifier,
         Detector,
@@ -51,25 +51,25 @@ if TYPE_CHECKING:
         Reporter,
         Witnessed,
     )
+    from geom.progress import report, track
+    from geom.runs.pipeline import run
+    from geom.runs.verification import Verification, verify
     from geom.scaffold import new_plugin
     from geom.self_argmax import own_winners, own_winners_memory
-    from geom.shift import Shift
     from geom.store import Measured, Row, Run
     from geom.summary import Summary, summarise
     from geom.text import TokenKind, harmless, json_line, visible
-    from geom.threads import cores, limited_threads
     from geom.token_spec import parse_tokens
-    from geom.verification import Verification, verify
 
 _HOME = {
-    "geom.addresses": ("Address", "address"),
-    "geom.arithmetics": ("Arithmetic", "arithmetic"),
+    "geom.files.addresses": ("Address", "address"),
+    "geom.plugins.arithmetics": ("Arithmetic", "arithmetic"),
     "geom.certificates": ("Certificate", "Finding", "Verdict", "Weights", "Witness"),
     "geom.comparison": ("compare",),
     "geom.comparison.table": ("Comparison",),
-    "geom.devices": ("Device", "device"),
-    "geom.domains": ("Domain",),
-    "geom.enclosures": ("Enclosure",),
+    "geom.machine.devices": ("Device", "device"),
+    "geom.model.domains": ("Domain",),
+    "geom.numbers.enclosures": ("Enclosure",),
     "geom.errors": ("ArithmeticModeError", "GeomError", "InputError", "PluginError", "StoreError"),
     "geom.exact": ("judge",),
     "geom.exact.angles": ("angle_bounds",),
@@ -79,17 +79,17 @@ _HOME = {
     "geom.exact.margins": ("margin_bounds",),
     "geom.exact.weights": ("rational_weights",),
     "geom.exporting": ("export",),
-    "geom.files": ("open_regular", "read_regular"),
-    "geom.hookspecs": ("hookimpl",),
+    "geom.files.opening": ("open_regular", "read_regular"),
+    "geom.plugins.hookspecs": ("hookimpl",),
     "geom.loading": ("load", "open_run"),
     "geom.measuring": ("Measurements", "measure"),
-    "geom.memory": ("check_memory",),
-    "geom.pipeline": ("run",),
-    "geom.printing": ("rounded_down", "rounded_up"),
-    "geom.problem": ("Problem",),
+    "geom.machine.memory": ("check_memory",),
+    "geom.runs.pipeline": ("run",),
+    "geom.numbers.printing": ("rounded_down", "rounded_up"),
+    "geom.model.problem": ("Problem",),
     "geom.progress": ("report", "track"),
-    "geom.readout": ("Readout", "Rows"),
-    "geom.records": (
+    "geom.model.readout": ("Readout", "Rows"),
+    "geom.plugins.records": (
         "Candidate",
         "Certifier",
         "Detector",
@@ -105,13 +105,13 @@ _HOME = {
     ),
     "geom.scaffold": ("new_plugin",),
     "geom.self_argmax": ("own_winners", "own_winners_memory"),
-    "geom.shift": ("Shift",),
+    "geom.model.shift": ("Shift",),
     "geom.store": ("Measured", "Row", "Run"),
     "geom.summary": ("Summary", "summarise"),
     "geom.text": ("TokenKind", "harmless", "json_line", "visible"),
-    "geom.threads": ("cores", "limited_threads"),
+    "geom.machine.threads": ("cores", "limited_threads"),
     "geom.token_spec": ("parse_tokens",),
-    "geom.verification": ("Verification", "verify"),
+    "geom.runs.verification": ("Verification", "verify"),
 }
 
 __all__ = [

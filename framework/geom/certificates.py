@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.rounding import Floats
+from geom.numbers.rounding import Floats
 
 VerdictName = Literal["speakable", "unspeakable", "undecided"]
 ProofName = Literal["witness", "slack", "interior", "rational"]

@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # has no types
 
-from geom.devices import find_device
-from geom.memory import available, describe
-from geom.plugins import Plugins, installed
-from geom.threads import cores
+from geom.machine.devices import find_device
+from geom.machine.memory import available, describe
+from geom.machine.threads import cores
+from geom.plugins.registry import Plugins, installed
 
 DISTRIBUTION = "geom-unembed"
 

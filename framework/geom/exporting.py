@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from geom.choosing import chosen, refuse_unused
 from geom.errors import plugin_work
-from geom.options import by_plugin
-from geom.plugins import installed
-from geom.records import Reporter
-from geom.replacing import replacing
+from geom.files.replacing import replacing
+from geom.plugins.options import by_plugin
+from geom.plugins.records import Reporter
+from geom.plugins.registry import installed
+from geom.plugins.selection import chosen, refuse_unused
 from geom.store import Run
 
 

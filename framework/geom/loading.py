@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
-from geom import options, plugins
-from geom.addresses import address
 from geom.errors import InputError, PluginError, plugin_work
-from geom.live import Live, read_live
-from geom.readout import Readout
+from geom.files.addresses import address
+from geom.model.in_memory import Live, read_live
+from geom.model.readout import Readout
+from geom.plugins import options, registry
 from geom.store import Run, open_file
 
 DEFAULT_MODEL = "demo"
@@ -23,17 +23,17 @@ def load(
     """The readout of a model: its name ``SOURCE:LOCATION[?key=value&...]``, or the model itself.
 
     A model itself is any object in memory that has ``W_U`` (d, V) and ``b_U`` (V,), such as one of
-    TransformerLens; see `geom.live`. ``given`` may hold further options of a named source.
-    ``bias=no`` drops the bias of any source. Raises InputError where the source is unknown, or
-    refuses the location or an option, where an object is no model, and PluginError where a source
-    breaks.
+    TransformerLens; see `geom.model.in_memory`. ``given`` may hold further options of a named
+    source. ``bias=no`` drops the bias of any source. Raises InputError where the source is unknown,
+    or refuses the location or an option, where an object is no model, and PluginError where a
+    source breaks.
     """
     if isinstance(model, Readout):
         return model
     if not isinstance(model, str):
         return read_live(model)
     name, location, query = split(model)
-    source = plugins.installed().get("source", name)
+    source = registry.installed().get("source", name)
     values = {**(given or {}).get(("source", name), {}), **query}
     full_name = (f"{name}:{_shown(location)}" if location else name) + (
         "?" + urlencode(values, safe="/:,") if values else ""
@@ -85,7 +85,7 @@ def unasked(run: Run) -> str | None:
     if run.path is None:  # made in this process
         return None
     name, location, _ = split(run.model)
-    reads = plugins.installed().get("source", name).reads
+    reads = registry.installed().get("source", name).reads
     if reads == "nothing":
         return None
     if reads == "anything":

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geom import choosing
 from geom.certificates import Finding
-from geom.certification import as_kept
-from geom.choosing import chosen, distinct, refuse_unused
-from geom.domains import Domain
 from geom.errors import GeomError, InputError, contained, one_line, raised
 from geom.exact.bulk import own_direction
-from geom.live import Live
 from geom.loading import load, split
-from geom.options import as_plain, by_plugin
-from geom.pipeline import candidates
-from geom.plugins import installed
-from geom.problem import Problem
+from geom.machine.threads import limited_threads
+from geom.model.domains import Domain
+from geom.model.in_memory import Live
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.numbers.rounding import Floats
+from geom.plugins import selection
+from geom.plugins.options import as_plain, by_plugin
+from geom.plugins.records import Measure, Measurement
+from geom.plugins.registry import installed
+from geom.plugins.selection import chosen, distinct, refuse_unused
 from geom.progress import Watcher, track, watched
-from geom.readout import Readout
-from geom.records import Measure, Measurement
-from geom.rounding import Floats
+from geom.runs.certification import as_kept
+from geom.runs.pipeline import candidates
 from geom.store import Measured, Run, recorder
-from geom.threads import limited_threads
 from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def measure(
             problem = run_or_readout.problem
         else:
             readout = load(run_or_readout, given)
-            problem = Problem(readout, choosing.domain(readout, domain or "auto", given))
+            problem = Problem(readout, selection.domain(readout, domain or "auto", given))
         used = {"source": [split(problem.readout.source)[0]], "measure": names}
         refuse_unused(plugins, given, used)
         ids = _tokens(problem, run, tokens)

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.devices import device
 from geom.errors import InputError
+from geom.machine.devices import device
+from geom.machine.threads import limited_threads
+from geom.model.readout import Readout
+from geom.numbers.rationals import integers
+from geom.numbers.rounding import dot_error, gamma, norm_above, refuse_flushing
 from geom.progress import track
-from geom.rationals import integers
-from geom.readout import Readout
-from geom.rounding import dot_error, gamma, norm_above, refuse_flushing
-from geom.threads import limited_threads
 
 DEFAULT_MEMORY_MIB = 256
 
@@ -192,7 +192,7 @@ class _Rows:
     little above ``gamma_{d+2}`` with that u. The last column makes the product itself that much
     larger: an upper bound on the score, at no further pass over the block. ``floor`` covers
     underflow, flushed to zero or not. All of it holds for any order of summation, hence on any
-    device whose float32 products are float32's: `geom.devices.using` keeps TF32 off.
+    device whose float32 products are float32's: `geom.machine.devices.using` keeps TF32 off.
     """
 
     def __init__(self, readout: Readout, centre: bool) -> None:

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from geom.errors import InputError
-from geom.files import read_regular
+from geom.files.opening import read_regular
 
 _LARGEST_LIST = 64 << 20
 """Bytes of a file of ids."""

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 import geom
 from geom import Domain, Readout
-from truth import Vector, dot, fractions, maximum
+from support.truth import Vector, dot, fractions, maximum
 
 CHECKER = Path(__file__).parent.parent.parent / "docs" / "check_certificate.py"
 SECONDS = 10

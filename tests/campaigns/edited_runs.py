@@ -25,8 +25,8 @@ from campaign import Case, main
 from numpy.typing import ArrayLike
 
 import geom
-import truth
 from geom import GeomError, Readout, Verification
+from support import truth
 
 MEASURES = ("angular-margin", "chebyshev-radius", "logit-bias", "perturbation")
 

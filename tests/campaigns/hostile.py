@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from suprema import Floats, Optimum, Rivals
 
-from geom import Domain, Finding, InputError, Problem, Readout, Weights, domains
+from geom import Domain, Finding, InputError, Problem, Readout, Weights
+from geom.model import domains
 
 try:
     from torch import set_flush_denormal

@@ -26,7 +26,7 @@ from geom import Finding, GeomError, InputError, Problem, Readout, Verdict, Weig
 from geom.exact import faults, judge
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.exact.weights import rational_weights
-from geom.shift import Shift
+from geom.model.shift import Shift
 
 
 @dataclass(frozen=True)

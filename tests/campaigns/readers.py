@@ -2,7 +2,8 @@
 
     python tests/campaigns/readers.py --cases 33000 --seed 1
 
-The files, the readers and the damages are those of ``tests/fuzzing.py``; a file takes one to three.
+The files, the readers and the damages are those of ``tests/support/fuzzing.py``; a file takes one
+to three.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from campaign import Case, main
 from hostile import raised
 
-from fuzzing import DAMAGES, TARGETS, Target, feed, files
+from support.fuzzing import DAMAGES, TARGETS, Target, feed, files
 
 SECONDS = 30
 """More than any damaged file of these may take."""

@@ -1,9 +1,10 @@
 """Readouts that strain float64: the default chain against exact truth, family by family.
 
 A family is a way to draw rows and biases; a case is one token of one readout on one domain. What
-the chain says must be so, by a simplex method in rationals where the domain is a polyhedron, and
-by the boxes inside and around it where it is a ball that biases meet. How many of each family end
-undecided is counted; `tests/test_undecided.py` holds the share below one in a hundred.
+the chain says must be so, by a simplex method in rationals where the domain is a polyhedron, and by
+the boxes inside and around it where it is a ball that biases meet. How many of each family end
+undecided is counted; `tests/builtin/certifiers/test_undecided.py` holds the share below one in a
+hundred.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 import geom
 from geom import Readout, Witness
-from truth import fractions, largest_margin, margin
+from support.truth import fractions, largest_margin, margin
 
 Floats = NDArray[np.float64]
 Drawn = tuple[Floats, Floats, int]

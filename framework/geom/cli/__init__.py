@@ -21,8 +21,8 @@ from geom.cli import (
     show,
     verify,
 )
-from geom.cli.messages import say
-from geom.cli.output import reserved
+from geom.cli.display.messages import say
+from geom.cli.display.output import reserved
 from geom.errors import Escape, GeomError, contained, raised
 
 app = typer.Typer(

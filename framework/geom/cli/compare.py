@@ -11,7 +11,7 @@ from geom.cli.run import Format
 from geom.cli.subject import AllowFetch
 
 if TYPE_CHECKING:
-    from geom.rounding import Floats
+    from geom.numbers.rounding import Floats
 
 
 def compare(
@@ -79,14 +79,14 @@ def compare(
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
 ) -> None:
     """Compare margins in several arithmetics with the exact one, token by token."""
-    from geom.cli.lines import print_lines
-    from geom.cli.messages import say
-    from geom.cli.progress import bars
+    from geom.cli.display.lines import print_lines
+    from geom.cli.display.messages import say
+    from geom.cli.display.progress import bars
     from geom.cli.subject import subject
     from geom.comparison import compare as compared
-    from geom.figures import check_plot
-    from geom.options import parse_assignments
-    from geom.plugins import installed
+    from geom.comparison.plot import check_plot
+    from geom.plugins.options import parse_assignments
+    from geom.plugins.registry import installed
 
     for skipped in installed().skipped:
         say(str(skipped))
@@ -111,7 +111,7 @@ def compare(
     for note in result.notes:
         say(note)
     if format is Format.table:
-        from geom.cli.tables import print_comparison
+        from geom.cli.display.tables import print_comparison
 
         print_comparison(result)
         return
@@ -125,7 +125,7 @@ def _points(path: Path) -> Floats:
     import numpy as np
 
     from geom.errors import InputError
-    from geom.files import open_regular
+    from geom.files.opening import open_regular
 
     try:
         with open_regular(path, "give a .npy file") as file:

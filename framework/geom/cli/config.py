@@ -10,8 +10,8 @@ import msgspec
 
 from geom.errors import InputError, unknown
 from geom.loading import DEFAULT_MODEL
-from geom.options import Given, by_plugin, parse_assignments, read_config
-from geom.plugins import HOOKS
+from geom.plugins.options import Given, by_plugin, parse_assignments, read_config
+from geom.plugins.registry import HOOKS
 
 
 @dataclass(frozen=True)

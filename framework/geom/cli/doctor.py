@@ -14,8 +14,8 @@ def doctor(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> int:
     """Print versions, extras, threads, devices, plugins; exit code 1 where something is amiss."""
-    from geom.cli.output import print_line
-    from geom.cli.tables import print_diagnosis
+    from geom.cli.display.output import print_line
+    from geom.cli.display.tables import print_diagnosis
     from geom.diagnosis import diagnose
 
     findings = diagnose()

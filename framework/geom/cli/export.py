@@ -43,11 +43,11 @@ def export(
 ) -> None:
     """Write a run in the form of a reporter: jsonl has one token examined a line."""
     from geom import exporting
-    from geom.cli.console import standard_output
+    from geom.cli.display.console import standard_output
     from geom.errors import InputError
     from geom.loading import load, open_run
-    from geom.options import parse_assignments
-    from geom.plugins import installed
+    from geom.plugins.options import parse_assignments
+    from geom.plugins.registry import installed
 
     if out is None and not (reporter := installed().get("reporter", format)).text:
         raise InputError(f"format {format} is no text: give --out FILE{reporter.suffix}")

@@ -51,13 +51,13 @@ def measure(
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
 ) -> None:
     """Measure how hard tokens are to speak. What is measured of a RUN is kept in it."""
-    from geom.cli.lines import print_lines
-    from geom.cli.messages import say
-    from geom.cli.progress import bars
+    from geom.cli.display.lines import print_lines
+    from geom.cli.display.messages import say
+    from geom.cli.display.progress import bars
     from geom.cli.subject import subject
     from geom.measuring import measure as measured
-    from geom.options import parse_assignments
-    from geom.plugins import installed
+    from geom.plugins.options import parse_assignments
+    from geom.plugins.registry import installed
 
     for skipped in installed().skipped:
         say(str(skipped))
@@ -65,7 +65,7 @@ def measure(
     with bars() as watcher, subject(run, model, options, watcher, allow_fetch) as opened:
         result = measured(opened, measures or [], tokens, options, domain=domain, progress=watcher)
     if format is Format.table:
-        from geom.cli.tables import print_measurements
+        from geom.cli.display.tables import print_measurements
 
         print_measurements(result)
         return

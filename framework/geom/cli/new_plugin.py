@@ -25,8 +25,8 @@ def new_plugin(
     ] = Path(),
 ) -> None:
     """Write a package with a plugin, its entry point, tests that pass and a README."""
-    from geom.cli.messages import say
-    from geom.cli.output import print_line
+    from geom.cli.display.messages import say
+    from geom.cli.display.output import print_line
     from geom.scaffold import new_plugin as write
 
     place = write(kind, name, dir)

@@ -21,11 +21,11 @@ def plugins(
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
     """List the plugins by kind, or the options of one."""
-    from geom.cli.messages import say
-    from geom.cli.output import print_line
-    from geom.cli.tables import print_options, print_plugins
-    from geom.options import describe
-    from geom.plugins import installed
+    from geom.cli.display.messages import say
+    from geom.cli.display.output import print_line
+    from geom.cli.display.tables import print_options, print_plugins
+    from geom.plugins.options import describe
+    from geom.plugins.registry import installed
 
     found = installed()
     for skipped in found.skipped:

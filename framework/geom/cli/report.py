@@ -31,8 +31,8 @@ def report(
     allow_fetch: AllowFetch = False,
 ) -> None:
     """Write a run as one self-contained page: verdicts, pictures, and the table of tokens."""
-    from geom.cli.messages import say
-    from geom.cli.progress import bars
+    from geom.cli.display.messages import say
+    from geom.cli.display.progress import bars
     from geom.cli.subject import subject
     from geom.exporting import export
     from geom.loading import unasked
@@ -55,7 +55,7 @@ def report(
 def _beside(run: Path) -> Path:
     """The run's name with the ending .html. Raises InputError if another's page has that name."""
     from geom.errors import InputError
-    from geom.replacing import kind_of
+    from geom.files.replacing import kind_of
 
     path = run.with_suffix(".html")
     if kind_of(path) == "a file":

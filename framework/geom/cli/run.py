@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from geom.options import Given
-    from geom.pipeline import Plan
+    from geom.plugins.options import Given
+    from geom.runs.pipeline import Plan
     from geom.store import Row, Run
 
 T = TypeVar("T")
@@ -101,9 +101,9 @@ def run(
 ) -> None:
     """Decide which tokens the model can say, and keep the proofs."""
     from geom.cli.config import configure
-    from geom.cli.messages import say
-    from geom.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR
-    from geom.plugins import installed
+    from geom.cli.display.messages import say
+    from geom.plugins.registry import installed
+    from geom.runs.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR
 
     settings, given = configure(config, option or [])
     for skipped in installed().skipped:
@@ -132,11 +132,11 @@ def run(
 
 def _run(model: str, asked: Mapping[str, Any], given: Given, place: Callable[[Plan], Path]) -> Run:
     """One model, with what was asked of it, to the file of that place."""
-    from geom.cli.messages import say
-    from geom.cli.progress import bars
+    from geom.cli.display.messages import say
+    from geom.cli.display.progress import bars
     from geom.loading import load
-    from geom.pipeline import execute, plan
     from geom.progress import watched
+    from geom.runs.pipeline import execute, plan
 
     with bars() as watcher:
         with watched(watcher):
@@ -162,9 +162,9 @@ def _run_all(
 
     One that cannot be done is named and the others are; then the command leaves with 2.
     """
-    from geom.cli.lines import print_lines
-    from geom.cli.messages import say
-    from geom.cli.tables import print_summary
+    from geom.cli.display.lines import print_lines
+    from geom.cli.display.messages import say
+    from geom.cli.display.tables import print_summary
     from geom.errors import GeomError, InputError
     from geom.loading import split
     from geom.summary import summarise
@@ -212,8 +212,8 @@ class _Named:
 
 def _announce(asked: Plan) -> None:
     """What a user should know before the work begins."""
-    from geom.cli.messages import say
-    from geom.memory import available, describe
+    from geom.cli.display.messages import say
+    from geom.machine.memory import available, describe
 
     for warning in asked.warnings:
         say(warning)
@@ -225,7 +225,7 @@ def _say_failures(finished: Run, format: Format) -> None:
     """Name the plugins that raised: certifiers, and what no table will say of the others."""
     import re
 
-    from geom.cli.messages import say
+    from geom.cli.display.messages import say
 
     if format is Format.jsonl:
         for warning in finished.warnings:
@@ -263,14 +263,14 @@ def _file(asked: Plan) -> Path:
 
 def _print(finished: Run, format: Format) -> None:
     if format is Format.jsonl:
-        from geom.cli.output import out
+        from geom.cli.display.output import out
         from geom.exporting import export
 
         export(finished, "jsonl", out().buffer)
         return
     import shlex
 
-    from geom.cli.tables import print_run
+    from geom.cli.display.tables import print_run
     from geom.loading import unasked
 
     elsewhere = finished.model != "python" and unasked(finished) is not None

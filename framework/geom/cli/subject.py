@@ -37,7 +37,7 @@ def subject(
 ) -> Iterator[Run | str]:
     """The run, open, or else the model's name, which is ``demo`` unless told."""
     from geom.loading import DEFAULT_MODEL, load, open_run
-    from geom.options import by_plugin
+    from geom.plugins.options import by_plugin
     from geom.progress import watched
 
     if run is None:

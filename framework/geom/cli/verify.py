@@ -24,12 +24,12 @@ def verify(
     The first line says what is not checked. Leaves with 1 where something does not hold, where the
     run has no verdict and where it did not come to its end. No solver is called.
     """
-    from geom.cli.messages import plain
-    from geom.cli.output import print_line
-    from geom.cli.progress import bars
+    from geom.cli.display.messages import plain
+    from geom.cli.display.output import print_line
+    from geom.cli.display.progress import bars
     from geom.loading import load, open_run
     from geom.progress import watched
-    from geom.verification import verify as check
+    from geom.runs.verification import verify as check
 
     with open_run(run) as opened, bars() as watcher:
         with watched(watcher):

@@ -14,24 +14,25 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from geom import choosing, memory
-from geom.arithmetics import Arithmetic, arithmetic
-from geom.choosing import chosen, distinct, prepare, refuse_unused
 from geom.comparison.cells import coarse_to_fine, rows_of
 from geom.comparison.claims import SolverClaim, returned
 from geom.comparison.points import BORDERLINE, Subject, chosen_tokens, given_points, with_truth
 from geom.comparison.table import Comparison
-from geom.domains import Domain
 from geom.errors import InputError, plugin_work
-from geom.live import Live
 from geom.loading import load, split
-from geom.options import Given, by_plugin
-from geom.plugins import installed
-from geom.problem import Problem
+from geom.machine import memory
+from geom.machine.threads import limited_threads
+from geom.model.domains import Domain
+from geom.model.in_memory import Live
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.plugins import selection
+from geom.plugins.arithmetics import Arithmetic, arithmetic
+from geom.plugins.options import Given, by_plugin
+from geom.plugins.registry import installed
+from geom.plugins.selection import chosen, distinct, prepare, refuse_unused
 from geom.progress import Watcher, track, watched
-from geom.readout import Readout
 from geom.store import Run
-from geom.threads import limited_threads
 from geom.token_spec import CANDIDATES
 
 
@@ -73,7 +74,7 @@ def compare(
             subject = Subject(run_or_readout.problem, run_or_readout)
         else:
             readout = load(run_or_readout, given)
-            where = choosing.domain(readout, domain or "auto", given)
+            where = selection.domain(readout, domain or "auto", given)
             subject = Subject(Problem(readout, where))
         return _compared(subject, tokens, arithmetics, at, solver, given, multiple)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from geom.arithmetics import Arithmetic
 from geom.comparison.table import ComparedPoint, ComparisonRow
 from geom.errors import contained, raised
+from geom.model.readout import Readout
+from geom.plugins.arithmetics import Arithmetic
 from geom.progress import track
-from geom.readout import Readout
 
 
 def coarse_to_fine(

@@ -10,13 +10,13 @@ import numpy as np
 
 from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
-from geom.certification import as_kept
 from geom.errors import contained, raised
-from geom.printing import rounded_up
-from geom.problem import Problem
+from geom.model.problem import Problem
+from geom.numbers.printing import rounded_up
+from geom.numbers.rounding import Floats
+from geom.plugins.records import Certifier
 from geom.progress import track
-from geom.records import Certifier
-from geom.rounding import Floats
+from geom.runs.certification import as_kept
 
 
 @dataclass(frozen=True)

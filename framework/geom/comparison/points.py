@@ -15,12 +15,12 @@ from geom.comparison.table import ComparedPoint, relative_margin
 from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.exact.points import margin_at
-from geom.pipeline import candidates
-from geom.printing import rounded_down, rounded_up
-from geom.problem import Problem
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.numbers.printing import rounded_down, rounded_up
+from geom.numbers.rounding import Floats
 from geom.progress import track
-from geom.readout import Readout
-from geom.rounding import Floats
+from geom.runs.pipeline import candidates
 from geom.store import Run
 from geom.token_spec import ALL, CANDIDATES, check_tokens, listed_tokens, parse_tokens
 

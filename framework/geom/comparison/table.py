@@ -14,7 +14,7 @@ import numpy as np
 
 from geom.comparison.claims import SolverClaim
 from geom.errors import InputError
-from geom.rounding import Floats
+from geom.numbers.rounding import Floats
 from geom.text import TokenKind
 
 if TYPE_CHECKING:
@@ -152,11 +152,11 @@ class Comparison:
         return pandas.DataFrame([asdict(row) for row in self.rows], columns=_COLUMNS)
 
     def plot(self, path: str | Path) -> None:
-        """Draw margin against unit roundoff to a .png or .svg file, see `geom.figures`.
+        """Draw margin against unit roundoff to a .png or .svg file, see `geom.comparison.plot`.
 
         Raises InputError without matplotlib, for another ending, and where it cannot be written.
         """
-        from geom.figures import plot_comparison
+        from geom.comparison.plot import plot_comparison
 
         plot_comparison(self, Path(path))
 

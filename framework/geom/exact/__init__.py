@@ -4,8 +4,8 @@ Weights of a model are floats, so they are exact rationals, and "is this margin 
 answer. This package gives it, from a certificate: a point ``x`` that is to show a token speakable
 (`geom.exact.points`, and many at once in `geom.exact.bulk`), or weights that are to show it
 unspeakable (`geom.exact.weights`). A float step is followed by a bound on what its rounding can
-have done (`geom.rounding`), and where that does not settle the matter, rationals do
-(`geom.rationals`).
+have done (`geom.numbers.rounding`), and where that does not settle the matter, rationals do
+(`geom.numbers.rationals`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from geom.certificates import Finding, ProofName, Verdict, VerdictName, Weights, Witness
 from geom.exact.points import margin_below
 from geom.exact.weights import PROOFS, prove_unspeakable
-from geom.problem import Problem
-from geom.rounding import CLAIM, Floats, refuse_flushing
+from geom.model.problem import Problem
+from geom.numbers.rounding import CLAIM, Floats, refuse_flushing
 
 
 def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) -> Verdict:

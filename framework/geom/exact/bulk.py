@@ -19,7 +19,7 @@ upper bound on the score there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)
 
 as long as ``g (1 + epsilon) <= epsilon``, that is ``epsilon <= 0.05``: for d up to `_WIDEST`. (The
 rounding of ``e`` as it grows with ``spread`` is the one that is easily forgotten.) ``h_j`` is what
-the bias itself may be off by, where it has a shift in it (`geom.shift`). The token's own
+the bias itself may be off by, where it has a shift in it (`geom.model.shift`). The token's own
 score is taken in float64 and bounded from below.
 """
 
@@ -35,11 +35,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.devices import Device, device
-from geom.domains import Domain
-from geom.problem import Problem
-from geom.readout import Readout
-from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
+from geom.machine.devices import Device, device
+from geom.model.domains import Domain
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
 
 Ids = NDArray[np.int64]
 

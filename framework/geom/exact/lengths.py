@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.exact.least import least
-from geom.problem import Problem
-from geom.rationals import integer_differences, integers, power_of_two
-from geom.rounding import TINY, UP, Floats, U, gamma, norm_above
+from geom.model.problem import Problem
+from geom.numbers.rationals import integer_differences, integers, power_of_two
+from geom.numbers.rounding import TINY, UP, Floats, U, gamma, norm_above
 
 Ids = NDArray[np.int64]
 

@@ -14,9 +14,9 @@ import numpy as np
 from geom.certificates import Finding, Weights
 from geom.exact import is_weights, judge
 from geom.exact.weights import RATIONAL_LIMIT, combine, corrected, normalised, null_biases
-from geom.problem import Problem
-from geom.rationals import above, integer_differences, integers, null_combination
-from geom.rounding import CLAIM, TINY, U
+from geom.model.problem import Problem
+from geom.numbers.rationals import above, integer_differences, integers, null_combination
+from geom.numbers.rounding import CLAIM, TINY, U
 
 
 def margin_bounds(

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.exact.least import least
-from geom.problem import Problem
-from geom.rationals import above, below, differences, root, scaled, square_sum
-from geom.rounding import UP, Floats, U, dot_error, norm_above
+from geom.model.problem import Problem
+from geom.numbers.rationals import above, below, differences, root, scaled, square_sum
+from geom.numbers.rounding import UP, Floats, U, dot_error, norm_above
 
 
 def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:

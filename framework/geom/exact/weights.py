@@ -10,8 +10,8 @@ The sum is at most ``sum(lam)`` times its greatest term, which is minus the marg
 ``margin(x) <= -(r . x + g) / sum(lam)``. If the right side of (1) is >= 0 on the whole domain,
 some j is at least as high as t wherever we look, and t is unspeakable.
 
-If the readout keeps a shift ``s`` of the final norm (`geom.shift`), ``g`` is ``g0 + r . s``, ``g0``
-the same sum of the biases without it. So where ``r`` vanishes, the shift does.
+If the readout keeps a shift ``s`` of the final norm (`geom.model.shift`), ``g`` is ``g0 + r . s``,
+``g0`` the same sum of the biases without it. So where ``r`` vanishes, the shift does.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import ProofName, Weights
-from geom.domains import Domain
-from geom.problem import Problem
-from geom.rationals import (
+from geom.model.domains import Domain
+from geom.model.problem import Problem
+from geom.numbers.rationals import (
     above,
     below,
     integer_differences,
@@ -37,7 +37,7 @@ from geom.rationals import (
     power_of_two,
     square_sum,
 )
-from geom.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
+from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
 
 RATIONAL_LIMIT = 256
 """The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""
@@ -58,10 +58,10 @@ def prove_unspeakable(
 ) -> tuple[ProofName | None, float | None]:
     """The first of the ``proofs`` that holds, and an upper bound on the largest margin.
 
-    ``widen`` multiplies every bound on rounding. The bound is None where the weights give none,
-    as on an unbounded domain when ``r`` is not proven zero. Both sides of (1) grow with rows and
-    biases, so it is proven of their `geom.problem.Problem.unit`, where squares neither overflow nor
-    underflow, and the bound is scaled back.
+    ``widen`` multiplies every bound on rounding. The bound is None where the weights give none, as
+    on an unbounded domain when ``r`` is not proven zero. Both sides of (1) grow with rows and
+    biases, so it is proven of their `geom.model.problem.Problem.unit`, where squares neither
+    overflow nor underflow, and the bound is scaled back.
     """
     proof, upper = _proven(problem.unit, token, weights, widen, proofs)
     return proof, None if upper is None else _scaled_up(upper, problem.exponent)
@@ -335,12 +335,12 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
     """Proof *rational*: weights in exact arithmetic make the right side of (1) >= 0.
 
     All is integers over powers of two. First the weights as they are. Then weights near them with
-    ``r`` exactly zero (`geom.rationals.null_combination`), from the whole support and without its
-    least weights, which may be a solver's dust, and with ``g = 0`` demanded as well, for a token
-    that lies on a face of the hull lifted by the biases. On a box, weights whose ``r`` is exactly
-    zero where it nearly vanishes and leans to a wall elsewhere, as an optimum's does; what they
-    prove is looked at once more, so that no guess of where it vanishes is believed. They are
-    returned as integers, token by token, up to a common factor; None where none is found.
+    ``r`` exactly zero (`geom.numbers.rationals.null_combination`), from the whole support and
+    without its least weights, which may be a solver's dust, and with ``g = 0`` demanded as well,
+    for a token that lies on a face of the hull lifted by the biases. On a box, weights whose ``r``
+    is exactly zero where it nearly vanishes and leans to a wall elsewhere, as an optimum's does;
+    what they prove is looked at once more, so that no guess of where it vanishes is believed. They
+    are returned as integers, token by token, up to a common factor; None where none is found.
     """
     readout = problem.readout
     order = np.argsort(-weights.values, kind="stable")

@@ -1,7 +1,7 @@
 """A new plugin as a package: the example of its hook under a name of its own, with tests.
 
-The code of the plugin is the example on the page of hooks (`geom.hookspecs`), which a test of geom
-runs; what stands around it is in ``templates``.
+The code of the plugin is the example on the page of hooks (`geom.plugins.hookspecs`), which a test
+of geom runs; what stands around it is in ``templates``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from geom import hookspecs
 from geom.errors import InputError, unknown
-from geom.plugins import HOOKS, installed
-from geom.replacing import kind_of
+from geom.files.replacing import kind_of
+from geom.plugins import hookspecs
+from geom.plugins.registry import HOOKS, installed
 
 _FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from geom.errors import StoreError
-from geom.replacing import COMPANIONS, is_database, kind_of
+from geom.files.replacing import COMPANIONS, is_database, kind_of
 
 SUFFIX = "-lock"
 """What the name of the lock's file has more than the run's; it is there while the run is written.

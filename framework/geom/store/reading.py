@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
 import msgspec
 from numpy.typing import NDArray
 
-from geom import domains
 from geom.certificates import Certificate, Finding, RecipeName, Weights, Witness
 from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
-from geom.problem import Problem
-from geom.readout import Readout
+from geom.model import domains
+from geom.model.problem import Problem
+from geom.model.readout import Readout
 from geom.store.arrays import HEADER, ITEM, array
 from geom.store.connection import connect
 from geom.store.file_format import store_errors

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
-from geom.printing import enclosure, with_error
+from geom.numbers.printing import enclosure, with_error
 from geom.text import TokenKind
 
 LONGEST = 2**20

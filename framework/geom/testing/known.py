@@ -17,11 +17,11 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike
 
-from geom import domains
 from geom.certificates import VerdictName
-from geom.domains import Domain
-from geom.problem import Problem
-from geom.readout import NormName, Readout
+from geom.model import domains
+from geom.model.domains import Domain
+from geom.model.problem import Problem
+from geom.model.readout import NormName, Readout
 
 HALF = Fraction(1, 2)
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from geom.certificates import Finding
 from geom.errors import InputError
-from geom.records import Measurement
+from geom.plugins.records import Measurement
+from geom.runs.verification.measures import encloses
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
-from geom.verification.measures import encloses
 
 
 def serves_some_problem(asked: Asked) -> None:

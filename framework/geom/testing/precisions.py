@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from geom.records import PrecisionMargin
-from geom.rounding import Floats
+from geom.numbers.rounding import Floats
+from geom.plugins.records import PrecisionMargin
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
 

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from geom.pipeline import run
-from geom.readout import Readout
+from geom.model.readout import Readout
+from geom.runs.pipeline import run
 from geom.store import Run
 from geom.testing.asked import Asked
 from geom.testing.known import known_problems

@@ -6,7 +6,7 @@ import pickle
 import re
 from dataclasses import is_dataclass
 
-from geom.options import as_plain, describe, validate
+from geom.plugins.options import as_plain, describe, validate
 from geom.testing.asked import Asked
 
 

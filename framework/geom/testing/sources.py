@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from geom.errors import InputError
-from geom.readout import Readout
+from geom.model.readout import Readout
 from geom.testing.asked import Asked
 
 

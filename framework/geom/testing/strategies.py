@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from geom.domains import NAMES, named
-from geom.problem import Problem
-from geom.readout import Readout
-from geom.rounding import Floats
+from geom.model.domains import NAMES, named
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.numbers.rounding import Floats
 
 SCALE = 4.0
 """Numbers are whole multiples of 1 / SCALE."""

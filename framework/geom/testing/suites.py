@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from geom.errors import InputError, unknown
-from geom.options import validate
-from geom.plugins import installed
+from geom.plugins.options import validate
+from geom.plugins.registry import installed
 from geom.testing import (
     certifiers,
     detectors,

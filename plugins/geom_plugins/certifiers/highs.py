@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from geom import Certifier, Finding, Problem, Weights, hookimpl, judge
 from geom_plugins.certifiers.least_norm import least_norm
-from geom_plugins.certifiers.small_problems import decide
+from geom_plugins.solvers.small_problems import decide
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

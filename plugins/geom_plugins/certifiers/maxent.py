@@ -25,8 +25,8 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from geom import Certifier, Finding, Problem, Readout, Weights, hookimpl, judge
-from geom_plugins.centroid_step import PRODUCT_BYTES, Start, starts
-from geom_plugins.certifiers.central_path import CentralPath
+from geom_plugins.solvers.central_path import CentralPath
+from geom_plugins.solvers.centroid_step import PRODUCT_BYTES, Start, starts
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

@@ -3,7 +3,7 @@
 Without a bias, and where the domain reaches in every direction, a token is speakable exactly when
 its row is a vertex of the hull of all rows. Most vertices show at once, and three tries, from the
 cheapest on, pick them out: the token's own direction; one Newton step from the centre, which all
-tokens share (`geom_plugins.centroid_step`); and reflections from there. A reflection
+tokens share (`geom_plugins.solvers.centroid_step`); and reflections from there. A reflection
 takes ``x`` across the hyperplane on which the token ties with a mean of the rivals that beat it
 there, each weighing by how far. It is taken in the metric of the Newton step, and all tokens that
 are left go together, so that a round is two blocked products. What is passed over carries its
@@ -36,7 +36,7 @@ from geom import (
     prove_own_directions,
     track,
 )
-from geom_plugins.centroid_step import Board, starts
+from geom_plugins.solvers.centroid_step import Board, starts
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -2,7 +2,7 @@
 
 Without biases that counts, its sine is the largest ``min_j -a_j . u / |a_j|`` over unit vectors,
 and by duality the distance from the origin to the hull of the normalised rows: one program of
-`geom_plugins.measures.largest_margin`. On a ball with biases every rival is a cap of the sphere,
+`geom_plugins.solvers.largest_margin`. On a ball with biases every rival is a cap of the sphere,
 ``angle(u, -a_j) < phi_j``, and the margin of ``u`` is the least of ``phi_j - angle(u, -a_j)``.
 There ``m`` is reached where ``-a_j . u / |a_j| >= cos(phi_j - m)`` for all j; the program is made
 linear in ``m`` about the best margin so far, and its solutions converge in a few rounds, as those
@@ -37,8 +37,8 @@ from geom import (
     judge,
 )
 from geom_plugins.measures.bounds import between
-from geom_plugins.measures.largest_margin import Program, solve, working_set
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
+from geom_plugins.solvers.largest_margin import Program, solve, working_set
 
 Floats = NDArray[np.float64]
 

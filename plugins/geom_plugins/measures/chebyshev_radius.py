@@ -6,7 +6,7 @@ still the argmax: what noise, or an arithmetic of few bits, can do to it and cha
 
 With ``F(s)`` the largest ``min_j -(a_j . x + c_j) / |a_j|`` over the domain shrunk to the radius s,
 the radius r is where ``F(R - k r) = r`` (``k`` as in `geom.ball_bounds`, which proves the bounds).
-``F`` is one program of `geom_plugins.measures.largest_margin`. It is concave, and its weights are
+``F`` is one program of `geom_plugins.solvers.largest_margin`. It is concave, and its weights are
 its tangent, so Newton's method closes in on r from one side, and its tangents from the other.
 Without biases ``F`` is a straight line, and one program is all. On all of R^d it is too.
 
@@ -37,8 +37,8 @@ from geom import (
     judge,
 )
 from geom_plugins.measures.bounds import between
-from geom_plugins.measures.largest_margin import Program, Solution, solve, working_set
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
+from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
 
 Floats = NDArray[np.float64]
 

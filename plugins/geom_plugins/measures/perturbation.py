@@ -7,7 +7,7 @@ margin at x; `geom.exact.changes` has the argument, `geom.silencing_bounds` and
 A speakable token is silenced by no change shorter than the largest ``margin(x) / |x|``, and by one
 as long. With ``u = x / |x|`` and ``s = 1 / |x|``, not below 1 / R, that is the largest of
 ``-max_j(a_j . u + s c_j)``, concave in both: for one s it is a program of
-`geom_plugins.measures.largest_margin`, and its weights are a cut, a line in s that is nowhere below
+`geom_plugins.solvers.largest_margin`, and its weights are a cut, a line in s that is nowhere below
 the maximum. Cuts are added where the two about the best s cross (J. E. Kelley, The cutting-plane
 method for solving convex programs, J. SIAM 8, 1960). Without biases one program is all: the
 distance from the token to the hull of the others.
@@ -45,8 +45,8 @@ from geom import (
     track,
 )
 from geom_plugins.measures.bounds import between
-from geom_plugins.measures.largest_margin import Program, Solution, solve, working_set
 from geom_plugins.measures.verdicts import direction, lengths, settled
+from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
 
 Floats = NDArray[np.float64]
 

@@ -32,9 +32,9 @@ from geom import (
     judge,
     report,
 )
-from geom_plugins.measures.annealing import Estimate, annealed, counted
-from geom_plugins.measures.half_spaces import RATIO, Cone, Floats, cone_of
 from geom_plugins.measures.verdicts import settled
+from geom_plugins.sampling.annealing import Estimate, annealed, counted
+from geom_plugins.sampling.half_spaces import RATIO, Cone, Floats, cone_of
 
 LN10 = math.log(10.0)
 

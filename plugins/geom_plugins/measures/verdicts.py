@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom import Finding, Problem, Verdict, judge
-from geom_plugins.centroid_step import Board
 from geom_plugins.certifiers import maxent
+from geom_plugins.solvers.centroid_step import Board
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,21 @@
+"""Rows on standard output, one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from geom.cli.display.output import out
+from geom.text import json_line
+
+
+class _Row(Protocol):
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def print_lines(rows: Iterable[_Row]) -> None:
+    """Each row as JSON has it, in UTF-8 whatever the locale."""
+    file = out().buffer
+    for row in rows:
+        file.write(json_line(row.as_dict()).encode() + b"\n")
+    file.flush()

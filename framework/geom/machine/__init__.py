@@ -1,0 +1,1 @@
+"""What the process has: cores, memory, devices, control groups."""

@@ -1,0 +1,262 @@
+"""Domains: the sets of vectors x that a network can hand to its readout.
+
+With LayerNorm before the readout, its scale and shift folded away, ``x`` is a centred vector over
+its own standard deviation: ``sum(x) = 0``, and ``|x| < sqrt(d)`` because epsilon under the root
+keeps the norm short; every shorter length can be reached. RMSNorm gives the ball without the
+sum. The balls are closed here and open in a network, which changes no verdict: a margin is
+continuous in ``x``, so one that is positive on the sphere is positive just inside it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from geom.errors import InputError, unknown
+from geom.numbers.rationals import integers, power_of_two
+from geom.numbers.rounding import Floats
+
+Shape = Literal["ball", "box", "all"]
+
+NAMES = ("auto", "layernorm", "rmsnorm", "box", "unbounded")
+"""What ``--domain`` takes; ``auto`` is what the readout's final norm implies."""
+
+
+_NAME = re.compile(r"(?!.*  )[A-Za-z0-9](?:[A-Za-z0-9 ._()=-]{0,78}[A-Za-z0-9)])?")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A convex set of vectors ``x`` in R^d that contains the origin.
+
+    ``shape`` is ``ball`` (``|x|_2 <= radius``), ``box`` (``|x_i| <= radius``) or ``all`` of R^d.
+    ``size`` is exact: the radius *squared* for a ball (d itself, an integer, where the radius
+    sqrt(d) is irrational), the radius for a box, None for all. ``zero_sum`` adds ``sum(x) = 0``.
+    """
+
+    name: str
+    d: int
+    shape: Shape
+    size: Fraction | None = None
+    zero_sum: bool = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is a ball or a box."""
+        return self.shape != "all"
+
+    @property
+    def radius(self) -> float:
+        """The radius, rounded to float64; infinity for ``all`` and where float64 has no such."""
+        if self.size is None:
+            return math.inf
+        try:
+            return math.sqrt(self.size) if self.shape == "ball" else float(self.size)
+        except OverflowError:
+            return math.inf
+
+    @property
+    def lean(self) -> Fraction:
+        """The squared sine of the angle between the walls of a box and the plane ``sum(x) = 0``.
+
+        1 where there is no such plane, or no wall; inside the plane a wall is farther than across.
+        """
+        leant = self.shape == "box" and self.zero_sum and self.d > 1
+        return 1 - Fraction(1, self.d) if leant else Fraction(1)
+
+    def __str__(self) -> str:
+        return f"box(radius={self.radius!r})" if self.shape == "box" else self.name
+
+    def contains(self, x: Floats) -> bool:
+        """Whether the float64 vector ``x`` (d,) is in the set, decided exactly."""
+        if x.shape != (self.d,) or not np.isfinite(x).all():
+            return False
+        mantissas, exponent = integers(x)
+        entries: list[int] = mantissas.tolist()
+        if self.zero_sum and sum(entries) != 0:
+            return False
+        if self.size is None:
+            return True
+        unit = power_of_two(exponent)
+        if self.shape == "box":
+            return max(map(abs, entries)) * unit <= self.size
+        return sum(m * m for m in entries) * unit * unit <= self.size
+
+    def fit(self, x: Floats) -> Floats:
+        """A float64 vector of the set close to ``x`` (d,): scaled in, its sum exactly zero.
+
+        Raises InputError when ``x`` is not d finite numbers.
+        """
+        if x.shape != (self.d,) or not np.isfinite(x).all():
+            raise InputError(f"a point of this domain is {self.d} finite numbers")
+        out = np.asarray(x, dtype=np.float64)
+        largest = float(np.abs(out).max())
+        exponent = math.frexp(largest)[1]
+        if self.bounded and exponent > 900:
+            out = np.ldexp(out, -exponent)
+        if self.zero_sum:
+            out = out - out.mean()
+        if self.bounded:
+            out = self._scaled_in(out)
+        if self.zero_sum:
+            out = _zero_sum(out)
+        return out
+
+    def sample(self, rng: np.random.Generator, n: int) -> Floats:
+        """Points (n, d) drawn evenly from the set, in float64 and so on it to rounding only.
+
+        All of R^d stands for its directions: standard normal vectors.
+        """
+        if self.shape == "box":
+            return np.asarray(rng.uniform(-self.radius, self.radius, (n, self.d)))
+        x = rng.standard_normal((n, self.d))
+        if self.zero_sum:
+            x -= x.mean(axis=1, keepdims=True)
+        if not self.bounded:
+            return x
+        freedom = max(1, self.d - self.zero_sum)
+        lengths = self.radius * rng.uniform(0.0, 1.0, (n, 1)) ** (1.0 / freedom)
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+        return np.asarray(
+            x * np.divide(lengths, norms, out=np.zeros_like(norms), where=norms > 0.0)
+        )
+
+    def _scaled_in(self, x: Floats) -> Floats:
+        """``x`` shrunk, where it is too long, to just inside the radius."""
+        inside = self.radius * (1.0 - 2.0**-32)
+        largest = float(np.abs(x).max())
+        if largest == 0.0:
+            return x
+        direction = x / largest
+        length = largest * (1.0 if self.shape == "box" else float(np.linalg.norm(direction)))
+        return x if length <= inside else x * (inside / length)
+
+
+def as_settings(domain: Domain) -> dict[str, Any]:
+    """The domain, less its dimension, as JSON values that `from_settings` reads."""
+    size = None if domain.size is None else str(domain.size)
+    return {
+        "name": domain.name,
+        "shape": domain.shape,
+        "size": size,
+        "zero_sum": domain.zero_sum,
+    }
+
+
+def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
+    """The domain in R^d that `as_settings` wrote; a known name must be what it says.
+
+    Raises InputError for anything else.
+    """
+    try:
+        name, shape, zero_sum = stored["name"], stored["shape"], stored["zero_sum"]
+        size = None if stored["size"] is None else _fraction(stored["size"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{stored!r} describes no domain") from error
+    if not (isinstance(name, str) and isinstance(zero_sum, bool)):
+        raise InputError(f"{stored!r} describes no domain")
+    if shape not in get_args(Shape) or (size is None) != (shape == "all"):
+        raise InputError(f"{stored!r} describes no domain")
+    return checked(Domain(name, d, shape, size, zero_sum))
+
+
+def checked(domain: Domain) -> Domain:
+    """The domain itself, unless it bears the name of another, or one that looks like it.
+
+    Raises InputError then, as its results would be read as if they were the other's.
+    """
+    if not _NAME.fullmatch(domain.name):
+        raise InputError(
+            f"a domain cannot be called {domain.name!r}: use letters and digits of ASCII, and "
+            "within the name also - . _ ( ) = and single spaces"
+        )
+    if domain.name not in NAMES and _skeleton(domain.name) in map(_skeleton, NAMES):
+        raise InputError(
+            f"a domain of your own needs a name that looks like no other, not {domain.name!r}"
+        )
+    if domain.name in NAMES:
+        radius = domain.radius if domain.shape == "box" else 1.0
+        if domain.name == "auto" or domain != named(domain.name, domain.d, None, radius):
+            raise InputError(f"a domain of your own needs a name of its own, not {domain.name!r}")
+    return domain
+
+
+def _skeleton(name: str) -> str:
+    """What the eye takes a name for: no case, no marks, and letters that look alike made one."""
+    letters = re.sub(r"[^a-z0-9]", "", name.lower())
+    return letters.translate(str.maketrans("1i0", "llo")).replace("rn", "m")
+
+
+def layernorm(d: int) -> Domain:
+    """``{x : sum(x) = 0, |x| <= sqrt(d)}``: what LayerNorm can emit before scale and shift."""
+    return Domain("layernorm", d, "ball", Fraction(d), zero_sum=True)
+
+
+def rmsnorm(d: int) -> Domain:
+    """``{x : |x| <= sqrt(d)}``: what RMSNorm can emit before its scale."""
+    return Domain("rmsnorm", d, "ball", Fraction(d))
+
+
+def box(d: int, radius: float = 1.0) -> Domain:
+    """``{x : |x_i| <= radius}``. Raises InputError unless the radius is positive and finite."""
+    if not (math.isfinite(radius) and radius > 0):
+        raise InputError(f"box radius {radius!r}: give a positive finite number")
+    return Domain("box", d, "box", Fraction(radius))
+
+
+def unbounded(d: int) -> Domain:
+    """All of R^d."""
+    return Domain("unbounded", d, "all")
+
+
+def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
+    """The domain of that name in R^d; ``auto`` follows the final ``norm``.
+
+    Raises InputError for a name that is not in `NAMES`.
+    """
+    if name == "auto":
+        name = norm or "unbounded"
+    if name == "layernorm":
+        return layernorm(d)
+    if name == "rmsnorm":
+        return rmsnorm(d)
+    if name == "box":
+        return box(d, radius)
+    if name == "unbounded":
+        return unbounded(d)
+    raise unknown("domain", name, NAMES)
+
+
+def _fraction(text: object) -> Fraction:
+    """A positive ratio of two integers, each no longer than a float64 can make it."""
+    if not isinstance(text, str):
+        raise TypeError(type(text).__name__)
+    numerator, _, denominator = text.partition("/")
+    digits = numerator + denominator
+    if len(digits) > 2000 or not (digits.isdecimal() and digits.isascii()):
+        raise ValueError(text[:40])
+    return Fraction(int(numerator), int(denominator or "1"))
+
+
+def _zero_sum(x: Floats) -> Floats:
+    """``x`` put on a grid of multiples of one power of two, its sum made exactly zero there.
+
+    The grid has 50 bits above its unit, and no unit below the least float64, so every entry on it
+    is exact; their sum is taken in integers of any length.
+    """
+    d = x.size
+    largest = float(np.abs(x).max())
+    if largest == 0.0 or d == 1:
+        return np.zeros_like(x)
+    bits = min(50 - math.frexp(largest)[1], 1074)
+    grid = np.rint(np.ldexp(x, bits)).astype(np.int64)
+    share, rest = divmod(sum(grid.tolist()), d)
+    grid -= share
+    grid[:rest] -= 1
+    return np.asarray(np.ldexp(grid.astype(np.float64), -bits))

@@ -1,0 +1,102 @@
+"""The question that certifiers answer: a readout on a domain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.errors import InputError
+from geom.model.domains import Domain
+from geom.model.folding import fold_shift
+from geom.model.readout import Readout
+from geom.numbers.rounding import Floats
+
+_PLAIN = 256
+"""Rows and biases from ``2**-256`` to ``2**256`` are taken as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The question whether some ``x`` in ``domain`` gives a token a positive margin.
+
+    Raises InputError when the domain has another dimension than the readout.
+    """
+
+    readout: Readout
+    domain: Domain
+
+    def __post_init__(self) -> None:
+        if self.domain.d != self.readout.d:
+            raise InputError(
+                f"domain {self.domain} has dimension {self.domain.d}, the readout {self.readout.d}"
+            )
+
+    @cached_property
+    def homogeneous(self) -> bool:
+        """Whether lengths do not matter: no bias tells tokens apart, so margins scale with x."""
+        return not self.readout.has_bias
+
+    @cached_property
+    def exponent(self) -> int:
+        """The power of two that `unit` is short of: its margins times ``2**exponent`` are these.
+
+        0 where rows and biases are of a size whose squares float64 holds. If taking out all of it
+        would round the smallest of them, half of it is taken out; 0 if that rounds them too.
+        """
+        arrays = (self.readout.W, self.readout.b, self.readout.offset)
+        largest = max(max(float(array.max()), -float(array.min())) for array in arrays)
+        exponent = math.frexp(largest)[1]
+        shift = self.readout.shift
+        if shift is not None and not np.abs(shift.rounded).max() < 2.0**_PLAIN:
+            return 0
+        if abs(exponent) <= _PLAIN:
+            return 0
+        for taken in (exponent, exponent // 2):
+            if all(_divides(taken, array) for array in arrays):
+                return taken
+        return 0
+
+    @cached_property
+    def unit(self) -> Problem:
+        """The same question with rows and biases over ``2**exponent``, exactly; often this itself.
+
+        Points and weights answer both alike, and there neither squares nor sums overflow.
+        """
+        if self.exponent == 0:
+            return self
+        W, offset = (
+            np.ldexp(array, -self.exponent) for array in (self.readout.W, self.readout.offset)
+        )
+        b, shift = offset, self.readout.shift
+        if shift is not None:  # folded again: what it was rounded to may have underflowed
+            b, shift = fold_shift(W, shift.rounded, offset), replace(shift, bias=offset)
+        for array in (W, b, offset):
+            array.flags.writeable = False
+        return Problem(replace(self.readout, W=W, b=b, shift=shift), self.domain)
+
+    def differences(self, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.
+
+        The biases are `Readout.b`, which have a shift of the final norm rounded in them.
+        """
+        W, b = self.readout.W, self.readout.b
+        return W[others] - W[token], b[others] - b[token]
+
+    def margins(self, token: int, x: Floats) -> Floats:
+        """``logit_t(x) - logit_j(x)`` for every j (V,) in float64; infinity at ``token`` itself."""
+        logits = self.readout.logits(x)
+        margins = logits[token] - logits
+        margins[token] = np.inf
+        return np.asarray(margins)
+
+
+def _divides(exponent: int, values: Floats) -> bool:
+    """Whether ``values`` over ``2**exponent`` are floats of the same digits."""
+    blocks = np.array_split(values, max(1, values.nbytes >> 24))
+    return all(
+        bool((np.ldexp(np.ldexp(block, -exponent), exponent) == block).all()) for block in blocks
+    )

@@ -1,0 +1,389 @@
+"""The readout: the last linear map of a language model, and what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from geom.errors import InputError
+from geom.machine import memory
+from geom.model import domains
+from geom.model.domains import Domain
+from geom.model.folding import exact_product, fold_scale, fold_shift
+from geom.model.shift import Shift
+from geom.numbers.rationals import integers
+from geom.numbers.rounding import Floats, dot_error, norm_above, refuse_flushing
+from geom.progress import track
+from geom.text import TokenKind
+
+NormName = Literal["layernorm", "rmsnorm"]
+
+_BLOCK = 1 << 20
+"""Numbers of W that are folded at a time."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A matrix or vector that is read by slices of its first axis: an array, or a file's tensor."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """The rows of a slice, as an array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """``logits = W x + b`` for ``x`` after the final norm and before its scale and shift.
+
+    ``W`` (V, d) and ``b`` (V,) are float64 with the scale and shift folded in, C-contiguous and
+    read-only. ``norm`` is the kind of the final norm, None where there is none or it is not known.
+    ``tokens`` are the V texts that the tokenizer decodes (None for an id without one) and ``kinds``
+    say what each of the V is to the tokenizer (`TokenKind`); both are None without one. A token
+    that is no whole UTF-8 text has its bytes spelled out and is of kind ``byte``, see `geom.text`.
+    ``source`` is the name by which `geom.load` finds it again, and ``notes`` are sentences about it
+    that a reader of the results should know.
+
+    A shift that is folded into ``b`` rounds it. ``shift`` keeps it exactly: proofs are about
+    ``W (x + s) + shift.bias``, from which ``W x + b`` is `bias_errors` away at most.
+
+    Build one with `Readout.fold`, which takes what a checkpoint holds. Built from its fields it
+    raises InputError unless ``W`` and ``b`` are such arrays of finite numbers; of one that can be
+    written to it keeps a copy. In a process that flushes subnormal numbers to zero, building one or
+    asking for what it computes raises ArithmeticModeError.
+    """
+
+    W: Floats
+    b: Floats
+    norm: NormName | None = None
+    tokens: Sequence[str | None] | None = None
+    kinds: Sequence[TokenKind] | None = None
+    source: str = "python"
+    notes: tuple[str, ...] = ()
+    shift: Shift | None = None
+
+    def __post_init__(self) -> None:
+        refuse_flushing()
+        if self.norm not in (None, *get_args(NormName)):
+            raise InputError(f"norm {self.norm!r}: give 'layernorm', 'rmsnorm' or None")
+        for name, ndim in (("W", 2), ("b", 1)):
+            array = getattr(self, name)
+            _check_folded(name, array, ndim)
+            object.__setattr__(self, name, _frozen(array))
+        if self.b.shape != self.W.shape[:1]:
+            raise InputError(f"b has shape {self.b.shape}: W asks for ({len(self.W)},)")
+        if self.tokens is not None and len(self.tokens) != self.V:
+            raise InputError(
+                f"{len(self.tokens)} token texts for {self.V} rows of W: give one a row"
+            )
+        if self.kinds is not None:
+            _check_kinds(self.kinds, self.V)
+        if self.shift is not None:
+            self._check_shift(self.shift)
+
+    def _check_shift(self, shift: Shift) -> None:
+        """Refuse a shift of other shapes, or one that the bias does not hold."""
+        for name, length in (("beta", self.d), ("gamma", self.d), ("bias", self.V)):
+            array = getattr(shift, name)
+            _check_folded(name, array, 1)
+            if array.size != length:
+                raise InputError(f"{name} has shape {array.shape}: W asks for ({length},)")
+        if not shift.gamma.all():
+            raise InputError("gamma holds a zero: such a coordinate shifts the bias alone")
+        with np.errstate(all="ignore"):
+            off = np.abs(self.W @ shift.rounded + shift.bias - self.b)
+        if (off > 2.0 * self.bias_errors).any():
+            raise InputError("b is not W times the shift plus the shift's bias: use Readout.fold")
+
+    @classmethod
+    def fold(
+        cls,
+        W: ArrayLike | Rows,
+        b: ArrayLike | Rows | None = None,
+        *,
+        norm: NormName | None = None,
+        gamma: ArrayLike | Rows | None = None,
+        beta: ArrayLike | Rows | None = None,
+        projection: ArrayLike | Rows | None = None,
+        tokens: Sequence[str | None] | None = None,
+        kinds: Sequence[TokenKind] | None = None,
+        source: str = "python",
+        notes: tuple[str, ...] = (),
+    ) -> Readout:
+        """A readout from arrays as a checkpoint holds them: ``logits = W (gamma * x + beta) + b``.
+
+        ``W`` (V, d), ``b`` (V,), the norm's scale ``gamma`` (d,) and shift ``beta`` (d,): real
+        arrays of float16, float32, float64 or integers that float64 holds exactly. A ``projection``
+        P (k, d) between the norm and a ``W`` (V, k) is folded in as well, exactly before one
+        rounding to float64. ``W`` is read a block of rows at a time: one that is read from a file
+        by slices (`Rows`) is never whole in memory twice. Raises InputError for wrong shapes or
+        types, for NaN and infinity, naming the array and place, and for what memory cannot hold.
+        """
+        source_rows = W if isinstance(W, Rows) else np.asarray(W)
+        if isinstance(source_rows, np.ndarray):
+            _check_type("W", source_rows)
+        if len(source_rows.shape) != 2 or 0 in source_rows.shape:
+            raise InputError(
+                f"W has shape {source_rows.shape}: give a matrix (V, d), one row a token"
+            )
+        V, k = source_rows.shape
+        P = None if projection is None else _matrix("projection", projection, k)
+        d = k if P is None else P.shape[1]
+        bias = np.zeros(V) if b is None else _vector("b", b, V)
+        scale = None if gamma is None else _vector("gamma", gamma, d)
+        shift = None if beta is None else _vector("beta", beta, d)
+        kept = None if shift is None or P is not None else _kept(shift, scale, bias)
+        if P is not None:
+            P, scale, shift = _through(P, scale, shift)
+        memory.check_memory(
+            8 * V * d,
+            f"W of {V} x {d} as float64",
+            "free some memory, or read it on a machine with more",
+        )
+        matrix = np.empty((V, d))
+        height = max(1, _BLOCK // max(k, d))
+        blocks = [slice(start, min(start + height, V)) for start in range(0, V, height)]
+        for rows in _tracked(blocks, V):
+            with np.errstate(over="ignore", invalid="ignore"):
+                block = _real("W", source_rows[rows], rows.start)
+                if shift is not None:
+                    bias[rows] = fold_shift(block, shift, bias[rows])
+                if P is not None:
+                    block = exact_product(block, P)
+                if scale is not None:
+                    block = fold_scale(block, scale)
+            matrix[rows] = block
+            _refuse_overflow(matrix[rows], bias[rows], rows.start)
+        for array in (matrix, bias):
+            array.flags.writeable = False
+        return cls(matrix, bias, norm, tokens, kinds, source, notes, kept)
+
+    @property
+    def V(self) -> int:  # noqa: N802 - the symbol of the papers
+        """The number of tokens."""
+        return int(self.W.shape[0])
+
+    @property
+    def d(self) -> int:
+        """The width of the residual stream."""
+        return int(self.W.shape[1])
+
+    @property
+    def domain(self) -> Domain:
+        """The domain that the final norm implies: what ``auto`` means."""
+        return domains.named("auto", self.d, self.norm)
+
+    @cached_property
+    def has_bias(self) -> bool:
+        """Whether two tokens differ in bias; a bias equal for all changes no argmax.
+
+        A shift tells them apart.
+        """
+        refuse_flushing()
+        return self.shift is not None or bool((self.b != self.b[0]).any())
+
+    @property
+    def offset(self) -> Floats:
+        """The biases (V,) without the shift, exactly: ``b`` itself where there is none."""
+        return self.b if self.shift is None else self.shift.bias
+
+    @cached_property
+    def bias_errors(self) -> Floats:
+        """Bounds (V,) on how far ``b`` is from ``W s`` and the biases of the shift; 0 without one.
+
+        ``b`` is a compensated sum of rounded products of the unfolded rows, each entry of ``W`` is
+        rounded once, and so is each of ``s``: ``gamma_{d+8}`` covers them several times over.
+        """
+        if self.shift is None:
+            return np.zeros(self.V)
+        found = dot_error(self.row_norms, self.shift.length, self.shift.bias, self.d + 8)
+        return np.where(np.isnan(found), np.inf, found)
+
+    def exact_biases(self, tokens: NDArray[np.integer[Any]]) -> list[Fraction]:
+        """The biases of some tokens (n,), the shift folded in without rounding."""
+        biases = [Fraction(bias) for bias in self.offset[tokens].tolist()]
+        if self.shift is None:
+            return biases
+        shifts = self.shift.along(*integers(self.W[tokens]))
+        return [bias + moved for bias, moved in zip(biases, shifts, strict=True)]
+
+    @cached_property
+    def row_norms(self) -> Floats:
+        """Upper bounds (V,) on the rows' Euclidean norms, tight to a few roundings."""
+        refuse_flushing()
+        return norm_above(self.W, axis=-1)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the folded numbers: shape, then W and b as float64.
+
+        Little-endian, row by row, with -0 taken for 0; of one with a shift then ``shift`` and its
+        ``beta``, ``gamma`` and ``bias``. Equal digests are equal readouts.
+        """
+        refuse_flushing()
+        state = hashlib.sha256(f"geom readout {self.V} {self.d}\n".encode())
+        for array in (self.W, self.b):
+            for block in np.array_split(array, max(1, array.nbytes >> 24)):
+                state.update((block + 0.0).astype("<f8", copy=False).tobytes())
+        if self.shift is not None:
+            state.update(b"shift\n")
+            for array in (self.shift.beta, self.shift.gamma, self.shift.bias):
+                state.update((array + 0.0).astype("<f8", copy=False).tobytes())
+        return state.hexdigest()
+
+    def logits(self, x: ArrayLike) -> Floats:
+        """Logits (n, V) at the points ``x`` (n, d), or (V,) at one point (d,), in float64."""
+        return np.asarray(np.asarray(x, dtype=np.float64) @ self.W.T + self.b)
+
+    def text(self, token: int) -> str | None:
+        """What the tokenizer decodes for an id, None without one.
+
+        Half of a surrogate pair, which UTF-8 has no room for, is spelled out.
+        """
+        text = None if self.tokens is None else self.tokens[token]
+        return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+    def kind(self, token: int) -> TokenKind | None:
+        """What an id is to the tokenizer, None without one."""
+        return None if self.kinds is None else self.kinds[token]
+
+    def twins(self, token: int) -> list[int]:
+        """The other tokens with the same row and bias: neither can ever beat the other."""
+        alike = (self.W[:, 0] == self.W[token, 0]) & (self.b == self.b[token])
+        alike[token] = False
+        return [int(j) for j in np.flatnonzero(alike) if (self.W[j] == self.W[token]).all()]
+
+    def described(self, source: str, notes: tuple[str, ...]) -> Readout:
+        """The same numbers under that name, with those notes.
+
+        They were checked, and what was computed of them is kept.
+        """
+        out = object.__new__(type(self))
+        out.__dict__.update(self.__dict__, source=source, notes=notes)
+        return out
+
+    def without_bias(self) -> Readout:
+        """The same readout with every bias zero."""
+        return replace(self, b=np.zeros(self.V), shift=None)
+
+
+def _check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
+    if len(kinds) != V:
+        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one a row")
+    wrong = set(kinds) - set(get_args(TokenKind))
+    if wrong:
+        raise InputError(f"token kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")
+
+
+def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:
+    """The blocks, with progress where there is any to speak of."""
+    if len(blocks) == 1:
+        return blocks
+    return track(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)
+
+
+def _real(name: str, values: ArrayLike | Rows, first: int = 0) -> Floats:
+    """``values`` as float64, refused unless that is exact and every entry is finite.
+
+    ``first`` is the number of their first row in the whole of ``name``.
+    """
+    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, Rows) else values)
+    _check_type(name, array)
+    out = array.astype(np.float64)
+    if array.dtype.kind in "iu":
+        held = np.abs(out) < 2.0**63  # beyond, the way back is undefined
+        if not held.all() or not (out.astype(array.dtype) == array).all():
+            raise InputError(f"{name} holds integers above 2**53: give floats")
+    if not np.isfinite(out).all():
+        _refuse_not_finite(name, out, first)
+    return out
+
+
+def _check_folded(name: str, array: Floats, ndim: int) -> None:
+    """Refuse what is no plain array of finite float64 with so many axes, none of them empty."""
+    plain = type(array) in (np.ndarray, np.memmap)  # no matrix, no mask
+    if not (plain and array.dtype == np.float64 and array.ndim == ndim):
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise InputError(
+            f"{name} is {kind} of shape {np.shape(array)}, not a float64 array with {ndim} axes: "
+            "build the readout with Readout.fold"
+        )
+    if 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row a token")
+    if not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        _refuse_not_finite(name, array)
+
+
+def _refuse_not_finite(name: str, array: Floats, first: int = 0) -> None:
+    """Name the first entry that is NaN or infinite; ``first`` is the number of the first row."""
+    at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    place = (first + at[0], *at[1:])
+    where = place[0] if len(place) == 1 else place
+    raise InputError(f"{name}[{where}] is {array[at]}: every weight must be a finite number")
+
+
+def _check_type(name: str, array: NDArray[Any]) -> None:
+    """Refuse what is no real number, or is longer than float64."""
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
+        )
+
+
+def _vector(name: str, values: ArrayLike | Rows, n: int) -> Floats:
+    """``values`` as n float64 numbers."""
+    out = _real(name, values)
+    if out.shape != (n,):
+        raise InputError(f"{name} has shape {out.shape}: W asks for ({n},)")
+    return out
+
+
+def _matrix(name: str, values: ArrayLike | Rows, rows: int) -> Floats:
+    """``values`` as a float64 matrix of so many rows."""
+    out = _real(name, values)
+    if out.ndim != 2 or len(out) != rows or 0 in out.shape:
+        raise InputError(f"{name} has shape {out.shape}: W asks for ({rows}, d)")
+    return out
+
+
+def _through(
+    P: Floats, scale: Floats | None, shift: Floats | None
+) -> tuple[Floats, None, Floats | None]:
+    """Scale and shift taken to the near side of the projection: ``P (scale x + shift)``."""
+    shifted = None if shift is None else fold_shift(P, shift, np.zeros(len(P)))
+    return P if scale is None else fold_scale(P, scale), None, shifted
+
+
+def _kept(shift: Floats, scale: Floats | None, bias: Floats) -> Shift | None:
+    """The shift as what is added to x; None where a scale of zero hides x from a part of it."""
+    gamma = np.ones(len(shift)) if scale is None else scale
+    if not shift.any() or shift[gamma == 0.0].any():
+        return None
+    return Shift(_frozen(shift), _frozen(np.where(gamma == 0.0, 1.0, gamma)), _frozen(bias))
+
+
+def _refuse_overflow(W: Floats, b: Floats, first: int) -> None:
+    """Finite weights can overflow in the folding products; name the row where they do."""
+    finite = np.isfinite(W).all(axis=1) & np.isfinite(b)
+    if not finite.all():
+        row = first + int(np.flatnonzero(~finite)[0])
+        raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
+
+
+def _frozen(array: Floats) -> Floats:
+    """The array, C-contiguous, that nobody can write to: itself if it is such a one."""
+    if array.flags.c_contiguous and not array.flags.writeable:
+        return array if type(array) is np.ndarray else array.view(np.ndarray)
+    out = np.array(array, order="C", subok=False)
+    out.flags.writeable = False
+    return out

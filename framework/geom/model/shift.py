@@ -1,0 +1,68 @@
+"""The shift of a final norm, kept beside the bias that it is folded into.
+
+A norm that emits ``gamma * x + beta`` before the readout shifts x: ``W (gamma * x + beta) + b`` is
+``W' (x + s) + b`` with ``W' = W * gamma`` and ``s = beta / gamma``. Folded into one bias,
+``b' = W' s + b``, the shift is rounded, and what follows from its form alone is lost: weights with
+``sum lam_j (w_j - w_t) = 0`` feel nothing of it, and at ``x = -s`` all tokens tie. A token inside
+the hull of the others has the largest margin 0 then, and no rounded bias can show that.
+
+So a readout keeps ``beta`` and ``gamma``: floats, and so ``s`` is a vector of rationals.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geom.numbers.rationals import integers, power_of_two
+from geom.numbers.rounding import TINY, UP, Floats, U, norm_above
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """``s = beta / gamma`` (d,), and the biases ``bias`` (V,) that it is added to.
+
+    All are finite float64, and no entry of ``gamma`` is zero.
+    """
+
+    beta: Floats
+    gamma: Floats
+    bias: Floats
+
+    @cached_property
+    def rounded(self) -> Floats:
+        """``s`` (d,), each entry rounded once; infinite where it overflows."""
+        with np.errstate(over="ignore", under="ignore"):
+            return self.beta / self.gamma
+
+    @cached_property
+    def length(self) -> float:
+        """An upper bound on ``|s|``."""
+        return float(norm_above(np.abs(self.rounded) * (1.0 + 2 * U) + TINY)) * UP
+
+    @cached_property
+    def exact(self) -> tuple[NDArray[np.object_], Fraction]:
+        """Integers (d,) and a unit whose products are ``s``."""
+        betas, beta_exponent = integers(self.beta)
+        gammas, gamma_exponent = integers(self.gamma)
+        common = math.lcm(*gammas.tolist())
+        numerators = np.empty(len(betas), dtype=object)
+        numerators[:] = [b * (common // g) for b, g in zip(betas, gammas, strict=True)]
+        return numerators, power_of_two(beta_exponent - gamma_exponent) / common
+
+    @cached_property
+    def total(self) -> Fraction:
+        """The sum of the entries of ``s``."""
+        numerators, unit = self.exact
+        return int(numerators.sum()) * unit
+
+    def along(self, mantissas: NDArray[np.object_], exponent: int) -> list[Fraction]:
+        """``rows @ s`` exactly, for rows (n, d) of integers times ``2**exponent``."""
+        numerators, unit = self.exact
+        scale = unit * power_of_two(exponent)
+        return [int(product) * scale for product in mantissas @ numerators]

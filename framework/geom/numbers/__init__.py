@@ -1,0 +1,1 @@
+"""Numbers that claim no more than is proven: rounding bounds, rationals, enclosures, printing."""

@@ -1,0 +1,1 @@
+"""What a plugin is: hooks, records, options, and how installed plugins are found and chosen."""

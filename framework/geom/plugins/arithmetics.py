@@ -1,0 +1,86 @@
+"""A precision with its options, by the name that a user gives it: ``arb?bits=300``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from geom.errors import InputError
+from geom.model.readout import Readout
+from geom.numbers.enclosures import Enclosure
+from geom.numbers.rounding import Floats
+from geom.plugins.options import Given, split_query, validate
+from geom.plugins.records import Precision, PrecisionMargin
+from geom.plugins.registry import installed
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A precision that is ready to compute; ``name`` is what was asked for, options and all."""
+
+    name: str
+    precision: Precision[Any]
+    options: Any
+
+    @property
+    def rigorous(self) -> bool:
+        """Whether it can enclose exact products."""
+        return self.precision.products is not None
+
+    def roundoff(self) -> float:
+        """Its unit roundoff, 0 where it is exact. Raises ValueError where it is no such number."""
+        value = float(self.precision.roundoff(self.options))
+        if not (math.isfinite(value) and value >= 0.0):
+            raise ValueError(f"{value} is no unit roundoff")
+        return value
+
+    def memory(self, readout: Readout) -> int:
+        """Bytes that its margins take besides the readout, at most; 0 where it does not say."""
+        say = self.precision.memory
+        return 0 if say is None else int(say(readout, self.options))
+
+    def margin(self, readout: Readout, token: int, x: Floats) -> PrecisionMargin:
+        """The margin of ``token`` at ``x`` (d,). Raises what the plugin raises, or ValueError."""
+        with np.errstate(all="ignore"):  # its overflows are part of its answer
+            found = self.precision.margin(readout, token, x, self.options)
+        margin, winner = float(found.margin), index(found.argmax_id)
+        error = None if found.error is None else float(found.error)
+        if not 0 <= winner < readout.V:
+            raise ValueError(f"its winner {winner} is outside the vocabulary")
+        return PrecisionMargin(margin, winner, error)
+
+    def products(self, rows: Floats, x: Floats) -> Sequence[Enclosure]:
+        """Enclosures of the exact ``rows @ x``, for float64 ``rows`` (n, k) and ``x`` (k,).
+
+        Raises ArithmeticError where it has none, as where it overflows or is not rigorous.
+        """
+        if self.precision.products is None:
+            raise ArithmeticError(f"{self.precision.name} encloses nothing")
+        with np.errstate(all="ignore"):  # its overflows are its own affair
+            found = self.precision.products(rows, x, self.options)
+        if len(found) != len(rows):
+            raise ValueError(f"{len(found)} enclosures for {len(rows)} rows")
+        return found
+
+
+def arithmetic(name: str, given: Given | None = None, *, rigorous: bool = False) -> Arithmetic:
+    """The precision that ``name`` names, with options as in ``arb?bits=300``.
+
+    ``given`` may hold further options, which those in the name overrule. Raises InputError for
+    what is unknown or does not fit, and for one that encloses nothing where it must be
+    ``rigorous``.
+    """
+    plain, query = split_query(name, f"precision {name!r}")
+    precision = installed().get("precision", plain)
+    values = {**(given or {}).get(("precision", plain), {}), **query}
+    found = Arithmetic(name, precision, validate("precision", precision, values))
+    if rigorous and not found.rigorous:
+        records = [item.record for item in installed().listed() if item.kind == "precision"]
+        able = ", ".join(record.name for record in records if record.products is not None)
+        raise InputError(f"precision {plain} encloses nothing: take one that does: {able}")
+    return found

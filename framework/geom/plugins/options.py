@@ -1,0 +1,176 @@
+"""Options of plugins: declared as dataclasses, validated once by msgspec, described for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from geom.errors import InputError, PluginError, plugin_work, unknown
+from geom.files.opening import read_regular
+from geom.plugins.records import Record
+
+Given = dict[tuple[str, str], dict[str, Any]]
+"""Values as a user gave them, by plugin kind and name; not yet validated."""
+
+
+_LARGEST_CONFIG = 16 << 20
+"""Bytes of a configuration file."""
+
+_FORM = "write KIND.NAME.OPTION=VALUE, as in certifier.mpmath.digits=80"
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """One option as ``geom plugins NAME`` shows it."""
+
+    name: str
+    type: str
+    default: Any
+    summary: str
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """``KIND.NAME.OPTION=VALUE`` strings as a mapping. Raises InputError for another form."""
+    out = {}
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"option {text!r}: {_FORM}")
+        out[path] = value
+    return out
+
+
+def by_plugin(values: Mapping[str, Any]) -> Given:
+    """``{"KIND.NAME.OPTION": value}`` by plugin. Raises InputError for a key of another form."""
+    given: Given = {}
+    for path, value in values.items():
+        parts = path.split(".")
+        if len(parts) != 3 or not all(parts):
+            raise InputError(f"option {path!r}: {_FORM}")
+        kind, name, option = parts
+        given.setdefault((kind, name), {})[option] = value
+    return given
+
+
+def split_query(text: str, what: str) -> tuple[str, dict[str, str]]:
+    """``NAME?key=value&key=value`` as the name and its options; none without a ``?``.
+
+    Raises InputError, with ``what`` for the thing's name, where the query has another form.
+    """
+    name, _, query = text.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if query and len(pairs) != query.count("&") + 1:
+        raise InputError(f"{what}: after the ? write key=value&key=value")
+    return name, dict(pairs)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A TOML file as a dictionary. Raises InputError where it is missing or malformed."""
+    content = read_regular(path, _LARGEST_CONFIG, "give a TOML file")
+    try:
+        return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
+    except (ValueError, RecursionError) as error:
+        # the parser's words hold text of the file, which may be one that nobody meant to show
+        where = re.search(r"\(at [a-z0-9, ]+\)$", str(error))
+        place = f" {where[0]}" if where else ""
+        raise InputError(f"{path} is no TOML{place}; give a TOML file") from error
+
+
+def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
+    """The record's options with the given values, strings converted to the declared types.
+
+    Raises InputError naming the option and the remedy, and PluginError if the options type raises.
+    """
+    fields = {field.name for field in dataclasses.fields(record.options)}
+    for option in given:
+        if option not in fields:
+            raise unknown(f"option of {kind} {record.name}", option, fields)
+    with plugin_work(f"{kind} {record.name}, asked to take its options,"):
+        try:
+            return msgspec.convert(dict(given), record.options, strict=False)
+        except msgspec.ValidationError as error:
+            raise InputError(_explain(kind, record, given, error)) from error
+
+
+def describe(record: Record) -> list[OptionInfo]:
+    """The record's options. Raises PluginError where one has no default or is no dataclass."""
+    if not dataclasses.is_dataclass(record.options):
+        raise PluginError(f"options of {record.name} are no dataclass: {record.options!r}")
+    hints = get_type_hints(record.options, include_extras=True)
+    out = []
+    for field in dataclasses.fields(record.options):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING:
+            raise PluginError(f"option {field.name} of {record.name} has no default; give it one")
+        name, summary = _type_name(hints[field.name])
+        out.append(OptionInfo(field.name, name, default, summary))
+    return out
+
+
+def as_plain(options: Any) -> dict[str, Any]:
+    """Validated options as a dictionary of JSON values, to be stored and compared.
+
+    Raises PluginError for an option whose value is no JSON value.
+    """
+    with plugin_work(f"{type(options).__name__}, made a JSON object,"):
+        plain = msgspec.to_builtins(options)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _explain(
+    kind: str, record: Record, given: Mapping[str, Any], error: msgspec.ValidationError
+) -> str:
+    """One line from msgspec's message, ``Expected `int` >= 1 - at `$.digits```."""
+    what, _, where = str(error).replace("\n", " ").partition(" - at `$.")
+    option = where.rstrip("`").partition("[")[0]
+    if option not in given:
+        return f"options of {kind} {record.name}: {what or 'they do not go together'}"
+    if what.startswith("Invalid enum value"):
+        (declared,) = (info.type for info in describe(record) if info.name == option)
+        what = f"give {declared}"
+    value = " ".join(str(given[option]).split())
+    value = value if len(value) <= 80 else f"{value[:77]}..."
+    return (
+        f"option {kind}.{record.name}.{option}={value}: "
+        f"{what[:1].lower()}{what[1:].replace('`', '')}"
+    )
+
+
+def _type_name(hint: Any) -> tuple[str, str]:
+    """A type hint as people read it, and the description that a `msgspec.Meta` gives."""
+    if get_origin(hint) is Annotated:
+        inner, *metas = get_args(hint)
+        name, summary = _type_name(inner)
+        for meta in metas:
+            if isinstance(meta, msgspec.Meta):
+                name += _bounds(meta)
+                summary = meta.description or summary
+        return name, summary
+    if get_origin(hint) is Literal:
+        return "|".join(map(str, get_args(hint))), ""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(
+            "none" if part is type(None) else _type_name(part)[0] for part in get_args(hint)
+        ), ""
+    return getattr(hint, "__name__", str(hint)), ""
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return "".join(
+        f" {sign} {getattr(meta, key)}"
+        for key, sign in signs.items()
+        if getattr(meta, key) is not None
+    )

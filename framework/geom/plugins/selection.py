@@ -1,0 +1,87 @@
+"""From the names and options that a user gave to plugins that are ready to work.
+
+Whatever can be refused is refused here, before anything large is read or anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geom.errors import InputError, plugin_work, unknown
+from geom.model import domains
+from geom.model.domains import Domain
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.plugins.options import Given, validate
+from geom.plugins.records import Certifier
+from geom.plugins.registry import HOOKS, Plugins
+
+_BOX = ("domain", "box")
+
+
+def distinct(kind: str, names: Sequence[str]) -> list[str]:
+    """The names. Raises InputError where one is there twice."""
+    for name in names:
+        if list(names).count(name) > 1:
+            raise InputError(f"{kind} {name} is named twice")
+    return list(names)
+
+
+def refuse_unused(plugins: Plugins, given: Given, names: Mapping[str, Sequence[str]]) -> None:
+    """Raises InputError for options that nothing will read: a mistake, most likely of spelling.
+
+    ``names`` are the plugins in use, by kind. Options of domains are the business of `domain`.
+    """
+    for kind, name in given:
+        if (kind, name) == _BOX:
+            continue
+        if kind not in HOOKS:
+            raise unknown("kind of plugin", kind, HOOKS)
+        plugins.get(kind, name)
+        if name not in names.get(kind, ()):
+            raise InputError(f"options are given for {kind} {name}, which has no part in this run")
+
+
+def chosen(
+    plugins: Plugins, kind: str, names: Sequence[str], given: Given
+) -> list[tuple[Any, Any]]:
+    """Records with their validated options. Raises InputError for what is unknown or unfit."""
+    records = [plugins.get(kind, name) for name in names]
+    return [(r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
+
+
+def prepare(problem: Problem, certifiers: Sequence[tuple[Certifier[Any], Any]]) -> None:
+    """Let each certifier, with its options, refuse what it cannot serve.
+
+    Raises the certifier's own InputError, and PluginError where it raises anything else.
+    """
+    for certifier, values in certifiers:
+        if certifier.prepare is not None:
+            with plugin_work(f"certifier {certifier.name}"):
+                certifier.prepare(problem, values)
+
+
+def domain(readout: Readout, asked: str | Domain, given: Given) -> Domain:
+    """The domain asked for, by name or as it is, with the box's radius where that is given.
+
+    Raises InputError for an unknown name, options that fit nothing, another readout's width.
+    """
+    options = given.get(_BOX, {})
+    radius = _radius(options)
+    found = asked
+    if isinstance(found, str):
+        found = domains.named(found, readout.d, readout.norm, radius)
+    if options and (found.shape != "box" or found is asked):
+        raise InputError("options are given for domain box, which has no part in this run")
+    return Problem(readout, domains.checked(found)).domain
+
+
+def _radius(options: Mapping[str, Any]) -> float:
+    for option in options:
+        if option != "radius":
+            raise unknown("option of domain box", option, ["radius"])
+    try:
+        return float(options.get("radius", 1.0))
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"option domain.box.radius={options['radius']}: give a number") from None

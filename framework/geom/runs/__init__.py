@@ -1,0 +1,1 @@
+"""The life of a run: planning, detection, certification, the pipeline, verification."""

@@ -1,0 +1,92 @@
+"""Measurements of a run against the points and weights that it keeps of them."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from geom.certificates import Finding
+from geom.errors import InputError, raised
+from geom.model.problem import Problem
+from geom.plugins.options import validate
+from geom.plugins.records import Measure
+from geom.plugins.registry import installed
+from geom.runs.verification.faults import Found, shown
+from geom.store import Measured, Run
+
+
+def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> None:
+    """Prove again the numbers that are called proven; what has no proof is left, and named."""
+    listed = [item.record for item in installed().listed() if item.kind == "measure"]
+    known = {record.name: record for record in listed if isinstance(record, Measure)}
+    for token, items in run.measured().items():
+        for name, item in items.items():
+            if not 0 <= token < problem.readout.V:
+                found.fault(token, f"{shown(name)} is measured outside the vocabulary")
+            elif name not in known:
+                found.leave(f"the measure {shown(name)}, which is not installed")
+            else:
+                for reason in _faults(problem, item, known[name], texts, found):
+                    found.fault(token, f"{name}: {reason}")
+
+
+def _faults(
+    problem: Problem, item: Measured, record: Measure[Any], texts: bool, found: Found
+) -> list[str]:
+    """What does not hold of one measurement."""
+    readout, token = problem.readout, item.token_id
+    out = []
+    if texts and (item.token, item.token_kind) != (readout.text(token), readout.kind(token)):
+        out.append(
+            f"the token's text is {shown(item.token, item.token_kind)}, and the model's "
+            f"tokenizer has {shown(readout.text(token), readout.kind(token))}"
+        )
+    if item.unit != record.unit:
+        out.append(f"its unit is {shown(item.unit)}, and the measure's is {record.unit}")
+    evidence = Finding(item.x, item.weights)
+    kept = item.x is not None or item.weights is not None
+    if not item.proven and not (record.bounds is not None and kept):
+        found.leave(f"the measure {record.name}, where it is an estimate")
+        return out
+    if record.bounds is None:
+        found.leave(f"the measure {record.name}, which keeps no proof")
+        return out
+    try:
+        options = validate("measure", record, item.options)
+        low, high = record.bounds(problem, token, evidence, options, 1.0)
+    except InputError as error:
+        return [*out, str(error)]
+    except Exception as error:  # a stranger's measure, and a stranger's evidence
+        return [*out, f"its proof {raised(error, first_line=True)}"]
+    return out + _against(item, low, high)
+
+
+def _against(item: Measured, low: float, high: float) -> list[str]:
+    """What the row says that two proven ends do not bear out."""
+    proven = f"its evidence proves {low!r} to {high!r}"
+    if item.value is None or not item.proven:
+        known = math.isfinite(low) or math.isfinite(high) or low == high
+        what = "has no number" if item.value is None else "is called an estimate"
+        return [f"it {what}, and {proven}"] if known else []
+    if item.error is None or not encloses(item.value, item.error, low, high):
+        error = "no radius" if item.error is None else f"± {item.error!r}"
+        return [f"it is {item.value!r}, {error}, and {proven}"]
+    return []
+
+
+def encloses(value: float, error: float, low: float, high: float) -> bool:
+    """Whether all from ``low`` to ``high`` lies within ``error`` of the value, exactly.
+
+    With an infinite error the value is one proven end; an infinite value is both.
+    """
+    if not low <= high or not error >= 0.0:
+        return False
+    if math.isinf(value):
+        return error == 0.0 and low == high == value
+    if math.isinf(error):
+        return high <= value or low >= value
+    if math.isinf(low) or math.isinf(high):
+        return False
+    middle, radius = Fraction(value), Fraction(error)
+    return middle - radius <= Fraction(low) and Fraction(high) <= middle + radius

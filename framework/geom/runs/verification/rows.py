@@ -1,0 +1,174 @@
+"""The rows of a run against the model: which there are, and what they say beside the verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from geom.errors import InputError
+from geom.model.problem import Problem
+from geom.model.readout import Readout
+from geom.plugins.registry import installed
+from geom.runs.pipeline import Plan, examine, missing_or_more, plan
+from geom.runs.verification.faults import Found, shown
+from geom.store import Planned, Row, Run
+from geom.text import TokenKind
+from geom.token_spec import CANDIDATES, format_tokens
+
+_TWIN = re.compile(r"same row and bias as token (\d+)")
+"""What the note of a token with a twin says."""
+
+
+def check_rows(problem: Problem, run: Run, rows: Sequence[Row], texts: bool, found: Found) -> bool:
+    """Look for rows that are missing or too many, and at their winners, flags, notes and texts.
+
+    Whether it is known which rows there should be; ``texts`` says that those can be compared.
+    """
+    settings = run.settings
+    ids = run.tokens()
+    inside = [token for token in ids if 0 <= token < problem.readout.V]
+    again, complete = _asked_again(problem, settings, inside, found)
+    planned = [] if again is None else list(examine(again)[0])
+    if complete:
+        words = missing_or_more([item.token_id for item in planned], ids)
+        if words:
+            found.fault(None, words)
+    repeated = {detector.name for detector, _ in again.detectors} if again else set()
+    kinds = run.winner_kinds()
+    by_id = {row.token_id: row for row in rows}
+    for item in planned:
+        row = by_id.get(item.token_id)
+        if row is not None:
+            _compare(row, kinds[row.token_id], item, texts, found)
+            _compare_flags(row, item, repeated, settings.get("detectors", {}), found)
+    _check_twins(problem, rows, found)
+    return complete
+
+
+def _asked_again(
+    problem: Problem, settings: Mapping[str, Any], ids: Sequence[int], found: Found
+) -> tuple[Plan | None, bool]:
+    """A plan that finds the rows again, if any, and whether it finds all of them.
+
+    Of the detectors, those that are `repeatable`; without any the candidates are taken as they are.
+    """
+    detectors: Mapping[str, Any] = settings.get("detectors", {})
+    known = {
+        item.record.name: item.record for item in installed().listed() if item.kind == "detector"
+    }
+    repeatable = [name for name in detectors if name in known and known[name].repeatable]
+    for name in sorted(detectors.keys() - set(repeatable)):
+        found.leave(f"which tokens {shown(name)} flags")
+    tokens: str = settings["tokens"]
+    complete = tokens != CANDIDATES or len(repeatable) == len(detectors)
+    if not complete:
+        if not ids:
+            return None, False
+        tokens = format_tokens(ids)
+    given = {("detector", name): detectors[name] for name in repeatable}
+    try:
+        asked = plan(
+            problem.readout,
+            detectors=repeatable,
+            certifiers=(),
+            domain=problem.domain,
+            tokens=tokens,
+            given=given,
+        )
+    except InputError as error:
+        found.fault(None, f"its settings ask for what cannot be: {error}")
+        return None, False
+    return asked, complete
+
+
+def comparable_texts(readout: Readout, rows: Sequence[Row], named: bool, found: Found) -> bool:
+    """Whether texts and kinds can be compared: not where only one of model and run has any.
+
+    ``named`` says that the weights are not loaded by the run's own name. Those that are have a
+    tokenizer where the run had one, unless what reads it is not installed.
+    """
+    there = any(row.token is not None or row.token_kind is not None for row in rows)
+    own = readout.tokens is not None or readout.kinds is not None
+    if there and not own:
+        found.leave(f"texts and kinds of tokens, as {readout.source} has no tokenizer")
+        return False
+    if own and rows and not there and named:
+        found.leave("texts and kinds of tokens, as the run has none")
+        return False
+    return own
+
+
+def _compare(
+    row: Row, argmax_kind: TokenKind | None, item: Planned, texts: bool, found: Found
+) -> None:
+    """The row against the same found again."""
+    token = item.token_id
+    if row.argmax_id != item.argmax_id:
+        found.fault(
+            token,
+            f"argmax_id is {row.argmax_id}, and along its own direction {item.argmax_id} wins",
+        )
+    if row.self_argmax != item.self_argmax:
+        found.fault(
+            token,
+            f"self_argmax is {row.self_argmax}, and along its own direction {item.argmax_id} wins",
+        )
+    if not texts:
+        return
+    if (row.token, row.token_kind) != (item.token, item.token_kind):
+        found.fault(
+            token,
+            f"its text is {shown(row.token, row.token_kind)}, and the model's tokenizer has "
+            f"{shown(item.token, item.token_kind)}",
+        )
+    if (row.argmax, argmax_kind) != (item.argmax, item.argmax_kind):
+        found.fault(
+            token,
+            f"the text of its winner is {shown(row.argmax, argmax_kind)}, and the model's "
+            f"tokenizer has {shown(item.argmax, item.argmax_kind)}",
+        )
+
+
+def _compare_flags(
+    row: Row, item: Planned, repeated: set[str], detectors: Mapping[str, Any], found: Found
+) -> None:
+    """The detectors that are said to flag the token: those asked again, and no strangers."""
+    if set(row.flagged_by) - detectors.keys() or len(set(row.flagged_by)) < len(row.flagged_by):
+        names = ", ".join(map(shown, row.flagged_by))
+        found.fault(row.token_id, f"flagged_by names what is no detector of the run: {names}")
+    for name in sorted(repeated):
+        if (name in row.flagged_by) != (name in item.flagged_by):
+            does = "flags it" if name in item.flagged_by else "does not flag it"
+            found.fault(row.token_id, f"flagged_by is wrong: {name} {does}")
+
+
+def _check_twins(problem: Problem, rows: Sequence[Row], found: Found) -> None:
+    """The notes that name a token with the same row and bias."""
+    twins = _twins(problem)
+    for row in rows:
+        if not 0 <= row.token_id < problem.readout.V:
+            continue
+        parts = [_TWIN.fullmatch(part) for part in (row.note or "").split("; ")]
+        said = [int(part[1]) for part in parts if part is not None and len(part[1]) < 20]
+        true = twins.get(row.token_id)
+        if said != ([] if true is None else [true]):
+            has = "it has none" if true is None else f"that is token {true}"
+            found.fault(row.token_id, f"its note names {said or 'no token'} as its twin, and {has}")
+
+
+def _twins(problem: Problem) -> dict[int, int]:
+    """The first other token with the same row and bias, of those that have one."""
+    W, b = problem.readout.W, problem.readout.b
+    first: dict[bytes, int] = {}
+    out: dict[int, int] = {}
+    for token in range(len(W)):
+        numbers = np.append(W[token], b[token]) + 0.0  # -0 is 0
+        other = first.setdefault(hashlib.sha256(numbers.tobytes()).digest(), token)
+        if other != token:
+            out[token] = other
+            out.setdefault(other, token)
+    return out

@@ -1,0 +1,1 @@
+"""Sampling of cones, for the measure solid-angle."""

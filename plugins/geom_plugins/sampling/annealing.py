@@ -1,0 +1,464 @@
+"""The probability of a cone under a normal distribution, however small, and its standard error.
+
+The distribution's centre is first put where the cone is likely (`half_spaces.centre_within`), and
+the probability there is counted. Then the centre moves back in many steps, and particles follow it
+by exact Hamiltonian Monte Carlo; each step gives them weights, and in a group whose weights have
+grown apart the heavy ones take the place of the light: annealed importance sampling with
+resampling, R. M. Neal, Statistics and Computing 11 (2001), P. Del Moral, A. Doucet and A. Jasra,
+J. Royal Statistical Society B 68 (2006). The mean weight of a group is the ratio of the two
+probabilities without bias, however well or badly its particles mix; what bad mixing does is to
+spread the groups, which shows. So each group is an independent repetition, and the error comes from
+how far they lie apart. Where they lie too far apart for that to be known, more and better placed
+steps are taken, or there is no answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import logsumexp, ndtr  # type: ignore[import-untyped]  # it ships no types
+
+from geom import Finding, cores, limited_threads
+from geom_plugins.sampling.half_spaces import RATIO, Cone, Floats, Ids, Vectors, centre_within
+from geom_plugins.sampling.particles import QUARTER, Particles, TooNarrowError, Walls
+
+TIME = 0.3
+"""How long particles travel at each step; a quarter turn around the centre takes pi / 2."""
+
+BOUNCES = 6
+"""How often a particle may meet walls in a step, on average: where they are near, steps are short.
+
+Across a narrow cone particles mix by few bounces; what takes time is to go along it.
+"""
+
+GROUPS, GROUP = 16, 8
+"""Groups of particles in a round, and particles in a group."""
+
+FEW, BUNDLES = 1024, 4
+"""Of more half-spaces than these only some matter; and groups travel in bundles, on threads."""
+
+PILOT = 4
+"""Particles that look for the half-spaces that matter."""
+
+LOOKS = 60
+"""How often they look around when they have arrived."""
+
+STEPS = 100
+"""Steps of the first way."""
+
+COUNTED = 4096
+"""Points that are drawn to count how many lie in the cone."""
+
+SPREAD = 2.0
+"""The standard deviation of the groups' logarithms up to which the error of their mean is known."""
+
+AIM = 1.2
+"""The standard deviation that a longer way is made for."""
+
+LAG, MOST_LAG = 0.25, 0.4
+"""What a quarter turn may add to the spread of weights: what a longer way is made for, and most."""
+
+SURE = 1.1
+"""By how much errors are stretched, as normal logarithms are an approximation."""
+
+LEAVE = 2.0
+"""The chance, summed over all half-spaces left out, that a particle is beyond one of them."""
+
+TOPS, NEAR = 6, 0.5
+"""How often `Cone.top` may be moved, and how near to `RATIO` ratios should be, in deviations."""
+
+SEEN, WINDOW = 0.1, 0.25
+"""Where a smaller part of particles sees the surface, it gets thick, by so many deviations."""
+
+_BLOCK = 4096
+"""Half-spaces whose distances are taken at a time."""
+
+Report = Callable[[float, int], None]
+"""Told the standard error so far, and the steps that particles have taken."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The natural logarithm of a fraction and its standard error.
+
+    Both are NaN where the error is not known; the ``reason`` says why, or why it is large. With a
+    ``proof`` it is no estimate, and exact.
+    """
+
+    log: float
+    error: float
+    reason: str | None = None
+    proof: Finding | None = None
+
+
+def counted_error(inside: int, drawn: int) -> float:
+    """The standard error of the logarithm of a share of which so many were inside, and not none.
+
+    Where all were, one more might not have been.
+    """
+    outside = max(drawn - inside, 1)
+    return math.sqrt(outside / drawn / inside)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the centre comes back: along ``direction`` (k,) from the first of the ``stops`` to 0.
+
+    ``times`` are how long particles travel at each stop but the first.
+    """
+
+    direction: Floats
+    stops: Floats
+    times: Floats
+
+    @classmethod
+    def between(cls, centre: Floats, cone: Cone) -> Way:
+        """From the centre to the cone's top in steps that change the distribution alike.
+
+        Scaling by ``1 - e`` costs about ``e sqrt(2 D)`` standard deviations of the length, a step
+        of the centre itself one a unit: the two together make the inverse hyperbolic sine.
+        """
+        off = centre - cone.top
+        distance = float(np.linalg.norm(off))
+        scale = math.sqrt(2.0 * cone.dimension)
+        grid = np.linspace(math.asinh(distance / scale), 0.0, STEPS + 1)
+        return cls(off / max(distance, 1e-300), scale * np.sinh(grid), np.full(STEPS, TIME))
+
+    def aimed(self, centre: Floats, cone: Cone) -> Way:
+        """The same way from the centre to the top of the cone, which may have moved."""
+        off = centre - cone.top
+        distance = float(np.linalg.norm(off))
+        stops = self.stops * (distance / max(self.stops[0], 1e-300))
+        return Way(off / max(distance, 1e-300), stops, self.times)
+
+    @property
+    def steps(self) -> int:
+        """Steps of one particle."""
+        return self.stops.size - 1
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What groups brought: the logarithms of their mean weights, ``logs`` (g,).
+
+    ``gains`` (steps, m) are what each step did to the logarithms of the particles' weights,
+    ``shares`` (g,) the logarithms of what the groups count where they arrived, ``seen`` (m, k).
+    """
+
+    logs: Floats
+    gains: Floats
+    shares: Floats
+    seen: Vectors
+
+
+def counted(cone: Cone, rng: np.random.Generator) -> Estimate:
+    """The fraction of directions in the cone by counting; without an error where few are in it."""
+    inside = 0
+    for _ in range(COUNTED // 256):
+        x = cone.draw(256, rng)
+        if cone.biased:
+            x[:, :-1] /= np.linalg.norm(x[:, :-1], axis=1, keepdims=True)
+            x[:, -1] = RATIO
+        inside += int(((x @ cone.normals.T) < 0.0).all(axis=1).sum())
+    if inside < 64:
+        return Estimate(math.nan, math.nan, "too few points to count")
+    return Estimate(math.log(inside / COUNTED), counted_error(inside, COUNTED))
+
+
+def annealed(
+    cone: Cone, inside: Floats, rng: np.random.Generator, target: float, most: int, report: Report
+) -> Estimate:
+    """The fraction of directions in the cone, to a standard error of ``target`` in its logarithm.
+
+    ``inside`` (k,) is a point of the cone, ``most`` the steps that all particles may take: where
+    they are not enough, the reason says so, of an estimate with a larger error or of none.
+    """
+    try:
+        return _annealed(cone, inside, rng, target, most, report)
+    except TooNarrowError as error:
+        return Estimate(math.nan, math.nan, str(error))
+
+
+def _annealed(
+    cone: Cone, inside: Floats, rng: np.random.Generator, target: float, most: int, report: Report
+) -> Estimate:
+    """`annealed`, which may give up."""
+    centre = centre_within(cone, inside)
+    plan = _scouted(cone, centre, rng)
+    best = Estimate(math.nan, math.nan, "no point to start from was found")
+    gathered: list[Brought] = []
+    taken = 0
+    while plan is not None and taken + GROUPS * GROUP * plan.way.steps <= most:
+        gathered += _round(plan, rng)
+        taken += GROUPS * GROUP * plan.way.steps
+        estimate, spread = _together(gathered, plan)
+        if math.isnan(best.log) or estimate.error < best.error:  # NaN is not less
+            best = estimate
+        report(best.error, taken)
+        if best.error <= target:
+            return best
+        if math.isnan(estimate.log) or spread > AIM:
+            seen = np.concatenate([some.seen for some in gathered])
+            way = _refined(plan.way, gathered, spread, (most - taken) // (GROUPS * GROUP))
+            plan, gathered = _planned(plan.cone, centre, way, seen, rng), []
+    return replace(best, reason=f"within {most} steps {best.reason or 'its error stays larger'}")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A cone with its top and window, the walls that matter, and the way to the top from a centre.
+
+    ``likely`` is the probability of those walls' cone around the centre, ``points`` are some there.
+    """
+
+    cone: Cone
+    walls: Walls
+    way: Way
+    likely: Estimate
+    points: Vectors
+
+
+def _scouted(cone: Cone, centre: Floats, rng: np.random.Generator) -> _Plan | None:
+    """What a few particles find that go the whole way between all walls, and look around there.
+
+    Where they find ratios far from `RATIO`, they take the top to another place, and look again.
+    The times to travel are such that walls are met some `BOUNCES` times.
+    """
+    points = _within(cone, centre, PILOT, rng)
+    if len(points) < PILOT:
+        return None
+    way = Way.between(centre, cone)
+    particles = Particles(Walls(cone), way.direction, float(way.stops[0]), points, TIME, rng)
+    times = np.array([_paced(particles, float(stop)) for stop in way.stops[1:]])
+    seen = _looked(particles)
+    for _ in range(TOPS):
+        off, better = cone.fit(seen) if cone.biased else (0.0, 0.0)
+        if abs(off) < NEAR:
+            break
+        moved = cone.around(better)
+        up, far = np.sign(moved.top - cone.top), float(np.linalg.norm(moved.top - cone.top))
+        walls, time = particles.walls.around(moved), particles.time
+        particles = Particles(walls, -up, far, particles.x, time, rng)
+        for t in np.linspace(far, 0.0, 9)[1:].tolist():
+            _paced(particles, t)
+        cone, seen = moved, _looked(particles)
+    return _planned(cone, centre, replace(way, times=times), seen, rng)
+
+
+def _planned(
+    cone: Cone, centre: Floats, way: Way, seen: Vectors, rng: np.random.Generator
+) -> _Plan | None:
+    """A plan by what was ``seen`` (l, k) of the cone; None where no points to start from are found.
+
+    Those half-spaces matter that are left when the ones are out whose chances to be crossed sum to
+    `LEAVE`, and a `FEW` in any case.
+    """
+    kept = np.arange(len(cone.normals))
+    if kept.size > FEW:
+        chance = _chances(cone, seen)
+        order = np.argsort(chance, kind="stable")
+        left = int(np.searchsorted(np.cumsum(chance[order]), LEAVE))
+        kept = order[min(left, kept.size - FEW) :]
+    if cone.biased:
+        kept = np.union1d(kept, [len(cone.normals) - 1])
+        off, better = cone.fit(seen)
+        if abs(off) > NEAR:
+            cone = cone.around(better)
+        inner = cone.only(kept)
+        narrow = np.isfinite(inner.log_shares(seen, inner)).mean() < SEEN
+        cone = replace(cone, window=WINDOW * cone.deviation(seen) if narrow else 0.0)
+    walls = Walls(cone.only(np.sort(kept)))
+    start = _starts(walls.cone, centre, rng)
+    return None if start is None else _Plan(cone, walls, way.aimed(centre, cone), *start)
+
+
+def _chances(cone: Cone, seen: Vectors) -> Floats:
+    """The chance (n,) of each half-space to be left, by how far from it points were ``seen``.
+
+    One where a point was beyond it, and else as if they were normal.
+    """
+    out = np.empty(len(cone.normals))
+    for start in range(0, len(out), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        beyond = (seen @ cone.normals[rows].T).astype(np.float64)
+        out[rows] = ndtr(beyond.mean(axis=0) / np.maximum(beyond.std(axis=0), 1e-12))
+        out[rows][(beyond > 0.0).any(axis=0)] = 1.0
+    return out
+
+
+def _paced(particles: Particles, t: float) -> float:
+    """Move to t and travel; the time that was, which `BOUNCES` shorten and lengthen."""
+    particles.move(t)
+    before = particles.bounces
+    particles.travel()
+    met = (particles.bounces - before) / len(particles.y)
+    particles.time = min(TIME, particles.time * min(2.0, (BOUNCES + 1) / (met + 1)))
+    return particles.time
+
+
+def _looked(particles: Particles) -> Vectors:
+    """Where the particles are over some time, (l, k)."""
+    seen = []
+    for _ in range(LOOKS):
+        particles.travel()
+        seen.append(particles.x)
+    return np.concatenate(seen)
+
+
+def _within(cone: Cone, centre: Floats, count: int, rng: np.random.Generator) -> Vectors:
+    """Normal vectors (count, k) around the centre that lie in the cone."""
+    found: list[Vectors] = []
+    for _ in range(200):
+        x = (cone.draw(max(16, count), rng) + centre).astype(cone.normals.dtype)
+        found += list(x[((x @ cone.normals.T) < 0.0).all(axis=1)])
+        if len(found) >= count:
+            break
+    return np.array(found[:count])
+
+
+def _starts(
+    cone: Cone, centre: Floats, rng: np.random.Generator
+) -> tuple[Estimate, Vectors] | None:
+    """The probability of the cone around the centre, by counting, and points drawn there.
+
+    None where fewer points than particles are drawn there.
+    """
+    found = []
+    for _ in range(COUNTED // 256):
+        x = (cone.draw(256, rng) + centre).astype(cone.normals.dtype)
+        found.append(x[((x @ cone.normals.T) < 0.0).all(axis=1)])
+    points = np.concatenate(found)
+    if len(points) < GROUPS * GROUP:
+        return None
+    share = math.log(len(points) / COUNTED)
+    return Estimate(share, counted_error(len(points), COUNTED)), points
+
+
+def _round(plan: _Plan, rng: np.random.Generator) -> list[Brought]:
+    """Groups that go the way, in bundles, each on a thread and with random numbers of its own."""
+    way = plan.way
+
+    def go(groups: int, rng: np.random.Generator) -> Brought:
+        start = plan.points[rng.choice(len(plan.points), groups * GROUP, replace=False)]
+        particles = Particles(plan.walls, way.direction, way.stops[0], start, TIME, rng)
+        gains = np.empty((way.steps, groups * GROUP))
+        weights, logs = np.zeros((groups, GROUP)), np.zeros(groups)
+        for k in range(way.steps):
+            gains[k] = particles.move(float(way.stops[k + 1]))
+            weights += gains[k].reshape(weights.shape)
+            _resample(particles, weights, logs, rng)
+            particles.time = float(way.times[k])
+            particles.travel()
+        whole = logsumexp(weights, axis=1)
+        counts = _log_shares(plan.cone, particles).reshape(weights.shape)
+        shares = logsumexp(weights + counts, axis=1) - whole
+        return Brought(logs + whole - math.log(GROUP), gains, shares, particles.x)
+
+    bundles = BUNDLES if len(plan.cone.normals) > FEW else 1
+    with limited_threads(1), ThreadPoolExecutor(min(bundles, cores())) as pool:
+        return list(pool.map(go, [GROUPS // bundles] * bundles, rng.spawn(bundles)))
+
+
+def _resample(
+    particles: Particles, weights: Floats, logs: Floats, rng: np.random.Generator
+) -> None:
+    """In groups whose ``weights`` (g, GROUP) are worth less than half their number, start afresh.
+
+    The heavy ones take the place of the light, by one random number a group; the logarithms of the
+    mean weights go into ``logs`` (g,).
+    """
+    relative = np.exp(weights - weights.max(axis=1, keepdims=True))
+    relative /= relative.sum(axis=1, keepdims=True)
+    worn = np.flatnonzero((relative**2).sum(axis=1) > 2.0 / GROUP)
+    if not worn.size:
+        return
+    ancestors = np.arange(weights.size).reshape(weights.shape)
+    for g in worn.tolist():
+        places = (np.arange(GROUP) + rng.random()) / GROUP
+        chosen = np.searchsorted(np.cumsum(relative[g]), places)
+        ancestors[g] = ancestors[g][np.minimum(chosen, GROUP - 1)]
+        logs[g] += float(logsumexp(weights[g])) - math.log(GROUP)
+        weights[g] = 0.0
+    particles.branch(ancestors.ravel())
+
+
+def _log_shares(cone: Cone, particles: Particles) -> Floats:
+    """What the particles (m,) count where they have arrived: a mean over some time there."""
+    inner = particles.walls.cone
+    if not cone.biased and len(inner.normals) == len(cone.normals):
+        return np.zeros(len(particles.y))
+    total = np.full(len(particles.y), -np.inf)
+    for _ in range(LOOKS):
+        total = np.logaddexp(total, inner.log_shares(particles.x, cone))
+        particles.travel()
+    return total - math.log(LOOKS)
+
+
+def _quarters(way: Way, brought: list[Brought]) -> tuple[Ids, Floats]:
+    """The steps (p + 1,) between parts of the way, and the spread (p,) that each part adds.
+
+    A part takes particles a quarter turn, or nearly: about as long as they remember.
+    """
+    turns = np.floor(np.cumsum(way.times) / QUARTER - 1e-9)
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(turns)) + 1, [way.steps]])
+    gains = np.concatenate([some.gains for some in brought], axis=1)
+    spreads = [gains[a:b].sum(axis=0).std(ddof=1) for a, b in pairwise(edges.tolist())]
+    return edges.astype(np.int64), np.array(spreads)
+
+
+def _refined(way: Way, brought: list[Brought], spread: float, most: int) -> Way:
+    """A way of more steps, placed where particles lag most; of ``most`` steps if that helps.
+
+    What a quarter turn adds falls with the number of those that a part is made of, and so does the
+    square of the ``spread`` of groups.
+    """
+    edges, lags = _quarters(way, brought)
+    more = lags / LAG
+    if more.max() < 2.0:
+        more *= max(1.0, 1.3 * (spread / AIM) ** 2 / more.mean())
+    more = np.clip(more, 0.7, 12.0)
+    counts = np.diff(edges) * more
+    if counts.sum() > most - counts.size > 1.3 * way.steps:
+        counts *= (most - counts.size) / counts.sum()
+    parts = zip(pairwise(edges.tolist()), np.ceil(counts).astype(int).tolist(), strict=True)
+    places = np.concatenate([[0.0], *(np.linspace(a, b, n + 1)[1:] for (a, b), n in parts)])
+    stops = np.interp(places, np.arange(way.stops.size), way.stops)
+    return Way(way.direction, stops, np.interp(places[1:], np.arange(way.steps) + 1, way.times))
+
+
+def _together(brought: list[Brought], plan: _Plan) -> tuple[Estimate, float]:
+    """The mean weight of all groups, with a reason where its error is not known, and their spread.
+
+    Weights that are products of many small factors have nearly normal logarithms. Of those the
+    mean ``m`` and the variance ``s^2`` in g groups give the mean weight ``exp(m + s^2 / 2)``, with
+    an error of ``s^2 / g + s^4 / 2 (g - 1)`` in its logarithm, squared. The mean of the weights
+    themselves does not lean on that, but is too low more often than not where there are few. The
+    answer is half way between the two, and half their distance an error too; where the two are far
+    apart there is no answer. Nor is there one where a quarter turn adds much: particles then lag
+    behind the distribution, and all groups fall short alike.
+    """
+    logs = np.concatenate([some.logs + some.shares for some in brought])
+    if not np.isfinite(logs).all():
+        why = "not all groups of particles found the token to win on the surface"
+        return Estimate(math.nan, math.nan, why), 0.0
+    g, spread = logs.size, float(logs.std(ddof=1))
+    plain = float(logsumexp(logs)) - math.log(g)
+    normal = float(logs.mean()) + spread**2 / 2.0
+    known = (spread**2 / g + spread**4 / (2.0 * (g - 1))) * (g - 1) / (g - 3)
+    lag = float(_quarters(plan.way, brought)[1].max())
+    if lag > MOST_LAG:
+        return Estimate(math.nan, math.nan, f"its particles lag behind by {lag:.1f}"), spread
+    if spread > SPREAD:
+        why = f"its groups of particles spread by {spread:.1f}"
+        return Estimate(math.nan, math.nan, why), spread
+    if abs(plain - normal) > 3.0 * max(math.sqrt(known), 0.1):
+        why = "its groups of particles are far from lognormal"
+        return Estimate(math.nan, math.nan, why), spread
+    error = SURE * math.hypot(math.sqrt(known), (plain - normal) / 2.0)
+    log = plan.likely.log + (plain + normal) / 2.0
+    return Estimate(log, math.hypot(error, plan.likely.error)), spread

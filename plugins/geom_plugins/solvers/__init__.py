@@ -1,0 +1,1 @@
+"""Algorithms that certifiers, detectors and measures share."""

@@ -1,0 +1,178 @@
+"""``replay`` against the model's own head, applied by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import geom
+from geom import InputError
+from support.command import Command
+from support.toy_models import build, save
+
+TOKENS = range(12)
+
+
+def replayed(model: str, dtype: str = "checkpoint", **options: Any) -> geom.Run:
+    """A run of some tokens with the real model at its end."""
+    return geom.run(
+        model,
+        certifiers=["highs", "replay"],
+        tokens=TOKENS,
+        options={"certifier.replay.dtype": dtype},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "gpt2",
+        "gptj",
+        "opt",
+        "olmo",
+        "gemma2",
+        "cohere",
+        "nemotron",
+        "mamba",
+        "bert",
+        "t5",
+        "marian",
+    ],
+)
+def test_what_is_proven_speakable_the_model_says(kind: str, tmp_path: Path) -> None:
+    with replayed(f"hf:{save(build(kind), tmp_path)}") as run:
+        rows = list(run.rows(verdict="speakable"))
+        assert len(rows) > len(TOKENS) / 2
+        for row in rows:
+            assert row.note is not None
+            said = re.search(r"the model, in float32, emits it by (\S+) logits", row.note)
+            assert said is not None
+            assert float(said[1]) > 0
+
+
+def test_opt_350ms_norm_inside_its_last_layer_is_replayed(tmp_path: Path) -> None:
+    model = build("opt", do_layer_norm_before=False, word_embed_proj_dim=12)
+    with replayed(f"hf:{save(model, tmp_path)}") as run:
+        said = [row.note for row in run.rows(verdict="speakable")]
+    assert said
+    assert all("emits it" in note for note in said if note)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_note_is_what_the_models_head_computes_in_that_dtype(
+    dtype: str, tmp_path: Path
+) -> None:
+    """Rows of W are made to differ by less than bfloat16 resolves, so that it ties or errs."""
+    model = build("gpt2")
+    W, norm = model.transformer.wte.weight, model.transformer.ln_f
+    with torch.no_grad():
+        for token in TOKENS[1::2]:
+            W[token] = W[token - 1] + 2e-3 * W[token + 20]
+    where = save(model, tmp_path)
+    kind = getattr(torch, dtype)
+    heard = []
+    with replayed(f"hf:{where}", dtype) as run:
+        for row in run.rows(verdict="speakable"):
+            x = torch.from_numpy(np.array(run.certificate(row.token_id).x))
+            scale, shift = (part.detach().to(kind).double() for part in (norm.weight, norm.bias))
+            y = (x * scale + shift).to(kind)
+            logits = (W.detach().to(kind) @ y).double()
+            margin = logits[row.token_id] - logits[torch.arange(len(W)) != row.token_id].max()
+            assert row.note is not None
+            heard.append("ties" if margin == 0 else "emits it" if margin > 0 else "emits token")
+            assert f"in {dtype}, {heard[-1]}" in row.note, (row.note, float(margin))
+    assert (set(heard) == {"emits it"}) == (dtype != "bfloat16")
+
+
+def test_an_unspeakable_token_is_replayed_at_the_best_point_found(tmp_path: Path) -> None:
+    model = build("gpt2")
+    with torch.no_grad():
+        model.transformer.wte.weight[3] = model.transformer.wte.weight.mean(0)
+    with replayed(f"hf:{save(model, tmp_path)}") as run:
+        (row,) = run.rows(verdict="unspeakable")
+        assert row.token_id == 3
+        assert row.note is not None
+        assert re.search(r"emits token \d+ by", row.note)
+
+
+def test_a_token_without_a_point_gets_no_note(tmp_path: Path) -> None:
+    where = save(build("gpt2"), tmp_path)
+    with geom.run(f"hf:{where}", certifiers=["replay"], tokens=[1]) as run:
+        (row,) = run.rows()
+        assert (row.verdict, row.note) == (
+            "undecided",
+            "no certifier found a direction or weights",
+        )
+
+
+def test_it_changes_no_verdict(tmp_path: Path) -> None:
+    where = save(build("gpt2"), tmp_path)
+    with (
+        replayed(f"hf:{where}", "float16") as with_it,
+        geom.run(f"hf:{where}", certifiers=["highs"], tokens=TOKENS) as without,
+    ):
+        for one, other in zip(with_it.rows(), without.rows(), strict=True):
+            assert (one.verdict, one.proof, one.margin_lower) == (
+                other.verdict,
+                other.proof,
+                other.margin_lower,
+            )
+
+
+def test_a_readout_alone_is_refused_before_the_run(command: Command, tmp_path: Path) -> None:
+    np.save(tmp_path / "W.npy", np.eye(3))
+    out = tmp_path / "run.db"
+    done = command(
+        *("run", "--model", f"npz:{tmp_path}/W.npy", "--tokens", "all"),
+        *("--certifier", "replay", "--out", str(out)),
+    )
+    assert done.code == 2
+    assert "replay needs the whole model, and npz:" in done.err
+    assert "-o certifier.replay.model=DIR_OR_HUB_ID" in done.err
+    assert not out.exists()
+
+
+def test_a_readout_from_elsewhere_can_name_its_model(tmp_path: Path) -> None:
+    model = build("gpt2")
+    where = save(model, tmp_path)
+    readout = geom.Readout.fold(
+        model.transformer.wte.weight.detach().numpy(),
+        norm="layernorm",
+        gamma=model.transformer.ln_f.weight.detach().numpy(),
+        beta=model.transformer.ln_f.bias.detach().numpy(),
+    )
+    with geom.run(
+        readout,
+        certifiers=["highs", "replay"],
+        tokens=[4],
+        options={"certifier.replay.model": str(where)},
+    ) as run:
+        (row,) = run.rows()
+        assert row.note is not None
+        assert "emits it" in row.note
+
+
+def test_another_models_vocabulary_is_refused(tmp_path: Path) -> None:
+    where = save(build("gpt2", vocab_size=50), tmp_path)
+    with pytest.raises(InputError, match="the model has 50 tokens, the readout 97"):
+        geom.run(
+            geom.Readout.fold(np.zeros((97, 32))),
+            certifiers=["replay"],
+            tokens=[1],
+            options={"certifier.replay.model": str(where)},
+        )
+
+
+def test_a_checkpoint_that_transformers_refuses_is_one_line(tmp_path: Path) -> None:
+    where = save(build("gpt2"), tmp_path)
+    source = geom.load(f"hf:{where}")
+    (where / "model.safetensors").write_bytes(b"?" * 99)
+    with pytest.raises(InputError, match="transformers cannot load") as caught:
+        geom.run(source, certifiers=["replay"], tokens=[1])
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,268 @@
+"""The report as a browser shows it: headless Chromium, driven by Selenium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+import geom
+from geom import NoOptions, Run
+from geom_plugins.reporters import html_page
+from support.pages import SHOWN, hostile
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="no chromium and chromedriver: Debian has them as chromium and chromium-driver",
+)
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage "
+    "--enable-unsafe-swiftshader --window-size=1300,900"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    options = Options()
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    driver.set_page_load_timeout(120)
+    driver.set_script_timeout(120)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("demo") / "demo.html"
+    with geom.run("demo") as run:
+        keep(run, path)
+    return path
+
+
+def keep(run: Run, path: Path) -> None:
+    with path.open("wb") as file:
+        html_page.write(run, file, NoOptions())
+
+
+def wait(until: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        found = until()
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
+
+
+def show(browser: Chrome, page: Path) -> None:
+    """Open the page, and wait until all is drawn."""
+    browser.get_log("performance")
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+    ready = "return 'ready' in document.documentElement.dataset"
+    assert wait(lambda: browser.execute_script(ready))
+
+
+def ids(browser: Chrome) -> list[int]:
+    """The tokens of the table that are in sight, or near."""
+    return [int(found.text) for found in browser.find_elements(By.CSS_SELECTOR, "#body .unfold")]
+
+
+def problems(browser: Chrome) -> list[str]:
+    return [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"]
+
+
+def requests(browser: Chrome) -> set[str]:
+    """The schemes of all that the page asked for."""
+    events = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
+    return {
+        e["params"]["request"]["url"].partition(":")[0]
+        for e in events
+        if e["method"] == "Network.requestWillBeSent"
+    }
+
+
+def test_it_draws_all_pictures_and_asks_for_nothing(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".js-plotly-plot")) == 4
+    drawn = "return document.getElementById(arguments[0]).data.map(t => t.x.length)"
+    assert sum(browser.execute_script(drawn, "places")) == 3072 + 1  # and the centroid
+    assert sum(browser.execute_script(drawn, "norms")) == 413
+    heights = "return document.getElementById('margins').data.flatMap(t => t.y)"
+    assert sum(browser.execute_script(heights)) == 413
+    assert problems(browser) == []
+    assert requests(browser) <= {"file", "data", "blob"}
+
+
+def test_the_winners_are_those_of_the_rows(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    with geom.run("demo") as run:
+        lost = [row.argmax_id for row in run.rows() if not row.self_argmax]
+    most = max(set(lost), key=lost.count)
+    trace = browser.execute_script("return document.getElementById('winners').data[0]")
+    assert (trace["customdata"][-1], trace["x"][-1]) == (most, lost.count(most))
+
+
+def test_search_and_the_choice_of_a_verdict_leave_what_was_asked_for(
+    browser: Chrome, demo: Path
+) -> None:
+    show(browser, demo)
+    search = browser.find_element(By.ID, "search")
+    search.send_keys("SKIPunless")
+    assert ids(browser) == [2114]
+    assert browser.find_element(By.ID, "found").text == "1 of 413 tokens"
+    search.clear()
+    search.send_keys("2310")
+    assert 2310 in ids(browser)
+    search.clear()
+    search.send_keys(Keys.BACKSPACE)
+    browser.find_element(By.CSS_SELECTOR, "#class option[value='unspeakable']").click()
+    assert browser.find_element(By.ID, "found").text == "32 of 413 tokens"
+
+
+@pytest.mark.parametrize("column", [0, 4])
+def test_a_click_on_a_column_sorts_by_it_and_another_turns_it_round(
+    column: int, browser: Chrome, demo: Path
+) -> None:
+    show(browser, demo)
+    with geom.run("demo") as run:
+        rows = list(run.rows())
+
+    def key(row: geom.Row) -> tuple[float, float]:
+        margin = row.margin_lower if row.verdict == "speakable" else row.margin_upper
+        return (row.token_id if column == 0 else margin or 0.0), 0.0
+
+    for turn, descending in (("ascending", False), ("descending", True)):
+        browser.find_elements(By.CSS_SELECTOR, "#head button")[column].click()
+        head = browser.find_elements(By.CSS_SELECTOR, "#head th")[column]
+        assert head.get_attribute("aria-sort") == turn
+        by_id = {row.token_id: key(row) for row in rows}
+        shown = [by_id[i] for i in ids(browser)]
+        assert shown == sorted(by_id.values(), reverse=descending)[: len(shown)]
+
+
+def test_a_row_unfolds_to_its_proof_by_mouse_and_by_keyboard(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    browser.find_element(By.ID, "search").send_keys("RABIC")
+    browser.find_element(By.CSS_SELECTOR, "#body tr.row td.token").click()
+    text = browser.find_element(By.CSS_SELECTOR, "#body tr.more").text
+    assert "Proven by weights over other tokens" in text
+    assert "geom show RUN --token 2262" in text
+    browser.find_element(By.ID, "search").send_keys(Keys.CONTROL, "a")
+    browser.find_element(By.ID, "search").send_keys(Keys.BACKSPACE)
+    browser.find_elements(By.CSS_SELECTOR, "#head button")[0].click()
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#body tr.more")) == 0  # it is further down
+    first, second = ids(browser)[:2]
+    browser.find_element(By.CSS_SELECTOR, "#body .unfold").send_keys(Keys.ARROW_DOWN)
+    assert browser.switch_to.active_element.text == str(second)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    active = browser.switch_to.active_element
+    assert (active.text, active.get_attribute("aria-expanded")) == (str(second), "true")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#body tr.more")) == 1
+    active.send_keys(Keys.ARROW_UP)
+    assert browser.switch_to.active_element.text == str(first)
+
+
+def test_a_point_of_a_picture_leads_to_its_row(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    browser.execute_script(
+        "document.getElementById('norms').emit('plotly_click', {points: [{customdata: 2310}]})"
+    )
+    assert browser.switch_to.active_element.text == "2310"
+    assert "Proven by" in browser.find_element(By.CSS_SELECTOR, "#body tr.more").text
+
+
+def test_texts_of_tokens_do_nothing(browser: Chrome, tmp_path: Path) -> None:
+    keep(hostile(), tmp_path / "hostile.html")
+    show(browser, tmp_path / "hostile.html")
+    assert browser.title == "python - geom"
+    shown = [
+        found.text for found in browser.find_elements(By.CSS_SELECTOR, "#body td:nth-child(2)")
+    ]
+    assert sorted(shown) == sorted([*SHOWN, '"inside"'])
+    assert browser.find_elements(By.TAG_NAME, "img") == []
+    browser.find_element(By.CSS_SELECTOR, "#body .unfold").click()
+    labels = browser.execute_script(
+        "return document.getElementById('norms').data.flatMap(t => t.text)"
+    )
+    assert not any("<img" in text or "<script" in text for text in labels)
+    assert problems(browser) == []
+    assert requests(browser) <= {"file", "data", "blob"}
+
+
+def test_fifty_thousand_rows_scroll(browser: Chrome, tmp_path: Path) -> None:
+    with geom.run("synthetic:gpt2-like?V=50000&d=8&seed=1", tokens="all", certifiers=[]) as run:
+        keep(run, tmp_path / "large.html")
+    show(browser, tmp_path / "large.html")
+    browser.find_elements(By.CSS_SELECTOR, "#head button")[0].click()
+    assert ids(browser)[0] == 0
+    for share, first in ((0.5, 24_000), (1.0, 49_900), (0.25, 12_000)):
+        browser.execute_script(
+            "const s = document.getElementById('scroll');"
+            "s.scrollTop = arguments[0] * (s.scrollHeight - s.clientHeight)",
+            share,
+        )
+        assert wait(lambda first=first: first <= ids(browser)[0] < first + 2000)
+        assert len(ids(browser)) < 100
+    browser.find_element(By.ID, "search").send_keys("49999")
+    assert wait(lambda: ids(browser) == [49_999])
+    assert problems(browser) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 390])
+def test_it_fits_the_screen_in_light_and_dark(
+    scheme: str, width: int, browser: Chrome, demo: Path
+) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        show(browser, demo)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        colours = browser.execute_script(
+            "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        )
+        ink, page = (sum(map(int, c[4:-1].split(","))) for c in colours)
+        assert (ink < 200 and page > 650) if scheme == "light" else (ink > 650 and page < 200)
+        labels = browser.find_element(By.CSS_SELECTOR, "#margins .xtick text")
+        assert labels.value_of_css_property("fill") == colours[0]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_theme_can_be_chosen(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    seen = []
+    for name in ("light", "dark"):
+        browser.find_element(By.XPATH, f"//select[@id='theme']/option[text()='{name}']").click()
+        seen.append(browser.find_element(By.TAG_NAME, "body").value_of_css_property("color"))
+    assert seen[0] != seen[1]
+
+
+def test_every_control_can_be_reached_by_keyboard(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    reached = set()
+    for _ in range(24):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        active = browser.switch_to.active_element
+        reached.add(active.get_attribute("id") or active.get_attribute("class") or active.text)
+    assert {"theme", "search", "class", "scroll", "unfold", "skip", "verdict"} <= reached

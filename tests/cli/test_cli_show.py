@@ -1,0 +1,276 @@
+"""``geom show``: what a person reads, and that no token can act on the terminal it is read on.
+
+How wide a line is comes from Unicode's own tables; what is shown from the run's rows.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import unicodedata
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import geom
+from geom import Readout
+from support.command import Command
+from support.terminal import SEQUENCES, terminal, width
+
+SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5], [1.0, 1.0]])
+TEXTS = [" one", "two", " two", None, "1", "twin"]
+NASTY = {
+    "\x1b[2J\x1b[31mred": r'"\u001b[2J\u001b[31mred"',
+    "two\nlines\r": r'"two\nlines\r"',
+    "a\u202eb\u2066": r'"a\u202eb\u2066"',
+    "[red]x[/red]": '"[red]x[/red]"',
+    "[/b]": '"[/b]"',
+    ":smile:": '":smile:"',
+    'say "hi"': r'"say \"hi\""',
+    "\x00\x07\x9b": r'"\u0000\u0007\u009b"',
+    " ": '" "',
+    "": '""',
+    "日本語": '"日本語"',
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of the square: corners, a point inside (4), and two equal tokens (0 and 5)."""
+    path = tmp_path / "run.db"
+    geom.run(Readout.fold(SQUARE, tokens=TEXTS), tokens="0-2,4-5", out=path).close()
+    return path
+
+
+def keep(path: Path, texts: list[str | None]) -> None:
+    """A run that lists tokens of these texts; the first wins along the others' directions."""
+    rest = [[1.0, 0.0]] * (len(texts) - 1)
+    readout = Readout.fold([[2.0, 0.0], *rest, [-50.0, 0.0]], tokens=[*texts, "far"])
+    listed = range(len(texts))
+    geom.run(readout, tokens=listed, certifiers=[], out=path).close()
+
+
+# Runs
+
+
+def test_every_token_examined_is_listed(command: Command, run: Path) -> None:
+    out = command("show", "run.db").out
+    assert re.findall(r"^ *(\d+)  \S.* (?:un)?speakable", out, re.MULTILINE)
+    ids = re.findall(r"^ +(\d+)  ", out, re.MULTILINE)
+    assert sorted(ids) == ["0", "1", "2", "4", "5"]
+
+
+def test_the_unspeakable_come_first(command: Command, run: Path) -> None:
+    ids = re.findall(r"^ +(\d+)  ", command("show", "run.db").out, re.MULTILINE)
+    assert set(ids[:3]) == {"0", "4", "5"}
+
+
+def test_classes_are_counted(command: Command, run: Path) -> None:
+    out = command("show", "run.db").out
+    counts = dict(reversed(line.split(maxsplit=1)) for line in out.splitlines()[1:4])
+    assert {name.split("  ")[0]: n for name, n in counts.items()} == {
+        "speakable": "2",
+        "unspeakable": "3",
+        "not examined": "1",
+    }
+
+
+def test_the_model_and_its_domain_are_named(command: Command, run: Path) -> None:
+    first = command("show", "run.db").out.splitlines()[0]
+    assert first == "python  6 tokens, d = 2, domain unbounded"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ids"),
+    [("speakable", {"1", "2"}), ("unspeakable", {"0", "4", "5"}), ("undecided", set())],
+)
+def test_a_verdict_picks_its_tokens(
+    verdict: str, ids: set[str], command: Command, run: Path
+) -> None:
+    done = command("show", "run.db", "--verdict", verdict)
+    assert done.code == 0
+    assert set(re.findall(r"^ +(\d+)  ", done.out, re.MULTILINE)) == ids
+
+
+def test_a_hard_token_is_told_from_an_easy_one(command: Command, tmp_path: Path) -> None:
+    # all four are corners, but along (9, 2.9) the row (10, 0) is a little higher
+    rows = [[10.0, 0.0], [9.0, 2.9], [-10.0, 0.0], [0.0, -8.0]]
+    detail = {"detector.self-argmax.centre": False}
+    flags = {"detectors": ["self-argmax"], "options": detail, "tokens": "all"}
+    geom.run(Readout.fold(rows), out="run.db", **flags).close()  # type: ignore[arg-type]
+    out = command("show", "run.db").out
+    assert re.search(r"^1  hard to speak  .*\n3  speakable  ", out, re.MULTILINE)
+
+
+# Tokens
+
+
+@pytest.mark.parametrize(
+    ("asked", "ids"),
+    [("2", [2]), ("two", [1]), (" two", [2]), ("twin", [5]), ("1", [1, 4]), ("0", [0])],
+)
+def test_a_token_is_found_by_id_and_by_exact_text(
+    asked: str, ids: list[int], command: Command, run: Path
+) -> None:
+    out = command("show", "run.db", "--token", asked).out
+    assert re.findall(r"^token +(\d+) ", out, re.MULTILINE) == [str(i) for i in ids]
+
+
+def test_tokens_of_one_text_are_all_shown(command: Command, tmp_path: Path) -> None:
+    keep(tmp_path / "run.db", ["same", "other", "same"])
+    out = command("show", "run.db", "--token", "same").out
+    assert re.findall(r"^token +(\d+) ", out, re.MULTILINE) == ["0", "2"]
+
+
+@pytest.mark.parametrize("asked", ["3", "nothing", "TWO", "99", "9" * 30, "9" * 5000, "-1", ""])
+def test_a_token_that_was_not_examined_is_refused(asked: str, command: Command, run: Path) -> None:
+    done = command("show", "run.db", "--token", asked)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "was not examined in run.db" in done.err
+
+
+def test_a_speakable_token_comes_with_its_witness(command: Command, run: Path) -> None:
+    with geom.open_run(run) as opened:
+        witness = opened.certificate(1)
+    assert isinstance(witness, geom.Witness)
+    out = command("show", "run.db", "--token", "two").out
+    assert "speakable (witness)" in out
+    assert f"2 numbers: {witness.x[0]:.6g}, {witness.x[1]:.6g}" in out
+
+
+def test_an_unspeakable_token_comes_with_its_weights(command: Command, run: Path) -> None:
+    with geom.open_run(run) as opened:
+        weights = opened.certificate(4)
+    assert isinstance(weights, geom.Weights)
+    out = command("show", "run.db", "--token", "4").out
+    shown = dict(re.findall(r"^  (\d+) +(0\.\d+|1)\s*$", out, re.MULTILINE))
+    expected = zip(weights.indices, weights.values, strict=True)
+    assert {int(i): float(v) for i, v in shown.items()} == pytest.approx(dict(expected), rel=1e-5)
+
+
+def test_a_twin_is_named(command: Command, run: Path) -> None:
+    assert "same row and bias as token 5" in command("show", "run.db", "--token", "0").out
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "shown"),
+    [
+        (0.25, 0.5, "0.25 .. 0.5"),
+        (0.25, None, ">= 0.25"),
+        (None, 0.5, "<= 0.5"),
+        (None, None, "-"),
+    ],
+)
+def test_what_is_known_of_the_largest_margin_is_shown(
+    lower: float | None, upper: float | None, shown: str, command: Command, run: Path
+) -> None:
+    with closing(sqlite3.connect(run)) as connection, connection:
+        connection.execute("UPDATE tokens SET margin_lower = ?, margin_upper = ?", (lower, upper))
+    assert re.search(rf"^largest margin +{shown} logits", out_of(command, "--token", "0"), re.M)
+    assert f"  {shown}  " in out_of(command)
+
+
+def out_of(command: Command, *arguments: str) -> str:
+    return command("show", "run.db", *arguments).out
+
+
+# Safety
+
+
+@pytest.mark.parametrize(("text", "shown"), NASTY.items(), ids=map(ascii, NASTY))
+@pytest.mark.parametrize("arguments", [[], ["--token", "0"], ["--token", "1"]])
+def test_a_token_is_spelled_out_and_unbroken(
+    arguments: list[str], text: str, shown: str, command: Command, tmp_path: Path
+) -> None:
+    keep(tmp_path / "run.db", [text, "loser"])
+    out = command("show", "run.db", *arguments).out
+    assert f" {shown} " in out.replace("\n", " \n")
+    assert not {c for c in out if unicodedata.category(c) in ("Cc", "Cf")} - {"\n"}
+
+
+@pytest.mark.parametrize("column", ["note", "certifier", "token", "argmax", "flagged_by"])
+def test_nothing_in_a_forged_run_acts_on_the_terminal(
+    column: str, command: Command, run: Path
+) -> None:
+    value = '["\\u001b[2J"]' if column == "flagged_by" else "\x1b[2J[/b]\r\u202e"
+    with closing(sqlite3.connect(run)) as connection, connection:
+        connection.execute(f"UPDATE tokens SET {column} = ?", (value,))
+    for arguments in ([], ["--token", "1"]):
+        done = command("show", "run.db", *arguments)
+        assert done.code == 0
+        assert not {c for c in done.out if unicodedata.category(c) in ("Cc", "Cf")} - {"\n"}
+
+
+@pytest.mark.parametrize("key", ["model", "warnings", "settings"])
+def test_nothing_in_the_head_of_a_forged_run_acts_on_the_terminal(
+    key: str, command: Command, run: Path
+) -> None:
+    text = r"\u001b[2J\u202e"
+    values = {"model": f'"{text}"', "warnings": f'["{text}"]'}
+    domain = '{"name": "unbounded", "shape": "all", "size": null, "zero_sum": false}'
+    settings = (
+        f'{{"V": 6, "d": 2, "domain": {domain}, "tokens": "candidates", '
+        f'"detectors": {{"{text}": {{}}}}}}'
+    )
+    value = values.get(key, settings)
+    with closing(sqlite3.connect(run)) as connection, connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+    done = command("show", "run.db")
+    assert r"\u001b[2J\u202e" in done.out
+    assert "\x1b" not in done.out + done.err
+
+
+# Widths
+
+
+def test_a_file_has_the_same_lines_on_every_terminal(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = command("show", "run.db").out
+    monkeypatch.setenv("COLUMNS", "40")
+    assert command("show", "run.db").out == plain
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_lines_fit_the_terminal_and_ids_and_verdicts_stay_whole(
+    columns: int, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["日本語のとても長いトークンがここに", "x" * 60, "\x1b" * 20, *"abc"]
+    W = 1e-5 * np.random.default_rng(1).normal(size=(6, 2))
+    geom.run(Readout.fold(W, tokens=texts), tokens="all", out="wide.db").close()
+    terminal(monkeypatch, columns)
+    lines = SEQUENCES.sub("", command("show", "wide.db").out).splitlines()
+    assert max(map(width, lines)) <= columns
+    rows = [line.split() for line in lines if re.match(r" +\d+  ", line)]
+    assert sorted(int(row[0]) for row in rows) == list(range(6))
+    assert all({"speakable", "unspeakable", "undecided"} & set(row) for row in rows)
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_margin_is_never_cut(
+    columns: int, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    W = -1.2345e-5 * SQUARE
+    geom.run(Readout.fold(W, tokens=["x" * 60] * 6), tokens="all", out="wide.db").close()
+    terminal(monkeypatch, columns)
+    out = SEQUENCES.sub("", command("show", "wide.db").out)
+    with geom.open_run("wide.db") as run:
+        assert all(row.margin in out for row in run.rows())
+
+
+def test_a_path_is_never_broken(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ("long-" * 30 + ".db")
+    keep(path, ["a", "b"])
+    terminal(monkeypatch, 80)
+    assert f"geom verify {path}" in SEQUENCES.sub("", command("show", str(path)).out)
+
+
+def test_an_undecided_token_has_a_note(command: Command, run: Path, tmp_path: Path) -> None:
+    keep(tmp_path / "none.db", ["a", "b"])
+    out = command("show", "none.db", "--token", "b").out
+    assert "undecided" in out
+    assert "no certifier found a direction or weights" in out

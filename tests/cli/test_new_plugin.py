@@ -1,0 +1,67 @@
+"""``geom new-plugin``: what it writes and what it refuses; ``tests/fresh`` installs it."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import geom
+from geom import InputError
+from geom.plugins.registry import HOOKS
+from support.command import Command
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_a_package_has_all_that_it_needs(kind: str, command: Command) -> None:
+    done = command("new-plugin", kind, "two-words")
+    assert (done.code, done.out) == (0, "two-words\n")
+    assert "pip install -e 'two-words[test]'" in done.err
+    files = {str(path.relative_to("two-words")) for path in Path("two-words").rglob("*.*")}
+    assert files - {"tests/square.csv"} == {
+        "pyproject.toml",
+        "README.md",
+        "src/geom_two_words.py",
+        "tests/test_two_words.py",
+    }
+    project = tomllib.loads(Path("two-words/pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["geom"] == {"two-words": "geom_two_words"}
+    for path in Path("two-words").rglob("*.py"):
+        ast.parse(path.read_text())
+        assert '"two-words"' in path.read_text()
+        assert "$" not in path.read_text()
+
+
+def test_it_goes_where_it_is_told(command: Command) -> None:
+    assert command("new-plugin", "measure", "mine", "--dir", "deep/er").code == 0
+    assert Path("deep/er/mine/pyproject.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("detektor", "mine", "unknown kind of plugin 'detektor': did you mean 'detector'?"),
+        ("detector", "My Detector", "is no name for a plugin: take small letters"),
+        ("detector", "../up", "is no name for a plugin"),
+        ("detector", "", "is no name for a plugin"),
+        ("detector", "self-argmax", "a detector called self-argmax is installed"),
+        ("detector", "full", "full is there already: take another name, or another --dir"),
+        ("detector", "a-file", "a-file is there already"),
+    ],
+)
+def test_what_cannot_be_is_one_line(kind: str, name: str, said: str, command: Command) -> None:
+    Path("full").mkdir()
+    Path("full/kept").write_text("kept")
+    Path("a-file").write_text("kept")
+    done = command("new-plugin", kind, name)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert said in done.err
+    assert Path("full/kept").read_text() == Path("a-file").read_text() == "kept"
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="give a --dir in which you can write"):
+        geom.new_plugin("detector", "mine", tmp_path / "file")

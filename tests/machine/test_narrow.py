@@ -1,0 +1,125 @@
+"""Narrow matrices, where numbers for each token weigh more than rows: stated is what is used.
+
+What is used is measured by tracemalloc, which sees NumPy's arrays too, and in a process of its own
+by the system.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import geom
+from geom import Candidate, Detector, Domain, NoOptions, Readout, own_winners, own_winners_memory
+from geom.progress import watched
+from geom.runs.pipeline import ARRAYS, EXAMINED, execute, plan
+from geom.token_spec import parse_tokens
+
+V = 200_000
+
+
+def used(work: Callable[[], object]) -> int:
+    """Bytes that the work took at its peak."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def narrow(d: int, tokens: int = V) -> Readout:
+    return Readout.fold(np.random.default_rng(d).standard_normal((tokens, d)))
+
+
+def until(stage: str, after: float) -> Callable[[str, float, float, str], None]:
+    """A watcher that ends the work when so much of the stage is done."""
+
+    def watch(name: str, done: float, total: float, unit: str) -> None:
+        if name == stage and done >= after:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+@pytest.mark.parametrize("d", [1, 2, 8])
+@pytest.mark.parametrize("memory_mib", [1, 16])
+def test_the_winners_of_all_tokens_take_no_more_than_stated(d: int, memory_mib: int) -> None:
+    readout = narrow(d)
+
+    def work() -> None:
+        with pytest.raises(KeyboardInterrupt), watched(until("self-argmax", 3)):
+            own_winners(readout, memory_mib=memory_mib)
+
+    stated = own_winners_memory(readout, memory_mib)
+    assert stated / 6 < used(work) <= stated
+
+
+def test_the_winners_of_a_few_tokens_take_no_more_than_stated() -> None:
+    readout = narrow(1)
+    peak = used(lambda: own_winners(readout, range(20), memory_mib=1))
+    assert peak <= own_winners_memory(readout, 1)
+
+
+def flags_all(readout: Readout, domain: Domain, options: NoOptions) -> Iterator[Candidate]:
+    """A detector of everything, which knows who wins."""
+    for token in range(readout.V):
+        yield Candidate(token, 0)
+
+
+def test_candidates_take_no_more_than_is_stated_for_each_token() -> None:
+    readout = narrow(1, 30_000)
+    asked = plan(readout, certifiers=())
+    everything = Detector("all", "flags all", flags_all, NoOptions)
+    asked = replace(asked, detectors=((everything, NoOptions()),))
+
+    def work() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            execute(asked, progress=until("certify", 0))
+
+    assert used(work) <= readout.V * (ARRAYS + EXAMINED) / 2  # the rest is for showing them
+    assert asked.memory >= readout.V * (ARRAYS + EXAMINED)
+
+
+def test_rows_are_read_and_shown_within_what_is_stated_for_each_token() -> None:
+    with geom.run(narrow(1, 9000), tokens="all", certifiers=()) as run:
+        assert [row.token_id for row in run.rows()] == list(range(9000))
+        assert used(lambda: sorted(run.rows(), key=lambda row: row.rank)) <= 9000 * EXAMINED
+        assert used(lambda: sum(1 for _ in run.rows())) <= 4096 * 2 * EXAMINED
+
+
+def test_all_tokens_are_listed_without_a_set_of_them() -> None:
+    assert used(lambda: parse_tokens("all", V)) <= 48 * V
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says what a process took, on Linux only")
+@pytest.mark.parametrize("shape", ["400000x1", "100000x8"])
+def test_a_run_takes_no_more_than_its_plan_states(shape: str) -> None:
+    """Of the whole process, less what it takes to import geom and to audit the demo."""
+    rows, d = map(int, shape.split("x"))
+    code = f"""
+import re
+from pathlib import Path
+import numpy as np
+import geom
+from geom.runs.pipeline import execute, plan
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+geom.run("demo", tokens="0-300").close()
+before = peak()
+readout = geom.Readout.fold(np.random.default_rng(0).standard_normal(({rows}, {d})))
+asked = plan(readout, tokens="0-9")
+execute(asked).close()
+print(asked.memory, peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    stated, taken = map(int, done.stdout.split())
+    assert taken <= stated

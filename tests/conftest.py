@@ -1,6 +1,7 @@
 """Every run of the tests draws the same examples, however slow the machine."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ collect_ignore = ["fresh"]
 
 os.environ.pop("PYTHONUNBUFFERED", None)
 """Commands hold back what they print, as a user's do."""
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Ctrl-C reaches the commands that tests begin, even if the tests run in the background."""
 
 settings.register_profile("geom", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("geom")

@@ -8,14 +8,17 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import geom
+
+PAIRS = [{"Measure", "measure"}, {"Run", "run"}]
+"""A record, and the function that makes or asks it: the contract names both."""
 
 HEAVY = ("dask", "distributed", "pyarrow", "torch", "transformer_lens", "transformers")
 """What only some plugins need, and some users install."""
@@ -28,36 +31,47 @@ def loaded_after(*statements: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
-def named_for_type_checkers() -> dict[str, tuple[str, ...]]:
-    """Module -> names, as the ``if TYPE_CHECKING`` block of geom imports them."""
-    (block,) = [
-        node for node in ast.parse(inspect.getsource(geom)).body if isinstance(node, ast.If)
-    ]
+def homes() -> dict[str, str]:
+    """Name -> the module that the stub of geom imports it from."""
+    stub = ast.parse(Path(geom.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     return {
-        str(statement.module): tuple(alias.name for alias in statement.names)
-        for statement in block.body
-        if isinstance(statement, ast.ImportFrom)
+        alias.name: f"geom.{node.module}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
     }
 
 
-@pytest.mark.parametrize("name", geom.__all__)
+HOMES = homes()
+
+
+@pytest.mark.parametrize("name", HOMES)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
-    home = next(module for module, names in geom._HOME.items() if name in names)
     described = f'\n{name} = .*\n"""\\w'  # a type alias has no docstring of its own
-    source = inspect.getsource(import_module(home))
+    source = inspect.getsource(import_module(HOMES[name]))
     assert inspect.getdoc(getattr(geom, name)) or re.search(described, source)
 
 
-def test_public_names_are_sorted_and_named_once() -> None:
-    assert geom.__all__ == sorted(set(geom.__all__))
+def test_the_public_names_are_those_of_the_stub() -> None:
+    assert list(geom.__all__) == sorted([*HOMES, "proofs"])
+    assert set(dir(geom)) >= set(geom.__all__)
+    assert set(geom.proofs.__all__) <= set(dir(geom.proofs))
 
 
-def test_every_public_name_has_one_home() -> None:
-    assert Counter(name for names in geom._HOME.values() for name in names) == Counter(geom.__all__)
+def test_no_two_public_names_are_a_letter_apart() -> None:
+    names = sorted([*geom.__all__, *geom.proofs.__all__], key=str.lower)
+    near = [(a, b) for a, b in combinations(names, 2) if apart(a, b) < 2]
+    assert [pair for pair in near if set(pair) not in PAIRS] == []
 
 
-def test_type_checkers_see_what_is_imported() -> None:
-    assert named_for_type_checkers() == geom._HOME
+def apart(a: str, b: str) -> int:
+    """The letters to change, add or drop to turn one name into the other."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        before, row = row, [i + 1]
+        for j, y in enumerate(b):
+            row.append(min(before[j] + (x != y), before[j + 1] + 1, row[j] + 1))
+    return row[-1]
 
 
 def test_a_star_import_brings_the_public_names() -> None:
@@ -67,7 +81,7 @@ def test_a_star_import_brings_the_public_names() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="module 'geom' has no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="nonsense"):
         _ = geom.nonsense
 
 

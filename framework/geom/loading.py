@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from geom.errors import InputError, PluginError, plugin_work
-from geom.files.addresses import address
+from geom.files.addresses import parse_address
 from geom.model.in_memory import Live, read_live
 from geom.model.readout import Readout
 from geom.plugins import options, registry
@@ -91,7 +91,7 @@ def unasked(run: Run) -> str | None:
     if reads == "anything":
         why = f"and source {name} may open anything"
     else:
-        place = address(location)
+        place = parse_address(location)
         if place.path is None:
             why = "which would be fetched"
         elif not place.is_within(run.path.resolve().parent):

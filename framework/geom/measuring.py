@@ -26,10 +26,10 @@ from geom.plugins.options import as_plain, by_plugin
 from geom.plugins.records import Measure, Measurement
 from geom.plugins.registry import installed
 from geom.plugins.selection import chosen, distinct, refuse_unused
-from geom.progress import Watcher, track, watched
+from geom.progress import Watcher, track_progress, watched
 from geom.runs.certification import as_kept
 from geom.runs.pipeline import candidates
-from geom.store import Measured, Run, recorder
+from geom.store import MeasureRow, Run, recorder
 from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ _KEPT = ("options", "x", "weights")
 
 
 @dataclass(frozen=True, eq=False)
-class Measurements:
+class MeasureTable:
     """What measures say of tokens: iterate over it for its rows, token by token."""
 
-    rows: tuple[Measured, ...]
+    rows: tuple[MeasureRow, ...]
 
-    def __iter__(self) -> Iterator[Measured]:
+    def __iter__(self) -> Iterator[MeasureRow]:
         return iter(self.rows)
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class Measurements:
             import pandas
         except ImportError:
             raise InputError("pandas is not installed: pip install pandas") from None
-        names = [name for name in Measured.__dataclass_fields__ if name not in _KEPT]
+        names = [name for name in MeasureRow.__dataclass_fields__ if name not in _KEPT]
         return pandas.DataFrame([asdict(row) for row in self.rows], columns=names)
 
 
@@ -78,7 +78,7 @@ def measure(
     *,
     domain: str | Domain | None = None,
     progress: Watcher | None = None,
-) -> Measurements:
+) -> MeasureTable:
     """What each measure says of each token, with its error.
 
     Of a run, what is measured is stored in it as it comes, and what it holds already, with the same
@@ -114,7 +114,7 @@ def measure(
         kept = {} if run is None else run.measured()
         rows = []
         work = [(token, *record) for token in ids for record in records]
-        for token, record, values in track(work, "measure", len(work), "numbers"):
+        for token, record, values in track_progress(work, "measure", len(work), "numbers"):
             found = kept.get(token, {}).get(record.name)
             if found is None or found.options != as_plain(values):
                 prior = Finding() if run is None else _prior(problem, run, token)
@@ -122,7 +122,7 @@ def measure(
                 if store is not None and whole:
                     store(found)
             rows.append(found)
-    return Measurements(tuple(rows))
+    return MeasureTable(tuple(rows))
 
 
 def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:
@@ -139,7 +139,7 @@ def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> li
 
 def _measured(
     problem: Problem, token: int, prior: Finding, record: Measure[Any], options: Any
-) -> tuple[Measured, bool]:
+) -> tuple[MeasureRow, bool]:
     """What a measure says of a token, checked; and whether it came to an end without raising."""
     readout = problem.readout
     started = time.perf_counter()
@@ -149,7 +149,7 @@ def _measured(
             found = _sane(record.measure(problem, token, prior, options), problem)
     except Exception as error:  # a stranger's measure may raise anything
         found, whole = Measurement(math.nan, note=_reason(error)), False
-    item = Measured(
+    item = MeasureRow(
         token,
         readout.text(token),
         readout.kind(token),

@@ -1,7 +1,7 @@
 """Progress of long work, without the worker knowing who watches.
 
-A plugin wraps its loop in `track`; whoever wants to see the progress sets a watcher with
-`watched`. With no watcher, `track` is the bare loop.
+A plugin wraps its loop in `track_progress`; whoever wants to see the progress sets a watcher with
+`watched`. With no watcher, `track_progress` is the bare loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Watcher = Callable[[str, float, float, str], None]
 _watcher: ContextVar[Watcher | None] = ContextVar("geom_progress_watcher", default=None)
 
 
-def track(
+def track_progress(
     items: Iterable[T],
     stage: str,
     total: float,
@@ -42,7 +42,7 @@ def track(
         watcher(stage, done, total, unit)
 
 
-def report(stage: str, done: float, total: float, unit: str) -> None:
+def report_progress(stage: str, done: float, total: float, unit: str) -> None:
     """Tell whoever watches how far a stage is, where no loop over items does."""
     watcher = _watcher.get()
     if watcher is not None:
@@ -51,7 +51,7 @@ def report(stage: str, done: float, total: float, unit: str) -> None:
 
 @contextmanager
 def watched(watcher: Watcher | None) -> Iterator[None]:
-    """Within the block, `track` reports to ``watcher``."""
+    """Within the block, `track_progress` reports to ``watcher``."""
     token = _watcher.set(watcher)
     try:
         yield

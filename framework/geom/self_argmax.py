@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.errors import InputError
-from geom.machine.devices import device
+from geom.machine.devices import current_device
 from geom.machine.threads import limited_threads
 from geom.model.readout import Readout
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import dot_error, gamma, norm_above, refuse_flushing
-from geom.progress import track
+from geom.progress import track_progress
 
 DEFAULT_MEMORY_MIB = 256
 
@@ -61,11 +61,11 @@ def own_winners(
 ) -> NDArray[np.int64]:
     """The winner along the own direction of each of ``tokens`` (all V of them where None).
 
-    A token wins its own direction only strictly: where others tie with it, and where several
-    others win together, the answer is the one of lowest id. ``centre`` subtracts the mean row
-    first (in float64; the rounded rows are then taken as exact). Blocks of scores take at most
-    ``memory_mib`` MiB beside one float32 copy of ``W`` and at most half a copy more for the screen,
-    both on `geom.device()` (twice on one that is not NumPy while they are carried there); choosing
+    A token wins its own direction only strictly: where others tie with it, and where several others
+    win together, the answer is the one of lowest id. ``centre`` subtracts the mean row first (in
+    float64; the rounded rows are then taken as exact). Blocks of scores take at most ``memory_mib``
+    MiB beside one float32 copy of ``W`` and at most half a copy more for the screen, both on
+    `geom.current_device()` (twice on one that is not NumPy while they are carried there); choosing
     the screen takes some ``6 d`` float64 rows for a moment. Returns (n,) int64. Raises
     ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
@@ -104,7 +104,7 @@ def _blocks(order: NDArray[np.int64], height: int) -> Iterator[NDArray[np.int64]
     """The order in blocks of that height, with progress; made one by one, as there may be V."""
     starts = range(0, order.size, height)
     blocks = (order[start : start + height] for start in starts)
-    return track(blocks, "self-argmax", len(starts))
+    return track_progress(blocks, "self-argmax", len(starts))
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class _Rows:
 
     def __init__(self, readout: Readout, centre: bool) -> None:
         V, d = readout.V, readout.d
-        self.device = device()
+        self.device = current_device()
         self._W = readout.W
         with np.errstate(over="ignore", invalid="ignore"):
             self._mean = readout.W.mean(axis=0) if centre else np.zeros(d)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geom.store import Row, Run, open_file
+from geom.store import Run, TokenRow, open_file
 from geom.text import TokenKind
 
 
@@ -84,7 +84,7 @@ def summarise(runs: Iterable[Run | str | Path]) -> Summary:
     return Summary(tuple(models), tuple(shared))
 
 
-def _model(run: Run, rows: list[Row]) -> ModelSummary:
+def _model(run: Run, rows: list[TokenRow]) -> ModelSummary:
     settings = run.settings
     V = int(settings.get("V", 0))
     counts = Counter(row.label for row in rows)

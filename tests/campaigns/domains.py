@@ -33,17 +33,8 @@ from regions import (
 )
 from suprema import Floats, Rivals
 
-from geom import (
-    Finding,
-    InputError,
-    Problem,
-    Readout,
-    Weights,
-    angle_bounds,
-    ball_bounds,
-    freeing_bounds,
-    silencing_bounds,
-)
+from geom import Finding, InputError, Problem, Readout, Weights
+from geom.proofs import angle_bounds, ball_bounds, freeing_bounds, silencing_bounds
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:

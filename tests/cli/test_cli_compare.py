@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-# Rows
+# SlicedArray
 
 
 def test_a_model_is_compared_row_by_row(command: Command) -> None:

@@ -70,7 +70,7 @@ def refusal(*arguments: Any, **more: Any) -> str:
     return str(caught.value)
 
 
-# Rows
+# SlicedArray
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -246,7 +246,7 @@ def test_a_readout_is_taken_along_own_directions() -> None:
     readout = Readout.fold(SQUARE)
     problem = Problem(readout, readout.domain)
     for point in geom.compare(readout, "all").points:
-        assert (point.x == geom.own_direction(problem, point.token_id)).all()
+        assert (point.x == geom.proofs.own_direction(problem, point.token_id)).all()
         assert point.origin == "own direction"
 
 

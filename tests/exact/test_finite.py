@@ -13,17 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geom import (
-    Finding,
-    InputError,
-    Problem,
-    Readout,
-    Verdict,
-    Weights,
-    judge,
-    own_direction,
-    rational_weights,
-)
+from geom import Finding, InputError, Problem, Readout, Verdict, Weights, judge
 from geom.errors import ArithmeticModeError
 from geom.exact import faults
 from geom.exact.angles import angle_bounds
@@ -32,6 +22,7 @@ from geom.exact.bulk import prove_own_directions, prove_points
 from geom.exact.changes import freeing_bounds, silencing_bounds
 from geom.exact.margins import margin_bounds
 from geom.model import domains
+from geom.proofs import own_direction, rational_weights
 from geom.self_argmax import own_winners
 from support import truth
 from support.problems import problem

@@ -24,7 +24,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import geom
-from geom import InputError, address
+from geom import InputError, parse_address
 from geom_plugins.checkpoints.remote import open_file
 from geom_plugins.checkpoints.transport import Store
 from support import ROOT, TESTS
@@ -103,7 +103,7 @@ def refused(done: Done) -> str:
     ],
 )
 def test_places_that_may_be_opened(location: str, scheme: str | None) -> None:
-    found = address(location)
+    found = parse_address(location)
     assert found.scheme == scheme
     assert (found.path is None) == (scheme is not None)
 
@@ -145,7 +145,7 @@ FORBIDDEN = (
 
 @pytest.mark.parametrize("location", FORBIDDEN)
 def test_no_other_protocol_and_no_chain_is_opened(location: str) -> None:
-    for use in (address, open_file, Store):
+    for use in (parse_address, open_file, Store):
         with pytest.raises(InputError, match=r"geom opens|chains protocols|control character"):
             use(location)
 

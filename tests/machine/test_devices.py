@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import geom
-from geom import InputError, Readout, device
+from geom import InputError, Readout, current_device
 from geom.machine.devices import CPU, find_device, using
 from support.command import Command
 
@@ -38,10 +38,10 @@ def test_arrays_go_to_torch_and_come_back() -> None:
 
 
 def test_numpy_is_the_device_unless_another_is_chosen() -> None:
-    assert device() is CPU
+    assert current_device() is CPU
     with using(find_device("torch")[0]):
-        assert device().name == "torch"
-    assert device() is CPU
+        assert current_device().name == "torch"
+    assert current_device() is CPU
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:", "mps", "", "CPU"])

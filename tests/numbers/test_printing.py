@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import geom
-from geom import Readout, Row, Run
+from geom import Readout, Run, TokenRow
 from geom.numbers.printing import enclosure, rounded, rounded_down, rounded_up, with_error
-from geom.store import Measured
+from geom.store import MeasureRow
 from support.command import Command
 from support.pages import Page, page_of
 
@@ -162,7 +162,7 @@ def ends(text: str) -> tuple[Fraction | None, Fraction | None]:
     return (last, None) if found["sign"] == ">=" else (None, last)
 
 
-def assert_margin_holds(row: Row, text: str) -> None:
+def assert_margin_holds(row: TokenRow, text: str) -> None:
     """The printed bounds are those of the row, and neither is tighter nor of another sign."""
     low, high = ends(text)
     assert (low is None, high is None) == (row.margin_lower is None, row.margin_upper is None)
@@ -174,7 +174,7 @@ def assert_margin_holds(row: Row, text: str) -> None:
         assert (high > 0) == (row.margin_upper > 0.0)
 
 
-def assert_measure_holds(item: Measured, text: str) -> None:
+def assert_measure_holds(item: MeasureRow, text: str) -> None:
     """A printed ``± radius`` holds the interval that is stored."""
     assert item.value is not None
     if not item.proven or item.error is None or math.isinf(item.value):

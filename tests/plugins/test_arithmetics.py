@@ -65,7 +65,7 @@ def test_products_lie_in_their_enclosures(name: str, seed: int) -> None:
     for n, d in [(1, 1), (40, 1), (60, 3), (30, 17), (4, 300)]:
         rows, x = wild(rng, n, d), wild(rng, d)
         rows[0] = 0.0
-        found = geom.arithmetic(name).products(rows, x)
+        found = geom.find_arithmetic(name).products(rows, x)
         for enclosure, true in zip(found, true_products(rows, x), strict=True):
             assert enclosure.low <= true <= enclosure.high
 
@@ -74,7 +74,7 @@ def test_products_lie_in_their_enclosures(name: str, seed: int) -> None:
 def test_an_enclosure_is_as_narrow_as_its_arithmetic(name: str) -> None:
     rng = np.random.default_rng(8)
     rows, x = rng.normal(size=(20, 64)), rng.normal(size=64)
-    sums = geom.arithmetic(name)
+    sums = geom.find_arithmetic(name)
     size = np.linalg.norm(rows, axis=1) * np.linalg.norm(x)
     for enclosure, scale in zip(sums.products(rows, x), size, strict=True):
         assert enclosure.width <= 200 * sums.roundoff() * scale
@@ -224,5 +224,5 @@ def test_a_strangers_precision_serves_where_it_encloses(monkeypatch: pytest.Monk
     bring(
         monkeypatch, geom.Precision("loose", "", loose.margin, loose.options, loose.roundoff, whole)
     )
-    found = geom.arithmetic("loose", rigorous=True).products(np.eye(2), np.ones(2))
+    found = geom.find_arithmetic("loose", rigorous=True).products(np.eye(2), np.ones(2))
     assert [item.width for item in found] == [18, 18]

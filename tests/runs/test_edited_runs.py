@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import geom
-from geom import Measured, Readout, StoreError, Weights
+from geom import MeasureRow, Readout, StoreError, Weights
 from support.command import Command
 
 W = np.array(
@@ -321,7 +321,7 @@ def test_a_detector_that_cannot_be_asked_again_is_taken_as_it_is(tmp_path: Path)
 # Measures and what proves them
 
 
-def measured(readout: Readout, domain: str, names: tuple[str, ...]) -> list[Measured]:
+def measured(readout: Readout, domain: str, names: tuple[str, ...]) -> list[MeasureRow]:
     with geom.run(readout, tokens="all", domain=domain) as run:
         found = list(geom.measure(run, names, "all"))
         checked = geom.verify(run, readout)

@@ -28,11 +28,11 @@ from geom import (
     PluginError,
     Problem,
     Readout,
-    Row,
     Run,
     StoreError,
+    TokenRow,
     Witness,
-    Witnessed,
+    WitnessedToken,
     hookimpl,
 )
 from geom.machine import memory
@@ -91,7 +91,7 @@ def detected(*detectors: Detector[Any], **asked: Any) -> Run:
     return execute(plan(READOUT, detectors=names, certifiers=[], plugins=plugins, **asked))
 
 
-def ids(rows: Iterable[Row]) -> list[int]:
+def ids(rows: Iterable[TokenRow]) -> list[int]:
     return [row.token_id for row in rows]
 
 
@@ -597,7 +597,7 @@ def test_processes_give_the_verdicts_of_one_process() -> None:
 EAST = np.array([1.0, 0.0])
 
 
-def bringing(*items: Candidate | Witnessed, tokens: str = "candidates", **asked: Any) -> Run:
+def bringing(*items: Candidate | WitnessedToken, tokens: str = "candidates", **asked: Any) -> Run:
     plugins = installed_and(detectors=(detector(lambda *_: iter(items)),))
     return execute(
         plan(
@@ -612,7 +612,7 @@ def bringing(*items: Candidate | Witnessed, tokens: str = "candidates", **asked:
 
 
 def test_a_witness_that_holds_is_stored_under_the_detectors_name() -> None:
-    run = bringing(Witnessed(0, EAST), Candidate(CENTRE))
+    run = bringing(WitnessedToken(0, EAST), Candidate(CENTRE))
     assert [(r.token_id, r.verdict, r.flagged_by, r.certifier) for r in run.rows()] == [
         (0, "speakable", (), "stub"),
         (CENTRE, "unspeakable", ("stub",), "maxent"),
@@ -624,7 +624,7 @@ def test_a_witness_that_holds_is_stored_under_the_detectors_name() -> None:
 
 
 def test_a_witness_that_is_the_own_direction_is_not_stored() -> None:
-    run = bringing(Witnessed(1))
+    run = bringing(WitnessedToken(1))
     assert run.recipes() == {1}
     assert run.row(1).certifier == "own-direction"
     assert run.row(1).margin_lower == pytest.approx(2**0.5, rel=1e-4)
@@ -633,16 +633,16 @@ def test_a_witness_that_is_the_own_direction_is_not_stored() -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        Witnessed(CENTRE, EAST),
-        Witnessed(CENTRE),
-        Witnessed(0, -EAST),
-        Witnessed(0, 2.0 * EAST),
-        Witnessed(0, np.full(2, np.nan)),
-        Witnessed(0, np.ones(3)),
-        Witnessed(0, "east"),  # type: ignore[arg-type]
+        WitnessedToken(CENTRE, EAST),
+        WitnessedToken(CENTRE),
+        WitnessedToken(0, -EAST),
+        WitnessedToken(0, 2.0 * EAST),
+        WitnessedToken(0, np.full(2, np.nan)),
+        WitnessedToken(0, np.ones(3)),
+        WitnessedToken(0, "east"),  # type: ignore[arg-type]
     ],
 )
-def test_a_witness_that_does_not_hold_flags_its_token(item: Witnessed) -> None:
+def test_a_witness_that_does_not_hold_flags_its_token(item: WitnessedToken) -> None:
     run = bringing(item)
     (row,) = run.rows()
     assert (row.token_id, row.flagged_by, row.certifier) == (item.token, ("stub",), "maxent")
@@ -651,17 +651,17 @@ def test_a_witness_that_does_not_hold_flags_its_token(item: Witnessed) -> None:
 
 def test_a_witness_that_float32_cannot_settle_is_settled() -> None:
     near = np.array([2**-40, -(2.0**-41)])
-    run = bringing(Witnessed(0, near))
+    run = bringing(WitnessedToken(0, near))
     assert (run.row(0).verdict, run.row(0).certifier) == ("speakable", "stub")
 
 
 def test_witnesses_of_tokens_that_were_not_asked_for_are_left_out() -> None:
-    run = bringing(Witnessed(0, EAST), Witnessed(1), tokens=f"1,{CENTRE}")
+    run = bringing(WitnessedToken(0, EAST), WitnessedToken(1), tokens=f"1,{CENTRE}")
     assert [row.token_id for row in run.rows()] == [1, CENTRE]
 
 
 @pytest.mark.parametrize(
-    "items", [[Witnessed(5, EAST)], [Witnessed(-1)], [Witnessed(0), Candidate(0)]]
+    "items", [[WitnessedToken(5, EAST)], [WitnessedToken(-1)], [WitnessedToken(0), Candidate(0)]]
 )
 def test_a_detector_that_names_no_token_or_one_twice_is_broken(items: list[Any]) -> None:
     with pytest.raises(PluginError, match="no detector worked"):

@@ -37,7 +37,7 @@ from geom import (
     Readout,
     Reporter,
     Weights,
-    Witnessed,
+    WitnessedToken,
 )
 from geom.plugins.registry import HOOKS, installed
 from geom.testing import Check, checks, conformance_test, known_problems, known_tokens
@@ -177,7 +177,7 @@ def seeded() -> Callable[..., Iterator[Candidate]]:
         (detector(lambda r, *_: [3]), "yields_valid_tokens", "yields 3"),
         (detector(lambda r, *_: [Candidate(np.int64(0))]), "yields_valid_tokens", "make it an int"),
         (
-            detector(lambda r, *_: [Witnessed(0, np.full(r.d, np.nan))]),
+            detector(lambda r, *_: [WitnessedToken(0, np.full(r.d, np.nan))]),
             "yields_points_of_the_space",
             "not finite",
         ),

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from geom.plugins.options import Given
     from geom.runs.pipeline import Plan
-    from geom.store import Row, Run
+    from geom.store import Run, TokenRow
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ class _Named:
     """A row, with the model that it is of."""
 
     model: str
-    row: Row
+    row: TokenRow
 
     def as_dict(self) -> dict[str, Any]:
         return {"model": self.model, **self.row.as_dict()}

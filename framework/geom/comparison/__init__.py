@@ -27,11 +27,11 @@ from geom.model.in_memory import Live
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.plugins import selection
-from geom.plugins.arithmetics import Arithmetic, arithmetic
+from geom.plugins.arithmetics import Arithmetic, find_arithmetic
 from geom.plugins.options import Given, by_plugin
 from geom.plugins.registry import installed
 from geom.plugins.selection import chosen, distinct, prepare, refuse_unused
-from geom.progress import Watcher, track, watched
+from geom.progress import Watcher, track_progress, watched
 from geom.store import Run
 from geom.token_spec import CANDIDATES
 
@@ -116,7 +116,7 @@ def _arithmetics(names: Sequence[str] | None, given: Given) -> list[Arithmetic]:
         names = [item.record.name for item in installed().listed() if item.kind == "precision"]
     if not names:
         raise InputError("no precision to compare: install a plugin that brings one, or name one")
-    return [arithmetic(name, given) for name in distinct("precision", names)]
+    return [find_arithmetic(name, given) for name in distinct("precision", names)]
 
 
 def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> None:
@@ -161,7 +161,7 @@ def _compared(
         else:
             found = [(token, *subject.point(token)) for token in ids]
     points = tuple(
-        with_truth(problem, *item) for item in track(found, "exact", len(found), "tokens")
+        with_truth(problem, *item) for item in track_progress(found, "exact", len(found), "tokens")
     )
     ordered, roundoffs, faults = coarse_to_fine(arithmetics)
     rows, failed = rows_of(problem.readout, ordered, points)

@@ -9,7 +9,7 @@ from geom.comparison.table import ComparedPoint, ComparisonRow
 from geom.errors import contained, raised
 from geom.model.readout import Readout
 from geom.plugins.arithmetics import Arithmetic
-from geom.progress import track
+from geom.progress import track_progress
 
 
 def coarse_to_fine(
@@ -43,7 +43,7 @@ def rows_of(
     work = [(i, j) for j in range(len(arithmetics)) for i in range(len(points))]
     cells: dict[tuple[int, int], ComparisonRow] = {}
     failed: dict[tuple[str, str], list[int]] = {}
-    for i, j in track(work, "compare", len(work), "margins"):
+    for i, j in track_progress(work, "compare", len(work), "margins"):
         point, name = points[i], arithmetics[j].name
         try:
             with contained():

@@ -15,7 +15,7 @@ from geom.model.problem import Problem
 from geom.numbers.printing import rounded_up
 from geom.numbers.rounding import Floats
 from geom.plugins.records import Certifier
-from geom.progress import track
+from geom.progress import track_progress
 from geom.runs.certification import as_kept
 
 
@@ -57,7 +57,7 @@ def returned(
 ) -> tuple[list[tuple[int, Floats, str]], tuple[SolverClaim, ...]]:
     """The directions that the certifier returns, as they are, and what it claims."""
     found, claims = [], []
-    for token in track(tokens, certifier.name, len(tokens)):
+    for token in track_progress(tokens, certifier.name, len(tokens)):
         try:
             with contained():
                 answer = certifier.certify(problem, token, Finding(), options)

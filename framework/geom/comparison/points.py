@@ -19,7 +19,7 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.printing import rounded_down, rounded_up
 from geom.numbers.rounding import Floats
-from geom.progress import track
+from geom.progress import track_progress
 from geom.runs.pipeline import candidates
 from geom.store import Run
 from geom.token_spec import ALL, CANDIDATES, check_tokens, listed_tokens, parse_tokens
@@ -126,7 +126,7 @@ def _relative_margins(subject: Subject, tokens: Sequence[int]) -> Floats:
     height = max(1, _BLOCK_BYTES // (8 * max(readout.V, readout.d)))
     blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
     out = []
-    for block in track(blocks, "borderline", len(tokens), "tokens", len):
+    for block in track_progress(blocks, "borderline", len(tokens), "tokens", len):
         points = np.array([subject.point(token)[0] for token in block])
         with np.errstate(all="ignore"):
             logits = readout.logits(points)

@@ -35,7 +35,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.machine.devices import Device, device
+from geom.machine.devices import Device, current_device
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
@@ -267,7 +267,7 @@ _PREPARED: WeakKeyDictionary[Readout, dict[str, Any]] = WeakKeyDictionary()
 
 def _rows(readout: Readout) -> _Rows:
     """The rows on the device in use; those of the readout last asked for are kept."""
-    on = device()
+    on = current_device()
     kept = _PREPARED.setdefault(readout, {})
     if on.name not in kept:
         kept.clear()

@@ -48,7 +48,7 @@ class Address:
             return False
 
 
-def address(location: str) -> Address:
+def parse_address(location: str) -> Address:
     """The place that a location names; a leading ``~`` of a path is the home folder.
 
     No variable, template or pattern in it is filled in. Raises InputError for a protocol that is

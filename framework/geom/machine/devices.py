@@ -2,9 +2,9 @@
 
 Code for a device is written once, in the functions of the Python array API standard: ``device.xp``
 is the namespace, `Device.put` and `Device.get` carry arrays there and back. Whoever runs plugins
-sets the device with `using`; a plugin asks for it with `device`. Whatever a device computes is a
-suggestion, or is bounded for any order of summation in the float type it is computed in, so that no
-verdict depends on it.
+sets the device with `using`; a plugin asks for it with `current_device`. Whatever a device computes
+is a suggestion, or is bounded for any order of summation in the float type it is computed in, so
+that no verdict depends on it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def find_device(name: str) -> tuple[Device, str | None]:
 
 @contextmanager
 def using(chosen: Device) -> Iterator[None]:
-    """Within the block, `device` answers ``chosen``, and its float32 products are float32's.
+    """Within the block, `current_device` is ``chosen``, and its float32 products are float32's.
 
     A GPU may be set to round the factors of such products to ten bits (TF32), which the bounds on
     rounding would not cover.
@@ -98,7 +98,7 @@ def _full_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def device() -> Device:
+def current_device() -> Device:
     """The device that plugins are asked to use: NumPy unless somebody chose another."""
     return _device.get()
 

@@ -21,7 +21,7 @@ from geom.model.folding import exact_product, fold_scale, fold_shift
 from geom.model.shift import Shift
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import Floats, dot_error, norm_above, refuse_flushing
-from geom.progress import track
+from geom.progress import track_progress
 from geom.text import TokenKind
 
 NormName = Literal["layernorm", "rmsnorm"]
@@ -31,7 +31,7 @@ _BLOCK = 1 << 20
 
 
 @runtime_checkable
-class Rows(Protocol):
+class SlicedArray(Protocol):
     """A matrix or vector that is read by slices of its first axis: an array, or a file's tensor."""
 
     @property
@@ -108,13 +108,13 @@ class Readout:
     @classmethod
     def fold(
         cls,
-        W: ArrayLike | Rows,
-        b: ArrayLike | Rows | None = None,
+        W: ArrayLike | SlicedArray,
+        b: ArrayLike | SlicedArray | None = None,
         *,
         norm: NormName | None = None,
-        gamma: ArrayLike | Rows | None = None,
-        beta: ArrayLike | Rows | None = None,
-        projection: ArrayLike | Rows | None = None,
+        gamma: ArrayLike | SlicedArray | None = None,
+        beta: ArrayLike | SlicedArray | None = None,
+        projection: ArrayLike | SlicedArray | None = None,
         tokens: Sequence[str | None] | None = None,
         kinds: Sequence[TokenKind] | None = None,
         source: str = "python",
@@ -126,10 +126,10 @@ class Readout:
         arrays of float16, float32, float64 or integers that float64 holds exactly. A ``projection``
         P (k, d) between the norm and a ``W`` (V, k) is folded in as well, exactly before one
         rounding to float64. ``W`` is read a block of rows at a time: one that is read from a file
-        by slices (`Rows`) is never whole in memory twice. Raises InputError for wrong shapes or
-        types, for NaN and infinity, naming the array and place, and for what memory cannot hold.
+        by slices (`SlicedArray`) is never whole in memory twice. Raises InputError for wrong shapes
+        or types, for NaN and infinity, naming the array and place, and for what memory cannot hold.
         """
-        source_rows = W if isinstance(W, Rows) else np.asarray(W)
+        source_rows = W if isinstance(W, SlicedArray) else np.asarray(W)
         if isinstance(source_rows, np.ndarray):
             _check_type("W", source_rows)
         if len(source_rows.shape) != 2 or 0 in source_rows.shape:
@@ -289,15 +289,15 @@ def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:
     """The blocks, with progress where there is any to speak of."""
     if len(blocks) == 1:
         return blocks
-    return track(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)
+    return track_progress(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)
 
 
-def _real(name: str, values: ArrayLike | Rows, first: int = 0) -> Floats:
+def _real(name: str, values: ArrayLike | SlicedArray, first: int = 0) -> Floats:
     """``values`` as float64, refused unless that is exact and every entry is finite.
 
     ``first`` is the number of their first row in the whole of ``name``.
     """
-    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, Rows) else values)
+    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, SlicedArray) else values)
     _check_type(name, array)
     out = array.astype(np.float64)
     if array.dtype.kind in "iu":
@@ -340,7 +340,7 @@ def _check_type(name: str, array: NDArray[Any]) -> None:
         )
 
 
-def _vector(name: str, values: ArrayLike | Rows, n: int) -> Floats:
+def _vector(name: str, values: ArrayLike | SlicedArray, n: int) -> Floats:
     """``values`` as n float64 numbers."""
     out = _real(name, values)
     if out.shape != (n,):
@@ -348,7 +348,7 @@ def _vector(name: str, values: ArrayLike | Rows, n: int) -> Floats:
     return out
 
 
-def _matrix(name: str, values: ArrayLike | Rows, rows: int) -> Floats:
+def _matrix(name: str, values: ArrayLike | SlicedArray, rows: int) -> Floats:
     """``values`` as a float64 matrix of so many rows."""
     out = _real(name, values)
     if out.ndim != 2 or len(out) != rows or 0 in out.shape:

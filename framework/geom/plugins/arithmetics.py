@@ -68,7 +68,7 @@ class Arithmetic:
         return found
 
 
-def arithmetic(name: str, given: Given | None = None, *, rigorous: bool = False) -> Arithmetic:
+def find_arithmetic(name: str, given: Given | None = None, *, rigorous: bool = False) -> Arithmetic:
     """The precision that ``name`` names, with options as in ``arb?bits=300``.
 
     ``given`` may hold further options, which those in the name overrule. Raises InputError for

@@ -68,7 +68,7 @@ def geom_detectors() -> Iterable[Detector[Any]]:
     """Detectors: which tokens are worth a certifier's time.
 
     ``detect(readout, domain, options)`` yields candidates, in any order, none twice. One that has
-    found a point where a token wins may yield ``Witnessed(token, x)`` for it: geom checks the
+    found a point where a token wins may yield ``WitnessedToken(token, x)`` for it: geom checks the
     point, and the token is part of the run, speakable.
 
     Example::

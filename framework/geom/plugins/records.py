@@ -43,11 +43,11 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Witnessed:
+class WitnessedToken:
     """A token that a detector need not flag, as it wins at the point ``x`` (d,) of the domain.
 
-    Without ``x`` it is the token's own direction (`geom.own_direction`). geom checks it, and flags
-    the token where it does not hold.
+    Without ``x`` it is the token's own direction (`geom.proofs.own_direction`). geom checks it, and
+    flags the token where it does not hold.
     """
 
     token: int
@@ -77,16 +77,16 @@ class ModelSource(Generic[O]):
 class Detector(Generic[O]):
     """Flags tokens worth certifying: ``detect(readout, domain, options)``.
 
-    It must be deterministic. It may also yield, as `Witnessed`, the tokens that it found a witness
-    for: they are part of the run then, as speakable. ``devices`` are the kinds of `geom.device`
-    that it can use. ``memory(readout, options)`` says how many bytes it takes besides the readout,
-    at most. One that is ``repeatable`` says the same on every machine and is quick: `geom verify`,
-    and a run that goes on, ask it again.
+    It must be deterministic. It may also yield, as `WitnessedToken`, the tokens that it found a
+    witness for: they are part of the run then, as speakable. ``devices`` are the kinds of
+    `geom.current_device` that it can use. ``memory(readout, options)`` says how many bytes it takes
+    besides the readout, at most. One that is ``repeatable`` says the same on every machine and is
+    quick: `geom verify`, and a run that goes on, ask it again.
     """
 
     name: str
     summary: str
-    detect: Callable[[Readout, Domain, O], Iterable[Candidate | Witnessed]]
+    detect: Callable[[Readout, Domain, O], Iterable[Candidate | WitnessedToken]]
     options: type[O]
     devices: tuple[str, ...] = ("cpu",)
     memory: Callable[[Readout, O], int] | None = None
@@ -104,7 +104,7 @@ class Certifier(Generic[O]):
     finding is stored when it comes. Where ``hard_only(options)`` holds, the tokens that win along
     their own direction are left to geom, which proves them in bulk. ``prepare(problem, options)``
     is called once before a run begins, and raises InputError where the certifier cannot serve this
-    problem. ``devices`` are the kinds of `geom.device` that it can use, and
+    problem. ``devices`` are the kinds of `geom.current_device` that it can use, and
     ``memory(readout, options)`` says how many bytes it takes besides the readout, at most.
     """
 

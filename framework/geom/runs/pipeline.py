@@ -42,10 +42,10 @@ from geom.model.shared import shared
 from geom.numbers.rounding import Floats
 from geom.plugins import selection
 from geom.plugins.options import Given, as_plain, by_plugin
-from geom.plugins.records import Certifier, Detector, Executor, Witnessed
+from geom.plugins.records import Certifier, Detector, Executor, WitnessedToken
 from geom.plugins.registry import Plugins, installed
 from geom.plugins.selection import chosen, distinct, prepare, refuse_unused
-from geom.progress import Watcher, track, watched
+from geom.progress import Watcher, track_progress, watched
 from geom.runs.certification import (
     EASY,
     Link,
@@ -351,7 +351,7 @@ def _planned(
 
 def _detected(
     detector: Detector[Any], values: Any, asked: Plan
-) -> tuple[Flags, Ids, list[Witnessed]]:
+) -> tuple[Flags, Ids, list[WitnessedToken]]:
     """What a detector yields, checked: ids of the vocabulary, none twice.
 
     Which tokens (V,) are candidates, who wins (V,) along their directions where it says so, and
@@ -360,16 +360,16 @@ def _detected(
     V = asked.readout.V
     flags, winners = np.zeros(V, dtype=np.bool_), np.full(V, _UNKNOWN)
     seen = np.zeros(V, dtype=np.bool_)
-    witnessed: list[Witnessed] = []
+    witnessed: list[WitnessedToken] = []
     for found in detector.detect(asked.readout, asked.problem.domain, values):
         token = index(found.token)  # NumPy's integers are not SQLite's
-        winner = None if isinstance(found, Witnessed) else found.argmax_id
+        winner = None if isinstance(found, WitnessedToken) else found.argmax_id
         ids = (token, token if winner is None else index(winner))
         if not all(0 <= i < V for i in ids) or seen[token]:
             raise ValueError(f"{found} is outside the vocabulary or named twice")
         seen[token] = True
-        if isinstance(found, Witnessed):
-            witnessed.append(Witnessed(token, found.x))
+        if isinstance(found, WitnessedToken):
+            witnessed.append(WitnessedToken(token, found.x))
             continue
         flags[token] = True
         if winner is not None:
@@ -377,7 +377,7 @@ def _detected(
     return flags, winners, witnessed
 
 
-def _witnessed(asked: Plan, detector: str, items: Sequence[Witnessed]) -> Iterator[Outcome]:
+def _witnessed(asked: Plan, detector: str, items: Sequence[WitnessedToken]) -> Iterator[Outcome]:
     """The outcomes of the tokens whose witness holds."""
     problem = asked.problem
     own = [item.token for item in items if item.x is None]
@@ -413,7 +413,7 @@ def _certify(asked: Plan, writer: Writer) -> None:
     if spares_easy(asked.chain, sum(writer.run.counts().values())):
         left = writer.run.pending()
         blocks = easy(asked.problem, left)
-        for outcomes in track(blocks, "own direction", -(-len(left) // EASY), "blocks"):
+        for outcomes in track_progress(blocks, "own direction", -(-len(left) // EASY), "blocks"):
             writer.record(outcomes)
     with closing(_outcomes(asked, writer.run.pending())) as rest:
         for outcome in rest:
@@ -438,7 +438,7 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
             with contained():
                 results = executor.map(work, batches, values)
             stack.callback(_close, executor, results)
-            yield from track(_expected(executor, results, tokens), "certify", len(tokens))
+            yield from track_progress(_expected(executor, results, tokens), "certify", len(tokens))
         except GeomError:
             raise
         except Exception as error:  # a stranger's executor may raise anything

@@ -31,15 +31,15 @@ of measures; they are refused: run again.
 """
 
 from geom.store.reading import Run, open_file
-from geom.store.rows import Measured, Outcome, Planned, Row
+from geom.store.rows import MeasureRow, Outcome, Planned, TokenRow
 from geom.store.writing import Writer, create_or_continue, recorder
 
 __all__ = [
-    "Measured",
+    "MeasureRow",
     "Outcome",
     "Planned",
-    "Row",
     "Run",
+    "TokenRow",
     "Writer",
     "create_or_continue",
     "open_file",

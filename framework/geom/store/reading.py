@@ -26,7 +26,7 @@ from geom.store.arrays import HEADER, ITEM, array
 from geom.store.connection import connect
 from geom.store.file_format import store_errors
 from geom.store.notebook import as_html
-from geom.store.rows import LONGEST, Measured, Row
+from geom.store.rows import LONGEST, MeasureRow, TokenRow
 from geom.text import TokenKind, is_plain
 
 M = TypeVar("M", bound=dict[str, Any] | list[str] | dict[str, str] | str | bool)
@@ -147,9 +147,9 @@ class Run:
         names = ("speakable", "unspeakable", "undecided", "pending")
         return dict.fromkeys(names, 0) | dict(self._select(query))
 
-    def rows(self, verdict: str | None = None) -> Iterator[Row]:
+    def rows(self, verdict: str | None = None) -> Iterator[TokenRow]:
         """The tokens examined, by id; those with ``verdict`` only, where one is named."""
-        columns = ", ".join(field.name for field in fields(Row))
+        columns = ", ".join(field.name for field in fields(TokenRow))
         of = ("verdict IS NOT NULL", ()) if verdict is None else ("verdict = ?", (verdict,))
         query, order = f"SELECT {columns} FROM tokens WHERE {of[0]}", "ORDER BY token_id LIMIT"
         found = self._select(f"{query} {order} {_AT_ONCE}", of[1])
@@ -159,15 +159,15 @@ class Run:
             after = (*of[1], found[-1][0])
             found = self._select(f"{query} AND token_id > ? {order} {_AT_ONCE}", after)
 
-    def row(self, token: int) -> Row:
+    def row(self, token: int) -> TokenRow:
         """The row of one token. Raises InputError where the run did not examine it."""
-        columns = ", ".join(field.name for field in fields(Row))
+        columns = ", ".join(field.name for field in fields(TokenRow))
         query = f"SELECT {columns} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
         for values in self._select(query, (token,)):
             return self._row(values)
         raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
 
-    def named(self, name: str) -> list[Row]:
+    def named(self, name: str) -> list[TokenRow]:
         """The row with that id, and those with that exact text. Raises InputError for none."""
         found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
         if not found:
@@ -269,15 +269,15 @@ class Run:
         except msgspec.ValidationError as error:
             raise StoreError(f"{self.path} is a damaged run: argmax_kind: {error}") from error
 
-    def measured(self) -> dict[int, dict[str, Measured]]:
+    def measured(self) -> dict[int, dict[str, MeasureRow]]:
         """What measures say of tokens, by token and then by the measure's name."""
-        columns = [*(field.name for field in fields(Measured)), "indices"]
+        columns = [*(field.name for field in fields(MeasureRow)), "indices"]
         query = f"SELECT {', '.join(columns)} FROM measures NOT INDEXED"
         items = [
             self._measured(dict(zip(columns, values, strict=True)))
             for values in self._select(query, (), HEADER + ITEM * max(self._shape))
         ]
-        found: dict[int, dict[str, Measured]] = {}
+        found: dict[int, dict[str, MeasureRow]] = {}
         for item in sorted(items, key=lambda item: (item.token_id, item.measure)):
             found.setdefault(item.token_id, {})[item.measure] = item
         return found
@@ -311,19 +311,19 @@ class Run:
                 raise StoreError(f"{self.path} is a damaged run: its {key} are {shown}") from error
         return default
 
-    def _row(self, values: tuple[Any, ...]) -> Row:
-        columns = dict(zip((field.name for field in fields(Row)), values, strict=True))
+    def _row(self, values: tuple[Any, ...]) -> TokenRow:
+        columns = dict(zip((field.name for field in fields(TokenRow)), values, strict=True))
         try:
             columns["flagged_by"] = _parsed(columns["flagged_by"])
             if columns["self_argmax"] is not None:
                 columns["self_argmax"] = _truth(columns["self_argmax"])
-            return msgspec.convert(columns, Row)
+            return msgspec.convert(columns, TokenRow)
         except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(
                 f"{self.path} is a damaged run: token {columns['token_id']}: {error}"
             ) from error
 
-    def _measured(self, columns: dict[str, Any]) -> Measured:
+    def _measured(self, columns: dict[str, Any]) -> MeasureRow:
         V, d = self._shape
         x = _kept(columns.pop("x"), "f8", d, d)
         ids = _kept(columns.pop("indices"), "i8", 1, V)
@@ -331,7 +331,7 @@ class Run:
         try:
             columns["options"] = _parsed(columns["options"])
             columns["proven"] = _truth(columns["proven"])
-            item = msgspec.convert(columns, Measured)
+            item = msgspec.convert(columns, MeasureRow)
             for name in (item.measure, item.unit):
                 if not is_plain(name):
                     raise ValueError(f"{name!r} is no name")

@@ -19,7 +19,7 @@ LONGEST = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One token of a run: the fields of an exported row, in its order."""
 
     token_id: int
@@ -68,7 +68,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasureRow:
     """What a measure says of a token. See `geom.Measurement` for value, error, proven, x, weights.
 
     ``value`` is None where there is none, and may be infinite. ``options`` are the measure's.

@@ -20,11 +20,11 @@ from geom.store.connection import connect
 from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
 from geom.store.locking import hold
 from geom.store.reading import Run
-from geom.store.rows import LONGEST, Measured, Outcome, Planned
+from geom.store.rows import LONGEST, MeasureRow, Outcome, Planned
 
 
 @contextmanager
-def recorder(run: Run) -> Iterator[Callable[[Measured], None]]:
+def recorder(run: Run) -> Iterator[Callable[[MeasureRow], None]]:
     """What stores a measurement in the run, in place of an older one; each is a transaction.
 
     Raises StoreError where the run's file cannot be written.
@@ -40,8 +40,8 @@ def recorder(run: Run) -> Iterator[Callable[[Measured], None]]:
         connection.close()
 
 
-def _record_measured(connection: sqlite3.Connection, path: Path | None, item: Measured) -> None:
-    columns = {name: getattr(item, name) for name in (field.name for field in fields(Measured))}
+def _record_measured(connection: sqlite3.Connection, path: Path | None, item: MeasureRow) -> None:
+    columns = {name: getattr(item, name) for name in (field.name for field in fields(MeasureRow))}
     _short(item.token, item.token_id)
     columns["options"] = json.dumps(item.options, sort_keys=True)
     columns["x"] = None if item.x is None else blob(item.x)

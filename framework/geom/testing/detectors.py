@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geom.plugins.records import Candidate, Witnessed
+from geom.plugins.records import Candidate, WitnessedToken
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
 
@@ -14,7 +14,7 @@ def yields_valid_tokens(asked: Asked) -> None:
     for known in known_problems():
         found = _found(asked, known)
         for item in found:
-            assert isinstance(item, Candidate | Witnessed), f"{asked} yields {item!r}"
+            assert isinstance(item, Candidate | WitnessedToken), f"{asked} yields {item!r}"
             named = [item.token]
             if isinstance(item, Candidate) and item.argmax_id is not None:
                 named.append(item.argmax_id)
@@ -29,7 +29,7 @@ def yields_points_of_the_space(asked: Asked) -> None:
     """The point of a witness is d finite numbers in float64."""
     for known in known_problems():
         for item in _found(asked, known):
-            if isinstance(item, Witnessed) and item.x is not None:
+            if isinstance(item, WitnessedToken) and item.x is not None:
                 assert item.x.dtype == np.float64, f"{asked}: a point of {known} is no float64"
                 assert item.x.shape == (known.readout.d,), f"{asked}: a point of {known}: its shape"
                 assert np.isfinite(item.x).all(), f"{asked}: a point of {known} is not finite"
@@ -53,7 +53,7 @@ def knows_what_memory_it_takes(asked: Asked) -> None:
             assert need >= 0, f"{asked}: the bytes it takes are {need!r}"
 
 
-def _found(asked: Asked, known: Known) -> list[Candidate | Witnessed]:
+def _found(asked: Asked, known: Known) -> list[Candidate | WitnessedToken]:
     return list(asked.record.detect(known.readout, known.domain, asked.options))
 
 

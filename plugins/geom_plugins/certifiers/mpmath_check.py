@@ -32,7 +32,7 @@ from geom import (
     Finding,
     Problem,
     Weights,
-    arithmetic,
+    find_arithmetic,
     hookimpl,
     rounded_down,
     rounded_up,
@@ -86,7 +86,7 @@ class Reach:
 
 def prepare(problem: Problem, options: MpmathOptions) -> None:
     """Raises InputError for a backend that is unknown or encloses nothing."""
-    arithmetic(options.backend, rigorous=True)
+    find_arithmetic(options.backend, rigorous=True)
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: MpmathOptions) -> Finding:
@@ -381,7 +381,7 @@ def _shifted(problem: Problem, r: list[Enclosure]) -> Enclosure:
 @cache
 def _backend(name: str) -> Arithmetic:
     """The precision of that name, which encloses. Raises InputError where there is none."""
-    return arithmetic(name, rigorous=True)
+    return find_arithmetic(name, rigorous=True)
 
 
 def _exact(value: Fraction) -> Enclosure:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geom import InputError, address, track
+from geom import InputError, parse_address, track_progress
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
 from geom_plugins.checkpoints.transport import BrokenError, Store, Transport, Web, hidden
 
@@ -78,7 +78,7 @@ class RemoteFile:
             part.unlink()
         arriving = self._append(part, begin, end)
         if end - begin >= _SHOWN:
-            arriving = track(arriving, "fetch", end - begin, "bytes", int)
+            arriving = track_progress(arriving, "fetch", end - begin, "bytes", int)
         for _ in arriving:
             pass
         part.replace(path)
@@ -106,11 +106,11 @@ class RemoteFile:
 
 
 def open_file(location: str) -> ByteFile:
-    """The file at a path or an address, of those that `geom.address` lets through.
+    """The file at a path or an address, of those that `geom.parse_address` lets through.
 
     Raises InputError where there is none, or where the server cannot be asked.
     """
-    place = address(location)
+    place = parse_address(location)
     if place.path is not None:
         return LocalFile(place.path)
     if place.scheme == "hf":

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from geom import InputError, address, open_regular
+from geom import InputError, open_regular, parse_address
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class LocalFile:
 
 def local_path(location: str) -> Path:
     """The path that a location is. Raises InputError for the address of another machine."""
-    path = address(location).path
+    path = parse_address(location).path
     if path is None:
         raise InputError(f"{location.partition('://')[0]}:// is not read here; give a local file")
     return path

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from geom import InputError, address, track
+from geom import InputError, parse_address, track_progress
 
 TIMEOUT = 30.0
 """Seconds that a server may keep silent."""
@@ -137,7 +137,9 @@ class Web:
         complete = False
         try:
             if answer.at < begin:
-                for _ in track(self._read(answer, begin), "skip", begin - answer.at, "bytes", len):
+                for _ in track_progress(
+                    self._read(answer, begin), "skip", begin - answer.at, "bytes", len
+                ):
                     pass
             yield from self._read(answer, end)
             complete = True
@@ -265,7 +267,7 @@ class Store:
 
     def __init__(self, location: str) -> None:
         self.name = hidden(location)
-        text = address(location).text  # whoever calls: fsspec itself would open anything
+        text = parse_address(location).text  # whoever calls: fsspec itself would open anything
         try:
             from fsspec.core import url_to_fs
 

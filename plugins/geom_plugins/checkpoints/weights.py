@@ -9,11 +9,11 @@ from functools import partial
 
 import msgspec
 
-from geom import InputError, Rows
+from geom import InputError, SlicedArray
 from geom_plugins.checkpoints.folders import Folder, inner
 from geom_plugins.checkpoints.safetensors_format import read_header
 
-_Reader = Callable[[str], Mapping[str, Rows]]
+_Reader = Callable[[str], Mapping[str, SlicedArray]]
 
 
 class _Index(msgspec.Struct):
@@ -32,14 +32,14 @@ class Weights:
     where: str
     files: Mapping[str, str]
     read: _Reader
-    _opened: dict[str, Mapping[str, Rows]] = field(default_factory=dict)
+    _opened: dict[str, Mapping[str, SlicedArray]] = field(default_factory=dict)
 
     @property
     def names(self) -> Collection[str]:
         """Of all tensors."""
         return self.files.keys()
 
-    def tensor(self, name: str) -> Rows:
+    def tensor(self, name: str) -> SlicedArray:
         """The tensor of that name. Raises InputError with the nearest name where there is none."""
         if name not in self.files:
             near = get_close_matches(name, self.files, n=1)
@@ -75,11 +75,11 @@ def open_weights(folder: Folder) -> Weights:
     )
 
 
-def _safetensors(folder: Folder, file: str) -> Mapping[str, Rows]:
+def _safetensors(folder: Folder, file: str) -> Mapping[str, SlicedArray]:
     return read_header(folder.open(file))
 
 
-def _torch(folder: Folder, file: str) -> Mapping[str, Rows]:
+def _torch(folder: Folder, file: str) -> Mapping[str, SlicedArray]:
     from geom_plugins.checkpoints.torch_bin import read_torch
 
     return read_torch(folder.path(file))

@@ -31,11 +31,11 @@ from geom import (
     Domain,
     Problem,
     Readout,
-    Witnessed,
+    WitnessedToken,
     hookimpl,
-    prove_own_directions,
-    track,
+    track_progress,
 )
+from geom.proofs import prove_own_directions
 from geom_plugins.solvers.centroid_step import Board, starts
 
 Floats = NDArray[np.float64]
@@ -69,22 +69,22 @@ class HullVertexOptions:
 
 def detect(
     readout: Readout, domain: Domain, options: HullVertexOptions
-) -> Iterator[Candidate | Witnessed]:
+) -> Iterator[Candidate | WitnessedToken]:
     """Every token of the vocabulary once: with the witness found, or flagged without."""
     problem = Problem(readout, domain)
     if readout.V == 1:  # no rival, and no direction either
-        yield Witnessed(0, np.zeros(readout.d))
+        yield WitnessedToken(0, np.zeros(readout.d))
         return
     left: list[Ids] = []
     for tokens in _blocks(np.arange(readout.V), _OWN, "own directions"):
         proven = prove_own_directions(problem, tokens) > 0.0
         left.append(tokens[~proven])
-        yield from (Witnessed(int(token)) for token in tokens[proven])
+        yield from (WitnessedToken(int(token)) for token in tokens[proven])
     height = max(1, BLOCK_BYTES // (8 * readout.V))
     for tokens in _blocks(np.concatenate(left), height, "reflections"):
         points, won = search(problem, tokens, options.rounds)
         for token, x, shown in zip(tokens.tolist(), points, won, strict=True):
-            yield Witnessed(token, domain.fit(x)) if shown else Candidate(token)
+            yield WitnessedToken(token, domain.fit(x)) if shown else Candidate(token)
 
 
 def search(problem: Problem, tokens: Ids, rounds: int) -> tuple[Floats, Flags]:
@@ -189,7 +189,7 @@ class _Mirror:
 def _blocks(tokens: Ids, height: int, stage: str) -> Iterator[Ids]:
     """The tokens in blocks of that height, with progress."""
     blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
-    return track(blocks, stage, len(tokens), amount=len)
+    return track_progress(blocks, stage, len(tokens), amount=len)
 
 
 def _memory(readout: Readout, options: HullVertexOptions) -> int:

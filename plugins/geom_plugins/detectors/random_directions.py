@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from geom import Candidate, Detector, Domain, Readout, hookimpl, track
+from geom import Candidate, Detector, Domain, Readout, hookimpl, track_progress
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the logits of one block of samples."""
@@ -38,7 +38,7 @@ def count_wins(readout: Readout, domain: Domain, samples: int, seed: int) -> np.
     wins = np.zeros(readout.V, dtype=np.int64)
     block = max(1, BLOCK_BYTES // (8 * readout.V))
     starts = range(0, samples, block)
-    for start in track(starts, "random-directions", len(starts)):
+    for start in track_progress(starts, "random-directions", len(starts)):
         x = domain.sample(rng, min(block, samples - start))
         np.add.at(wins, readout.logits(x).argmax(axis=1), 1)
     return wins

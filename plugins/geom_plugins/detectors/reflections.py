@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Candidate, Detector, Domain, Readout, hookimpl, track
+from geom import Candidate, Detector, Domain, Readout, hookimpl, track_progress
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def detect(readout: Readout, domain: Domain, options: ReflectionsOptions) -> Ite
     """The tokens that are not the strict argmax in float64 after so many reflections."""
     block = max(1, options.memory_mib * 2**20 // (16 * readout.V))
     starts = range(0, readout.V, block)
-    for start in track(starts, "reflections", len(starts)):
+    for start in track_progress(starts, "reflections", len(starts)):
         tokens = np.arange(start, min(start + block, readout.V))
         for token in unreached(readout, domain, tokens, options.steps):
             yield Candidate(int(token))

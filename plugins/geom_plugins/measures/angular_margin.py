@@ -6,7 +6,7 @@ and by duality the distance from the origin to the hull of the normalised rows: 
 ``angle(u, -a_j) < phi_j``, and the margin of ``u`` is the least of ``phi_j - angle(u, -a_j)``.
 There ``m`` is reached where ``-a_j . u / |a_j| >= cos(phi_j - m)`` for all j; the program is made
 linear in ``m`` about the best margin so far, and its solutions converge in a few rounds, as those
-of Newton's method do. `geom.angle_bounds` proves the bounds, and says how.
+of Newton's method do. `geom.proofs.angle_bounds` proves the bounds, and says how.
 
 In one dimension, where nothing can be turned, the formula gives a right angle to what wins.
 
@@ -26,16 +26,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import (
-    Finding,
-    Measure,
-    Measurement,
-    Problem,
-    Weights,
-    angle_bounds,
-    hookimpl,
-    judge,
-)
+from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, judge
+from geom.proofs import angle_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, solve, working_set
@@ -207,7 +199,7 @@ def _around(caps: _Caps, y: Floats, start: Floats) -> Iterator[Floats]:
 
 
 def _bound(problem: Problem, token: int, weights: Weights, radius: float) -> float:
-    """The angle that `geom.angle_bounds` will find for the weights, in float64."""
+    """The angle that `geom.proofs.angle_bounds` will find for the weights, in float64."""
     a, c = problem.differences(token, weights.indices)
     if problem.domain.zero_sum:
         a -= a.mean(axis=1, keepdims=True)

@@ -5,10 +5,10 @@ vector that is the ball's centre may be off by the radius, in whatever direction
 still the argmax: what noise, or an arithmetic of few bits, can do to it and change nothing.
 
 With ``F(s)`` the largest ``min_j -(a_j . x + c_j) / |a_j|`` over the domain shrunk to the radius s,
-the radius r is where ``F(R - k r) = r`` (``k`` as in `geom.ball_bounds`, which proves the bounds).
-``F`` is one program of `geom_plugins.solvers.largest_margin`. It is concave, and its weights are
-its tangent, so Newton's method closes in on r from one side, and its tangents from the other.
-Without biases ``F`` is a straight line, and one program is all. On all of R^d it is too.
+the radius r is where ``F(R - k r) = r`` (``k`` as in `geom.proofs.ball_bounds`, which proves the
+bounds). ``F`` is one program of `geom_plugins.solvers.largest_margin`. It is concave, and its
+weights are its tangent, so Newton's method closes in on r from one side, and its tangents from the
+other. Without biases ``F`` is a straight line, and one program is all. On all of R^d it is too.
 
 Source: A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable classes in
 theory but rarely in practice, ACL 2022.
@@ -25,17 +25,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import (
-    Domain,
-    Finding,
-    Measure,
-    Measurement,
-    Problem,
-    Weights,
-    ball_bounds,
-    hookimpl,
-    judge,
-)
+from geom import Domain, Finding, Measure, Measurement, Problem, Weights, hookimpl, judge
+from geom.proofs import ball_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set

@@ -3,7 +3,7 @@
 It is minus the largest margin over the domain, as a supremum: with any more than that, some point
 makes the token the argmax. 0 or negative for a token that already can win. The largest margin and
 the weights that bound it are those of one program of `geom_plugins.solvers.largest_margin`;
-`geom.margin_bounds` proves the bounds.
+`geom.proofs.margin_bounds` proves the bounds.
 
 Without biases margins grow with the length of ``x``: on a bounded domain all goes as the radius
 does, an unspeakable token has 0 (all tokens tie at ``x = 0``), and on all of R^d a speakable one
@@ -20,7 +20,8 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta
 
-from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, judge, margin_bounds
+from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, judge
+from geom.proofs import margin_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, solve, working_set

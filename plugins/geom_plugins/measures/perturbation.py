@@ -1,8 +1,8 @@
 """``perturbation``: the least change of a token's own row that changes its verdict.
 
 Both ways it is a question about ``margin(x) / |x|``, as a change D of the row adds ``D . x`` to the
-margin at x; `geom.exact.changes` has the argument, `geom.silencing_bounds` and
-`geom.freeing_bounds` the proofs.
+margin at x; `geom.exact.changes` has the argument, `geom.proofs.silencing_bounds` and
+`geom.proofs.freeing_bounds` the proofs.
 
 A speakable token is silenced by no change shorter than the largest ``margin(x) / |x|``, and by one
 as long. With ``u = x / |x|`` and ``s = 1 / |x|``, not below 1 / R, that is the largest of
@@ -36,14 +36,13 @@ from geom import (
     Measurement,
     Problem,
     Weights,
-    freeing_bounds,
     hookimpl,
     judge,
     rounded_down,
     rounded_up,
-    silencing_bounds,
-    track,
+    track_progress,
 )
+from geom.proofs import freeing_bounds, silencing_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, lengths, settled
 from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
@@ -246,7 +245,7 @@ def _freeing(
     best: Floats | None = None
     c = problem.readout.b - problem.readout.b[token]
     starts = _starts(problem, token, found, options)
-    for z in track(starts, "perturbation", len(starts), "starts"):
+    for z in track_progress(starts, "perturbation", len(starts), "starts"):
         for x in _along_faces(problem, token, z, c, options.gap):
             bound = freeing_bounds(problem, token, Finding(x))[1]
             if bound < high:

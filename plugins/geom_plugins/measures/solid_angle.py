@@ -30,7 +30,7 @@ from geom import (
     Readout,
     hookimpl,
     judge,
-    report,
+    report_progress,
 )
 from geom_plugins.measures.verdicts import settled
 from geom_plugins.sampling.annealing import Estimate, annealed, counted
@@ -98,7 +98,7 @@ def _share(problem: Problem, token: int, prior: Finding, options: ShareOptions) 
 
     def tell(error: float, steps: int) -> None:
         known = "error not known" if math.isnan(error) else f"error {error / LN10:.2f}"
-        report(f"solid-angle {token}", steps, options.steps, f"steps, {known}")
+        report_progress(f"solid-angle {token}", steps, options.steps, f"steps, {known}")
 
     inside = _inside(problem, cone, finding.x)
     return annealed(cone, inside, rng, options.error * LN10, options.steps, tell)

@@ -14,17 +14,8 @@ from typing import Annotated, Any, BinaryIO
 
 from msgspec import Meta
 
-from geom import (
-    Certificate,
-    InputError,
-    Reporter,
-    Row,
-    Run,
-    Weights,
-    Witness,
-    hookimpl,
-    rational_weights,
-)
+from geom import Certificate, InputError, Reporter, Run, TokenRow, Weights, Witness, hookimpl
+from geom.proofs import rational_weights
 
 FORMAT = "geom certificate 1"
 
@@ -49,7 +40,7 @@ def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
             raise InputError(f"token {row.token_id} is {row.verdict}: there is no proof to write")
 
 
-def _one(run: Run, token: str) -> Row:
+def _one(run: Run, token: str) -> TokenRow:
     """The row with that id, or else the one with that text."""
     first, *more = run.named(token)
     if more and token != str(first.token_id):
@@ -57,7 +48,7 @@ def _one(run: Run, token: str) -> Row:
     return first
 
 
-def _certificate(run: Run, row: Row, found: Certificate) -> dict[str, Any]:
+def _certificate(run: Run, row: TokenRow, found: Certificate) -> dict[str, Any]:
     domain = run.settings["domain"]
     out: dict[str, Any] = {
         "format": FORMAT,
@@ -77,7 +68,7 @@ def _certificate(run: Run, row: Row, found: Certificate) -> dict[str, Any]:
     return out | {"weights": {"tokens": tokens, "values": values}}
 
 
-def _weights(run: Run, row: Row, found: Weights) -> tuple[list[int], list[str]]:
+def _weights(run: Run, row: TokenRow, found: Weights) -> tuple[list[int], list[str]]:
     """Tokens and their weights; those of a rational proof are made exact."""
     if row.proof == "rational":
         exact = rational_weights(run.problem, row.token_id, found)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import BinaryIO
 
-from geom import NoOptions, Reporter, Row, Run, hookimpl
+from geom import NoOptions, Reporter, Run, TokenRow, hookimpl
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
@@ -21,7 +21,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     writer = csv.writer(text, lineterminator="\n")
     columns = [column for name in names for column in (name, f"{name} error")]
-    writer.writerow([*(field.name for field in fields(Row)), *columns])
+    writer.writerow([*(field.name for field in fields(TokenRow)), *columns])
     for row in run.rows():
         values = row.as_dict() | {"flagged_by": " ".join(row.flagged_by)}
         found = measured.get(row.token_id, {})

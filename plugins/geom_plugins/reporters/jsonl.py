@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from geom import Measured, NoOptions, Reporter, Run, hookimpl, json_line
+from geom import MeasureRow, NoOptions, Reporter, Run, hookimpl, json_line
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """Every row as a JSON object with the fields of `geom.Row`, in UTF-8: see `geom.json_line`.
+    """Write every row as a JSON object with the fields of `geom.TokenRow`, in UTF-8.
 
-    In a run with measures it has ``measures`` besides: by name the value, error and unit of each.
+    See `geom.json_line`. In a run with measures it has ``measures`` besides: by name the value,
+    error and unit of each.
     """
     measured = run.measured()
     for row in run.rows():
@@ -22,7 +23,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
         file.write(json_line(fields).encode() + b"\n")
 
 
-def _numbers(item: Measured) -> dict[str, Any]:
+def _numbers(item: MeasureRow) -> dict[str, Any]:
     row = item.as_dict()
     return {name: row[name] for name in ("value", "error", "unit")}
 

@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO, Literal
 
 from msgspec import Meta
 
-from geom import Reporter, Row, Run, hookimpl
+from geom import Reporter, Run, TokenRow, hookimpl
 
 Which = Literal["notable", "unspeakable", "undecided", "hard", "speakable", "all"]
 
@@ -59,7 +59,7 @@ def chosen(run: Run, which: Which) -> list[int]:
     return [row.token_id for row in run.rows() if _is(row, which)]
 
 
-def _is(row: Row, which: Which) -> bool:
+def _is(row: TokenRow, which: Which) -> bool:
     if which == "notable":
         return row.label != "speakable"
     if which == "hard":

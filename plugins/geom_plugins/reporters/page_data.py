@@ -16,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]  # no types
 
-from geom import GeomError, InputError, Readout, Row, Run, Weights, harmless, track, visible
+from geom import (
+    GeomError,
+    InputError,
+    Readout,
+    Run,
+    TokenRow,
+    Weights,
+    harmless,
+    track_progress,
+    visible,
+)
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +68,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "measures": _measures(run, rows),
         "certificates": {
             str(row.token_id): _certificate(run, row)
-            for row in track(rows, "certificates", len(rows), "tokens")
+            for row in track_progress(rows, "certificates", len(rows), "tokens")
             if row.verdict != "undecided" and row.token_id not in recipes
         },
         "texts": _texts(run, rows, readout),
@@ -76,7 +86,7 @@ def _harmless(value: Any) -> Any:
     return [_harmless(item) for item in value] if isinstance(value, list) else value
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, Any]:
+def _columns(rows: Sequence[TokenRow]) -> dict[str, Any]:
     """What every token examined has."""
     winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
     ids = [row.token_id for row in rows]
@@ -112,7 +122,7 @@ def _weights(run: Run) -> tuple[Readout | None, str | None]:
         return None, str(error)
 
 
-def _texts(run: Run, rows: Sequence[Row], readout: Readout | None) -> dict[str, str]:
+def _texts(run: Run, rows: Sequence[TokenRow], readout: Readout | None) -> dict[str, str]:
     """The visible text of every token that is known to have one, by id."""
     kinds = run.winner_kinds()
     found = {row.argmax_id: visible(row.argmax, kinds[row.token_id]) for row in rows}
@@ -122,7 +132,7 @@ def _texts(run: Run, rows: Sequence[Row], readout: Readout | None) -> dict[str, 
     return {str(token): text for token, text in found.items() if text != "-"}
 
 
-def _certificate(run: Run, row: Row) -> dict[str, Any]:
+def _certificate(run: Run, row: TokenRow) -> dict[str, Any]:
     """What proves a verdict, short enough to read: percentages and numbers are texts."""
     certificate = run.certificate(row.token_id)
     if certificate is None:
@@ -145,7 +155,7 @@ def _certificate(run: Run, row: Row) -> dict[str, Any]:
     }
 
 
-def _measures(run: Run, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _measures(run: Run, rows: Sequence[TokenRow]) -> list[dict[str, Any]]:
     """Every measure of the run: its name, unit and values, in the order of the rows.
 
     Values are there to sort by; what the page shows is their text, rounded as `geom` does.
@@ -172,7 +182,9 @@ def _cloud(readout: Readout) -> dict[str, Any]:
     mean = W.mean(axis=0)
     norms, places = np.empty(readout.V), np.zeros((readout.V, 2))
     axes = _principal(W, mean)
-    for start in track(range(0, readout.V, _BLOCK), "rows", -(-readout.V // _BLOCK), "blocks"):
+    for start in track_progress(
+        range(0, readout.V, _BLOCK), "rows", -(-readout.V // _BLOCK), "blocks"
+    ):
         rows = slice(start, start + _BLOCK)
         off = W[rows] - mean
         norms[rows] = np.linalg.norm(off, axis=1)

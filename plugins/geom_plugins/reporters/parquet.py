@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from geom import InputError, Measured, NoOptions, Reporter, Run, hookimpl
+from geom import InputError, MeasureRow, NoOptions, Reporter, Run, hookimpl
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """Every row, with the types of `geom.Row`; a measure has two columns, its value and its error.
+    """Write every row, with the types of `geom.TokenRow`.
+
+    A measure has two columns, its value and its error.
 
     Raises InputError where pyarrow is not installed.
     """
@@ -46,7 +48,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), file)
 
 
-def _numbers(found: dict[str, Measured]) -> dict[str, Any]:
+def _numbers(found: dict[str, MeasureRow]) -> dict[str, Any]:
     values = {name: item.value for name, item in found.items()}
     return values | {f"{name} error": item.error for name, item in found.items()}
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Device, Domain, Problem, Readout, device
+from geom import Device, Domain, Problem, Readout, current_device
 
 Floats = NDArray[np.float64]
 Array = Any
@@ -51,7 +51,7 @@ class Board:
     @classmethod
     def of(cls, problem: Problem) -> Board:
         """The problem's board on the device that is asked for."""
-        where = device()
+        where = current_device()
         boards = _boards.setdefault(problem.readout, {})
         key = problem.domain, where.name
         if key not in boards:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Problem, device
+from geom import Problem, current_device
 from geom_plugins.solvers.central_path import CentralPath
 
 Floats = NDArray[np.float64]
@@ -139,8 +139,8 @@ class _Search:
         self._unit = (spread or float(np.abs(c).max()) or 1.0) if self._free else rows
         self._stretch = self._unit / rows
         self._level = float(c.max()) if self._free else 0.0
-        self._put, self._get = device().put, device().get
-        self._xp: Any = device().xp
+        self._put, self._get = current_device().put, current_device().get
+        self._xp: Any = current_device().xp
         self._path = CentralPath(
             self._xp,
             *self._scaled(A, c),

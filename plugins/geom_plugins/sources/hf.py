@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import InputError, ModelSource, Readout, address, hookimpl
+from geom import InputError, ModelSource, Readout, hookimpl, parse_address
 
 if TYPE_CHECKING:
     from geom_plugins.checkpoints.architectures import Config
@@ -71,7 +71,7 @@ def open_folder(location: str, revision: str | None) -> Folder:
 
     if not location:
         raise InputError("model hf: names no checkpoint; write hf:DIRECTORY or hf:OWNER/NAME")
-    path = address(location).path
+    path = parse_address(location).path
     if path is None:
         raise InputError(
             f"model hf: takes no {location.partition('://')[0]}:// address; write hf:DIRECTORY or "

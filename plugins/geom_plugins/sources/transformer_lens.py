@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 import geom
-from geom import InputError, ModelSource, Readout, address, hookimpl
+from geom import InputError, ModelSource, Readout, hookimpl, parse_address
 
 _EXTRA = "pip install 'geom-unembed[transformer-lens]'"
 
@@ -44,7 +44,7 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
             "model transformer-lens: names no model; write transformer-lens:DIRECTORY or "
             "transformer-lens:OWNER/NAME"
         )
-    path = address(location).path
+    path = parse_address(location).path
     if path is None:
         raise InputError(
             f"model transformer-lens: takes no {location.partition('://')[0]}:// address; write "

@@ -255,7 +255,7 @@ def test_a_nan_in_an_iterate_never_becomes_a_verdict(
     W = np.vstack([np.eye(3), -np.eye(3), np.zeros((1, 3)), np.full((1, 3), 0.1)])
     right = [verdict.name for verdict in decided(W, None, "rmsnorm")]
     assert right[6:] == ["unspeakable", "unspeakable"]
-    monkeypatch.setattr(geom.device().xp.linalg, "inv", lambda A: np.full_like(A, bad))
+    monkeypatch.setattr(geom.current_device().xp.linalg, "inv", lambda A: np.full_like(A, bad))
     for ours, truth in zip(decided(W, None, "rmsnorm"), right, strict=True):
         assert ours.name in (truth, "undecided")
 

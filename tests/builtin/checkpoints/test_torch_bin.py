@@ -58,7 +58,7 @@ def test_floats_of_every_width_come_without_loss(path: Path, dtype: torch.dtype)
     torch.save({"w": saved}, path)
     tensor = read_torch(path)["w"]
     assert (tensor.dtype, tensor.shape) == (FLOATS[dtype], (9, 4))
-    assert isinstance(tensor, geom.Rows)
+    assert isinstance(tensor, geom.SlicedArray)
     expected = np.array(saved.double().tolist())
     np.testing.assert_array_equal(tensor[:].astype(np.float64), expected)
     np.testing.assert_array_equal(tensor[3:5].astype(np.float64), expected[3:5])

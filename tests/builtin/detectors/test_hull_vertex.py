@@ -35,7 +35,7 @@ def passed(readout: Readout, domain: Domain | None = None, **options: Any) -> se
     for item in found:
         if isinstance(item, Candidate):
             continue
-        x = geom.own_direction(problem, item.token) if item.x is None else item.x
+        x = geom.proofs.own_direction(problem, item.token) if item.x is None else item.x
         assert x.dtype == np.float64
         assert judge(problem, item.token, Finding(x=x)).name == "speakable"
         out.add(item.token)

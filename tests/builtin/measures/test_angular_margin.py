@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 import geom
-from geom import Finding, InputError, Measurement, Weights, angle_bounds
+from geom import Finding, InputError, Measurement, Weights
 from geom.exact import lengths
 from geom.model.domains import box, layernorm, rmsnorm, unbounded
+from geom.proofs import angle_bounds
 from geom_plugins.measures.angular_margin import AngularMarginOptions, angular_margin
 from support import conic
 from support.problems import cloud, problem

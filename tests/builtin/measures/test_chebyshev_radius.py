@@ -14,17 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from geom import (
-    Finding,
-    Measurement,
-    Problem,
-    Readout,
-    Weights,
-    angle_bounds,
-    ball_bounds,
-    judge,
-)
+from geom import Finding, Measurement, Problem, Readout, Weights, judge
 from geom.model.domains import Domain
+from geom.proofs import angle_bounds, ball_bounds
 from geom_plugins.measures.chebyshev_radius import ChebyshevRadiusOptions, chebyshev_radius
 from support import conic
 from support.problems import cloud, ends, problem, rivals

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geom import Finding, Measurement, Problem, Readout, Weights, judge, margin_bounds
+from geom import Finding, Measurement, Problem, Readout, Weights, judge
 from geom.model.domains import box, layernorm, rmsnorm, unbounded
+from geom.proofs import margin_bounds
 from geom_plugins.certifiers import maxent
 from geom_plugins.measures.logit_bias import LogitBiasOptions, logit_bias
 from support import conic

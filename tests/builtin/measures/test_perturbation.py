@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial import ConvexHull
 
-from geom import (
-    Finding,
-    Measurement,
-    Problem,
-    Weights,
-    freeing_bounds,
-    judge,
-    silencing_bounds,
-)
+from geom import Finding, Measurement, Problem, Weights, judge
+from geom.proofs import freeing_bounds, silencing_bounds
 from geom_plugins.certifiers import maxent
 from geom_plugins.measures.perturbation import PerturbationOptions, perturbation
 from support import conic

@@ -144,7 +144,7 @@ def test_a_click_on_a_column_sorts_by_it_and_another_turns_it_round(
     with geom.run("demo") as run:
         rows = list(run.rows())
 
-    def key(row: geom.Row) -> tuple[float, float]:
+    def key(row: geom.TokenRow) -> tuple[float, float]:
         margin = row.margin_lower if row.verdict == "speakable" else row.margin_upper
         return (row.token_id if column == 0 else margin or 0.0), 0.0
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import geom
-from geom import NoOptions, Readout, Row, Run
+from geom import NoOptions, Readout, Run, TokenRow
 from geom_plugins.reporters import csv_file, jsonl, lists, parquet
 
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
@@ -63,7 +63,7 @@ def test_a_run_of_no_tokens_is_written(write: Write) -> None:
         data = written(write, run)
     if write is parquet.write:
         data = " ".join(pyarrow.parquet.read_schema(io.BytesIO(data)).names).encode()
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(TokenRow)]
     expected = {csv_file.write: ",".join(names) + "\n", parquet.write: " ".join(names)}
     assert data.decode() == expected.get(write, "")
 

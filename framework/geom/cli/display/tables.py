@@ -18,12 +18,12 @@ from geom.cli.display.console import SafeConsole
 from geom.cli.display.messages import plain
 from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
 from geom.diagnosis import Symptom
-from geom.measuring import Measurements
+from geom.measuring import MeasureTable
 from geom.numbers.printing import ALONE, rounded, rounded_down
 from geom.numbers.rounding import Floats
 from geom.plugins.options import OptionInfo
 from geom.plugins.registry import Listed
-from geom.store import Measured, Row, Run
+from geom.store import MeasureRow, Run, TokenRow
 from geom.summary import Summary
 from geom.text import TokenKind, mark, visible
 from geom.token_spec import CANDIDATES, format_tokens
@@ -134,10 +134,10 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
     console.print(_least(comparison))
 
 
-def print_measurements(result: Measurements, limit: int = 200) -> None:
+def print_measurements(result: MeasureTable, limit: int = 200) -> None:
     """Tokens by measures, with their errors, then what the measures remark."""
     console = _console()
-    by_token: dict[int, dict[str, Measured]] = {}
+    by_token: dict[int, dict[str, MeasureRow]] = {}
     for row in result:
         by_token.setdefault(row.token_id, {})[row.measure] = row
     if not by_token:
@@ -162,7 +162,7 @@ def print_measurements(result: Measurements, limit: int = 200) -> None:
         _line(console, "±: a proven radius; ~: a standard error; -: no number")
 
 
-def print_token(run: Run, row: Row) -> None:
+def print_token(run: Run, row: TokenRow) -> None:
     """All that a run knows of one token."""
     console = _console()
     table = Table.grid(padding=(0, 2))
@@ -386,18 +386,18 @@ def _least(comparison: Comparison) -> Table:
     return table
 
 
-def _own_direction(row: Row, kind: TokenKind | None) -> _Cut:
+def _own_direction(row: TokenRow, kind: TokenKind | None) -> _Cut:
     """The winner along the token's own direction, for a table."""
     return _Cut("itself") if row.self_argmax else _Cut(_winner(row, kind), len(mark(kind)))
 
 
-def _winner(row: Row, kind: TokenKind | None) -> str:
+def _winner(row: TokenRow, kind: TokenKind | None) -> str:
     if row.argmax is None and not mark(kind):
         return str(row.argmax_id)
     return f"{row.argmax_id} {visible(row.argmax, kind)}"
 
 
-def _facts(run: Run, row: Row) -> list[tuple[str, str]]:
+def _facts(run: Run, row: TokenRow) -> list[tuple[str, str]]:
     """Names and values for `print_token`."""
     kind = run.winner_kinds()[row.token_id]
     facts = [

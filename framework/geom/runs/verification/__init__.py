@@ -24,13 +24,13 @@ from geom.loading import weights_of
 from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.progress import Watcher, track, watched
+from geom.progress import Watcher, track_progress, watched
 from geom.runs.verification.faults import Fault, Found, Verification
 from geom.runs.verification.measures import check_measures
 from geom.runs.verification.rows import check_rows, comparable_texts
 from geom.runs.verification.settings import check_settings
 from geom.runs.verification.verdicts import checked
-from geom.store import Row, Run
+from geom.store import Run, TokenRow
 
 __all__ = ["Fault", "Verification", "verify"]
 
@@ -66,7 +66,7 @@ def verify(
         known = check_settings(problem, run, found)
         texts = comparable_texts(readout, rows, named, found)
         complete = known and check_rows(problem, run, rows, texts, found)
-        for row, reasons in track(checked(problem, run, rows), "verify", len(rows)):
+        for row, reasons in track_progress(checked(problem, run, rows), "verify", len(rows)):
             for reason in reasons:
                 found.fault(row.token_id, reason)
         check_measures(problem, run, texts, found)
@@ -89,7 +89,7 @@ def verify(
     )
 
 
-def _check_end(run: Run, rows: list[Row], complete: bool, found: Found) -> None:
+def _check_end(run: Run, rows: list[TokenRow], complete: bool, found: Found) -> None:
     """A run that did not come to its end, or to any verdict, does not hold.
 
     One without rows does where there should be none, as no token is a candidate.

@@ -13,7 +13,7 @@ from geom.plugins.options import validate
 from geom.plugins.records import Measure
 from geom.plugins.registry import installed
 from geom.runs.verification.faults import Found, shown
-from geom.store import Measured, Run
+from geom.store import MeasureRow, Run
 
 
 def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> None:
@@ -32,7 +32,7 @@ def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> Non
 
 
 def _faults(
-    problem: Problem, item: Measured, record: Measure[Any], texts: bool, found: Found
+    problem: Problem, item: MeasureRow, record: Measure[Any], texts: bool, found: Found
 ) -> list[str]:
     """What does not hold of one measurement."""
     readout, token = problem.readout, item.token_id
@@ -62,7 +62,7 @@ def _faults(
     return out + _against(item, low, high)
 
 
-def _against(item: Measured, low: float, high: float) -> list[str]:
+def _against(item: MeasureRow, low: float, high: float) -> list[str]:
     """What the row says that two proven ends do not bear out."""
     proven = f"its evidence proves {low!r} to {high!r}"
     if item.value is None or not item.proven:

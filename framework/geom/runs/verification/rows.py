@@ -15,7 +15,7 @@ from geom.model.readout import Readout
 from geom.plugins.registry import installed
 from geom.runs.pipeline import Plan, examine, missing_or_more, plan
 from geom.runs.verification.faults import Found, shown
-from geom.store import Planned, Row, Run
+from geom.store import Planned, Run, TokenRow
 from geom.text import TokenKind
 from geom.token_spec import CANDIDATES, format_tokens
 
@@ -23,7 +23,9 @@ _TWIN = re.compile(r"same row and bias as token (\d+)")
 """What the note of a token with a twin says."""
 
 
-def check_rows(problem: Problem, run: Run, rows: Sequence[Row], texts: bool, found: Found) -> bool:
+def check_rows(
+    problem: Problem, run: Run, rows: Sequence[TokenRow], texts: bool, found: Found
+) -> bool:
     """Look for rows that are missing or too many, and at their winners, flags, notes and texts.
 
     Whether it is known which rows there should be; ``texts`` says that those can be compared.
@@ -85,7 +87,7 @@ def _asked_again(
     return asked, complete
 
 
-def comparable_texts(readout: Readout, rows: Sequence[Row], named: bool, found: Found) -> bool:
+def comparable_texts(readout: Readout, rows: Sequence[TokenRow], named: bool, found: Found) -> bool:
     """Whether texts and kinds can be compared: not where only one of model and run has any.
 
     ``named`` says that the weights are not loaded by the run's own name. Those that are have a
@@ -103,7 +105,7 @@ def comparable_texts(readout: Readout, rows: Sequence[Row], named: bool, found: 
 
 
 def _compare(
-    row: Row, argmax_kind: TokenKind | None, item: Planned, texts: bool, found: Found
+    row: TokenRow, argmax_kind: TokenKind | None, item: Planned, texts: bool, found: Found
 ) -> None:
     """The row against the same found again."""
     token = item.token_id
@@ -134,7 +136,7 @@ def _compare(
 
 
 def _compare_flags(
-    row: Row, item: Planned, repeated: set[str], detectors: Mapping[str, Any], found: Found
+    row: TokenRow, item: Planned, repeated: set[str], detectors: Mapping[str, Any], found: Found
 ) -> None:
     """The detectors that are said to flag the token: those asked again, and no strangers."""
     if set(row.flagged_by) - detectors.keys() or len(set(row.flagged_by)) < len(row.flagged_by):
@@ -146,7 +148,7 @@ def _compare_flags(
             found.fault(row.token_id, f"flagged_by is wrong: {name} {does}")
 
 
-def _check_twins(problem: Problem, rows: Sequence[Row], found: Found) -> None:
+def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> None:
     """The notes that name a token with the same row and bias."""
     twins = _twins(problem)
     for row in rows:

@@ -13,13 +13,15 @@ from geom.certificates import Finding, Verdict
 from geom.errors import StoreError
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.model.problem import Problem
-from geom.store import Row, Run
+from geom.store import Run, TokenRow
 
 _BLOCK = 1024
 """Tokens that are checked at a time."""
 
 
-def checked(problem: Problem, run: Run, rows: Sequence[Row]) -> Iterator[tuple[Row, list[str]]]:
+def checked(
+    problem: Problem, run: Run, rows: Sequence[TokenRow]
+) -> Iterator[tuple[TokenRow, list[str]]]:
     """Each row with its faults: witnesses in bulk first, then what that leaves open, one by one."""
     own = run.recipes()
     inside = range(problem.readout.V)
@@ -40,7 +42,7 @@ def checked(problem: Problem, run: Run, rows: Sequence[Row]) -> Iterator[tuple[R
             yield row, [] if holds else _faults_of_evidence(problem, run, row)
 
 
-def _stored_bounds(problem: Problem, run: Run, rows: Sequence[Row]) -> dict[int, float]:
+def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict[int, float]:
     """Bounds on the margins of speakable tokens, from the points stored for them, in bulk."""
     points = {}
     for row in rows:
@@ -56,23 +58,23 @@ def _stored_bounds(problem: Problem, run: Run, rows: Sequence[Row]) -> dict[int,
     return dict(zip(points, lower.tolist(), strict=True))
 
 
-def _holds(row: Row, bound: float) -> bool:
+def _holds(row: TokenRow, bound: float) -> bool:
     """Whether a margin of at least ``bound`` is all that the row claims."""
     claimed = row.margin_lower or 0.0
     whole = row.verdict == "speakable" and row.proof == "witness" and row.margin_upper is None
     return whole and 0.0 < claimed <= bound
 
 
-def _ids(rows: Sequence[Row]) -> NDArray[np.int64]:
+def _ids(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
     return np.array([row.token_id for row in rows], dtype=np.int64)
 
 
-def _faults_of_recipe(problem: Problem, row: Row) -> list[str]:
+def _faults_of_recipe(problem: Problem, row: TokenRow) -> list[str]:
     """The faults of a token whose witness is rebuilt, looked at alone."""
     return _faults(problem, row, Finding(own_direction(problem, row.token_id)))
 
 
-def _faults_of_evidence(problem: Problem, run: Run, row: Row) -> list[str]:
+def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow) -> list[str]:
     """The faults of a token, looked at alone; a damaged certificate is one of them."""
     try:
         evidence = run.evidence(row.token_id)
@@ -81,7 +83,7 @@ def _faults_of_evidence(problem: Problem, run: Run, row: Row) -> list[str]:
     return _faults(problem, row, evidence)
 
 
-def _faults(problem: Problem, row: Row, evidence: Finding) -> list[str]:
+def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
     """What the row claims and the evidence does not prove; and what it proves and the row lacks."""
     claim = Verdict(row.verdict, row.proof, None, row.margin_lower, row.margin_upper)
     found = exact.faults(problem, row.token_id, evidence, claim)

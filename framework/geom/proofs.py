@@ -1,0 +1,24 @@
+"""Bounds and proofs in exact arithmetic, for measures, certifiers and comparisons.
+
+Each takes what a search found, a point or weights, and returns only what holds of the exact
+numbers. `geom.judge` draws a verdict from both.
+"""
+
+from geom.exact.angles import angle_bounds
+from geom.exact.balls import ball_bounds
+from geom.exact.bulk import own_direction, prove_own_directions, prove_points
+from geom.exact.changes import freeing_bounds, silencing_bounds
+from geom.exact.margins import margin_bounds
+from geom.exact.weights import rational_weights
+
+__all__ = [
+    "angle_bounds",
+    "ball_bounds",
+    "freeing_bounds",
+    "margin_bounds",
+    "own_direction",
+    "prove_own_directions",
+    "prove_points",
+    "rational_weights",
+    "silencing_bounds",
+]

@@ -2,13 +2,17 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from geom.cli import main
+from geom.plugins.registry import using
 from support.command import Command, Done
+from support.plugins import Use
 
 collect_ignore = ["fresh"]
 """It installs packages, and has an environment of its own: ``tox -e fresh``."""
@@ -36,3 +40,10 @@ def command(
         return Done(leaving.value.code, *capfd.readouterr())  # type: ignore[arg-type]
 
     return run
+
+
+@pytest.fixture
+def use() -> Iterator[Use]:
+    """Puts plugins in the place of the installed ones until the test ends."""
+    with ExitStack() as stack:
+        yield lambda plugins: stack.enter_context(using(plugins))

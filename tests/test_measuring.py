@@ -26,10 +26,9 @@ from geom import (
     Readout,
     StoreError,
     hookimpl,
-    measuring,
 )
-from geom.plugins.registry import Origin, Plugins
 from support.command import Command
+from support.plugins import Use, installed_and
 
 W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.1, 0.1], [0.2, 0.0]])
 
@@ -80,12 +79,9 @@ class Brought:
 
 
 @pytest.fixture
-def brought(monkeypatch: pytest.MonkeyPatch) -> Brought:
-    plugins, own = Plugins(), Brought()
-    plugins.discover()
-    plugins.register(own, "given", Origin("the-tests", "1", "tests"))
-    assert [skip for skip in plugins.skipped if skip.origin.distribution == "the-tests"] == []
-    monkeypatch.setattr(measuring, "installed", lambda: plugins)
+def brought(use: Use) -> Brought:
+    own = Brought()
+    use(installed_and(own))
     return own
 
 

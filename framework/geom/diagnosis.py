@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # has
 from geom.machine.devices import find_device
 from geom.machine.memory import available, describe
 from geom.machine.threads import cores
-from geom.plugins.registry import Plugins, installed
+from geom.plugins.registry import installed
 
 DISTRIBUTION = "geom-unembed"
 
@@ -31,12 +31,12 @@ class Symptom:
     sound: bool = True
 
 
-def diagnose(plugins: Plugins | None = None) -> list[Symptom]:
+def diagnose() -> list[Symptom]:
     """What geom finds of itself and the machine, by section; nothing is loaded from a model."""
-    return list(_findings(plugins or installed()))
+    return list(_findings())
 
 
-def _findings(plugins: Plugins) -> Iterator[Symptom]:
+def _findings() -> Iterator[Symptom]:
     yield Symptom("system", DISTRIBUTION, version(DISTRIBUTION))
     yield Symptom("system", "python", f"{platform.python_version()} at {sys.executable}")
     yield Symptom("system", "platform", platform.platform())
@@ -45,6 +45,7 @@ def _findings(plugins: Plugins) -> Iterator[Symptom]:
     yield from _packages()
     yield from _threads()
     yield from _devices()
+    plugins = installed()
     for item in plugins.listed():
         yield Symptom("plugins", f"{item.kind} {item.record.name}", str(item.origin))
     for skipped in plugins.skipped:

@@ -28,7 +28,7 @@ from geom.plugins.registry import installed
 from geom.plugins.selection import chosen, distinct, refuse_unused
 from geom.progress import Watcher, track_progress, watched
 from geom.runs.certification import as_kept
-from geom.runs.pipeline import candidates
+from geom.runs.detection import candidates
 from geom.store import MeasureRow, Run, recorder
 from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
 
@@ -150,19 +150,19 @@ def _measured(
     except Exception as error:  # a stranger's measure may raise anything
         found, whole = Measurement(math.nan, note=_reason(error)), False
     item = MeasureRow(
-        token,
-        readout.text(token),
-        readout.kind(token),
-        record.name,
-        None if math.isnan(found.value) else found.value,
-        found.error,
-        record.unit,
-        found.proven,
-        found.note,
-        time.perf_counter() - started,
-        as_plain(options),
-        found.x,
-        found.weights,
+        token_id=token,
+        token=readout.text(token),
+        token_kind=readout.kind(token),
+        measure=record.name,
+        value=None if math.isnan(found.value) else found.value,
+        error=found.error,
+        unit=record.unit,
+        proven=found.proven,
+        note=found.note,
+        seconds=time.perf_counter() - started,
+        options=as_plain(options),
+        x=found.x,
+        weights=found.weights,
     )
     return item, whole
 

@@ -20,7 +20,8 @@ import geom
 from geom import PrecisionMargin, Readout
 from geom.comparison import plot
 from support.command import Command, separately
-from support.precisions import NAMES, SHIFTED, USUAL, bring, precision
+from support.plugins import Use
+from support.precisions import NAMES, SHIFTED, USUAL, only, precision
 from support.terminal import SEQUENCES, terminal, width
 
 GAP = 2.0**-13
@@ -29,12 +30,12 @@ MODEL = "npz:model.npz"
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Use) -> None:
     """A model, a run and a point in the folder of the test."""
     monkeypatch.chdir(tmp_path)
     np.savez("model.npz", W=ROWS)
     np.save("x.npy", np.array([1.0, 0.0]))
-    bring(monkeypatch, *USUAL)
+    use(only(*USUAL))
 
 
 @pytest.fixture
@@ -104,16 +105,16 @@ def test_points_are_given_one_a_token(command: Command) -> None:
     assert [(row["token_id"], row["margin"]) for row in done.rows] == [(2, 4.0), (0, GAP)]
 
 
-def test_options_reach_a_precision(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch, SHIFTED)
+def test_options_reach_a_precision(command: Command, use: Use) -> None:
+    use(only(SHIFTED))
     more = ("-o", "precision.shifted.by=2", "--format", "jsonl")
     (row,) = command("compare", "-m", MODEL, "-t", "0", "--at", "x.npy", *more).rows
     assert row["margin"] == 2.0 + GAP
 
 
-def test_what_no_number_can_be_is_null(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_number_can_be_is_null(command: Command, use: Use) -> None:
     infinite = precision("infinite", lambda *_: PrecisionMargin(np.inf, 0), 0.5)
-    bring(monkeypatch, infinite, precision("bad", lambda *_: 1 / 0, 0.25))
+    use(only(infinite, precision("bad", lambda *_: 1 / 0, 0.25)))
     done = command("compare", "-m", MODEL, "-t", "0", "--format", "jsonl")
     assert [(row["margin"], row["sign"], row["agrees"]) for row in done.rows] == [
         (None, 1, True),
@@ -149,10 +150,8 @@ def pair() -> str:
     return "pair.npy"
 
 
-def test_an_unproven_answer_and_a_missing_one_are_marked(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bring(monkeypatch, SHIFTED, precision("bad", lambda *_: 1 / 0, 0.5))
+def test_an_unproven_answer_and_a_missing_one_are_marked(command: Command, use: Use) -> None:
+    use(only(SHIFTED, precision("bad", lambda *_: 1 / 0, 0.5)))
     out = command("compare", "-m", MODEL, "-t", "0", "--at", "x.npy").out
     assert ["0", "-", "0.00012", "-", "0.00012?"] in [line.split() for line in out.splitlines()]
 
@@ -164,13 +163,13 @@ def test_where_none_is_right_the_table_says_so(command: Command) -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_lines_fit_the_terminal_and_no_number_is_cut(
-    columns: int, command: Command, monkeypatch: pytest.MonkeyPatch
+    columns: int, command: Command, monkeypatch: pytest.MonkeyPatch, use: Use
 ) -> None:
     texts = ["日本語のとても長いトークン", "x" * 60, "\x1b[2J"]
     readout = Readout.fold(ROWS, tokens=texts)
     geom.run(readout, tokens="all", out="wide.db").close()
     more = [precision(f"arithmetic-{k}", USUAL[0].margin, 2.0**-k) for k in range(1, 10)]
-    bring(monkeypatch, *USUAL, *more)
+    use(only(*USUAL, *more))
     monkeypatch.setattr("geom.loading.weights_of", lambda run, **_: readout)
     terminal(monkeypatch, columns)
     out = command("compare", "wide.db").out

@@ -31,6 +31,8 @@ from geom import (
     Readout,
     Weights,
 )
+from geom.plugins.registry import installed, using
+from support.plugins import Use
 from support.precisions import (
     DOUBLE,
     HALF,
@@ -39,7 +41,7 @@ from support.precisions import (
     SHIFTED,
     SINGLE,
     USUAL,
-    bring,
+    only,
     precision,
 )
 
@@ -48,8 +50,8 @@ ONE = [1.0, 0.0]
 
 
 @pytest.fixture(autouse=True)
-def usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch, *USUAL)
+def usual(use: Use) -> None:
+    use(only(*USUAL))
 
 
 def border(bits: int, sign: float = 1.0) -> Readout:
@@ -113,16 +115,15 @@ def test_a_row_says_margin_winner_and_text() -> None:
     st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=2),
 )
 def test_the_truth_is_that_of_fractions(values: list[float], x: list[float]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        bring(patch, RATIONAL)
+    with using(only(RATIONAL)):
         compared = geom.compare(Readout.fold(np.reshape(values, (5, 2))), "all", at=[x] * 5)
     assert all(row.agrees for row in compared)
     for point, row in zip(compared.points, compared, strict=True):
         assert row.margin == float(point.margin)
 
 
-def test_no_precision_has_a_part_in_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch, precision("liar", lambda *_: PrecisionMargin(-1.0, 1, 0.0), 0.0))
+def test_no_precision_has_a_part_in_the_truth(use: Use) -> None:
+    use(only(precision("liar", lambda *_: PrecisionMargin(-1.0, 1, 0.0), 0.0)))
     (row,) = geom.compare(border(8), [0], at=ONE)
     assert (row.sign, row.agrees) == (-1, False)
 
@@ -138,8 +139,8 @@ def test_overflow_is_an_answer_and_a_wrong_one() -> None:
     assert compared.notes == ()
 
 
-def test_an_error_radius_decides_what_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch, SHIFTED, RATIONAL, SINGLE)
+def test_an_error_radius_decides_what_is_proven(use: Use) -> None:
+    use(only(SHIFTED, RATIONAL, SINGLE))
     near = geom.compare(border(8), [0], at=ONE)
     assert {row.precision: row.proven for row in near} == {
         "shifted": False,
@@ -149,8 +150,8 @@ def test_an_error_radius_decides_what_is_proven(monkeypatch: pytest.MonkeyPatch)
     assert geom.compare(border(8), [2], at=ONE).cell(2, "shifted").proven
 
 
-def test_options_reach_a_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch, SHIFTED)
+def test_options_reach_a_precision(use: Use) -> None:
+    use(only(SHIFTED))
     compared = geom.compare(border(8), [0], at=ONE, options={"precision.shifted.by": -1})
     assert compared.cell(0, "shifted").margin == 2.0**-8 - 1.0
 
@@ -177,12 +178,12 @@ def test_the_box_may_have_a_radius_of_its_own() -> None:
         assert "a run has its own domain" in refusal(run, "all", options=options)
 
 
-def test_a_precision_cannot_change_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_cannot_change_the_point(use: Use) -> None:
     def scribble(readout: Readout, token: int, x: Any, options: Any) -> PrecisionMargin:
         x[0] = 9.0
         return PrecisionMargin(0.0, 0)
 
-    bring(monkeypatch, precision("scribbler", scribble, 0.5), RATIONAL)
+    use(only(precision("scribbler", scribble, 0.5), RATIONAL))
     compared = geom.compare(border(8), [0], at=ONE)
     assert "scribbler raised ValueError" in compared.notes[0]
     assert compared.cell(0, "rational").agrees
@@ -191,9 +192,9 @@ def test_a_precision_cannot_change_the_point(monkeypatch: pytest.MonkeyPatch) ->
 # The least precision
 
 
-def test_luck_of_a_coarse_precision_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_luck_of_a_coarse_precision_does_not_count(use: Use) -> None:
     lucky = precision("lucky", lambda *_: PrecisionMargin(1.0, 0), 0.5)
-    bring(monkeypatch, lucky, *USUAL)
+    use(only(lucky, *USUAL))
     compared = geom.compare(border(13), [0], at=ONE)
     assert agreeing(compared) == ["lucky", "single", "double", "rational"]
     assert compared.least() == {0: "single"}
@@ -215,10 +216,8 @@ def test_where_none_is_right_there_is_no_least() -> None:
         lambda *_: PrecisionMargin("much", 0),  # type: ignore[arg-type]
     ],
 )
-def test_a_precision_that_fails_costs_its_own_cells(
-    answer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bring(monkeypatch, precision("bad", answer, 2.0**-30), *USUAL)
+def test_a_precision_that_fails_costs_its_own_cells(answer: Any, use: Use) -> None:
+    use(only(precision("bad", answer, 2.0**-30), *USUAL))
     compared = geom.compare(border(10), [0, 1], at=[ONE, ONE])
     bad = [compared.cell(token, "bad") for token in (0, 1)]
     assert [(row.margin, row.sign, row.agrees) for row in bad] == [(None, None, False)] * 2
@@ -230,9 +229,9 @@ def test_a_precision_that_fails_costs_its_own_cells(
 
 
 def test_a_precision_without_a_roundoff_comes_first_and_is_named(
-    monkeypatch: pytest.MonkeyPatch,
+    use: Use,
 ) -> None:
-    bring(monkeypatch, precision("odd", RATIONAL.margin, math.nan), DOUBLE, HALF)
+    use(only(precision("odd", RATIONAL.margin, math.nan), DOUBLE, HALF))
     compared = geom.compare(border(8), [0], at=ONE)
     assert list(compared.precisions) == ["odd", "half", "double"]
     assert "precision odd has no unit roundoff" in compared.notes[0]
@@ -388,9 +387,9 @@ def test_a_solver_is_shown_for_what_it_is() -> None:
     assert "feasible at margin 1e-07" in str(claim)
 
 
-def bring_certifier(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
-    bring(monkeypatch, *USUAL)
-    plugins = geom.comparison.installed()
+def bring_certifier(use: Use, answer: Any) -> None:
+    use(only(*USUAL))
+    plugins = installed()
 
     class Plugin:
         @geom.hookimpl
@@ -401,9 +400,9 @@ def bring_certifier(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     plugins.register(Plugin(), "certifier", origin)
 
 
-def test_weights_are_shown_with_the_bound_that_they_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_shown_with_the_bound_that_they_claim(use: Use) -> None:
     weights = Weights(np.array([0, 1, 2, 3]), np.array([2.0, 2.0, 2.0, 2.0]))
-    bring_certifier(monkeypatch, lambda *_: Finding(weights=weights))
+    bring_certifier(use, lambda *_: Finding(weights=weights))
     readout = Readout.fold([*SQUARE[:4], [0.0, 0.0]], [1.0, 1.0, 1.0, 1.0, 0.25])
     compared = geom.compare(readout, [4], solver="stub")
     (claim,) = compared.claims
@@ -416,9 +415,9 @@ def test_weights_are_shown_with_the_bound_that_they_claim(monkeypatch: pytest.Mo
 
 
 def test_a_direction_outside_the_domain_is_compared_as_it_is(
-    monkeypatch: pytest.MonkeyPatch,
+    use: Use,
 ) -> None:
-    bring_certifier(monkeypatch, lambda *_: Finding(x=np.array([50.0, 0.0])))
+    bring_certifier(use, lambda *_: Finding(x=np.array([50.0, 0.0])))
     compared = geom.compare(Readout.fold(SQUARE), [0], ["double"], solver="stub", domain="box")
     (row,) = compared
     assert (row.margin, compared.claims[0].inside) == (37.5, False)
@@ -436,10 +435,8 @@ def test_a_direction_outside_the_domain_is_compared_as_it_is(
         lambda *_: Finding(),
     ],
 )
-def test_a_solver_that_returns_no_direction_costs_nothing_else(
-    answer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bring_certifier(monkeypatch, answer)
+def test_a_solver_that_returns_no_direction_costs_nothing_else(answer: Any, use: Use) -> None:
+    bring_certifier(use, answer)
     compared = geom.compare(Readout.fold(SQUARE), [0, 4], solver="stub")
     assert (len(compared), len(compared.claims)) == (0, 2)
     assert all(claim.verdict == "undecided" for claim in compared.claims)
@@ -517,17 +514,17 @@ def test_a_run_has_its_own_tokens_and_domain() -> None:
         assert "its own domain" in refusal(run, domain="box")
 
 
-def test_a_precision_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_would_not_fit_is_refused(use: Use) -> None:
     large = dataclasses.replace(SINGLE, memory=lambda readout, options: 2**60 * readout.V)
-    bring(monkeypatch, DOUBLE, large)
+    use(only(DOUBLE, large))
     assert "precision single, besides the weights, takes 5242880.0 TiB" in refusal(
         Readout.fold(SQUARE), [0]
     )
     assert len(geom.compare(Readout.fold(SQUARE), [0], ["double"])) == 1
 
 
-def test_without_any_precision_there_is_nothing_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch)
+def test_without_any_precision_there_is_nothing_to_compare(use: Use) -> None:
+    use(only())
     assert "no precision to compare" in refusal(Readout.fold(SQUARE), [0])
 
 

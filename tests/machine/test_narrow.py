@@ -18,7 +18,8 @@ import pytest
 import geom
 from geom import Candidate, Detector, Domain, NoOptions, Readout, own_winners, own_winners_memory
 from geom.progress import watched
-from geom.runs.pipeline import ARRAYS, EXAMINED, execute, plan
+from geom.runs.pipeline import execute
+from geom.runs.planning import ARRAYS, EXAMINED, plan
 from geom.token_spec import parse_tokens
 
 V = 200_000
@@ -108,7 +109,8 @@ import re
 from pathlib import Path
 import numpy as np
 import geom
-from geom.runs.pipeline import execute, plan
+from geom.runs.pipeline import execute
+from geom.runs.planning import plan
 
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -23,7 +23,8 @@ from geom_plugins.certifiers.mpmath_check import (
     reach_enclosure,
 )
 from support.command import Command
-from support.precisions import bring, precision
+from support.plugins import Use
+from support.precisions import only, precision
 
 Floats = NDArray[np.float64]
 RIGOROUS = [
@@ -216,13 +217,11 @@ def test_a_run_verifies_with_the_backend_asked_for(command: Command) -> None:
     assert notes["exact"] == notes["arb?bits=200"] == notes["double-double"]
 
 
-def test_a_strangers_precision_serves_where_it_encloses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strangers_precision_serves_where_it_encloses(use: Use) -> None:
     def whole(rows: Floats, x: Floats, options: Any) -> list[geom.Enclosure]:
         return [geom.Enclosure(Fraction(-9), Fraction(9)) for _ in rows]
 
     loose = precision("loose", lambda *_: None, 1.0)  # type: ignore[arg-type, return-value]
-    bring(
-        monkeypatch, geom.Precision("loose", "", loose.margin, loose.options, loose.roundoff, whole)
-    )
+    use(only(geom.Precision("loose", "", loose.margin, loose.options, loose.roundoff, whole)))
     found = geom.find_arithmetic("loose", rigorous=True).products(np.eye(2), np.ones(2))
     assert [item.width for item in found] == [18, 18]

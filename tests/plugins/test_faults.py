@@ -35,8 +35,10 @@ from geom import (
     Reporter,
     hookimpl,
 )
-from geom.plugins.registry import Origin, Plugins
+from geom.plugins.registry import Origin, Plugins, using
+from geom.runs.planning import plan
 from support.command import Command, Done, install, separately
+from support.plugins import Use, installed_and
 
 SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5]])
 READOUT = Readout.fold(SQUARE)
@@ -55,16 +57,6 @@ class Unspeakable(BaseException):
 
 EXITS = [SystemExit(0), SystemExit("gone"), GeneratorExit(), OwnExit("own"), Unspeakable()]
 WORDS = ["SystemExit: 0", "SystemExit: gone", "GeneratorExit:", "OwnExit: own", "Unspeakable:"]
-
-MODULES = (
-    "runs.pipeline",
-    "measuring",
-    "exporting",
-    "plugins.registry",
-    "plugins.arithmetics",
-    "comparison",
-)
-"""Where plugins are looked up."""
 
 exits = pytest.mark.parametrize(
     ("leaving", "words"), list(zip(EXITS, WORDS, strict=True)), ids=WORDS
@@ -145,14 +137,10 @@ def right(readout: Readout, token: int, x: Any, options: Any) -> PrecisionMargin
 
 
 @pytest.fixture
-def plugins(leaving: BaseException, monkeypatch: pytest.MonkeyPatch) -> Plugins:
+def plugins(leaving: BaseException, use: Use) -> Plugins:
     """Geom's own plugins, and one that leaves."""
-    found = Plugins()
-    found.discover()
-    found.register(Leaves(leaving), "leaves", Origin("leaves", "1", "leaves"))
-    assert found.skipped == []
-    for module in MODULES:
-        monkeypatch.setattr(f"geom.{module}.installed", lambda: found)
+    found = installed_and(Leaves(leaving))
+    use(found)
     return found
 
 
@@ -304,8 +292,8 @@ def test_options_that_leave_are_an_error(leaving: BaseException, words: str) -> 
     plugins = Plugins()
     plugins.register(Plugin(), "sized", Origin("sized", "1", "sized"))
     given = {("detector", "sized"): {"size": "2"}}
-    with pytest.raises(PluginError, match=f"^detector sized, asked .* raised {words}"):
-        geom.runs.pipeline.plan(READOUT, detectors=["sized"], given=given, plugins=plugins)
+    with using(plugins), pytest.raises(PluginError, match=f"^detector sized, .* raised {words}"):
+        plan(READOUT, detectors=["sized"], given=given)
 
 
 @exits
@@ -320,41 +308,33 @@ def test_a_hook_that_leaves_costs_its_plugin(leaving: BaseException, words: str)
     assert [skipped.reason for skipped in plugins.skipped] == [words]
 
 
-def test_an_interrupt_is_the_users_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Plugins()
-    found.discover()
-    found.register(Leaves(KeyboardInterrupt()), "leaves", Origin("leaves", "1", "leaves"))
-    monkeypatch.setattr("geom.runs.pipeline.installed", lambda: found)
+def test_an_interrupt_is_the_users_and_passes(use: Use) -> None:
+    use(installed_and(Leaves(KeyboardInterrupt())))
     for asked in ({"certifiers": ["leaving"]}, {"detectors": ["leaving"]}):
         with pytest.raises(KeyboardInterrupt):
             run(**asked)
 
 
-def test_an_executor_that_loses_tokens_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_executor(monkeypatch, lambda f, items, _: [f(items[0][:2])], "nothing for 2-4")
+def test_an_executor_that_loses_tokens_is_an_error(use: Use) -> None:
+    check_executor(use, lambda f, items, _: [f(items[0][:2])], "nothing for 2-4")
 
 
-def test_an_executor_that_brings_nonsense_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_executor(monkeypatch, lambda f, items, _: [["nonsense"]], "brought back str, no Outcome")
+def test_an_executor_that_brings_nonsense_is_an_error(use: Use) -> None:
+    check_executor(use, lambda f, items, _: [["nonsense"]], "brought back str, no Outcome")
 
 
-def check_executor(monkeypatch: pytest.MonkeyPatch, run_map: Any, said: str) -> None:
+def check_executor(use: Use, run_map: Any, said: str) -> None:
     class Plugin:
         @hookimpl
         def geom_executors(self) -> Iterator[Executor[Any]]:
             yield Executor("mine", "", run_map, NoOptions)
 
-    found = Plugins()
-    found.discover()
-    found.register(Plugin(), "mine", Origin("mine", "1", "mine"))
-    monkeypatch.setattr("geom.runs.pipeline.installed", lambda: found)
+    use(installed_and(Plugin()))
     with pytest.raises(PluginError, match=f"executor mine raised .*{said}"):
         run(executor="mine")
 
 
-def test_what_is_done_twice_is_stored_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_done_twice_is_stored_once(use: Use) -> None:
     class Plugin:
         @hookimpl
         def geom_executors(self) -> Iterator[Executor[Any]]:
@@ -364,10 +344,7 @@ def test_what_is_done_twice_is_stored_once(
         yield list(function(items[0]))[:3]
         yield from map(function, items)
 
-    found = Plugins()
-    found.discover()
-    found.register(Plugin(), "again", Origin("again", "1", "again"))
-    monkeypatch.setattr("geom.runs.pipeline.installed", lambda: found)
+    use(installed_and(Plugin()))
     seen = []
     watch = lambda stage, done, total, unit: seen.append((stage, done, total))  # noqa: E731
     with run(executor="again", progress=watch) as made:
@@ -499,7 +476,7 @@ def test_standard_output_holds_results_alone_whatever_plugins_print(
 
 
 def test_in_this_process_it_is_the_same_and_leaves_everything_as_it_was(
-    command: Command, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    command: Command, use: Use, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def loud(readout: Readout, domain: Any, options: Any) -> list[Candidate]:
         print("LOUD")
@@ -511,11 +488,7 @@ def test_in_this_process_it_is_the_same_and_leaves_everything_as_it_was(
         def geom_detectors(self) -> Iterator[Detector[Any]]:
             yield Detector("loud", "", loud, NoOptions)
 
-    found = Plugins()
-    found.discover()
-    found.register(Plugin(), "loud", Origin("loud", "1", "loud"))
-    for module in ("runs.pipeline", "plugins.registry", "exporting"):
-        monkeypatch.setattr(f"geom.{module}.installed", lambda: found)
+    use(installed_and(Plugin()))
     np.savez("square.npz", W=SQUARE)
     done = command("run", "-m", "npz:square.npz", "-d", "loud", "--format", "jsonl")
     assert ([row["token_id"] for row in done.rows], done.err.count("LOUD")) == ([0], 2)

@@ -21,8 +21,9 @@ import pytest
 import geom
 from geom import Finding, InputError, Problem, Readout, Run
 from geom.plugins import hookspecs
-from geom.plugins.registry import HOOKS, Origin, Plugins
-from geom.runs.pipeline import execute, plan
+from geom.plugins.registry import HOOKS, Origin, Plugins, using
+from geom.runs.pipeline import execute
+from geom.runs.planning import plan
 
 SPECIFICATIONS = {
     name: function
@@ -65,7 +66,8 @@ def use(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], An
 
 
 def decided(plugins: Plugins, readout: Readout, **asked: Any) -> Run:
-    return execute(plan(readout, plugins=plugins, **asked))
+    with using(plugins):
+        return execute(plan(readout, **asked))
 
 
 def without_time(run: Run) -> list[dict[str, Any]]:

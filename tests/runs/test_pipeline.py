@@ -37,8 +37,10 @@ from geom import (
 )
 from geom.machine import memory
 from geom.model import domains
-from geom.plugins.registry import Origin, Plugins
-from geom.runs.pipeline import ARRAYS, EXAMINED, execute, plan
+from geom.plugins.registry import using
+from geom.runs.pipeline import execute
+from geom.runs.planning import ARRAYS, EXAMINED, Plan, plan
+from support.plugins import installed_and
 
 CENTRE = 4
 SQUARE = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
@@ -68,12 +70,10 @@ class Given:
         return self.executors
 
 
-def installed_and(**records: Any) -> Plugins:
-    plugins = Plugins()
-    plugins.discover()
-    plugins.register(Given(**records), "given", Origin("the-tests", "3.2", "tests"))
-    assert not plugins.skipped
-    return plugins
+def planned(plugin: Given, **asked: Any) -> Plan:
+    """A plan for the square, with the plugin beside the installed ones."""
+    with using(installed_and(plugin)):
+        return plan(READOUT, **asked)
 
 
 def detector(detect: Detect, name: str = "stub") -> Detector[NoOptions]:
@@ -87,8 +87,7 @@ def flags(*candidates: Any) -> Detect:
 def detected(*detectors: Detector[Any], **asked: Any) -> Run:
     """A run of these detectors and no certifier."""
     names = [record.name for record in detectors]
-    plugins = installed_and(detectors=detectors)
-    return execute(plan(READOUT, detectors=names, certifiers=[], plugins=plugins, **asked))
+    return execute(planned(Given(detectors), detectors=names, certifiers=[], **asked))
 
 
 def ids(rows: Iterable[TokenRow]) -> list[int]:
@@ -229,8 +228,7 @@ def test_a_run_that_ends_before_its_tokens_are_known_leaves_no_file(
     def fails(readout: Readout, domain: Domain, options: Any) -> list[Candidate]:
         raise failure("for the test")
 
-    plugins = installed_and(detectors=(detector(fails),))
-    asked = plan(READOUT, detectors=["stub"], plugins=plugins)
+    asked = planned(Given((detector(fails),)), detectors=["stub"])
     with pytest.raises((InputError, KeyboardInterrupt, PluginError), match="for the test"):
         execute(asked, tmp_path / "run.db")
     assert list(tmp_path.iterdir()) == []
@@ -339,9 +337,8 @@ def test_options_reach_their_plugins_with_their_types() -> None:
         count: int = 1
 
     stub = Detector("stub", "", lambda r, d, options: map(Candidate, range(options.count)), Options)
-    plugins = installed_and(detectors=(stub,))
     given = {("detector", "stub"): {"count": "3"}}
-    asked = plan(READOUT, detectors=["stub"], certifiers=[], given=given, plugins=plugins)
+    asked = planned(Given((stub,)), detectors=["stub"], certifiers=[], given=given)
     assert asked.settings["detectors"] == {"stub": {"count": 3}}
     with execute(asked) as run:
         assert len(list(run.rows())) == 3
@@ -401,8 +398,8 @@ def test_work_is_handed_out_in_batches_of_the_largest_that_a_certifier_takes() -
         return [Finding() for _ in tokens]
 
     stub = certifier(certify_many=certify_many, batch=2)
-    plugins = installed_and(certifiers=(stub, certifier("single")))
-    asked = plan(READOUT, certifiers=["single", "stub"], tokens="all", plugins=plugins)
+    plugin = Given(certifiers=(stub, certifier("single")))
+    asked = planned(plugin, certifiers=["single", "stub"], tokens="all")
     with execute(asked):
         assert sizes == [1]  # only the centre is left for it, in a batch of its own
     with execute(replace(asked, chain=asked.chain[1:])):
@@ -410,10 +407,8 @@ def test_work_is_handed_out_in_batches_of_the_largest_that_a_certifier_takes() -
 
 
 def executed(run_map: Callable[..., Any], out: Path | None = None) -> Run:
-    plugins = installed_and(
-        executors=(Executor("stub", "", run_map, NoOptions),), certifiers=(certifier(),)
-    )
-    asked = plan(READOUT, tokens="all", certifiers=["stub"], executor="stub", plugins=plugins)
+    plugin = Given(executors=(Executor("stub", "", run_map, NoOptions),), certifiers=(certifier(),))
+    asked = planned(plugin, tokens="all", certifiers=["stub"], executor="stub")
     return execute(asked, out)
 
 
@@ -511,8 +506,8 @@ def test_one_list_of_tokens_however_written_is_one_run(tmp_path: Path) -> None:
 
 
 def test_versions_of_what_computed_are_stored() -> None:
-    plugins = installed_and(certifiers=(certifier(),))
-    with execute(plan(READOUT, tokens="0", certifiers=["stub"], plugins=plugins)) as run:
+    plugin = Given(certifiers=(certifier(),))
+    with execute(planned(plugin, tokens="0", certifiers=["stub"])) as run:
         assert run.versions["the-tests"] == "3.2"
         assert run.versions["numpy"] == np.__version__
         assert {"python", "geom-unembed", "highspy", "python-flint"} <= run.versions.keys()
@@ -575,8 +570,7 @@ def test_a_plan_states_the_memory_of_its_workers() -> None:
 
 def test_a_plan_states_the_memory_of_its_largest_stage() -> None:
     hungry = replace(detector(flags()), memory=lambda readout, options: 10**9)
-    plugins = installed_and(detectors=(hungry,))
-    asked = plan(READOUT, detectors=["stub"], plugins=plugins)
+    asked = planned(Given((hungry,)), detectors=["stub"])
     each = READOUT.V * (ARRAYS + EXAMINED)
     assert asked.memory == READOUT.W.nbytes + READOUT.b.nbytes + each + 10**9
 
@@ -598,17 +592,9 @@ EAST = np.array([1.0, 0.0])
 
 
 def bringing(*items: Candidate | WitnessedToken, tokens: str = "candidates", **asked: Any) -> Run:
-    plugins = installed_and(detectors=(detector(lambda *_: iter(items)),))
-    return execute(
-        plan(
-            READOUT,
-            detectors=["stub"],
-            domain=domains.rmsnorm(2),
-            tokens=tokens,
-            plugins=plugins,
-            **asked,
-        )
-    )
+    plugin = Given((detector(lambda *_: iter(items)),))
+    where = domains.rmsnorm(2)
+    return execute(planned(plugin, detectors=["stub"], domain=where, tokens=tokens, **asked))
 
 
 def test_a_witness_that_holds_is_stored_under_the_detectors_name() -> None:

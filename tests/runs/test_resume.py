@@ -29,8 +29,9 @@ import os, signal, sys, time
 from pathlib import Path
 import numpy as np
 from geom import Candidate, Certifier, Detector, Executor, Finding, NoOptions, Readout, hookimpl
-from geom.runs.pipeline import execute, plan
-from geom.plugins.registry import Origin, Plugins
+from geom.runs.pipeline import execute
+from geom.runs.planning import plan
+from geom.plugins.registry import Origin, Plugins, using
 
 folder, V, last_words, alarm_after, alarm_in, held = (
     Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5]),
@@ -76,7 +77,8 @@ plugins = Plugins()
 plugins.register(Plugin(), "mortal", Origin("tests", "0", "tests"))
 angle = np.arange(V) * (2 * np.pi / V)
 readout = Readout.fold(np.column_stack([np.cos(angle), np.sin(angle)]))
-asked = plan(readout, detectors=["all"], certifiers=["mortal"], plugins=plugins)
+with using(plugins):
+    asked = plan(readout, detectors=["all"], certifiers=["mortal"])
 execute(asked, folder / "run.db").close()
 """
 

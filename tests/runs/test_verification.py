@@ -35,8 +35,10 @@ from geom import (
     verify,
 )
 from geom.model import domains
-from geom.plugins.registry import Origin, Plugins
-from geom.runs.pipeline import execute, plan
+from geom.plugins.registry import using
+from geom.runs.pipeline import execute
+from geom.runs.planning import plan
+from support.plugins import installed_and
 
 CENTRE, NEAR = 4, 5
 SQUARE = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 0.0], [0.25, 0.25]])
@@ -63,10 +65,8 @@ class Given:
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("honest") / "run.db"
-    plugins = Plugins()
-    plugins.discover()
-    plugins.register(Given(), "by-hand", Origin("the-tests", "0", "tests"))
-    asked = plan(READOUT, tokens="all", certifiers=["by-hand"], domain="box", plugins=plugins)
+    with using(installed_and(Given())):
+        asked = plan(READOUT, tokens="all", certifiers=["by-hand"], domain="box")
     execute(asked, path).close()
     return path.read_bytes()
 

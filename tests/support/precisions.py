@@ -8,12 +8,11 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 import numpy as np
-import pytest
 from msgspec import Meta
 
-from geom import NoOptions, Precision, PrecisionMargin, Readout, comparison, hookimpl
-from geom.plugins import arithmetics
-from geom.plugins.registry import Origin, Plugins
+from geom import NoOptions, Precision, PrecisionMargin, Readout, hookimpl
+from geom.plugins.registry import Plugins
+from support.plugins import installed_and
 
 Margin = Callable[[Readout, int, Any, Any], PrecisionMargin]
 
@@ -79,12 +78,12 @@ USUAL = (RATIONAL, HALF, DOUBLE, SINGLE)
 NAMES = ["half", "single", "double", "rational"]
 
 
-def bring(monkeypatch: pytest.MonkeyPatch, *records: Precision[Any]) -> None:
-    """Only these precisions are installed, beside all other plugins of the environment."""
-    plugins = Plugins()
-    plugins.discover()
-    plugins._listed = {key: item for key, item in plugins._listed.items() if key[0] != "precision"}
-    plugins.register(Yielded(records), "given", Origin("the-tests", "3.2", "tests"))
-    assert [skip for skip in plugins.skipped if skip.origin.distribution == "the-tests"] == []
-    for module in (arithmetics, comparison):
-        monkeypatch.setattr(module, "installed", lambda: plugins)
+def only(*records: Precision[Any]) -> Plugins:
+    """These precisions alone, and all other plugins of the environment."""
+    plugins = installed_and(Yielded(records))
+    plugins._listed = {
+        key: item
+        for key, item in plugins._listed.items()
+        if key[0] != "precision" or item.record in records
+    }
+    return plugins

@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from geom.plugins.options import Given
-    from geom.runs.pipeline import Plan
+    from geom.runs.planning import Plan
     from geom.store import Run, TokenRow
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def run(
     from geom.cli.config import configure
     from geom.cli.display.messages import say
     from geom.plugins.registry import installed
-    from geom.runs.pipeline import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR
+    from geom.runs.planning import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR
 
     settings, given = configure(config, option or [])
     for skipped in installed().skipped:
@@ -136,7 +136,8 @@ def _run(model: str, asked: Mapping[str, Any], given: Given, place: Callable[[Pl
     from geom.cli.display.progress import bars
     from geom.loading import load
     from geom.progress import watched
-    from geom.runs.pipeline import execute, plan
+    from geom.runs.pipeline import execute
+    from geom.runs.planning import plan
 
     with bars() as watcher:
         with watched(watcher):

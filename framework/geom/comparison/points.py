@@ -20,7 +20,7 @@ from geom.model.readout import Readout
 from geom.numbers.printing import rounded_down, rounded_up
 from geom.numbers.rounding import Floats
 from geom.progress import track_progress
-from geom.runs.pipeline import candidates
+from geom.runs.detection import candidates
 from geom.store import Run
 from geom.token_spec import ALL, CANDIDATES, check_tokens, listed_tokens, parse_tokens
 

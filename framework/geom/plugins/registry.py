@@ -7,7 +7,9 @@ others work on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -176,9 +178,27 @@ class Plugins:
         return found
 
 
-@cache
+_in_use: ContextVar[Plugins | None] = ContextVar("geom_plugins", default=None)
+
+
+@contextmanager
+def using(plugins: Plugins) -> Iterator[None]:
+    """Within the block, `installed` gives these plugins."""
+    token = _in_use.set(plugins)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
 def installed() -> Plugins:
-    """The plugins installed in this environment, found once."""
+    """The plugins of this environment, unless others are in use."""
+    return _in_use.get() or _of_this_environment()
+
+
+@cache
+def _of_this_environment() -> Plugins:
+    """What is installed, found once."""
     plugins = Plugins()
     plugins.discover()
     return plugins

@@ -86,16 +86,16 @@ def spares_easy(chain: Sequence[Link], tokens: int) -> bool:
 def own_direction_outcome(token: int, margin: float, seconds: float) -> Outcome:
     """The outcome of a token proven to win along its own direction: nothing but how to rebuild."""
     return Outcome(
-        token,
-        "speakable",
-        "witness",
-        OWN_DIRECTION,
-        margin,
-        None,
-        seconds,
-        None,
-        Finding(),
-        OWN_DIRECTION,
+        token_id=token,
+        verdict="speakable",
+        proof="witness",
+        certifier=OWN_DIRECTION,
+        margin_lower=margin,
+        margin_upper=None,
+        seconds=seconds,
+        note=None,
+        evidence=Finding(),
+        recipe=OWN_DIRECTION,
     )
 
 
@@ -117,15 +117,15 @@ class _State:
             notes += [verdict.note] if verdict.note else []
             notes += [] if notes else [_why_undecided(self.evidence)]
         return Outcome(
-            self.token,
-            verdict.name,
-            verdict.proof,
-            self.certifier,
-            verdict.margin_lower,
-            verdict.margin_upper,
-            self.seconds,
-            "; ".join(notes) or None,
-            self.evidence,
+            token_id=self.token,
+            verdict=verdict.name,
+            proof=verdict.proof,
+            certifier=self.certifier,
+            margin_lower=verdict.margin_lower,
+            margin_upper=verdict.margin_upper,
+            seconds=self.seconds,
+            note="; ".join(notes) or None,
+            evidence=self.evidence,
         )
 
 

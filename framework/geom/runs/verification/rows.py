@@ -13,7 +13,8 @@ from geom.errors import InputError
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.plugins.registry import installed
-from geom.runs.pipeline import Plan, examine, missing_or_more, plan
+from geom.runs.detection import examine, missing_or_more
+from geom.runs.planning import Plan, plan
 from geom.runs.verification.faults import Found, shown
 from geom.store import Planned, Run, TokenRow
 from geom.text import TokenKind

@@ -37,6 +37,11 @@ from .model.problem import Problem as Problem
 from .model.readout import Readout as Readout
 from .model.readout import SlicedArray as SlicedArray
 from .model.shift import Shift as Shift
+from .numbers.arrays import Array as Array
+from .numbers.arrays import Flags as Flags
+from .numbers.arrays import Floats as Floats
+from .numbers.arrays import Ids as Ids
+from .numbers.arrays import Integers as Integers
 from .numbers.enclosures import Enclosure as Enclosure
 from .numbers.printing import rounded_down as rounded_down
 from .numbers.printing import rounded_up as rounded_up

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats, Ids
 
 VerdictName = Literal["speakable", "unspeakable", "undecided"]
 ProofName = Literal["witness", "slack", "interior", "rational"]
@@ -31,7 +28,7 @@ class Weights:
     of the domain, no point makes it the strict argmax: unspeakable.
     """
 
-    indices: NDArray[np.int64]
+    indices: Ids
     values: Floats
 
 

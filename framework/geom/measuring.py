@@ -20,7 +20,7 @@ from geom.model.domains import Domain
 from geom.model.in_memory import Live
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 from geom.plugins import selection
 from geom.plugins.options import as_plain, by_plugin
 from geom.plugins.records import Measure, Measurement

@@ -11,7 +11,7 @@ from geom.cli.run import Format
 from geom.cli.subject import AllowFetch
 
 if TYPE_CHECKING:
-    from geom.numbers.rounding import Floats
+    from geom.numbers.arrays import Floats
 
 
 def compare(

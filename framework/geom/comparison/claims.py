@@ -12,8 +12,8 @@ from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
 from geom.errors import contained, raised
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats
 from geom.numbers.printing import rounded_up
-from geom.numbers.rounding import Floats
 from geom.plugins.records import Certifier
 from geom.progress import track_progress
 from geom.runs.certification import as_kept

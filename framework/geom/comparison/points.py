@@ -17,8 +17,8 @@ from geom.exact.bulk import own_direction
 from geom.exact.points import margin_at
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.numbers.arrays import Floats
 from geom.numbers.printing import rounded_down, rounded_up
-from geom.numbers.rounding import Floats
 from geom.progress import track_progress
 from geom.runs.detection import candidates
 from geom.store import Run

@@ -14,7 +14,7 @@ import numpy as np
 
 from geom.comparison.claims import SolverClaim
 from geom.errors import InputError
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 from geom.text import TokenKind
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from geom.certificates import Finding, ProofName, Verdict, VerdictName, Weights,
 from geom.exact.points import margin_below
 from geom.exact.weights import PROOFS, prove_unspeakable
 from geom.model.problem import Problem
-from geom.numbers.rounding import CLAIM, Floats, refuse_flushing
+from geom.numbers.arrays import Floats
+from geom.numbers.rounding import CLAIM, refuse_flushing
 
 
 def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) -> Verdict:

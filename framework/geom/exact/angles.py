@@ -33,11 +33,12 @@ from flint import arb, ctx, fmpq
 from geom.certificates import Finding, Weights
 from geom.errors import InputError
 from geom.exact import is_weights
-from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_over_rivals
+from geom.exact.lengths import Differences, differences, exact_rows, least_over_rivals
 from geom.exact.weights import Sums, combine, normalised
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rationals import above, below, integers, power_of_two
-from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
+from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_flushing
 
 _BITS = 320
 """Of the balls in which angles are computed from exact numbers."""

@@ -34,12 +34,13 @@ import numpy as np
 
 from geom.certificates import Finding, Weights
 from geom.exact import is_weights, judge
-from geom.exact.lengths import Differences, Ids, differences, exact_rows, least_over_rivals
+from geom.exact.lengths import Differences, differences, exact_rows, least_over_rivals
 from geom.exact.weights import Sums, combine, corrected, normalised, reach_above
 from geom.model.domains import Domain
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rationals import above, below, root, scaled, square_sum
-from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
+from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above
 
 
 def ball_bounds(

@@ -33,15 +33,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom.machine.devices import Device, current_device
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
-
-Ids = NDArray[np.int64]
+from geom.numbers.arrays import Floats, Ids
+from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_flushing
 
 _WIDEST = 1 << 19
 """The largest d for which float32 says anything: ``epsilon`` is 0.034 there."""

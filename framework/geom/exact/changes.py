@@ -42,8 +42,9 @@ from geom.exact.lengths import differences
 from geom.exact.points import margin_at
 from geom.exact.weights import Corrected, Sums, combine, corrected, normalised, prove_unspeakable
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats
 from geom.numbers.rationals import above, below, root, scaled, square_sum
-from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above, refuse_flushing
+from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_flushing
 
 
 def silencing_bounds(

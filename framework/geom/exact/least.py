@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 
 N = TypeVar("N", float, Fraction)
 

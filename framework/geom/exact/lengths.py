@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom.exact.least import least
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rationals import integer_differences, integers, power_of_two
-from geom.numbers.rounding import TINY, UP, Floats, U, gamma, norm_above
-
-Ids = NDArray[np.int64]
+from geom.numbers.rounding import TINY, UP, U, gamma, norm_above
 
 BLOCK = 1 << 22
 """Numbers of a block of differences."""

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from geom.exact.least import least
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats
 from geom.numbers.rationals import above, below, differences, root, scaled, square_sum
-from geom.numbers.rounding import UP, Floats, U, dot_error, norm_above
+from geom.numbers.rounding import UP, U, dot_error, norm_above
 
 
 def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:

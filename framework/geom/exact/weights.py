@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from geom.certificates import ProofName, Weights
 from geom.model.domains import Domain
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats
 from geom.numbers.rationals import (
     above,
     below,
@@ -37,7 +38,7 @@ from geom.numbers.rationals import (
     power_of_two,
     square_sum,
 )
-from geom.numbers.rounding import CLAIM, TINY, UP, Floats, U, gamma, norm_above
+from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above
 
 RATIONAL_LIMIT = 256
 """The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""

@@ -19,8 +19,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from geom.errors import InputError, unknown
+from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers, power_of_two
-from geom.numbers.rounding import Floats
 
 Shape = Literal["ball", "box", "all"]
 

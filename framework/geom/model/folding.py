@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 
 
 def fold_scale(W: Floats, gamma: Floats) -> Floats:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom.errors import InputError
 from geom.model.domains import Domain
 from geom.model.folding import fold_shift
 from geom.model.readout import Readout
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats, Ids
 
 _PLAIN = 256
 """Rows and biases from ``2**-256`` to ``2**256`` are taken as they are."""
@@ -78,7 +77,7 @@ class Problem:
             array.flags.writeable = False
         return Problem(replace(self.readout, W=W, b=b, shift=shift), self.domain)
 
-    def differences(self, token: int, others: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def differences(self, token: int, others: Ids) -> tuple[Floats, Floats]:
         """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.
 
         The biases are `Readout.b`, which have a shift of the final norm rounded in them.

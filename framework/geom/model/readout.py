@@ -19,8 +19,9 @@ from geom.model import domains
 from geom.model.domains import Domain
 from geom.model.folding import exact_product, fold_scale, fold_shift
 from geom.model.shift import Shift
+from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers
-from geom.numbers.rounding import Floats, dot_error, norm_above, refuse_flushing
+from geom.numbers.rounding import dot_error, norm_above, refuse_flushing
 from geom.progress import track_progress
 from geom.text import TokenKind
 

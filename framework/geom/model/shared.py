@@ -24,7 +24,7 @@ from geom.errors import InputError
 from geom.machine import memory
 from geom.model.readout import NormName, Readout
 from geom.model.shift import Shift
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 
 PREFIX = "geom-weights-"
 LOCK = "lock"

@@ -17,10 +17,10 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geom.numbers.arrays import Floats, Integers
 from geom.numbers.rationals import integers, power_of_two
-from geom.numbers.rounding import TINY, UP, Floats, U, norm_above
+from geom.numbers.rounding import TINY, UP, U, norm_above
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Shift:
         return float(norm_above(np.abs(self.rounded) * (1.0 + 2 * U) + TINY)) * UP
 
     @cached_property
-    def exact(self) -> tuple[NDArray[np.object_], Fraction]:
+    def exact(self) -> tuple[Integers, Fraction]:
         """Integers (d,) and a unit whose products are ``s``."""
         betas, beta_exponent = integers(self.beta)
         gammas, gamma_exponent = integers(self.gamma)
@@ -61,7 +61,7 @@ class Shift:
         numerators, unit = self.exact
         return int(numerators.sum()) * unit
 
-    def along(self, mantissas: NDArray[np.object_], exponent: int) -> list[Fraction]:
+    def along(self, mantissas: Integers, exponent: int) -> list[Fraction]:
         """``rows @ s`` exactly, for rows (n, d) of integers times ``2**exponent``."""
         numerators, unit = self.exact
         scale = unit * power_of_two(exponent)

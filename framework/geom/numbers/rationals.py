@@ -13,9 +13,9 @@ from fractions import Fraction
 
 import numpy as np
 from flint import fmpz_mat
-from numpy.typing import NDArray
 
-from geom.numbers.rounding import Floats, refuse_flushing
+from geom.numbers.arrays import Floats, Integers
+from geom.numbers.rounding import refuse_flushing
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def power_of_two(exponent: int) -> Fraction:
     return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
 
 
-def integers(values: Floats) -> tuple[NDArray[np.object_], int]:
+def integers(values: Floats) -> tuple[Integers, int]:
     """Python integers and one exponent with ``values == integers * 2**exponent`` exactly.
 
     ``values`` is any array of finite float64; the integers come back in its shape. The exponent
@@ -73,7 +73,7 @@ def scaled(values: Floats) -> Scaled:
     return Scaled(fmpz_mat(mantissas.tolist()), exponent)
 
 
-def integer_differences(rows: Floats, row: Floats) -> tuple[NDArray[np.object_], int]:
+def integer_differences(rows: Floats, row: Floats) -> tuple[Integers, int]:
     """``rows - row`` exactly, as `integers`: ``rows`` (n, d), ``row`` (d,); gives (n, d)."""
     mantissas, exponent = integers(np.vstack([row, rows]))
     return mantissas[1:] - mantissas[0], exponent
@@ -85,9 +85,7 @@ def differences(rows: Floats, row: Floats) -> Scaled:
     return Scaled(fmpz_mat(mantissas.tolist()), exponent)
 
 
-def null_combination(
-    rows: NDArray[np.object_], lam: NDArray[np.object_], limit: int
-) -> NDArray[np.object_] | None:
+def null_combination(rows: Integers, lam: Integers, limit: int) -> Integers | None:
     """Non-negative integers ``mu`` (n,), not all zero, with ``sum mu_j rows_j = 0``, near ``lam``.
 
     ``rows`` (n, d) and ``lam`` (n,) > 0 are integers, the weightiest rows first. In that order the

@@ -18,11 +18,9 @@ four thousand roundings, covers those, so that the reader need not follow them t
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom.errors import ArithmeticModeError
-
-Floats = NDArray[np.float64]
+from geom.numbers.arrays import Floats
 
 U = 2.0**-53
 """Unit roundoff of float64, round to nearest."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from geom.errors import InputError
 from geom.model.readout import Readout
+from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
-from geom.numbers.rounding import Floats
 from geom.plugins.options import Given, split_query, validate
 from geom.plugins.records import Precision, PrecisionMargin
 from geom.plugins.registry import installed

@@ -10,8 +10,8 @@ from geom.certificates import Finding, Weights
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
-from geom.numbers.rounding import Floats
 
 if TYPE_CHECKING:
     from geom.store import Run

@@ -7,7 +7,6 @@ from operator import index
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom import exact
 from geom.certificates import Finding
@@ -15,16 +14,13 @@ from geom.errors import GeomError, PluginError, contained, raised
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Flags, Floats, Ids
 from geom.plugins.records import Detector, WitnessedToken
 from geom.runs.certification import EASY, as_kept, own_direction_outcome
 from geom.runs.planning import Plan, plan
 from geom.self_argmax import own_winners
 from geom.store import Outcome, Planned, Run
 from geom.token_spec import CANDIDATES, few_tokens, parse_tokens
-
-Flags = NDArray[np.bool_]
-Ids = NDArray[np.int64]
 
 _UNKNOWN = -1
 """In place of the id of a winner: nobody has said who it is."""

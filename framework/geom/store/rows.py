@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
+from geom.numbers.arrays import Floats
 from geom.numbers.printing import enclosure, with_error
 from geom.text import TokenKind
 
@@ -85,7 +83,7 @@ class MeasureRow:
     note: str | None
     seconds: float
     options: Mapping[str, Any]
-    x: NDArray[np.float64] | None = None
+    x: Floats | None = None
     weights: Weights | None = None
 
     @property

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 from geom.plugins.records import PrecisionMargin
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from geom.model.domains import NAMES, named
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.numbers.rounding import Floats
+from geom.numbers.arrays import Floats
 
 SCALE = 4.0
 """Numbers are whole multiples of 1 / SCALE."""

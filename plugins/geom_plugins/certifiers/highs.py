@@ -35,14 +35,10 @@ from typing import Annotated, Any
 import highspy
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Certifier, Finding, Problem, Weights, hookimpl, judge
+from geom import Certifier, Finding, Floats, Ids, Problem, Weights, hookimpl, judge
 from geom_plugins.certifiers.least_norm import least_norm
 from geom_plugins.solvers.small_problems import decide
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
 
 _PLAIN = 20
 """Rows from ``2**-20`` to ``2**20`` of the typical one are solved as they are."""

@@ -7,9 +7,8 @@ LDP, which they reduce to non-negative least squares.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from geom import Floats
 
 
 def least_norm(a: Floats, c: Floats, margin: float) -> tuple[Floats | None, Floats] | None:

@@ -25,9 +25,8 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Certifier, Finding, Problem, hookimpl
+from geom import Certifier, Finding, Floats, Problem, hookimpl
 
 OPTIMAL, INFEASIBLE = 0, 2
 """The values of SciPy's ``status`` that are an answer."""
@@ -54,7 +53,7 @@ def certify(problem: Problem, token: int, prior: Finding, options: PostOptions) 
     if answer.status != OPTIMAL or answer.x is None:
         said = f"got no answer (HiGHS status {answer.status})"
         return Finding(note=f"historical: {name} {said}")
-    x: NDArray[np.float64] = np.asarray(answer.x, dtype=np.float64)
+    x: Floats = np.asarray(answer.x, dtype=np.float64)
     note = f"historical: {name} calls it feasible at margin {options.margin}"
     if not problem.domain.contains(x):
         x = problem.domain.fit(x)

@@ -18,21 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Certifier, Finding, Problem, Readout, Weights, hookimpl, judge
+from geom import Array, Certifier, Finding, Floats, Ids, Problem, Readout, Weights, hookimpl, judge
 from geom_plugins.solvers.central_path import CentralPath
 from geom_plugins.solvers.centroid_step import PRODUCT_BYTES, Start, starts
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
-
-Array = Any
-"""A float64 array on the device."""
 
 BATCH = 256
 """Tokens whose first step shares a product."""

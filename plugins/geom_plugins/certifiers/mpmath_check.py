@@ -30,6 +30,7 @@ from geom import (
     Domain,
     Enclosure,
     Finding,
+    Floats,
     Problem,
     Weights,
     find_arithmetic,
@@ -38,7 +39,6 @@ from geom import (
     rounded_up,
 )
 
-Floats = NDArray[np.float64]
 Interval = Any  # mpmath has no types
 
 HEAVY = 1 << 22

@@ -17,9 +17,8 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Certifier, Finding, InputError, Problem, hookimpl
+from geom import Certifier, Finding, Floats, InputError, Problem, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +49,7 @@ class Stage:
     encodes: bool
     dtype: str
 
-    def logits(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def logits(self, points: Floats) -> Floats:
         """The model's logits (n, V) with ``points`` (n, d) as the norm's output, unscaled."""
         import torch
 
@@ -66,7 +65,7 @@ class Stage:
             handle.remove()
         return np.asarray(out.logits[:, -1].double().numpy())
 
-    def _scaled(self, points: NDArray[np.float64]) -> torch.Tensor:
+    def _scaled(self, points: Floats) -> torch.Tensor:
         """The norm's scale and shift, applied in float64."""
         import torch
 
@@ -105,7 +104,7 @@ def prepare(problem: Problem, options: ReplayOptions) -> None:
         raise InputError(f"replay: the model has {V} tokens, the readout {problem.readout.V}")
 
 
-def _said(token: int, logits: NDArray[np.float64], dtype: str) -> str:
+def _said(token: int, logits: Floats, dtype: str) -> str:
     """What a row of logits emits, seen from a token."""
     others = np.delete(logits, token)
     margin = logits[token] - others.max()

@@ -19,16 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from geom import (
+    Array,
     Candidate,
     Detector,
     Domain,
+    Flags,
+    Floats,
+    Ids,
     Problem,
     Readout,
     WitnessedToken,
@@ -37,13 +40,6 @@ from geom import (
 )
 from geom.proofs import prove_own_directions
 from geom_plugins.solvers.centroid_step import Board, starts
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Ids = NDArray[np.int64]
-
-Array = Any
-"""A float64 array on the device."""
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the logits of one block of points; a round holds a few of that size."""

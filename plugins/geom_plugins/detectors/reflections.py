@@ -16,11 +16,8 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Candidate, Detector, Domain, Readout, hookimpl, track_progress
-
-Floats = NDArray[np.float64]
+from geom import Candidate, Detector, Domain, Floats, Ids, Readout, hookimpl, track_progress
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,7 @@ def detect(readout: Readout, domain: Domain, options: ReflectionsOptions) -> Ite
             yield Candidate(int(token))
 
 
-def unreached(
-    readout: Readout, domain: Domain, tokens: NDArray[np.int64], steps: int
-) -> NDArray[np.int64]:
+def unreached(readout: Readout, domain: Domain, tokens: Ids, steps: int) -> Ids:
     """Those of the tokens (n,) that no point of their walks makes the strict argmax."""
     W = readout.W
     x = _put_back(domain, W[tokens] - W.mean(axis=0))
@@ -60,9 +55,7 @@ def unreached(
     return tokens
 
 
-def _rivals(
-    readout: Readout, tokens: NDArray[np.int64], x: Floats
-) -> tuple[NDArray[np.int64], Floats]:
+def _rivals(readout: Readout, tokens: Ids, x: Floats) -> tuple[Ids, Floats]:
     """The highest of the other tokens at each point (n, d), and how far it is ahead."""
     logits = readout.logits(x)
     own = np.arange(tokens.size), tokens

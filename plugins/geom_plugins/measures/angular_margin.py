@@ -24,15 +24,23 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Finding, Measure, Measurement, Problem, Weights, hookimpl, judge
+from geom import (
+    Finding,
+    Flags,
+    Floats,
+    Ids,
+    Measure,
+    Measurement,
+    Problem,
+    Weights,
+    hookimpl,
+    judge,
+)
 from geom.proofs import angle_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, solve, working_set
-
-Floats = NDArray[np.float64]
 
 ROUNDS = 24
 """Programs that are made linear, one after another."""
@@ -140,7 +148,7 @@ class _Caps:
     plain: Program
     size: Floats
     phi: Floats
-    counts: NDArray[np.bool_]
+    counts: Flags
 
     @classmethod
     def of(cls, problem: Problem, token: int) -> _Caps:
@@ -216,7 +224,7 @@ def _any(problem: Problem, start: Floats) -> Floats:
     return out - out.mean() if problem.domain.zero_sum else out
 
 
-def _finding(problem: Problem, y: Floats, ids: NDArray[np.int64], q: Floats) -> Finding:
+def _finding(problem: Problem, y: Floats, ids: Ids, q: Floats) -> Finding:
     """The direction as a point of the domain, as far out as it goes, and the weights."""
     domain = problem.domain
     length = float(np.linalg.norm(y))

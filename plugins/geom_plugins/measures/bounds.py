@@ -5,12 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geom import Measurement, Weights
-
-Floats = NDArray[np.float64]
+from geom import Floats, Measurement, Weights
 
 
 def between(

@@ -23,15 +23,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Domain, Finding, Measure, Measurement, Problem, Weights, hookimpl, judge
+from geom import Domain, Finding, Floats, Measure, Measurement, Problem, Weights, hookimpl, judge
 from geom.proofs import ball_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, lengths, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
-
-Floats = NDArray[np.float64]
 
 ROUNDS = 24
 """Steps of Newton's method before giving up."""

@@ -21,10 +21,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from geom import (
     Finding,
+    Floats,
+    Ids,
     InputError,
     Measure,
     Measurement,
@@ -34,9 +35,6 @@ from geom import (
     hookimpl,
     parse_tokens,
 )
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
 
 NEVER = frozenset(rf"\x{byte:02x}" for byte in [0xC0, 0xC1, *range(0xF5, 0x100)])
 """Bytes that no text in UTF-8 holds, as tokens spell them (RFC 3629, section 1)."""

@@ -28,10 +28,10 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from geom import (
     Finding,
+    Floats,
     Measure,
     Measurement,
     Problem,
@@ -46,8 +46,6 @@ from geom.proofs import freeing_bounds, silencing_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import direction, lengths, settled
 from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
-
-Floats = NDArray[np.float64]
 
 CUTS = 24
 """Lines in ``1 / |x|``."""

@@ -23,6 +23,7 @@ from msgspec import Meta
 
 from geom import (
     Finding,
+    Floats,
     InputError,
     Measure,
     Measurement,
@@ -34,7 +35,7 @@ from geom import (
 )
 from geom_plugins.measures.verdicts import settled
 from geom_plugins.sampling.annealing import Estimate, annealed, counted
-from geom_plugins.sampling.half_spaces import RATIO, Cone, Floats, cone_of
+from geom_plugins.sampling.half_spaces import RATIO, Cone, cone_of
 
 LN10 = math.log(10.0)
 

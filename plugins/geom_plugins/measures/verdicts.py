@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geom import Finding, Problem, Verdict, judge
+from geom import Finding, Floats, Problem, Verdict, judge
 from geom_plugins.certifiers import maxent
 from geom_plugins.solvers.centroid_step import Board
-
-Floats = NDArray[np.float64]
 
 
 def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verdict]:

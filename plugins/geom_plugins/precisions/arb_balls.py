@@ -18,13 +18,10 @@ from typing import Annotated
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Enclosure, Precision, PrecisionMargin, Readout, hookimpl
+from geom import Enclosure, Floats, Precision, PrecisionMargin, Readout, hookimpl
 from geom_plugins.precisions.bounds import UP, as_float
 from geom_plugins.precisions.rivals import rivals
-
-Floats = NDArray[np.float64]
 
 BLOCK = 1 << 18
 """Entries of W that are balls at one time."""

@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Enclosure, PrecisionMargin
-
-Floats = NDArray[np.float64]
+from geom import Enclosure, Floats, PrecisionMargin
 
 UP = 1.0 + 2.0**-40
 """Inflation worth some four thousand roundings of float64."""

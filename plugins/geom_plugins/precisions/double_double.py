@@ -28,10 +28,10 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom import (
     Enclosure,
+    Floats,
     NoOptions,
     Precision,
     PrecisionMargin,
@@ -43,7 +43,6 @@ from geom import (
 from geom_plugins.precisions.bounds import TINY, UP, radius
 from geom_plugins.precisions.rivals import rivals
 
-Floats = NDArray[np.float64]
 Pair = tuple[Floats, Floats]
 
 U = 2.0**-53

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Readout
+from geom import Floats, Readout
 
 BLOCK = 1 << 20
 """Numbers of W that are rounded at a time."""
@@ -22,7 +22,7 @@ _kept: WeakKeyDictionary[Readout, tuple[Hashable, NDArray[Any]]] = WeakKeyDictio
 
 
 def rounded_rows(
-    readout: Readout, key: Hashable, convert: Callable[[NDArray[np.float64]], NDArray[Any]]
+    readout: Readout, key: Hashable, convert: Callable[[Floats], NDArray[Any]]
 ) -> NDArray[Any]:
     """``convert`` of the rows of W (V, d), in blocks; made once while ``key`` stays the same."""
     entry = _kept.get(readout)

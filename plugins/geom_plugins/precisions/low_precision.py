@@ -29,11 +29,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import Precision, PrecisionMargin, Readout, hookimpl
+from geom import Floats, Precision, PrecisionMargin, Readout, hookimpl
 from geom_plugins.precisions.bounds import EXACT, UP, Rounding, answer, logit_errors
 from geom_plugins.precisions.kept import rounded_rows
-
-Floats = NDArray[np.float64]
 
 FLOAT32 = Rounding(2.0**-24, 2.0**-126)
 """Sums in float32, whatever becomes of its subnormal numbers."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Enclosure, NoOptions, Precision, PrecisionMargin, Readout, hookimpl
+from geom import Enclosure, Floats, NoOptions, Precision, PrecisionMargin, Readout, hookimpl
 from geom_plugins.precisions.bounds import (
     EXACT,
     FLOAT64,
@@ -24,8 +24,6 @@ from geom_plugins.precisions.bounds import (
     logit_errors,
 )
 from geom_plugins.precisions.kept import BLOCK, rounded_rows
-
-Floats = NDArray[np.float64]
 
 FLOAT32 = Rounding(2.0**-24, 2.0**-126)
 LONGDOUBLE = Rounding(float(np.finfo(np.longdouble).eps) / 2.0, 2.0**-1022)

@@ -16,9 +16,8 @@ from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
-from geom import Enclosure, Precision, PrecisionMargin, Readout, hookimpl
+from geom import Enclosure, Floats, Precision, PrecisionMargin, Readout, hookimpl
 from geom_plugins.precisions.bounds import (
     EXACT,
     UP,
@@ -30,7 +29,6 @@ from geom_plugins.precisions.bounds import (
 )
 from geom_plugins.precisions.rivals import rivals
 
-Floats = NDArray[np.float64]
 Number = Any  # mpmath has no types
 
 

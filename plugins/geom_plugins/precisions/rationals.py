@@ -12,14 +12,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geom import Enclosure, NoOptions, Precision, PrecisionMargin, Readout, hookimpl
+from geom import (
+    Enclosure,
+    Floats,
+    Integers,
+    NoOptions,
+    Precision,
+    PrecisionMargin,
+    Readout,
+    hookimpl,
+)
 from geom_plugins.precisions.bounds import as_float
 from geom_plugins.precisions.rivals import rivals
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.object_]
 
 BLOCK = 1 << 18
 """Numbers of the rows that are integers at one time: some twenty megabytes."""

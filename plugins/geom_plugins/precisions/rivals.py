@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Readout
+from geom import Floats, Readout
 from geom_plugins.precisions.bounds import EXACT, FLOAT64, logit_errors
 
 
-def rivals(readout: Readout, token: int, x: NDArray[np.float64]) -> NDArray[np.intp]:
+def rivals(readout: Readout, token: int, x: Floats) -> NDArray[np.intp]:
     """The ids, ascending, among which the token's largest rival is, exactly and as computed.
 
     All logits are computed in float64, with a bound ``e`` on the error of each, which an arithmetic

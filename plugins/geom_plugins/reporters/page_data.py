@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh  # type: ignore[import-untyped]  # no types
 
 from geom import (
+    Floats,
     GeomError,
     InputError,
     Readout,
@@ -27,8 +27,6 @@ from geom import (
     track_progress,
     visible,
 )
-
-Floats = NDArray[np.float64]
 
 CLASSES = ("unspeakable", "undecided", "hard to speak", "speakable")
 """Of the tokens examined, the most remarkable first; a token not examined is of none."""

@@ -23,8 +23,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import logsumexp, ndtr  # type: ignore[import-untyped]  # it ships no types
 
-from geom import Finding, cores, limited_threads
-from geom_plugins.sampling.half_spaces import RATIO, Cone, Floats, Ids, Vectors, centre_within
+from geom import Finding, Floats, Ids, cores, limited_threads
+from geom_plugins.sampling.half_spaces import RATIO, Cone, Vectors, centre_within
 from geom_plugins.sampling.particles import QUARTER, Particles, TooNarrowError, Walls
 
 TIME = 0.3

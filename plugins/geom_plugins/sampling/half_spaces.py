@@ -22,13 +22,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]  # it ships no types
 from scipy.special import gammaln, log_ndtr, logsumexp, ndtr  # type: ignore[import-untyped]
 
-from geom import Problem
+from geom import Floats, Ids, Problem
 
-Floats = NDArray[np.float64]
 Vectors = NDArray[np.floating[Any]]
 """Float32 where there are many, as it is twice as fast, and float64 elsewhere."""
 
-Ids = NDArray[np.int64]
 
 _TAIL = 0.7
 """The sum of the chances of all half-spaces to be left, from which on the start is near enough."""

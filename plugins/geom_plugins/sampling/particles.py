@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from geom_plugins.sampling.half_spaces import Cone, Floats, Ids, Vectors
+from geom import Floats, Ids
+from geom_plugins.sampling.half_spaces import Cone, Vectors
 
 _KEPT = 384 * 2**20
 """Bytes of products of normals that are kept."""

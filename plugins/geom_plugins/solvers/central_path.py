@@ -32,8 +32,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
-"""A float64 array on the device."""
+from geom import Array
 
 _KEEP = 0.99
 """The share of the way to the nearest boundary that a step goes."""

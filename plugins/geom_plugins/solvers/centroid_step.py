@@ -11,17 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import Device, Domain, Problem, Readout, current_device
-
-Floats = NDArray[np.float64]
-Array = Any
-"""A float64 array on the device."""
+from geom import Array, Device, Domain, Floats, Problem, Readout, current_device
 
 _ROWS = 16
 """Rows of the sample that the covariance is taken from, times the width d."""

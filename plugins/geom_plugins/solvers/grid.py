@@ -13,9 +13,6 @@ from fractions import Fraction
 
 import numpy as np
 from flint import fmpq_mat, fmpz_mat
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
 
 Bound = tuple[Sequence[int], Fraction]
 """A row (d,), and the room: how much more than at the point the row's product may become."""

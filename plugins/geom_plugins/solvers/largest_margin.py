@@ -14,13 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geom import Problem, current_device
+from geom import Floats, Ids, Problem, current_device
 from geom_plugins.solvers.central_path import CentralPath
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
 
 START = 3
 """Rivals to start with, times the width d; as many may be added at a time, over six."""

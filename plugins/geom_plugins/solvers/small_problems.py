@@ -14,13 +14,10 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geom import Finding, Problem, Weights, judge
+from geom import Finding, Floats, Problem, Weights, judge
 from geom_plugins.solvers.grid import Bound, Grid, dot, exponent
 from geom_plugins.solvers.rational_simplex import RationalProgram, Vertex, Wall, box
-
-Floats = NDArray[np.float64]
 
 WIDTH = 64
 """Problems of at most this many coordinates are decided: each step eliminates such a matrix."""

@@ -19,8 +19,8 @@ from geom.cli.display.messages import plain
 from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
 from geom.diagnosis import Symptom
 from geom.measuring import MeasureTable
+from geom.numbers.arrays import Floats
 from geom.numbers.printing import ALONE, rounded, rounded_down
-from geom.numbers.rounding import Floats
 from geom.plugins.options import OptionInfo
 from geom.plugins.registry import Listed
 from geom.store import MeasureRow, Run, TokenRow

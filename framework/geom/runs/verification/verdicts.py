@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geom import exact
 from geom.certificates import Finding, Verdict
 from geom.errors import StoreError
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.model.problem import Problem
+from geom.numbers.arrays import Ids
 from geom.store import Run, TokenRow
 
 _BLOCK = 1024
@@ -65,7 +65,7 @@ def _holds(row: TokenRow, bound: float) -> bool:
     return whole and 0.0 < claimed <= bound
 
 
-def _ids(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
+def _ids(rows: Sequence[TokenRow]) -> Ids:
     return np.array([row.token_id for row in rows], dtype=np.int64)
 
 

@@ -348,7 +348,6 @@ class _MarginProgram:
 
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[HighsOptions]]:
-    """The hook."""
     yield Certifier(
         "highs",
         "the max-margin linear program, solved by HiGHS",

@@ -78,7 +78,6 @@ def solve(problem: Problem, token: int, options: PostOptions) -> Any:
 
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[PostOptions]]:
-    """The certifier ``linprog-post``."""
     yield Certifier(
         "linprog-post",
         "the blog post's linear program, slips and all: historical, never a proof",

@@ -267,7 +267,6 @@ def _memory(readout: Readout, options: MaxentOptions) -> int:
 
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[MaxentOptions]]:
-    """The hook."""
     yield Certifier(
         "maxent",
         "points and weights of maximum entropy, by Newton's method",

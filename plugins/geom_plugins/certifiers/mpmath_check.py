@@ -103,7 +103,6 @@ def certify(problem: Problem, token: int, prior: Finding, options: MpmathOptions
 
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[MpmathOptions]]:
-    """The certifier ``mpmath``."""
     yield Certifier(
         "mpmath",
         "encloses, in interval arithmetic, the margin that the chain has found",

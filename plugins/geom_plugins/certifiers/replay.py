@@ -181,7 +181,6 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
 
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[ReplayOptions]]:
-    """The hook."""
     yield Certifier(
         "replay",
         "puts the witness into the real model and reports what it emits; proves nothing",

@@ -201,7 +201,6 @@ def _memory(readout: Readout, options: HullVertexOptions) -> int:
 
 @hookimpl
 def geom_detectors() -> Iterator[Detector[HullVertexOptions]]:
-    """The hook."""
     yield Detector(
         "hull-vertex",
         "tokens that no quick witness shows to be speakable",

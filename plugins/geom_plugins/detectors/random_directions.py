@@ -46,7 +46,6 @@ def count_wins(readout: Readout, domain: Domain, samples: int, seed: int) -> np.
 
 @hookimpl
 def geom_detectors() -> Iterator[Detector[RandomDirectionsOptions]]:
-    """The hook."""
     yield Detector(
         "random-directions",
         "tokens that win at no random point of the domain",

@@ -72,7 +72,6 @@ def _put_back(domain: Domain, x: Floats) -> Floats:
 
 @hookimpl
 def geom_detectors() -> Iterator[Detector[ReflectionsOptions]]:
-    """The hook."""
     yield Detector(
         "reflections",
         "tokens that reflections do not bring to win (Grivas et al. 2022)",

@@ -35,7 +35,6 @@ def _memory(readout: Readout, options: SelfArgmaxOptions) -> int:
 
 @hookimpl
 def geom_detectors() -> Iterator[Detector[SelfArgmaxOptions]]:
-    """The hook."""
     yield Detector(
         "self-argmax",
         "tokens that do not win along their own direction",

@@ -269,5 +269,4 @@ def _name(item: object) -> str:
 
 @hookimpl
 def geom_executors() -> Iterator[Executor[DaskOptions]]:
-    """The hook."""
     yield Executor("dask", "on the workers of a Dask cluster", run, DaskOptions, workers=workers)

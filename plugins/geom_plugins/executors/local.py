@@ -304,7 +304,6 @@ def _portable(error: BaseException) -> BaseException:
 
 @hookimpl
 def geom_executors() -> Iterator[Executor[LocalOptions]]:
-    """The hook."""
     yield Executor(
         "local",
         "in several processes on this machine",

@@ -15,5 +15,4 @@ def run(function: Callable[[Any], Any], items: Sequence[Any], options: NoOptions
 
 @hookimpl
 def geom_executors() -> Iterator[Executor[NoOptions]]:
-    """The hook."""
     yield Executor("serial", "one token after another, in this process", run, NoOptions)

@@ -234,7 +234,6 @@ def _finding(problem: Problem, y: Floats, ids: Ids, q: Floats) -> Finding:
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[AngularMarginOptions]]:
-    """The hook."""
     yield Measure(
         "angular-margin",
         "angle by which the best direction can be turned in any way and still win",

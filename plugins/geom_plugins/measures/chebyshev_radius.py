@@ -164,7 +164,6 @@ def _in_all_of_space(rivals: _Rivals, start: Floats, gap: float) -> Finding:
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[ChebyshevRadiusOptions]]:
-    """The hook."""
     yield Measure(
         "chebyshev-radius",
         "radius of the largest ball of the domain in which the token wins",

@@ -113,7 +113,6 @@ def _centred(readout: Readout, tokens: Ids) -> Floats:
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[Any]]:
-    """The measures ``row-norm``, ``centroid-distance`` and ``unused-cosine``."""
     yield Measure("row-norm", "length of the token's row", row_norm, NoOptions, "row units")
     yield Measure(
         "centroid-distance",

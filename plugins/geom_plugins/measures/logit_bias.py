@@ -107,7 +107,6 @@ def proven(
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[LogitBiasOptions]]:
-    """The hook."""
     yield Measure(
         "logit-bias",
         "least to add to the token's logit so that it can win somewhere",

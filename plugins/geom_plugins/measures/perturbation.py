@@ -362,7 +362,6 @@ def _best_length(problem: Problem, gains: Floats, c: Floats, token: int, z: Floa
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[PerturbationOptions]]:
-    """The hook."""
     yield Measure(
         "perturbation",
         "least change of the token's own row that changes its verdict",

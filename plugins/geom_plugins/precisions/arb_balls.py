@@ -90,7 +90,6 @@ def _fraction(value: arb) -> Fraction:
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[ArbOptions]]:
-    """The precision ``arb``."""
     yield Precision(
         "arb", "balls of so many bits, by FLINT", margin, ArbOptions, roundoff, products
     )

@@ -246,7 +246,6 @@ def _two_sum(a: Floats, b: Floats) -> Pair:
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
-    """The precision ``double-double``."""
     yield Precision(
         "double-double",
         "pairs of float64, some 31 decimal digits",

@@ -148,7 +148,6 @@ def _narrow_logits(kind: Short, readout: Readout, x: Floats) -> tuple[NDArray[An
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[ShortOptions]]:
-    """The precisions ``float16``, ``bfloat16`` and ``float8-e4m3``."""
     for kind in TYPES:
         yield Precision(
             kind.name,

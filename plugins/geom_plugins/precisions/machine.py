@@ -92,7 +92,6 @@ def _float32_memory(readout: Readout, options: NoOptions) -> int:
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
-    """The precisions ``float32``, ``float64`` and ``longdouble``."""
     yield Precision(
         "float32",
         "IEEE binary32",

@@ -120,7 +120,6 @@ def _context(digits: int) -> Any:
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[MpmathOptions]]:
-    """The precision ``mpmath``."""
     yield Precision(
         "mpmath",
         "floats of so many decimal digits, by mpmath",

@@ -78,7 +78,6 @@ def _integers(values: Floats) -> tuple[Integers, int]:
 
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
-    """The precision ``exact``."""
     yield Precision(
         "exact", "rational numbers, no rounding", margin, NoOptions, lambda _: 0.0, products
     )

@@ -81,7 +81,6 @@ def _weights(run: Run, row: TokenRow, found: Weights) -> tuple[list[int], list[s
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[CertificateOptions]]:
-    """The hook."""
     yield Reporter(
         "certificate",
         "the proof of a token, to be checked without geom",

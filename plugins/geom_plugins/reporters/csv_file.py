@@ -36,5 +36,4 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    """The hook."""
     yield Reporter("csv", "a table with a header", write, NoOptions, suffix=".csv")

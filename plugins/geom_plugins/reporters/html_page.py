@@ -56,7 +56,6 @@ def _hash(script: str) -> str:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    """The hook."""
     yield Reporter(
         "html", "a page to look at, in one file", write, NoOptions, suffix=".html", text=False
     )

@@ -30,5 +30,4 @@ def _numbers(item: MeasureRow) -> dict[str, Any]:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    """The hook."""
     yield Reporter("jsonl", "one JSON object a token", write, NoOptions, suffix=".jsonl")

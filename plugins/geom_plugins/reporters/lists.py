@@ -69,7 +69,6 @@ def _is(row: TokenRow, which: Which) -> bool:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[TokensOptions] | Reporter[LogitBiasOptions]]:
-    """The hook."""
     yield Reporter("tokens", "ids, one a line", write_tokens, TokensOptions, suffix=".txt")
     yield Reporter(
         "logit-bias",

@@ -55,7 +55,6 @@ def _numbers(found: dict[str, MeasureRow]) -> dict[str, Any]:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    """The hook."""
     yield Reporter(
         "parquet", "a column file for data frames", write, NoOptions, suffix=".parquet", text=False
     )

@@ -25,5 +25,4 @@ def load(location: str, options: NoOptions) -> Readout:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NoOptions]]:
-    """The hook."""
     yield ModelSource("demo", "the embedded language model", load, NoOptions, "nothing")

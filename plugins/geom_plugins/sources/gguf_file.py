@@ -295,5 +295,4 @@ def _unescaped(piece: str) -> tuple[str, TokenKind]:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
-    """The hook."""
     yield ModelSource("gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions, "file")

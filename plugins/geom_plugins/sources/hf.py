@@ -114,7 +114,6 @@ def _plus_one(gamma: NDArray[Any]) -> NDArray[np.float32]:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[HfOptions]]:
-    """The hook."""
     yield ModelSource(
         "hf", "a checkpoint of transformers: a directory or a Hub id", load, HfOptions, "checkpoint"
     )

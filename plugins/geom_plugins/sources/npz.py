@@ -110,5 +110,4 @@ def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NpzOptions]]:
-    """The hook."""
     yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, "file")

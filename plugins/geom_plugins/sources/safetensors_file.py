@@ -54,7 +54,6 @@ def load(location: str, options: SafetensorsOptions) -> Readout:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[SafetensorsOptions]]:
-    """The hook."""
     yield ModelSource(
         "safetensors",
         "named tensors of a safetensors file or URL",

@@ -75,7 +75,6 @@ def load(location: str, options: SyntheticOptions) -> Readout:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[SyntheticOptions]]:
-    """The hook."""
     yield ModelSource(
         "synthetic",
         "random readouts: synthetic:gpt2-like?V=4096&d=64",

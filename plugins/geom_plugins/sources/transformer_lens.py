@@ -170,7 +170,6 @@ def _one_line(error: Exception) -> str:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[TransformerLensOptions]]:
-    """The hook."""
     yield ModelSource(
         "transformer-lens",
         "a model as TransformerLens loads it: a directory or a name",

@@ -1,4 +1,4 @@
-"""``solid-angle`` and ``bits``: the share of directions in which a token wins.
+"""``solid-angle``: the share of directions in which a token wins.
 
 Where the token wins in more than one direction of some sixty, points are drawn and counted. Where
 it is rarer the share is a product of many, found by particles that follow a normal distribution
@@ -16,7 +16,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Meta
@@ -28,7 +27,6 @@ from geom import (
     Measure,
     Measurement,
     Problem,
-    Readout,
     hookimpl,
     judge,
     report_progress,
@@ -51,18 +49,17 @@ class ShareOptions:
     seed: Annotated[int, Meta(ge=0, description="of the random numbers")] = 0
 
 
-_last: WeakKeyDictionary[Readout, tuple[object, Estimate]] = WeakKeyDictionary()
-"""The last share of each readout, for the measure that says the same in other words."""
-
-
 def solid_angle(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Measurement:
     """The logarithm, to base 10, of the share of directions in which the token wins."""
-    return _measurement(share(problem, token, prior, options), 1.0 / LN10)
-
-
-def bits(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Measurement:
-    """Minus the logarithm, to base 2, of that share: how many bits a random direction lacks."""
-    return _measurement(share(problem, token, prior, options), -1.0 / math.log(2.0))
+    found = share(problem, token, prior, options)
+    note = f"{found.reason}: give more steps, or a larger error" if found.reason else None
+    if math.isnan(found.log):
+        return Measurement(math.nan, note=note)
+    if math.isinf(found.log):
+        note = "it wins nowhere"
+    weights = None if found.proof is None else found.proof.weights
+    proven = found.proof is not None
+    return Measurement(found.log / LN10, found.error / LN10, proven, note, weights=weights)
 
 
 def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
@@ -76,14 +73,6 @@ def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -
             f"domain {problem.domain.name} has no sphere of directions: measure the solid angle on "
             "layernorm or rmsnorm, or without biases"
         )
-    key = (problem.domain, token, options)
-    known = _last.get(problem.readout)
-    if known is None or known[0] != key:
-        known = _last[problem.readout] = (key, _share(problem, token, prior, options))
-    return known[1]
-
-
-def _share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
     if problem.readout.V == 1:
         return Estimate(0.0, 0.0, proof=Finding())
     finding, verdict = settled(problem, token, prior)
@@ -114,18 +103,6 @@ def _inside(problem: Problem, cone: Cone, x: Floats) -> Floats:
     return np.asarray(scaled / np.linalg.norm(scaled) * length)
 
 
-def _measurement(found: Estimate, unit: float) -> Measurement:
-    """The estimate in other units."""
-    note = f"{found.reason}: give more steps, or a larger error" if found.reason else None
-    if math.isnan(found.log):
-        return Measurement(math.nan, note=note)
-    if math.isinf(found.log):
-        note = "it wins nowhere"
-    weights = None if found.proof is None else found.proof.weights
-    proven = found.proof is not None
-    return Measurement(found.log * unit, found.error * abs(unit), proven, note, weights=weights)
-
-
 def proven_share(
     problem: Problem, token: int, evidence: Finding, options: ShareOptions, widen: float
 ) -> tuple[float, float]:
@@ -137,17 +114,8 @@ def proven_share(
     return -math.inf, 0.0
 
 
-def proven_bits(
-    problem: Problem, token: int, evidence: Finding, options: ShareOptions, widen: float
-) -> tuple[float, float]:
-    """The same in bits."""
-    low, high = proven_share(problem, token, evidence, options, widen)
-    return 0.0 - high, 0.0 - low
-
-
 @hookimpl
 def geom_measures() -> Iterator[Measure[ShareOptions]]:
-    """The measures ``solid-angle`` and ``bits``."""
     yield Measure(
         "solid-angle",
         "share of directions in which the token wins",
@@ -155,12 +123,4 @@ def geom_measures() -> Iterator[Measure[ShareOptions]]:
         ShareOptions,
         "log10 fraction",
         proven_share,
-    )
-    yield Measure(
-        "bits",
-        "bits that a random direction lacks for the token",
-        bits,
-        ShareOptions,
-        "bits",
-        proven_bits,
     )

@@ -15,7 +15,7 @@ from scipy.stats import norm
 import geom
 from geom import Finding, InputError, Problem, Readout
 from geom.model.domains import layernorm, rmsnorm, unbounded
-from geom_plugins.measures.solid_angle import ShareOptions, bits, share, solid_angle
+from geom_plugins.measures.solid_angle import ShareOptions, share, solid_angle
 from geom_plugins.sampling import annealing
 from geom_plugins.sampling.annealing import Estimate, annealed, counted
 from geom_plugins.sampling.half_spaces import Cone
@@ -227,23 +227,12 @@ def test_particles_agree_with_counting_where_both_can(seed: int) -> None:
         assert abs(estimate.log - truth) < 3.5 * total
 
 
-def test_bits_are_the_same_share_in_other_words() -> None:
-    readout = token_in(-np.eye(9))
-    problem = Problem(readout, unbounded(9))
-    ten = solid_angle(problem, 0, Finding(), ShareOptions())
-    two = bits(problem, 0, Finding(), ShareOptions())
-    assert two.value == pytest.approx(-ten.value * math.log2(10.0), rel=1e-14)
-    assert two.error == pytest.approx((ten.error or 0.0) * math.log2(10.0), rel=1e-14)
-    assert abs(two.value - 9.0) < 3.5 * (two.error or 0.0)
-
-
-def test_the_same_share_is_not_sampled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    readout = token_in(-np.eye(9))
-    geom.measure(readout, "solid-angle", [0])
-    monkeypatch.setattr("geom_plugins.measures.solid_angle._share", None)
-    (row,) = geom.measure(readout, "bits", [0])
+def test_it_is_the_logarithm_of_the_share_to_base_ten() -> None:
+    (row,) = geom.measure(token_in(-np.eye(9)), "solid-angle", [0])
+    assert row.unit == "log10 fraction"
     assert row.value is not None
-    assert row.unit == "bits"
+    assert row.error is not None
+    assert abs(row.value + 9.0 * math.log10(2.0)) < 3.5 * row.error
 
 
 def test_a_seed_gives_the_same_number_and_another_gives_another() -> None:
@@ -255,7 +244,6 @@ def test_a_token_that_wins_nowhere_has_no_share() -> None:
     readout = Readout.fold([[0.0, 0.0], [1.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]])
     found = solid_angle(Problem(readout, unbounded(2)), 0, Finding(), ShareOptions())
     assert (found.value, found.error, found.proven) == (-math.inf, 0.0, True)
-    assert bits(Problem(readout, unbounded(2)), 0, Finding(), ShareOptions()).value == math.inf
 
 
 def test_a_token_without_rivals_has_all() -> None:
@@ -296,15 +284,13 @@ def test_a_command_away_with_its_error_shrinking() -> None:
     told: list[str] = []
     rows = geom.measure(
         "demo",
-        ["solid-angle", "bits"],
+        "solid-angle",
         [100],
-        {"measure.solid-angle.error": 0.1, "measure.bits.error": 0.1},
+        {"measure.solid-angle.error": 0.1},
         progress=lambda stage, done, total, unit: told.append(f"{stage} {unit}"),
     ).rows
-    share, bits = rows
+    (share,) = rows
     assert share.value is not None
-    assert bits.value is not None
-    assert bits.value == pytest.approx(-share.value * math.log2(10.0), rel=1e-12)
     assert share.value < -3.0
     assert share.error is not None
     assert share.error <= 0.1

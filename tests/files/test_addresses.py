@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 
 import geom
 from geom import InputError, parse_address
-from geom_plugins.checkpoints.remote import open_file
+from geom_plugins.checkpoints.locations import open_file
 from geom_plugins.checkpoints.transport import Store
 from support import ROOT, TESTS
 from support.command import Command, Done, install, separately

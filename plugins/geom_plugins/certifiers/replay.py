@@ -143,8 +143,8 @@ def _checkpoint(source: str) -> tuple[str, str | None]:
 def _load(location: str, revision: str | None, dtype: str) -> Stage:
     """The model by transformers, on the CPU."""
     from geom_plugins.checkpoints.architectures import ARCHITECTURES
-    from geom_plugins.checkpoints.unembedding import described, norm_paths
-    from geom_plugins.sources.hf import open_folder, read_config
+    from geom_plugins.checkpoints.locations import open_folder
+    from geom_plugins.checkpoints.unembedding import described, norm_paths, read_config
 
     try:
         import transformers

@@ -20,7 +20,7 @@ from geom import InputError, read_regular
 from geom_plugins.checkpoints.folders import LARGEST, inner, leads_out
 from geom_plugins.checkpoints.remote import RemoteFile, cache_folder
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
-from geom_plugins.checkpoints.transport import TIMEOUT, Store, Web
+from geom_plugins.checkpoints.transport import TIMEOUT, Web
 
 
 class _Listing(msgspec.Struct):
@@ -271,20 +271,6 @@ class _Unreachable:
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """None."""
         raise InputError(self.line)
-
-
-def open_address(location: str) -> ByteFile:
-    """The file at ``hf://OWNER/NAME[@REVISION]/FILE``; of data sets and buckets through fsspec."""
-    parts = location.removeprefix("hf://").split("/", 2)
-    if parts[0] in ("datasets", "spaces", "buckets", "kernels"):
-        store = Store(location)
-        facts = store.look()
-        return RemoteFile(store, store.name, facts.size, None)
-    if len(parts) != 3 or not all(parts):
-        raise InputError(f"{location} names no file; write hf://OWNER/NAME/FILE")
-    owner, name, file = parts
-    name, _, revision = name.partition("@")
-    return HubFolder(f"{owner}/{name}", revision or None).open(file)
 
 
 @contextmanager

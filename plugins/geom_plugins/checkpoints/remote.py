@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from geom import InputError, parse_address, track_progress
-from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
-from geom_plugins.checkpoints.transport import BrokenError, Store, Transport, Web, hidden
+from geom import InputError, track_progress
+from geom_plugins.checkpoints.spans import Span
+from geom_plugins.checkpoints.transport import BrokenError, Transport
 
 _WAITS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try; any byte that arrives starts them over."""
@@ -103,31 +103,6 @@ class RemoteFile:
                     time.sleep(_WAITS[failures])
                     failures += 1
             os.fsync(out.fileno())
-
-
-def open_file(location: str) -> ByteFile:
-    """The file at a path or an address, of those that `geom.parse_address` lets through.
-
-    Raises InputError where there is none, or where the server cannot be asked.
-    """
-    place = parse_address(location)
-    if place.path is not None:
-        return LocalFile(place.path)
-    if place.scheme == "hf":
-        from geom_plugins.checkpoints.hub import open_address
-
-        return open_address(place.text)
-    web = place.scheme in ("http", "https")
-    transport = Web(place.text) if web else Store(place.text)
-    facts = transport.look()
-    version = facts.validator and f"{hidden_user(place.text)} {facts.size} {facts.validator}"
-    return RemoteFile(transport, transport.name, facts.size, version)
-
-
-def hidden_user(location: str) -> str:
-    """An address without its user and password, for the name of its bytes in the cache."""
-    address, question, query = location.partition("?")
-    return hidden(address) + question + query
 
 
 def cache_folder(kind: str, key: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from geom import InputError, open_regular, parse_address
+from geom import InputError, open_regular
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,3 @@ class LocalFile:
     def span(self, begin: int, end: int) -> Span:
         """The bytes from ``begin`` up to ``end``."""
         return Span(self.path, begin, end - begin, self.name)
-
-
-def local_path(location: str) -> Path:
-    """The path that a location is. Raises InputError for the address of another machine."""
-    path = parse_address(location).path
-    if path is None:
-        raise InputError(f"{location.partition('://')[0]}:// is not read here; give a local file")
-    return path

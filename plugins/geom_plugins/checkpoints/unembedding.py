@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Literal
 
 from geom import InputError
 from geom_plugins.checkpoints.architectures import ARCHITECTURES, Architecture, Config
+from geom_plugins.checkpoints.folders import Folder
 
 _WRAPPERS = ("", "language_model.", "model.language_model.", "language_model.model.", "model.")
 """What stands before the names of a language model that is part of a larger one."""
@@ -51,6 +53,25 @@ class Parts:
     plus_one: bool = False
     projection: str | None = None
     notes: tuple[str, ...] = ()
+
+
+def read_config(folder: Folder) -> Config:
+    """``config.json``. Raises InputError where it is missing or no JSON object."""
+    if not folder.has("config.json"):
+        raise InputError(
+            f"{folder.name} has no config.json; give a checkpoint as transformers saves it, or one "
+            "file with safetensors:FILE?unembed=NAME"
+        )
+    content = folder.read("config.json")
+    try:
+        config = json.loads(content)
+    except UnicodeDecodeError as error:  # whose words show a byte of it
+        raise InputError(f"config.json of {folder.name} is damaged: it is not UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"config.json of {folder.name} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"config.json of {folder.name} is no JSON object")
+    return config
 
 
 def find_parts(config: Config, names: Collection[str], where: str, by_hand: ByHand) -> Parts:

@@ -79,7 +79,7 @@ def load(location: str, options: GgufOptions) -> Readout:
     where the file is missing or damaged, or its readout is not certain.
     """
     from geom_plugins.checkpoints.gguf_format import open_gguf
-    from geom_plugins.checkpoints.spans import local_path
+    from geom_plugins.checkpoints.locations import local_path
 
     if not location:
         raise InputError("model gguf: names no file; write gguf:FILE.gguf")

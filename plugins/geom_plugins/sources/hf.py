@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import InputError, ModelSource, Readout, hookimpl, parse_address
-
-if TYPE_CHECKING:
-    from geom_plugins.checkpoints.architectures import Config
-    from geom_plugins.checkpoints.folders import Folder
+from geom import ModelSource, Readout, hookimpl
 
 
 @dataclass(frozen=True)
@@ -37,8 +32,9 @@ def load(location: str, options: HfOptions) -> Readout:
 
     Raises InputError where the location has no checkpoint, or one whose readout is not certain.
     """
+    from geom_plugins.checkpoints.locations import open_folder
     from geom_plugins.checkpoints.token_texts import read_tokens
-    from geom_plugins.checkpoints.unembedding import ByHand, find_parts
+    from geom_plugins.checkpoints.unembedding import ByHand, find_parts, read_config
     from geom_plugins.checkpoints.weights import open_weights
 
     folder = open_folder(location, options.revision)
@@ -63,48 +59,6 @@ def load(location: str, options: HfOptions) -> Readout:
         kinds=tokens and tokens.kinds,
         notes=parts.notes + (tokens.notes if tokens else ()),
     )
-
-
-def open_folder(location: str, revision: str | None) -> Folder:
-    """Where the checkpoint's files are: a directory where there is one, else the Hub."""
-    from geom_plugins.checkpoints.folders import LocalFolder
-
-    if not location:
-        raise InputError("model hf: names no checkpoint; write hf:DIRECTORY or hf:OWNER/NAME")
-    path = parse_address(location).path
-    if path is None:
-        raise InputError(
-            f"model hf: takes no {location.partition('://')[0]}:// address; write hf:DIRECTORY or "
-            "hf:OWNER/NAME"
-        )
-    if path.is_file():
-        raise InputError(f"{path} is a file; give its directory, or safetensors:{path}")
-    if path.is_dir():
-        if revision is not None:
-            raise InputError(f"{path} is a directory, and has no revision {revision!r}")
-        return LocalFolder(path)
-    from geom_plugins.checkpoints.hub import HubFolder
-
-    return HubFolder(location, revision)
-
-
-def read_config(folder: Folder) -> Config:
-    """``config.json``. Raises InputError where it is missing or no JSON object."""
-    if not folder.has("config.json"):
-        raise InputError(
-            f"{folder.name} has no config.json; give a checkpoint as transformers saves it, or one "
-            "file with safetensors:FILE?unembed=NAME"
-        )
-    content = folder.read("config.json")
-    try:
-        config = json.loads(content)
-    except UnicodeDecodeError as error:  # whose words show a byte of it
-        raise InputError(f"config.json of {folder.name} is damaged: it is not UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"config.json of {folder.name} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"config.json of {folder.name} is no JSON object")
-    return config
 
 
 def _plus_one(gamma: NDArray[Any]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from geom import InputError, ModelSource, Readout, check_memory, hookimpl, open_regular
 from geom_plugins.checkpoints.archives import refuse_crowded
-from geom_plugins.checkpoints.spans import local_path
+from geom_plugins.checkpoints.locations import local_path
 
 Arrays = Mapping[str, NDArray[Any]]
 

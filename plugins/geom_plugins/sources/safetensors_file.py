@@ -29,7 +29,7 @@ def load(location: str, options: SafetensorsOptions) -> Readout:
 
     Raises InputError where the file cannot be had or is damaged, or a tensor is not in it.
     """
-    from geom_plugins.checkpoints.remote import open_file
+    from geom_plugins.checkpoints.locations import open_file
     from geom_plugins.checkpoints.safetensors_format import find, read_header
 
     if not location:

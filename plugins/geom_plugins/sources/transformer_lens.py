@@ -36,8 +36,9 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
     without it, and need not be there. Raises InputError where the model cannot be found, booted or
     processed.
     """
+    from geom_plugins.checkpoints.locations import open_folder
     from geom_plugins.checkpoints.token_texts import read_tokens
-    from geom_plugins.sources.hf import open_folder, read_config
+    from geom_plugins.checkpoints.unembedding import read_config
 
     if not location:
         raise InputError(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import geom
 from geom import InputError
 from geom_plugins.checkpoints import remote, transport
-from geom_plugins.checkpoints.remote import open_file
+from geom_plugins.checkpoints.locations import open_file
 from support.command import Command, environment
 from support.server import Server, serving
 

@@ -11,7 +11,9 @@ from geom.model.domains import named
 Floats = NDArray[np.float64]
 
 
-def problem(W: ArrayLike, b: ArrayLike | None, domain: str | Domain) -> Problem:
+def problem(
+    W: ArrayLike, b: ArrayLike | None = None, domain: str | Domain = "unbounded"
+) -> Problem:
     """The question of these rows and biases, on a domain or one of that name."""
     readout = Readout.fold(W, b)
     found = named(domain, readout.d, None) if isinstance(domain, str) else domain

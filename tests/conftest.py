@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from safetensors.numpy import save_file
 
 from geom.cli import main
 from geom.plugins.registry import using
 from support.command import Command, Done
 from support.plugins import Use
+from support.server import Server, serving
+from support.strangers import W
 
 collect_ignore = ["fresh"]
 """It installs packages, and has an environment of its own: ``tox -e fresh``."""
@@ -28,11 +31,52 @@ settings.load_profile("geom")
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    """The command line in this process and in a folder of its own."""
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own folder, in which it runs."""
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, and no proxy between it and its server."""
+    import huggingface_hub.utils._cache_assets as assets
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(assets, "HF_ASSETS_CACHE", str(tmp_path / "cache" / "assets"))
+
+
+@pytest.fixture
+def work(own_folder: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with room beside it, and a cache of its own; what waits for ever is ended."""
+    folder = own_folder / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def late(*_: object) -> None:
+        raise AssertionError("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(100)
+    yield folder
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """One with the weights of a square."""
+    root = tmp_path / "served"
+    root.mkdir()
+    save_file({"lm_head.weight": W}, root / "m.safetensors")
+    with serving(Server(root)) as running:
+        yield running
+
+
+@pytest.fixture
+def command(own_folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
+    """The command line in this process and in a folder of its own."""
 
     def run(*arguments: str) -> Done:
         with pytest.raises(SystemExit) as leaving:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from geom import InputError
 from geom_plugins.checkpoints import remote, transport
 from geom_plugins.checkpoints.locations import open_file
 from support.command import Command, environment
-from support.server import Server, serving
+from support.server import Server
 
 MIB = 1 << 20
 RNG = np.random.default_rng(7)
@@ -61,23 +60,9 @@ def checkpoint(path: Path, filler: int = 98 * MIB) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of the test's own, and no patience."""
-    import huggingface_hub.utils._cache_assets as assets
-
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(assets, "HF_ASSETS_CACHE", str(tmp_path / "cache" / "assets"))
+def _no_patience(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_WAITS", (0.01, 0.02, 0.03))
     monkeypatch.setattr(transport, "TIMEOUT", 2.0)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    root = tmp_path / "served"
-    root.mkdir()
-    with serving(Server(root)) as running:
-        yield running
 
 
 QUERY = "?gamma=norm.weight&norm=rmsnorm"

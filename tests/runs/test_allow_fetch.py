@@ -1,0 +1,212 @@
+"""What somebody's run file may have opened, and what it is asked for first."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import geom
+from geom import InputError
+from support.command import Command, install, separately
+from support.server import Server
+from support.strangers import W, checkpoint, refused, stranger
+
+pytestmark = pytest.mark.usefixtures("work")
+
+COMMANDS = {
+    "verify": ("verify", "theirs.db"),
+    "measure": ("measure", "theirs.db", "--measure", "row-norm", "-t", "0"),
+    "compare": ("compare", "theirs.db", "-t", "0", "-p", "float32"),
+    "export": ("export", "theirs.db", "--format", "certificate"),
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS.keys())
+def test_what_a_run_names_on_a_server_is_asked_for_first(
+    arguments: tuple[str, ...], server: Server, command: Command
+) -> None:
+    stranger("theirs.db", f"safetensors:{server.url}/m.safetensors")
+    if arguments[0] == "export":  # most certificates are written without the weights
+        with closing(sqlite3.connect("theirs.db")) as connection, connection:
+            connection.execute("UPDATE tokens SET recipe = 'own-direction' WHERE token_id = 0")
+    line = refused(command(*arguments))
+    assert "which would be fetched: name them with --model, or give --allow-fetch" in line
+    assert server.requests == []
+    np.save("mine.npy", W)
+    assert command(*arguments, "--model", "npz:mine.npy").code == 0
+    assert server.requests == []
+    assert command(*arguments, "--allow-fetch").code == 0
+    assert server.requests != []
+
+
+def test_a_report_of_somebodys_run_fetches_nothing_unasked(
+    server: Server, command: Command
+) -> None:
+    stranger("theirs.db", f"safetensors:{server.url}/m.safetensors")
+    done = command("report", "theirs.db")
+    assert done.code == 0
+    assert "which would be fetched: name them with --model, or give --allow-fetch" in done.err
+    page = Path("theirs.html").read_text()
+    assert "The vocabulary is not drawn" in page
+    assert server.requests == []
+    assert command("report", "theirs.db", "--allow-fetch").code == 0
+    assert "The vocabulary is not drawn" not in Path("theirs.html").read_text()
+    assert server.requests != []
+
+
+def test_showing_somebodys_run_fetches_nothing(server: Server, command: Command) -> None:
+    stranger("theirs.db", f"safetensors:{server.url}/m.safetensors")
+    assert command("show", "theirs.db").code == 0
+    for token in range(5):
+        assert command("show", "theirs.db", "--token", str(token)).code == 0
+    for name in ("jsonl", "csv", "tokens", "html"):
+        assert command("export", "theirs.db", "--format", name, "--out", "rows").code == 0
+    with geom.open_run("theirs.db") as run:
+        run._repr_html_()
+    assert server.requests == []
+
+
+def test_python_asks_the_same(server: Server) -> None:
+    stranger("theirs.db", f"safetensors:{server.url}/m.safetensors")
+    with geom.open_run("theirs.db") as run:
+        for use in (lambda: run.problem, lambda: geom.verify(run)):
+            with pytest.raises(InputError, match="allow_fetch=True in Python"):
+                use()
+        assert server.requests == []
+        assert geom.verify(run, geom.Readout.fold(W)).ok
+        assert server.requests == []
+        assert geom.verify(run, allow_fetch=True).ok
+    with geom.open_run("theirs.db", allow_fetch=True) as run:
+        assert run.problem.readout.V == 5
+
+
+def outside(tmp_path: Path) -> list[str]:
+    """Names of weights that are sound, and lie outside of the folder of the run."""
+    there = tmp_path / "there"
+    there.mkdir()
+    np.savez(there / "w.npz", W=W)
+    save_file({"lm_head.weight": W}, there / "w.safetensors")
+    checkpoint(there / "model")
+    Path("link.npz").symlink_to(there / "w.npz")
+    Path("linked").symlink_to(there)
+    Path("model").symlink_to(there / "model")
+    return [
+        f"npz:{there}/w.npz",
+        "npz:../there/w.npz",
+        "npz:linked/../../there/w.npz",
+        "npz:link.npz",
+        "npz:linked/w.npz",
+        "npz:~/w.npz",
+        f"safetensors:{there}/w.safetensors",
+        f"hf:{there}/model",
+        "hf:../there/model",
+        "hf:model",
+        "hf:~/model",
+        f"gguf:{there}/w.gguf",
+        "npz://127.0.0.1/share/w.npz",
+        "npz:\\\\127.0.0.1\\share\\w.npz",
+        f"transformer-lens:{there}/model",
+    ]
+
+
+def test_a_path_outside_the_runs_folder_is_asked_for_first(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in outside(tmp_path):
+        monkeypatch.setenv("HOME", str(tmp_path / "there"))
+        stranger("theirs.db", model)
+        line = refused(command("verify", "theirs.db"))
+        assert "--model, or give --allow-fetch if you trust the file" in line
+    for model in ("npz:link.npz", "hf:model", "npz:~/w.npz"):
+        stranger("theirs.db", model)
+        assert command("verify", "theirs.db", "--allow-fetch").code == 0
+
+
+def test_a_run_says_how_to_verify_it_if_its_weights_are_elsewhere(
+    tmp_path: Path, command: Command
+) -> None:
+    np.savez("w.npz", W=W)
+    Path("runs").mkdir()
+    for out, words in (("runs/r.db", f" --model npz:{tmp_path}/work/w.npz\n"), ("r.db", "\n")):
+        done = command("run", "--model", f"npz:{tmp_path}/work/w.npz", "--out", out)
+        assert done.code == 0
+        assert f"geom verify {out}{words}" in done.out
+        assert command("verify", *f"{out}{words}".split()).code == 0
+
+
+def test_weights_in_the_runs_own_folder_need_no_word(tmp_path: Path, command: Command) -> None:
+    np.savez("w.npz", W=W)
+    checkpoint(Path("model"))
+    Path("deeper").mkdir()
+    np.save("deeper/w.npy", W)
+    for model in ("npz:w.npz", "npz:deeper/w.npy", f"npz:{tmp_path}/work/w.npz", "hf:model"):
+        stranger("theirs.db", model)
+        assert command("verify", "theirs.db").code == 0
+
+
+def test_the_folder_is_the_runs_and_not_the_users(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez("w.npz", W=W)
+    (tmp_path / "theirs").mkdir()
+    stranger("../theirs/run.db", "npz:w.npz")
+    assert "outside the run's own folder" in refused(command("verify", "../theirs/run.db"))
+
+
+def test_what_comes_with_geom_needs_no_word(command: Command) -> None:
+    for model in ("demo", "synthetic:gpt2-like?V=30&d=4"):
+        geom.run(model, tokens=[5], certifiers=["maxent"], out="run.db").close()
+        assert command("verify", "run.db").code == 0
+        Path("run.db").unlink()
+
+
+def test_an_id_of_the_hub_in_a_run_is_asked_for_first(command: Command) -> None:
+    stranger("theirs.db", "hf:owner/name")
+    line = refused(command("verify", "theirs.db"))
+    assert "hf:owner/name, which would be fetched from the Hugging Face Hub" in line
+
+
+def test_a_run_cannot_choose_transformer_lens(command: Command) -> None:
+    checkpoint(Path("model"))
+    stranger("theirs.db", "transformer-lens:model")
+    line = refused(command("verify", "theirs.db"))
+    assert "source transformer-lens may open anything" in line
+
+
+PLUGIN = """
+from pathlib import Path
+
+from geom import ModelSource, NoOptions, hookimpl
+
+
+def load(location, options):
+    Path("loaded").touch()
+
+
+@hookimpl
+def geom_sources():
+    yield ModelSource("theirs", "a source that says nothing of what it reads", load, NoOptions)
+"""
+
+
+def test_a_run_cannot_choose_a_source_that_does_not_say_what_it_opens(tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    install(tmp_path / "packages", "geom-theirs", PLUGIN)
+    stranger("theirs.db", "theirs:place")
+    path = os.pathsep.join([str(tmp_path / "packages"), os.environ.get("PYTHONPATH", "")])
+    line = refused(separately("verify", "theirs.db", python_path=Path(path)))
+    assert "source theirs may open anything" in line
+    assert not Path("loaded").exists()
+    separately("verify", "theirs.db", "--allow-fetch", python_path=Path(path))
+    assert Path("loaded").exists()
+
+
+def test_a_run_of_this_process_is_believed(server: Server) -> None:
+    with geom.run(f"safetensors:{server.url}/m.safetensors", tokens="all") as run:
+        assert geom.verify(run).ok

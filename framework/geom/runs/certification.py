@@ -16,6 +16,7 @@ from geom.errors import contained, drawn, one_line, plugin_work, raised
 from geom.exact.bulk import prove_own_directions
 from geom.model.problem import Problem
 from geom.plugins.records import Certifier, never
+from geom.runs.failures import failure_note
 from geom.store import Outcome
 
 T = TypeVar("T", np.float64, np.int64)
@@ -195,7 +196,7 @@ def _take(
 ) -> None:
     """Keep the better point and the better weights, and judge the two together."""
     if isinstance(finding, str):
-        state.notes.append(f"{certifier.name} {finding}")
+        state.notes.append(failure_note(certifier.name, finding))
         return
     if finding.note:
         state.notes.append(f"{certifier.name}: {finding.note}")
@@ -278,7 +279,7 @@ def _kept(values: object, dtype: type[T]) -> NDArray[T]:
 
 
 def _reason(error: Exception) -> str:
-    return f"raised {raised(error, first_line=True)}"
+    return raised(error, first_line=True)
 
 
 def _why_undecided(evidence: Finding) -> str:

@@ -1,0 +1,42 @@
+"""Certifiers that raised: how the note of a token says it, and what a run knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geom.store import Run
+
+_RAISED = " raised "
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A certifier that raised: of which tokens, and what of the first."""
+
+    certifier: str
+    reason: str
+    tokens: tuple[int, ...]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.tokens) - 1} more" if len(self.tokens) > 1 else ""
+        return f"certifier {self.certifier} raised {self.reason}: token {self.tokens[0]}{more}"
+
+
+def failure_note(certifier: str, reason: str) -> str:
+    """What the note of a token says of a certifier that raised."""
+    return f"{certifier}{_RAISED}{reason}"
+
+
+def failures(run: Run) -> list[Failure]:
+    """The certifiers of a run that raised, those first that did of the first tokens."""
+    chain = run.settings.get("certifiers", {})
+    found: dict[str, list[tuple[int, str]]] = {}
+    for row in run.rows():
+        for part in (row.note or "").split("; "):
+            certifier, raised, reason = part.partition(_RAISED)
+            if raised and certifier in chain:
+                found.setdefault(certifier, []).append((row.token_id, reason))
+    return [
+        Failure(certifier, cases[0][1], tuple(token for token, _ in cases))
+        for certifier, cases in found.items()
+    ]

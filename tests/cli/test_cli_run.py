@@ -341,7 +341,7 @@ def test_a_run_states_what_memory_it_takes_where_that_is_much(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "memory" not in command(*RUN, "--tokens", "0").err
-    monkeypatch.setattr("geom.cli.run.STATED", 1)
+    monkeypatch.setattr("geom.cli.one_model.STATED", 1)
     stated = command(*RUN, "--tokens", "1", "--out", "other.db").err
     assert re.match(r"geom: memory: about [0-9.]+ KiB; [0-9.]+ GiB can be had\n", stated)
 

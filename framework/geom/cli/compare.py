@@ -7,89 +7,80 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geom.cli.run import Format
-from geom.cli.subject import AllowFetch
+from geom.cli.arguments import (
+    AllowFetch,
+    DomainOfModel,
+    ModelOrWeights,
+    PluginOptions,
+    PrintRows,
+    RowFormat,
+    RunFileIfAny,
+    tokens_option,
+)
 
 if TYPE_CHECKING:
+    from geom.comparison.table import Comparison
     from geom.numbers.arrays import Floats
+
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        metavar="NAME",
+        help="An arithmetic, as in arb?bits=300; may be given again.  [default: all installed]",
+    ),
+]
+Tokens = Annotated[
+    str | None,
+    tokens_option(
+        "5,9,100-120, @FILE, all, candidates, borderline or borderline=N, the N nearest.  "
+        "[default: the 20 of the run nearest the border]"
+    ),
+]
+Multiple = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="borderline: a margin within X epsilons of float32, relative to |w||x|.  [default: 8]",
+    ),
+]
+Points = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.npy", help="Points to look at: (d,), or (n, d) for n tokens."),
+]
+Solver = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A certifier: look at the directions it returns."),
+]
+PlotFile = Annotated[
+    Path | None, typer.Option(metavar="FILE.png|.svg", help="Draw a plot there as well.")
+]
 
 
 def compare(
-    run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A file that geom run wrote.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SOURCE:LOCATION",
-            help="The model; beside a RUN, its weights.  [default: demo]",
-        ),
-    ] = None,
-    precisions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            "-p",
-            metavar="NAME",
-            help="An arithmetic, as in arb?bits=300; may be given again.  [default: all installed]",
-        ),
-    ] = None,
-    tokens: Annotated[
-        str | None,
-        typer.Option(
-            "--tokens",
-            "-t",
-            metavar="SPEC",
-            help="5,9,100-120, @FILE, all, candidates, borderline or borderline=N, the N nearest.  "
-            "[default: the 20 of the run nearest the border]",
-        ),
-    ] = None,
-    multiple: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help="borderline: a margin within X epsilons of float32, relative to |w||x|.  "
-            "[default: 8]",
-        ),
-    ] = None,
-    at: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npy", help="Points to look at: (d,), or (n, d) for n tokens."),
-    ] = None,
-    solver: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A certifier: look at the directions it returns."),
-    ] = None,
-    domain: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Of a model: auto, layernorm, rmsnorm, box or unbounded."
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", metavar="KIND.NAME.OPTION=VALUE", help="A plugin's option."),
-    ] = None,
+    run: RunFileIfAny = None,
+    model: ModelOrWeights = None,
+    precisions: Precisions = None,
+    tokens: Tokens = None,
+    multiple: Multiple = None,
+    at: Points = None,
+    solver: Solver = None,
+    domain: DomainOfModel = None,
+    option: PluginOptions = None,
     allow_fetch: AllowFetch = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png|.svg", help="Draw a plot there as well.")
-    ] = None,
-    format: Annotated[Format, typer.Option(help="What to print.")] = Format.table,
+    out: PlotFile = None,
+    format: PrintRows = RowFormat.table,
 ) -> None:
     """Compare margins in several arithmetics with the exact one, token by token."""
-    from geom.cli.display.lines import print_lines
-    from geom.cli.display.messages import say
+    from geom.cli.display.messages import say, say_skipped_plugins
     from geom.cli.display.progress import bars
     from geom.cli.subject import subject
     from geom.comparison import compare as compared
     from geom.comparison.plot import check_plot
     from geom.plugins.options import parse_assignments
-    from geom.plugins.registry import installed
 
-    for skipped in installed().skipped:
-        say(str(skipped))
+    say_skipped_plugins()
     if out is not None:
         check_plot(out)
     points = None if at is None else _points(at)
@@ -110,14 +101,7 @@ def compare(
         result.plot(out)
     for note in result.notes:
         say(note)
-    if format is Format.table:
-        from geom.cli.display.tables import print_comparison
-
-        print_comparison(result)
-        return
-    for claim in result.claims:
-        say(str(claim))
-    print_lines(result)
+    _print(result, format)
 
 
 def _points(path: Path) -> Floats:
@@ -135,3 +119,17 @@ def _points(path: Path) -> Floats:
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is no .npy file of numbers; write it with numpy.save") from error
     return array
+
+
+def _print(result: Comparison, format: RowFormat) -> None:
+    """A table with the claims of a solver, or a line a cell and the claims beside them."""
+    from geom.cli.display.comparison_tables import print_comparison
+    from geom.cli.display.lines import print_lines
+    from geom.cli.display.messages import say
+
+    if format is RowFormat.table:
+        print_comparison(result)
+        return
+    for claim in result.claims:
+        say(str(claim))
+    print_lines(result)

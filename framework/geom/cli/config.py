@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,22 @@ class Config:
     def all_models(self) -> list[str]:
         """The models named, the default one where none is."""
         return self.models or [self.model or DEFAULT_MODEL]
+
+    def overridden(self, **flags: Any) -> Config:
+        """The settings, with those in their place that flags give; None gives nothing."""
+        return replace(self, **{key: flag for key, flag in flags.items() if flag is not None})
+
+    def planned(self) -> dict[str, Any]:
+        """What is asked of `plan` beside the model and options; it knows what to do without."""
+        asked = {
+            "detectors": self.detectors,
+            "certifiers": [] if self.certifiers == ["none"] else self.certifiers,
+            "domain": self.domain,
+            "tokens": self.tokens,
+            "executor": self.executor,
+            "device": self.device,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-import typer
-
-from geom.cli.plugins import Format
+from geom.cli.arguments import ListFormat, PrintList
 
 
-def doctor(
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
-) -> int:
+def doctor(format: PrintList = ListFormat.table) -> int:
     """Print versions, extras, threads, devices, plugins; exit code 1 where something is amiss."""
     from geom.cli.display.output import print_line
-    from geom.cli.display.tables import print_diagnosis
+    from geom.cli.display.plugin_tables import print_diagnosis
     from geom.diagnosis import diagnose
 
     findings = diagnose()
-    if format is Format.json:
+    if format is ListFormat.json:
         print_line(json.dumps([vars(found) for found in findings], indent=2))
     else:
         print_diagnosis(findings)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.subject import AllowFetch, RunFile
+from geom.cli.arguments import AllowFetch, RunFile, model_option, plugin_option
 
 
 def export(
@@ -27,25 +27,18 @@ def export(
         typer.Option(metavar="ID|TEXT", help="Of certificate: the one token to write."),
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SOURCE:LOCATION",
-            help="The weights, if the format needs them.  [default: the run's]",
-        ),
+        str | None, model_option("The weights, if the format needs them.  [default: the run's]")
     ] = None,
     allow_fetch: AllowFetch = False,
     option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", metavar="reporter.NAME.OPTION=VALUE", help="An option."),
+        list[str] | None, plugin_option("reporter.NAME.OPTION=VALUE", "An option.")
     ] = None,
 ) -> None:
     """Write a run in the form of a reporter: jsonl has one token examined a line."""
     from geom import exporting
     from geom.cli.display.console import standard_output
+    from geom.cli.subject import open_with_weights
     from geom.errors import InputError
-    from geom.loading import load, open_run
     from geom.plugins.options import parse_assignments
     from geom.plugins.registry import installed
 
@@ -54,6 +47,5 @@ def export(
     options = parse_assignments(option or [])
     if token is not None:
         options[f"reporter.{format}.token"] = token
-    weights = load(model) if model else None
-    with open_run(run, weights, allow_fetch=allow_fetch) as opened:
+    with open_with_weights(run, model, allow_fetch) as opened:
         exporting.export(opened, format, standard_output() if out is None else out, options)

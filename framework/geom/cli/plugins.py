@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geom.cli.arguments import ListFormat, PrintList
 
-class Format(StrEnum):
-    """How to print."""
-
-    table = "table"
-    json = "json"
+if TYPE_CHECKING:
+    from geom.plugins.options import OptionInfo
+    from geom.plugins.registry import Listed
 
 
 def plugins(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One plugin.")] = None,
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
+    format: PrintList = ListFormat.table,
 ) -> None:
     """List the plugins by kind, or the options of one."""
-    from geom.cli.display.messages import say
+    from geom.cli.display.messages import say_skipped_plugins
     from geom.cli.display.output import print_line
-    from geom.cli.display.tables import print_options, print_plugins
+    from geom.cli.display.plugin_tables import print_options, print_plugins
     from geom.plugins.options import describe
     from geom.plugins.registry import installed
 
-    found = installed()
-    for skipped in found.skipped:
-        say(str(skipped))
-    listed = found.listed() if name is None else found.named(name)
-    if format is Format.json:
+    say_skipped_plugins()
+    listed = installed().listed() if name is None else installed().named(name)
+    if format is ListFormat.json:
         print_line(json.dumps([_as_json(item, describe(item.record)) for item in listed], indent=2))
     elif name is None:
         print_plugins(listed)
@@ -40,7 +36,7 @@ def plugins(
             print_options(item, describe(item.record))
 
 
-def _as_json(item: Any, options: list[Any]) -> dict[str, Any]:
+def _as_json(item: Listed, options: list[OptionInfo]) -> dict[str, Any]:
     return {
         "kind": item.kind,
         "name": item.record.name,

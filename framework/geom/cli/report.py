@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.subject import AllowFetch, RunFile
+from geom.cli.arguments import AllowFetch, RunFile, model_option
 
 MARK = b'<meta name="generator" content="geom">'
 """What every report has near its beginning: the file is geom's to replace."""
@@ -20,32 +20,24 @@ def report(
         typer.Option(metavar="FILE.html", help="Where to.  [default: RUN with the ending .html]"),
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SOURCE:LOCATION",
-            help="Its weights, where the run cannot find them.",
-        ),
+        str | None, model_option("Its weights, where the run cannot find them.")
     ] = None,
     allow_fetch: AllowFetch = False,
 ) -> None:
     """Write a run as one self-contained page: verdicts, pictures, and the table of tokens."""
     from geom.cli.display.messages import say
     from geom.cli.display.progress import bars
-    from geom.cli.subject import subject
+    from geom.cli.subject import open_with_weights
     from geom.exporting import export
     from geom.loading import unasked
     from geom.progress import watched
-    from geom.store import Run
 
     path = out or _beside(run)
     with (
         bars() as watcher,
         watched(watcher),
-        subject(run, model, {}, watcher, allow_fetch) as opened,
+        open_with_weights(run, model, allow_fetch, watcher) as opened,
     ):
-        assert isinstance(opened, Run)
         if model is None and not allow_fetch and (distrust := unasked(opened)) is not None:
             say(distrust)
         export(opened, "html", path)

@@ -22,7 +22,7 @@ def show(
     ] = None,
 ) -> None:
     """Show the verdicts of a run, all that it knows of one token, or several runs side by side."""
-    from geom.cli.display.tables import print_run, print_summary, print_token
+    from geom.cli.display.run_tables import print_run, print_summary, print_token
     from geom.errors import InputError, unknown
     from geom.loading import open_run
     from geom.summary import summarise

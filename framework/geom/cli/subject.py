@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
-from geom.progress import Watcher
-
-if TYPE_CHECKING:
-    from geom.store import Run
-
-RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")]
-"""The argument of the commands that read a run."""
-
-AllowFetch = Annotated[
-    bool,
-    typer.Option(
-        "--allow-fetch",
-        help="Load the weights from where the run says, be it a server or another folder.",
-    ),
-]
-"""Of the commands that need the weights of a run."""
+from geom.loading import DEFAULT_MODEL, load, open_run
+from geom.model.readout import Readout
+from geom.plugins.options import by_plugin
+from geom.progress import Watcher, watched
+from geom.store import Run
 
 
-@contextmanager
 def subject(
     run: Path | None,
     model: str | None,
     options: Mapping[str, Any],
     watcher: Watcher,
     allow_fetch: bool,
-) -> Iterator[Run | str]:
+) -> AbstractContextManager[Run | str]:
     """The run, open, or else the model's name, which is ``demo`` unless told."""
-    from geom.loading import DEFAULT_MODEL, load, open_run
-    from geom.plugins.options import by_plugin
-    from geom.progress import watched
-
     if run is None:
-        yield model or DEFAULT_MODEL
-        return
+        return nullcontext(model or DEFAULT_MODEL)
+    return open_with_weights(run, model, allow_fetch, watcher, options)
+
+
+def open_with_weights(
+    run: Path,
+    model: str | None,
+    allow_fetch: bool,
+    watcher: Watcher | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Run:
+    """The run, open, with the weights that are named, or those that it finds itself."""
+    weights = named_weights(model, watcher, options)
+    return open_run(run, weights, allow_fetch=allow_fetch)
+
+
+def named_weights(
+    model: str | None,
+    watcher: Watcher | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Readout | None:
+    """The readout of the model, None where none is named."""
+    if not model:
+        return None
     with watched(watcher):
-        weights = load(model, by_plugin(options)) if model else None
-    with open_run(run, weights, allow_fetch=allow_fetch) as opened:
-        yield opened
+        return load(model, by_plugin(options or {}))

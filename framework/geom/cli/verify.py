@@ -6,17 +6,12 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.subject import AllowFetch, RunFile
+from geom.cli.arguments import AllowFetch, RunFile, model_option
 
 
 def verify(
     run: RunFile,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", metavar="SOURCE:LOCATION", help="The weights.  [default: the run's]"
-        ),
-    ] = None,
+    model: Annotated[str | None, model_option("The weights.  [default: the run's]")] = None,
     allow_fetch: AllowFetch = False,
 ) -> None:
     """Check a run again, in exact arithmetic: all that a reader relies on.
@@ -27,13 +22,12 @@ def verify(
     from geom.cli.display.messages import plain
     from geom.cli.display.output import print_line
     from geom.cli.display.progress import bars
-    from geom.loading import load, open_run
-    from geom.progress import watched
+    from geom.cli.subject import named_weights
+    from geom.loading import open_run
     from geom.runs.verification import verify as check
 
     with open_run(run) as opened, bars() as watcher:
-        with watched(watcher):
-            readout = load(model) if model else None
+        readout = named_weights(model, watcher)
         checked = check(opened, readout, watcher, allow_fetch=allow_fetch)
     if checked.about:
         print_line(f"not checked: {plain('; '.join(checked.unchecked))}")

@@ -204,7 +204,7 @@ def test_workers_that_are_killed_cost_nothing_but_time(
             worker.kill()
     found += results
     assert {value for part in found for value in part} == {item * item for item in range(30)}
-    assert len(list(marks.iterdir())) > 2
+    assert len(list(marks.iterdir())) > killed  # somebody who lived finished
 
 
 @pytest.mark.parametrize("count", [1, 3])

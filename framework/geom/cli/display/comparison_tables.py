@@ -1,0 +1,130 @@
+"""Comparisons for people: margins of tokens in each precision, marked where they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from geom.cli.display.messages import plain
+from geom.cli.display.tables import (
+    Cut,
+    empty_table,
+    print_whole,
+    results_console,
+    token_cell,
+)
+from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
+from geom.numbers.printing import rounded, rounded_down
+from geom.token_spec import format_tokens
+
+_TOKEN = 20
+"""Columns that the text of a compared token gets at most."""
+_CELL = 2
+"""Digits of a compared margin."""
+
+
+def print_comparison(comparison: Comparison, limit: int = 40) -> None:
+    """Tokens by precisions, nearest the border first, and the least precision that is right.
+
+    Where the terminal is too narrow for all precisions, the rest follow in tables of their own.
+    """
+    console = results_console()
+    points = sorted(comparison.points, key=lambda point: abs(point.relative))
+    for claim in comparison.claims:
+        print_whole(console, str(claim))
+    if not points:
+        print_whole(console, "no token to compare")
+        return
+    shown = points[:limit]
+    for names in _columns(console, comparison, shown):
+        console.print(_compared(comparison, shown, names))
+    if len(points) > limit:
+        print_whole(console, f"{len(points) - limit} tokens more: --format jsonl has all")
+    console.print(Text("! wrong sign; ? right, but within the error that it claims; - no answer"))
+    console.print(Text("margins are rounded down"))
+    console.print(_least(comparison))
+
+
+def _columns(
+    console: Console, comparison: Comparison, points: Sequence[ComparedPoint]
+) -> list[list[str]]:
+    """The precisions, in as many tables as the width asks for."""
+    gap = 2
+    head = gap + max(len(str(point.token_id)) for point in points)
+    head += gap + max(len("token"), min(_TOKEN, max(_token(point).widest for point in points)))
+    head += gap + max(len("exactly"), *(len(_margin(point.margin)) for point in points))
+    tables: list[list[str]] = [[]]
+    used = head
+    for name in comparison.precisions:
+        cells = [_cell(comparison.cell(point.token_id, name)) for point in points]
+        width = max(len(plain(name)), *(cell.cell_len for cell in cells)) + gap
+        if tables[-1] and used + width > console.width:
+            tables.append([])
+            used = head
+        tables[-1].append(name)
+        used += width
+    return tables
+
+
+def _compared(
+    comparison: Comparison, points: Sequence[ComparedPoint], names: Sequence[str]
+) -> Table:
+    """One table of tokens by precisions, the exact margins in front."""
+    table = empty_table()
+    table.add_column("id", justify="right", no_wrap=True)
+    table.add_column("token", max_width=_TOKEN)
+    table.add_column("exactly", justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(Text(plain(name)), justify="right", no_wrap=True)
+    for point in points:
+        table.add_row(
+            str(point.token_id),
+            _token(point),
+            Text(_margin(point.margin), style="bold"),
+            *(_cell(comparison.cell(point.token_id, name)) for name in names),
+        )
+    return table
+
+
+def _cell(row: ComparisonRow) -> Text:
+    """A margin and what to think of it: a mark, as well as a colour; aligned by a blank."""
+    if row.margin is None:
+        return Text("- ", style="dim")
+    text = _margin(row.margin)
+    if not row.agrees:
+        return Text(f"{text}!", style="bold red")
+    if row.error is not None and not row.proven:
+        return Text(f"{text}?", style="yellow")
+    return Text(f"{text} ", style="green")
+
+
+def _margin(value: float | Fraction) -> str:
+    """A compared margin, rounded down: the exact one is proven of the largest margin too."""
+    return rounded_down(value, _CELL)
+
+
+def _token(point: ComparedPoint) -> Cut:
+    return token_cell(point.token, point.token_kind)
+
+
+def _least(comparison: Comparison) -> Table:
+    """Which tokens each precision is the least for, that it and every finer one gets right."""
+    least = comparison.least()
+    table = empty_table()
+    table.add_column("least that is right", no_wrap=True)
+    table.add_column("unit roundoff", justify="right", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("ids", overflow="fold")
+    for name in [*comparison.precisions, None]:
+        tokens = [token for token, found in least.items() if found == name]
+        if tokens:
+            ids = format_tokens(sorted(tokens))
+            ids = ids if len(ids) <= 200 else f"{ids[:200].rpartition(',')[0]},..."
+            roundoff = "-" if name is None else rounded(comparison.precisions[name], _CELL)
+            title = Text("none") if name is None else Text(plain(name))
+            table.add_row(title, roundoff, str(len(tokens)), ids.replace(",", ", "))
+    return table

@@ -1,0 +1,233 @@
+"""Runs for people: one run, several side by side, and all that a run knows of one token."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from geom.certificates import Weights, Witness
+from geom.cli.display.messages import plain
+from geom.cli.display.tables import (
+    Cut,
+    empty_grid,
+    empty_table,
+    print_whole,
+    results_console,
+    token_cell,
+)
+from geom.numbers.arrays import Floats
+from geom.numbers.printing import ALONE, rounded
+from geom.store import MeasureRow, Run, TokenRow
+from geom.summary import ModelSummary, SharedToken, Summary
+from geom.text import TokenKind, mark, visible
+from geom.token_spec import CANDIDATES
+
+_COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
+
+
+def print_run(
+    run: Run, verdict: str | None = None, limit: int | None = None, weights: str = ""
+) -> None:
+    """Counts by class, then the tokens: unspeakable first, then the hardest to speak.
+
+    ``weights`` is what to add to ``geom verify RUN`` so that it finds them.
+    """
+    console = results_console()
+    rows = sorted(run.rows(verdict), key=lambda row: row.rank)
+    kinds, measured = run.winner_kinds(), run.measured()  # all that may be damaged, before a line
+    for warning in run.warnings:
+        print_whole(console, f"warning: {warning}", style="yellow")
+    title, counts = _title(run), _counts(run)
+    console.print(title)
+    console.print(counts)
+    for note in run.notes:
+        print_whole(console, f"note: {note}", style="dim")
+    if not rows:
+        return
+    names = sorted({name for found in measured.values() for name in found})
+    console.print(_tokens(rows[:limit], kinds, names, measured))
+    if limit is not None and len(rows) > limit:
+        print_whole(console, f"{len(rows) - limit} more: geom show {run.path}")
+    if run.path is not None and verdict is None:
+        print_whole(console, f"kept in {run.path}; check it with: geom verify {run.path}{weights}")
+
+
+def print_summary(summary: Summary, limit: int = 40) -> None:
+    """A line a run, then the tokens that are unspeakable in several of them."""
+    console = results_console()
+    console.print(_models(summary.models))
+    if not summary.shared:
+        print_whole(console, "no token is unspeakable in more than one of them")
+        return
+    console.print(_shared(summary.shared[:limit]))
+    if len(summary.shared) > limit:
+        print_whole(console, f"{len(summary.shared) - limit} tokens more")
+
+
+def print_token(run: Run, row: TokenRow) -> None:
+    """All that a run knows of one token."""
+    console = results_console()
+    grid = empty_grid()
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _facts(run, row):
+        grid.add_row(name, Text(plain(value)))
+    console.print(grid)
+    console.print()
+
+
+def _title(run: Run) -> Text:
+    """The model, its size and the domain."""
+    settings = run.settings
+    title = Text(plain(run.model), style="bold")
+    title.append(
+        plain(
+            f"  {settings.get('V')} tokens, d = {settings.get('d')}, "
+            f"domain {settings.get('domain', {}).get('name')}"
+        ),
+        style="not bold",
+    )
+    return title
+
+
+def _counts(run: Run) -> Table:
+    """How many tokens there are of each class, and what that means."""
+    grid = empty_grid()
+    grid.add_column(justify="right")
+    for count, name, meaning in _classes(run):
+        if count:
+            grid.add_row(str(count), name, Text(meaning, style="dim"))
+    return grid
+
+
+def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
+    """Each class of tokens: how many there are, its name and its meaning."""
+    settings, pending = run.settings, run.counts()["pending"]
+    rows = list(run.rows())
+    counts = Counter(row.label for row in rows)
+    beaten = "beaten along its own direction, yet some point makes it win"
+    yield counts["hard to speak"], "hard to speak", beaten
+    yield counts["speakable"], "speakable", "wins along its own direction"
+    yield counts["unspeakable"], "unspeakable", "no point of the domain makes it win"
+    yield counts["undecided"], "undecided", "not proven either way"
+    yield pending, "not examined yet", "the same command goes on"
+    padding = sum(row.token_kind == "padding" for row in rows)
+    no_text = "of them: rows beyond the tokenizer's tokens, which stand for no text"
+    yield padding, "padding", no_text
+    rest = max(0, int(settings.get("V", 0)) - len(rows) - pending)
+    if settings.get("tokens") == CANDIDATES:
+        passed_over = plain(f"passed over by {', '.join(settings.get('detectors', {}))}")
+        yield rest, "not flagged", passed_over
+    else:
+        yield rest, "not examined", "not in the list of tokens"
+
+
+def _tokens(
+    rows: Sequence[TokenRow],
+    kinds: Mapping[int, TokenKind | None],
+    measures: Sequence[str],
+    measured: Mapping[int, Mapping[str, MeasureRow]],
+) -> Table:
+    """Tokens with their verdicts, who wins along their directions, and what was measured."""
+    table = empty_table()
+    table.add_column("id", justify="right", no_wrap=True)
+    table.add_column("token", max_width=28)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("proof", no_wrap=True)
+    table.add_column("largest margin", justify="right", no_wrap=True)
+    table.add_column("own direction won by", max_width=28)
+    for name in measures:
+        table.add_column(Text(plain(name)), justify="right", overflow="fold")
+    for row in rows:
+        found = measured.get(row.token_id, {})
+        table.add_row(
+            str(row.token_id),
+            token_cell(row.token, row.token_kind),
+            Text(row.verdict, style=_COLOURS[row.verdict]),
+            row.proof or "-",
+            row.margin,
+            _own_direction(row, kinds[row.token_id]),
+            *(Text(found[name].shown if name in found else "") for name in measures),
+        )
+    return table
+
+
+def _own_direction(row: TokenRow, kind: TokenKind | None) -> Cut:
+    """The winner along the token's own direction, for a table."""
+    return Cut("itself") if row.self_argmax else Cut(_winner(row, kind), len(mark(kind)))
+
+
+def _winner(row: TokenRow, kind: TokenKind | None) -> str:
+    if row.argmax is None and not mark(kind):
+        return str(row.argmax_id)
+    return f"{row.argmax_id} {visible(row.argmax, kind)}"
+
+
+def _models(models: Sequence[ModelSummary]) -> Table:
+    """A line a run: its model, and how many tokens are what."""
+    table = empty_table()
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for name in ("tokens", "d", "unspeakable", "undecided", "hard", "own direction", "the rest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("run", overflow="fold")
+    for place, item in enumerate(models):
+        numbers = (item.V, item.d, item.unspeakable, item.undecided, item.hard, item.own, item.rest)
+        table.add_row(
+            str(place + 1),
+            Text(plain(item.model)),
+            *map(str, numbers),
+            Text(plain(item.path or "in memory")),
+        )
+    return table
+
+
+def _shared(tokens: Sequence[SharedToken]) -> Table:
+    """Tokens, and the runs in which they are unspeakable."""
+    table = empty_table()
+    table.add_column("unspeakable in several", max_width=40)
+    table.add_column("in", overflow="fold")
+    for shared in tokens:
+        places = ", ".join(str(place + 1) for place in shared.places)
+        table.add_row(token_cell(shared.token, shared.token_kind), places)
+    return table
+
+
+def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
+    """Names and values for `print_token`."""
+    kind = run.winner_kinds()[row.token_id]
+    yield "token", f"{row.token_id} {visible(row.token, row.token_kind)}"
+    yield "verdict", f"{row.verdict} ({row.proof})" if row.proof else row.verdict
+    yield "own direction", "won by itself" if row.self_argmax else f"won by {_winner(row, kind)}"
+    yield "flagged by", ", ".join(row.flagged_by) or "-"
+    yield "certifier", row.certifier or "-"
+    yield "largest margin", f"{row.margin} logits"
+    yield "seconds", rounded(row.seconds)
+    yield "note", row.note or "-"
+    for name, item in run.measured().get(row.token_id, {}).items():
+        remark = f" ({item.note})" if item.note else ""
+        yield name, f"{item.shown} {item.unit}{remark}"
+    yield from _proof(run, row)
+
+
+def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
+    """What of the token's certificate fits a line or some."""
+    if run.recipe(row.token_id) is not None:
+        yield "witness x", "the token's own direction, rebuilt from the weights"
+        return
+    certificate = run.certificate(row.token_id)
+    if isinstance(certificate, Witness):
+        yield "witness x", f"{certificate.x.size} numbers: {_head(certificate.x)}"
+    if isinstance(certificate, Weights):
+        yield "weights on", f"{certificate.indices.size} tokens"
+        heaviest = certificate.values.argsort()[::-1][:8]
+        for i in heaviest:
+            yield f"  {certificate.indices[i]}", rounded(certificate.values[i], ALONE)
+
+
+def _head(x: Floats) -> str:
+    shown = ", ".join(rounded(value, ALONE) for value in x[:6])
+    return f"{shown}, ..." if len(x) > 6 else shown

@@ -1,0 +1,102 @@
+"""What ``geom run`` does with a model: from its name to a run that is done and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from geom.cli.arguments import RowFormat
+from geom.cli.display.messages import say
+from geom.cli.display.output import out as results
+from geom.cli.display.progress import bars
+from geom.cli.display.run_tables import print_run
+from geom.exporting import export
+from geom.loading import load, split, unasked
+from geom.machine.memory import available, describe
+from geom.plugins.options import Given
+from geom.progress import watched
+from geom.runs.failures import failures
+from geom.runs.pipeline import execute
+from geom.runs.planning import Plan, plan
+from geom.store import Run
+
+STATED = 256 * 2**20
+"""Bytes from which on a run says what memory it takes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every model: for `plan`, of the plugins, to print and to watch for."""
+
+    planned: Mapping[str, Any]
+    given: Given
+    format: RowFormat
+    fail_on: str | None
+
+    def failed(self, finished: Run) -> bool:
+        """Whether a token of the run has the verdict that is watched for."""
+        return self.fail_on is not None and finished.counts()[self.fail_on] > 0
+
+
+def run_one(model: str, request: Request, out: Path | None) -> bool:
+    """Run a model and print the run; whether a token has the verdict watched for."""
+    with decide(model, request, out) as finished:
+        say_troubles(finished, request.format)
+        if request.format is RowFormat.jsonl:
+            export(finished, "jsonl", results().buffer)
+        else:
+            print_run(finished, limit=40, weights=_weights(finished))
+        return request.failed(finished)
+
+
+def decide(model: str, request: Request, out: Path | None, folder: Path | None = None) -> Run:
+    """The run of a model, done, in the file ``out``, or in one of its own in the folder."""
+    with bars() as watcher:
+        with watched(watcher):
+            readout = load(model, request.given)
+        planned = plan(readout, given=request.given, **request.planned)
+        path = out or (folder or Path()) / _file(planned)
+        try:
+            return execute(planned, path, watcher, lambda: _announce(planned))
+        except KeyboardInterrupt:
+            say(f"interrupted; the same command goes on from {path}")
+            raise typer.Exit(130) from None
+
+
+def say_troubles(finished: Run, format: RowFormat) -> None:
+    """Name the plugins that raised: certifiers, and what no table will say of the others."""
+    if format is RowFormat.jsonl:
+        for warning in finished.warnings:
+            say(warning)
+    for failure in failures(finished):
+        say(str(failure))
+
+
+def _announce(planned: Plan) -> None:
+    """What a user should know before the work begins."""
+    for warning in planned.warnings:
+        say(warning)
+    if planned.memory >= STATED:
+        say(f"memory: about {describe(planned.memory)}; {describe(available())} can be had")
+
+
+def _file(planned: Plan) -> Path:
+    """A name of its own for every model and settings, so that runs never collide."""
+    source, location, _ = split(planned.readout.source)
+    digest = hashlib.sha256(json.dumps(planned.settings, sort_keys=True).encode()).hexdigest()
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", location.rstrip("/").rpartition("/")[2])[:40]
+    return Path("-".join(filter(None, ("geom", source, model, f"{digest[:8]}.db"))))
+
+
+def _weights(finished: Run) -> str:
+    """What to add to ``geom verify RUN`` so that it finds the weights."""
+    elsewhere = finished.model != "python" and unasked(finished) is not None
+    return f" --model {shlex.quote(finished.model)}" if elsewhere else ""

@@ -1,0 +1,73 @@
+"""What ``geom run`` does with several models: one after another, and their summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from geom.cli.arguments import RowFormat
+from geom.cli.display.lines import print_lines
+from geom.cli.display.messages import say
+from geom.cli.display.run_tables import print_summary
+from geom.cli.one_model import Request, decide, say_troubles
+from geom.errors import GeomError, InputError
+from geom.loading import split
+from geom.store import TokenRow
+from geom.summary import summarise
+
+
+def run_several(models: Sequence[str], request: Request, folder: Path | None) -> bool:
+    """Run the models and print the summary; whether one has the verdict watched for.
+
+    One that cannot be done is named and the others are; then InputError is raised.
+    """
+    if folder is not None:
+        _make(folder)
+    sources = {split(model)[0] for model in models}
+    paths: list[Path] = []
+    failed, broken = False, 0
+    for place, model in enumerate(models, 1):
+        say(f"{model} ({place} of {len(models)})")
+        try:
+            with decide(model, _own(request, model, sources), None, folder) as finished:
+                say_troubles(finished, request.format)
+                if request.format is RowFormat.jsonl:
+                    print_lines(_RowOfModel(model, row) for row in finished.rows())
+                failed = failed or request.failed(finished)
+                if finished.path is not None:
+                    paths.append(finished.path)
+        except GeomError as error:
+            say(str(error))
+            broken += 1
+    if request.format is RowFormat.table:
+        print_summary(summarise(paths))
+    if broken:
+        raise InputError(f"{broken} of {len(models)} models could not be done; see above")
+    return failed
+
+
+def _make(folder: Path) -> None:
+    """The folder, made if it is not there. Raises InputError for a file of that name."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: for several models give --out a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _own(request: Request, model: str, sources: set[str]) -> Request:
+    """The request less the options of the sources that only other models come from."""
+    others = {("source", name) for name in sources - {split(model)[0]}}
+    given = {key: values for key, values in request.given.items() if key not in others}
+    return replace(request, given=given)
+
+
+@dataclass(frozen=True)
+class _RowOfModel:
+    """A row, with the model that it is of."""
+
+    model: str
+    row: TokenRow
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"model": self.model, **self.row.as_dict()}

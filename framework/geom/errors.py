@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from geom.text import harmless, shortened
 
@@ -60,32 +62,57 @@ def contained() -> Iterator[None]:
         raise Escape from error
 
 
-def drawn(items: Iterable[T]) -> Iterator[T]:
-    """What a plugin's iterable yields, its code `contained`."""
-    with contained():
-        iterator = iter(items)
-    while True:
+@dataclass(frozen=True, eq=False)
+class Raised:
+    """What a stranger's code raised, in the place of what it was to return."""
+
+    error: Exception
+
+    def __str__(self) -> str:
+        return raised(self.error)
+
+    @property
+    def first_line(self) -> str:
+        """The type and the first line of the message."""
+        return raised(self.error, first_line=True)
+
+
+def attempt(work: Callable[[], T]) -> T | Raised:
+    """What a stranger's code returns, or what it raises. KeyboardInterrupt passes."""
+    try:
         with contained():
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
+            return work()
+    except Exception as error:  # a stranger may raise anything
+        return Raised(error)
+
+
+def draw(work: Callable[[], Iterable[T]]) -> Iterator[T | Raised]:
+    """What the iterable that a stranger's code returns yields, and last what it raises, if so."""
+    found = attempt(lambda: iter(work()))
+    while not isinstance(found, Raised):
+        item = attempt(partial(next, found, _END))
+        if item is _END:
+            return
         yield item
+        if isinstance(item, Raised):
+            return
+    yield found
 
 
-@contextmanager
-def plugin_work(what: str) -> Iterator[None]:
-    """Run a plugin's code in the block; ``what`` names the plugin, as in ``source npz``.
+_END: Any = object()
+
+
+def demand(what: str, work: Callable[[], T]) -> T:
+    """What a plugin's code returns; ``what`` names the plugin, as in ``source npz``.
 
     Raises PluginError for whatever it raises but geom's own errors and KeyboardInterrupt.
     """
-    try:
-        with contained():
-            yield
-    except GeomError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{what} raised {raised(error)}") from error
+    found = attempt(work)
+    if not isinstance(found, Raised):
+        return found
+    if isinstance(found.error, GeomError):
+        raise found.error
+    raise PluginError(f"{what} raised {found}") from found.error
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

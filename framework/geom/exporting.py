@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from geom.errors import plugin_work
 from geom.files.replacing import replacing
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import by_plugin
 from geom.plugins.records import Reporter
-from geom.plugins.registry import installed
-from geom.plugins.selection import chosen, refuse_unused
+from geom.plugins.selection import choose, refuse_unused
 from geom.store import Run
 
 
@@ -29,23 +28,26 @@ def export(
     OSError if the open file does.
     """
     values = by_plugin(options or {})
-    refuse_unused(installed(), values, {"reporter": [format]})
-    ((reporter, settings),) = chosen(installed(), "reporter", [format], values)
+    refuse_unused(values, {"reporter": [format]})
+    (reporter,) = choose("reporter", [format], values)
     if isinstance(out, str | Path):
         with replacing(Path(out)) as file:
-            _write(run, reporter, file, settings)
+            _write(run, reporter, file)
     else:
-        _write(run, reporter, out, settings)
+        _write(run, reporter, out)
         out.flush()
 
 
-def _write(run: Run, reporter: Reporter[Any], file: BinaryIO, settings: Any) -> None:
+def _write(run: Run, reporter: Chosen[Reporter[Any]], file: BinaryIO) -> None:
     """Let the reporter write. Raises OSError where that is the file's, not the reporter's."""
-    failed: OSError | None = None
-    with plugin_work(f"reporter {reporter.name}"):
+
+    def written(record: Reporter[Any], options: Any) -> OSError | None:
         try:
-            reporter.write(run, file, settings)
+            record.write(run, file, options)
         except OSError as error:
-            failed = error
+            return error
+        return None
+
+    failed = reporter.call(written)
     if failed is not None:
         raise failed

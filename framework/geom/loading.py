@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
-from geom.errors import InputError, PluginError, plugin_work
+from geom.errors import InputError, PluginError
 from geom.files.addresses import parse_address
 from geom.model.in_memory import Live, read_live
 from geom.model.readout import Readout
 from geom.plugins import options, registry
+from geom.plugins.selection import choose
 from geom.store import Run, open_file
 
 DEFAULT_MODEL = "demo"
@@ -33,7 +34,6 @@ def load(
     if not isinstance(model, str):
         return read_live(model)
     name, location, query = split(model)
-    source = registry.installed().get("source", name)
     values = {**(given or {}).get(("source", name), {}), **query}
     full_name = (f"{name}:{_shown(location)}" if location else name) + (
         "?" + urlencode(values, safe="/:,") if values else ""
@@ -41,11 +41,10 @@ def load(
     drop_bias = values.get("bias") == "no"
     if drop_bias:
         del values["bias"]
-    settings = options.validate("source", source, values)
-    with plugin_work(f"source {name}"):
-        readout = source.load(location, settings)
+    (source,) = choose("source", [name], {("source", name): values})
+    readout = source.call(lambda record, settings: record.load(location, settings))
     if not isinstance(readout, Readout):
-        raise PluginError(f"source {name} returned {type(readout).__name__}, no Readout")
+        raise PluginError(f"{source} returned {type(readout).__name__}, no Readout")
     readout = readout.described(full_name, readout.notes)
     return readout.without_bias() if drop_bias else readout
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geom.certificates import Finding
-from geom.errors import GeomError, InputError, contained, one_line, raised
+from geom.errors import GeomError, InputError, Raised, one_line
 from geom.exact.bulk import own_direction
 from geom.loading import load, split
 from geom.machine.threads import limited_threads
@@ -22,13 +22,14 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 from geom.plugins import selection
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import as_plain, by_plugin
 from geom.plugins.records import Measure, Measurement
 from geom.plugins.registry import installed
-from geom.plugins.selection import chosen, distinct, refuse_unused
+from geom.plugins.selection import choose, distinct, refuse_unused
 from geom.progress import Watcher, track_progress, watched
-from geom.runs.certification import as_kept
 from geom.runs.detection import candidates
+from geom.runs.findings import as_kept
 from geom.store import MeasureRow, Run, recorder
 from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
 
@@ -93,11 +94,10 @@ def measure(
     """
     given = by_plugin(options or {})
     names = distinct("measure", [measures] if isinstance(measures, str) else list(measures))
-    plugins = installed()
     if not names:
-        known = [item.record.name for item in plugins.listed() if item.kind == "measure"]
+        known = [item.record.name for item in installed().listed() if item.kind == "measure"]
         raise InputError(f"no measure is named: give some of {', '.join(known)}")
-    records = chosen(plugins, "measure", names, given)
+    chosen = choose("measure", names, given)
     if isinstance(run_or_readout, Run) and (domain is not None or ("domain", "box") in given):
         raise InputError("a run has its own domain: leave domain out")
     run = run_or_readout if isinstance(run_or_readout, Run) else None
@@ -108,17 +108,17 @@ def measure(
             readout = load(run_or_readout, given)
             problem = Problem(readout, selection.domain(readout, domain or "auto", given))
         used = {"source": [split(problem.readout.source)[0]], "measure": names}
-        refuse_unused(plugins, given, used)
+        refuse_unused(given, used)
         ids = _tokens(problem, run, tokens)
         store = None if run is None else stack.enter_context(recorder(run))
         kept = {} if run is None else run.measured()
         rows = []
-        work = [(token, *record) for token in ids for record in records]
-        for token, record, values in track_progress(work, "measure", len(work), "numbers"):
-            found = kept.get(token, {}).get(record.name)
-            if found is None or found.options != as_plain(values):
+        work = [(token, item) for token in ids for item in chosen]
+        for token, item in track_progress(work, "measure", len(work), "numbers"):
+            found = kept.get(token, {}).get(item.record.name)
+            if found is None or found.options != as_plain(item.options):
                 prior = Finding() if run is None else _prior(problem, run, token)
-                found, whole = _measured(problem, token, prior, record, values)
+                found, whole = _measured(problem, token, prior, item)
                 if store is not None and whole:
                     store(found)
             rows.append(found)
@@ -138,38 +138,39 @@ def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> li
 
 
 def _measured(
-    problem: Problem, token: int, prior: Finding, record: Measure[Any], options: Any
+    problem: Problem, token: int, prior: Finding, measure: Chosen[Measure[Any]]
 ) -> tuple[MeasureRow, bool]:
     """What a measure says of a token, checked; and whether it came to an end without raising."""
     readout = problem.readout
     started = time.perf_counter()
-    whole = True
-    try:
-        with contained():
-            found = _sane(record.measure(problem, token, prior, options), problem)
-    except Exception as error:  # a stranger's measure may raise anything
-        found, whole = Measurement(math.nan, note=_reason(error)), False
+    answer = measure.attempt(
+        lambda record, options: _sane(record.measure(problem, token, prior, options), problem)
+    )
+    whole = not isinstance(answer, Raised)
+    found = Measurement(math.nan, note=_reason(answer)) if isinstance(answer, Raised) else answer
     item = MeasureRow(
         token_id=token,
         token=readout.text(token),
         token_kind=readout.kind(token),
-        measure=record.name,
+        measure=measure.record.name,
         value=None if math.isnan(found.value) else found.value,
         error=found.error,
-        unit=record.unit,
+        unit=measure.record.unit,
         proven=found.proven,
         note=found.note,
         seconds=time.perf_counter() - started,
-        options=as_plain(options),
+        options=as_plain(measure.options),
         x=found.x,
         weights=found.weights,
     )
     return item, whole
 
 
-def _reason(error: Exception) -> str:
+def _reason(what: Raised) -> str:
     """Why there is no number: a refusal in its own words, anything else with its type."""
-    return str(error) if isinstance(error, GeomError) else f"it raised {raised(error, True)}"
+    if isinstance(what.error, GeomError):
+        return str(what.error)
+    return f"it raised {what.first_line}"
 
 
 def _prior(problem: Problem, run: Run, token: int) -> Finding:

@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from geom import Certifier, Finding, NoOptions, Problem, Readout, Weights
 from geom.model.domains import box
+from geom.plugins.chosen import Chosen
 from geom.runs import certification
 from geom.runs.certification import Link
 from geom.store import Outcome
@@ -35,7 +36,7 @@ def link(find: Find, name: str = "stub", **fields: Any) -> Link:
     def call(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Any:
         return find(problem, token, prior)
 
-    return Link(Certifier(name, "", call, NoOptions, **fields), NoOptions())
+    return Chosen("certifier", Certifier(name, "", call, NoOptions, **fields), NoOptions())
 
 
 def many(find: Callable[[Sequence[int]], Any], batch: int = 64) -> Link:

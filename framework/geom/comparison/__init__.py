@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -18,7 +19,7 @@ from geom.comparison.cells import coarse_to_fine, rows_of
 from geom.comparison.claims import SolverClaim, returned
 from geom.comparison.points import BORDERLINE, Subject, chosen_tokens, given_points, with_truth
 from geom.comparison.table import Comparison
-from geom.errors import InputError, plugin_work
+from geom.errors import InputError, demand
 from geom.loading import load, split
 from geom.machine import memory
 from geom.machine.threads import limited_threads
@@ -30,7 +31,7 @@ from geom.plugins import selection
 from geom.plugins.arithmetics import Arithmetic, find_arithmetic
 from geom.plugins.options import Given, by_plugin
 from geom.plugins.registry import installed
-from geom.plugins.selection import chosen, distinct, prepare, refuse_unused
+from geom.plugins.selection import choose, distinct, prepare, refuse_unused
 from geom.progress import Watcher, track_progress, watched
 from geom.store import Run
 from geom.token_spec import CANDIDATES
@@ -123,8 +124,8 @@ def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> No
     """Raises InputError where a precision asks for more memory than there is; one works a time."""
     for item in arithmetics:
         what = f"precision {item.name}, besides the weights,"
-        with plugin_work(f"precision {item.name}, asked for its memory,"):
-            need = item.memory(readout)
+        say = partial(item.memory, readout)
+        need = demand(f"precision {item.name}, asked for its memory,", say)
         memory.check_memory(need, what, "free some memory, or name other precisions")
 
 
@@ -143,12 +144,12 @@ def _compared(
         raise InputError("the readout has one token, so there is no margin: give one with more")
     names = {
         "source": [split(problem.readout.source)[0]],
-        "precision": [item.precision.name for item in arithmetics],
+        "precision": [item.plugin.record.name for item in arithmetics],
         "certifier": [] if solver is None else [solver],
     }
-    refuse_unused(installed(), given, names)
+    refuse_unused(given, names)
     _refuse_too_large(problem.readout, arithmetics)
-    certifiers = chosen(installed(), "certifier", names["certifier"], given)
+    certifiers = choose("certifier", names["certifier"], given)
     prepare(problem, certifiers)
     claims: tuple[SolverClaim, ...] = ()
     notes: tuple[str, ...] = ()
@@ -157,7 +158,7 @@ def _compared(
     else:
         ids, notes = chosen_tokens(subject, tokens, multiple)
         if certifiers:
-            found, claims = returned(problem, ids, *certifiers[0])
+            found, claims = returned(problem, ids, certifiers[0])
         else:
             found = [(token, *subject.point(token)) for token in ids]
     points = tuple(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from geom.comparison.table import ComparedPoint, ComparisonRow
-from geom.errors import contained, raised
+from geom.errors import Raised, attempt
 from geom.model.readout import Readout
 from geom.plugins.arithmetics import Arithmetic
 from geom.progress import track_progress
@@ -21,11 +22,9 @@ def coarse_to_fine(
     """
     found, faults = [], []
     for item in arithmetics:
-        try:
-            with contained():
-                roundoff = item.roundoff()
-        except Exception as error:  # a stranger's precision may raise anything
-            faults.append(f"precision {item.name} has no unit roundoff: {raised(error)}")
+        roundoff = attempt(item.roundoff)
+        if isinstance(roundoff, Raised):
+            faults.append(f"precision {item.name} has no unit roundoff: {roundoff}")
             roundoff = math.nan
         found.append((item, roundoff))
     found.sort(key=lambda pair: (-math.inf if math.isnan(pair[1]) else -pair[1], pair[0].name))
@@ -45,11 +44,9 @@ def rows_of(
     failed: dict[tuple[str, str], list[int]] = {}
     for i, j in track_progress(work, "compare", len(work), "margins"):
         point, name = points[i], arithmetics[j].name
-        try:
-            with contained():
-                cell = _cell(readout, arithmetics[j], point)
-        except Exception as error:  # a stranger's precision may raise anything
-            failed.setdefault((name, raised(error)), []).append(point.token_id)
+        cell = attempt(partial(_cell, readout, arithmetics[j], point))
+        if isinstance(cell, Raised):
+            failed.setdefault((name, str(cell)), []).append(point.token_id)
             cell = ComparisonRow(point.token_id, point.token, name, None, None, None, False)
         cells[i, j] = cell
     notes = tuple(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
-from geom.errors import contained, raised
+from geom.errors import Raised
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats
 from geom.numbers.printing import rounded_up
+from geom.plugins.chosen import Chosen
 from geom.plugins.records import Certifier
 from geom.progress import track_progress
-from geom.runs.certification import as_kept
+from geom.runs.findings import as_kept
 
 
 @dataclass(frozen=True)
@@ -53,25 +55,33 @@ class SolverClaim:
 
 
 def returned(
-    problem: Problem, tokens: Sequence[int], certifier: Certifier[Any], options: Any
+    problem: Problem, tokens: Sequence[int], certifier: Chosen[Certifier[Any]]
 ) -> tuple[list[tuple[int, Floats, str]], tuple[SolverClaim, ...]]:
     """The directions that the certifier returns, as they are, and what it claims."""
     found, claims = [], []
-    for token in track_progress(tokens, certifier.name, len(tokens)):
-        try:
-            with contained():
-                answer = certifier.certify(problem, token, Finding(), options)
-                if not isinstance(answer, Finding):
-                    raise TypeError(f"it returned {type(answer).__name__}, no Finding")
-                claim, x = _claim(problem, token, certifier.name, answer)
-        except Exception as error:  # a stranger's certifier may raise anything
-            note = f"it raised {raised(error)}"
-            claim = SolverClaim(token, certifier.name, False, False, None, None, "undecided", note)
+    name = certifier.record.name
+    for token in track_progress(tokens, name, len(tokens)):
+        claimed = certifier.attempt(partial(_claimed, problem, token))
+        if isinstance(claimed, Raised):
+            note = f"it raised {claimed}"
+            claim = SolverClaim(token, name, False, False, None, None, "undecided", note)
             x = None
+        else:
+            claim, x = claimed
         claims.append(claim)
         if x is not None:
-            found.append((token, x, certifier.name))
+            found.append((token, x, name))
     return found, tuple(claims)
+
+
+def _claimed(
+    problem: Problem, token: int, certifier: Certifier[Any], options: Any
+) -> tuple[SolverClaim, Floats | None]:
+    """What the certifier claims of a token. Raises what it raises, or TypeError."""
+    answer = certifier.certify(problem, token, Finding(), options)
+    if not isinstance(answer, Finding):
+        raise TypeError(f"it returned {type(answer).__name__}, no Finding")
+    return _claim(problem, token, certifier.name, answer)
 
 
 def _claim(

@@ -14,9 +14,11 @@ from geom.errors import InputError
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
-from geom.plugins.options import Given, split_query, validate
+from geom.plugins.chosen import Chosen
+from geom.plugins.options import Given, split_query
 from geom.plugins.records import Precision, PrecisionMargin
 from geom.plugins.registry import installed
+from geom.plugins.selection import choose
 
 
 @dataclass(frozen=True)
@@ -24,30 +26,29 @@ class Arithmetic:
     """A precision that is ready to compute; ``name`` is what was asked for, options and all."""
 
     name: str
-    precision: Precision[Any]
-    options: Any
+    plugin: Chosen[Precision[Any]]
 
     @property
     def rigorous(self) -> bool:
         """Whether it can enclose exact products."""
-        return self.precision.products is not None
+        return self.plugin.record.products is not None
 
     def roundoff(self) -> float:
         """Its unit roundoff, 0 where it is exact. Raises ValueError where it is no such number."""
-        value = float(self.precision.roundoff(self.options))
+        value = float(self.plugin.record.roundoff(self.plugin.options))
         if not (math.isfinite(value) and value >= 0.0):
             raise ValueError(f"{value} is no unit roundoff")
         return value
 
     def memory(self, readout: Readout) -> int:
         """Bytes that its margins take besides the readout, at most; 0 where it does not say."""
-        say = self.precision.memory
-        return 0 if say is None else int(say(readout, self.options))
+        say = self.plugin.record.memory
+        return 0 if say is None else int(say(readout, self.plugin.options))
 
     def margin(self, readout: Readout, token: int, x: Floats) -> PrecisionMargin:
         """The margin of ``token`` at ``x`` (d,). Raises what the plugin raises, or ValueError."""
         with np.errstate(all="ignore"):  # its overflows are part of its answer
-            found = self.precision.margin(readout, token, x, self.options)
+            found = self.plugin.record.margin(readout, token, x, self.plugin.options)
         margin, winner = float(found.margin), index(found.argmax_id)
         error = None if found.error is None else float(found.error)
         if not 0 <= winner < readout.V:
@@ -59,10 +60,11 @@ class Arithmetic:
 
         Raises ArithmeticError where it has none, as where it overflows or is not rigorous.
         """
-        if self.precision.products is None:
-            raise ArithmeticError(f"{self.precision.name} encloses nothing")
+        products = self.plugin.record.products
+        if products is None:
+            raise ArithmeticError(f"{self.plugin.record.name} encloses nothing")
         with np.errstate(all="ignore"):  # its overflows are its own affair
-            found = self.precision.products(rows, x, self.options)
+            found = products(rows, x, self.plugin.options)
         if len(found) != len(rows):
             raise ValueError(f"{len(found)} enclosures for {len(rows)} rows")
         return found
@@ -76,9 +78,9 @@ def find_arithmetic(name: str, given: Given | None = None, *, rigorous: bool = F
     ``rigorous``.
     """
     plain, query = split_query(name, f"precision {name!r}")
-    precision = installed().get("precision", plain)
     values = {**(given or {}).get(("precision", plain), {}), **query}
-    found = Arithmetic(name, precision, validate("precision", precision, values))
+    (precision,) = choose("precision", [plain], {("precision", plain): values})
+    found = Arithmetic(name, precision)
     if rigorous and not found.rigorous:
         records = [item.record for item in installed().listed() if item.kind == "precision"]
         able = ", ".join(record.name for record in records if record.products is not None)

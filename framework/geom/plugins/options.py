@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from geom.errors import InputError, PluginError, plugin_work, unknown
+from geom.errors import InputError, PluginError, demand, unknown
 from geom.files.opening import read_regular
 from geom.plugins.records import Record
 
@@ -94,11 +94,14 @@ def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
     for option in given:
         if option not in fields:
             raise unknown(f"option of {kind} {record.name}", option, fields)
-    with plugin_work(f"{kind} {record.name}, asked to take its options,"):
+
+    def taken() -> Any:
         try:
             return msgspec.convert(dict(given), record.options, strict=False)
         except msgspec.ValidationError as error:
             raise InputError(_explain(kind, record, given, error)) from error
+
+    return demand(f"{kind} {record.name}, asked to take its options,", taken)
 
 
 def describe(record: Record) -> list[OptionInfo]:
@@ -123,8 +126,8 @@ def as_plain(options: Any) -> dict[str, Any]:
 
     Raises PluginError for an option whose value is no JSON value.
     """
-    with plugin_work(f"{type(options).__name__}, made a JSON object,"):
-        plain = msgspec.to_builtins(options)
+    what = f"{type(options).__name__}, made a JSON object,"
+    plain = demand(what, lambda: msgspec.to_builtins(options))
     assert isinstance(plain, dict)
     return plain
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from geom.errors import PluginError, contained, raised, unknown
+from geom.errors import PluginError, Raised, attempt, unknown
 from geom.plugins import hookspecs
 from geom.plugins.options import describe
 from geom.plugins.records import (
@@ -99,13 +99,11 @@ class Plugins:
                 distribution.version if distribution else "",
                 point.value.partition(":")[0].strip(),
             )
-            try:
-                with contained():
-                    plugin = point.load()
-            except Exception as error:  # a stranger's import may raise anything
-                self.skipped.append(Skipped(point.name, origin, raised(error)))
-                continue
-            self.register(plugin, point.name, origin)
+            plugin = attempt(point.load)
+            if isinstance(plugin, Raised):
+                self.skipped.append(Skipped(point.name, origin, str(plugin)))
+            else:
+                self.register(plugin, point.name, origin)
 
     def register(self, plugin: object, name: str, origin: Origin) -> None:
         """Take the records that a plugin's hooks yield.
@@ -113,22 +111,23 @@ class Plugins:
         Raises PluginError where a record has the kind and name of one already registered.
         """
         key = f"{origin.distribution}:{name}"
-        try:
-            with contained():
-                self._manager.register(plugin, name=key)
-                self._manager.check_pending()
-                found = [
-                    Listed(kind, record, origin)
-                    for kind, (hook, record_type) in HOOKS.items()
-                    for record in self._yielded(plugin, hook, record_type)
-                ]
-        except Exception as error:  # a stranger's hook may raise anything
-            self.skipped.append(Skipped(name, origin, raised(error)))
+        found = attempt(lambda: self._records(plugin, key, origin))
+        if isinstance(found, Raised):
+            self.skipped.append(Skipped(name, origin, str(found)))
             if self._manager.get_plugin(key) is plugin:
                 self._manager.unregister(name=key)
             return
         for item in found:
             self._add(item)
+
+    def _records(self, plugin: object, key: str, origin: Origin) -> list[Listed]:
+        self._manager.register(plugin, name=key)
+        self._manager.check_pending()
+        return [
+            Listed(kind, record, origin)
+            for kind, (hook, record_type) in HOOKS.items()
+            for record in self._yielded(plugin, hook, record_type)
+        ]
 
     def _yielded(self, plugin: object, hook: str, record_type: type[Any]) -> Iterable[Any]:
         caller = getattr(self._manager.hook, hook)

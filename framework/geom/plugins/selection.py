@@ -6,16 +6,18 @@ Whatever can be refused is refused here, before anything large is read or anythi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from geom.errors import InputError, plugin_work, unknown
+from geom.errors import InputError, unknown
 from geom.model import domains
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import Given, validate
 from geom.plugins.records import Certifier
-from geom.plugins.registry import HOOKS, Plugins
+from geom.plugins.registry import HOOKS, installed
 
 _BOX = ("domain", "box")
 
@@ -28,7 +30,7 @@ def distinct(kind: str, names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def refuse_unused(plugins: Plugins, given: Given, names: Mapping[str, Sequence[str]]) -> None:
+def refuse_unused(given: Given, names: Mapping[str, Sequence[str]]) -> None:
     """Raises InputError for options that nothing will read: a mistake, most likely of spelling.
 
     ``names`` are the plugins in use, by kind. Options of domains are the business of `domain`.
@@ -38,28 +40,29 @@ def refuse_unused(plugins: Plugins, given: Given, names: Mapping[str, Sequence[s
             continue
         if kind not in HOOKS:
             raise unknown("kind of plugin", kind, HOOKS)
-        plugins.get(kind, name)
+        installed().get(kind, name)
         if name not in names.get(kind, ()):
             raise InputError(f"options are given for {kind} {name}, which has no part in this run")
 
 
-def chosen(
-    plugins: Plugins, kind: str, names: Sequence[str], given: Given
-) -> list[tuple[Any, Any]]:
-    """Records with their validated options. Raises InputError for what is unknown or unfit."""
-    records = [plugins.get(kind, name) for name in names]
-    return [(r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
+def choose(kind: str, names: Sequence[str], given: Given) -> list[Chosen[Any]]:
+    """The plugins with their validated options. Raises InputError for what is unknown or unfit."""
+    records = [installed().get(kind, name) for name in names]
+    return [Chosen(kind, r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
 
 
-def prepare(problem: Problem, certifiers: Sequence[tuple[Certifier[Any], Any]]) -> None:
+def prepare(problem: Problem, certifiers: Sequence[Chosen[Certifier[Any]]]) -> None:
     """Let each certifier, with its options, refuse what it cannot serve.
 
     Raises the certifier's own InputError, and PluginError where it raises anything else.
     """
-    for certifier, values in certifiers:
-        if certifier.prepare is not None:
-            with plugin_work(f"certifier {certifier.name}"):
-                certifier.prepare(problem, values)
+    for certifier in certifiers:
+        certifier.call(partial(_prepared, problem))
+
+
+def _prepared(problem: Problem, certifier: Certifier[Any], options: Any) -> None:
+    if certifier.prepare is not None:
+        certifier.prepare(problem, options)
 
 
 def domain(readout: Readout, asked: str | Domain, given: Given) -> Domain:

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
+from itertools import repeat
+from typing import Any
 
 from geom import exact
-from geom.certificates import Finding, RecipeName, Verdict, Weights
-from geom.errors import contained, drawn, one_line, plugin_work, raised
-from geom.exact.bulk import prove_own_directions
+from geom.certificates import Finding, Verdict
+from geom.errors import Raised, attempt
 from geom.model.problem import Problem
+from geom.plugins.chosen import Chosen
 from geom.plugins.records import Certifier, never
 from geom.runs.failures import failure_note
+from geom.runs.findings import checked
 from geom.store import Outcome
 
-T = TypeVar("T", np.float64, np.int64)
-
-EASY = 1024
-"""Tokens that are proven in bulk at a time, and stored together."""
-
-MANY = 256
-"""Tokens of a run from which on the easy ones are proven in bulk, and their points not stored."""
-
-OWN_DIRECTION: RecipeName = "own-direction"
-"""What stands for the certifier, and for the witness, of a token proven in bulk."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """A certifier of the chain and its validated options."""
-
-    certifier: Certifier[Any]
-    options: Any
+Link = Chosen[Certifier[Any]]
+"""A certifier of the chain, with its options."""
 
 
 def portable(chain: Sequence[Link]) -> tuple[Link, ...]:
     """The chain less what only planning asks for, which need not go to another process."""
     return tuple(
-        replace(
-            link,
-            certifier=replace(link.certifier, hard_only=never, prepare=None, memory=None),
-        )
+        replace(link, record=replace(link.record, hard_only=never, prepare=None, memory=None))
         for link in chain
     )
 
@@ -59,45 +41,6 @@ def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> I
     """
     states = [_State(token) for token in tokens]
     return (state.outcome(problem) for state in _along(problem, chain, states))
-
-
-def easy(problem: Problem, tokens: Sequence[int]) -> Iterator[list[Outcome]]:
-    """The tokens that win along their own direction, proven in bulk, `EASY` at a time."""
-    for start in range(0, len(tokens), EASY):
-        started = time.perf_counter()
-        block = np.asarray(tokens[start : start + EASY], dtype=np.int64)
-        lower = prove_own_directions(problem, block)
-        seconds = (time.perf_counter() - started) / len(block)
-        yield [
-            own_direction_outcome(token, margin, seconds)
-            for token, margin in zip(block.tolist(), lower.tolist(), strict=True)
-            if margin > 0.0
-        ]
-
-
-def spares_easy(chain: Sequence[Link], tokens: int) -> bool:
-    """Whether, of so many tokens, those that `easy` proves need not go through the chain."""
-    if not chain or tokens < MANY or any(link.certifier.verifies for link in chain):
-        return False
-    first = chain[0].certifier
-    with plugin_work(f"certifier {first.name}, asked whether it is for hard tokens only,"):
-        return bool(first.hard_only(chain[0].options))
-
-
-def own_direction_outcome(token: int, margin: float, seconds: float) -> Outcome:
-    """The outcome of a token proven to win along its own direction: nothing but how to rebuild."""
-    return Outcome(
-        token_id=token,
-        verdict="speakable",
-        proof="witness",
-        certifier=OWN_DIRECTION,
-        margin_lower=margin,
-        margin_upper=None,
-        seconds=seconds,
-        note=None,
-        evidence=Finding(),
-        recipe=OWN_DIRECTION,
-    )
 
 
 @dataclass
@@ -149,137 +92,106 @@ def _through(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator
     """The states, one after another, with what the link makes of those it is asked about."""
     asked = []
     for state in states:
-        if link.certifier.verifies or not state.verdict.decided:
+        if link.record.verifies or not state.verdict.decided:
             asked.append(state)
         else:
             yield state
-    size = 1 if link.certifier.certify_many is None else max(1, link.certifier.batch)
+    size = 1 if link.record.certify_many is None else max(1, link.record.batch)
     for start in range(0, len(asked), size):
         batch = asked[start : start + size]
         findings = _ask(problem, link, batch)
         for state in batch:
             started = time.perf_counter()
-            _take(problem, state, link.certifier, next(findings))
+            _take(problem, state, link.record.name, next(findings))
             state.seconds += time.perf_counter() - started
             yield state
 
 
-def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Finding | str]:
-    """A finding a token as they come, or the reason why there is none; any further are not used."""
+def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Finding | Raised]:
+    """A finding a token as they come, or what is there instead; any further are not used."""
     given = 0
-    try:
-        with contained():
-            answers = _answers(problem, link, states)
-        for answer in drawn(answers):
-            yield _sane(answer)
-            given += 1
-        raise ValueError(f"{given} findings for {len(states)} tokens")
-    except Exception as error:  # a stranger's certifier may raise anything
-        for _ in range(given, len(states)):
-            yield _reason(error)
+    for answer in link.draw(partial(_answers, problem, states)):
+        if isinstance(answer, Raised):
+            missing = answer
+            break
+        yield attempt(partial(checked, answer))
+        given += 1
+    else:
+        missing = Raised(ValueError(f"{given} findings for {len(states)} tokens"))
+    yield from repeat(missing, len(states) - given)
 
 
-def _answers(problem: Problem, link: Link, states: Sequence[_State]) -> Iterable[object]:
+def _answers(
+    problem: Problem, states: Sequence[_State], certifier: Certifier[Any], options: Any
+) -> Iterable[object]:
     """What the certifier says of a batch, one by one where it cannot do many."""
-    certifier = link.certifier
     if certifier.certify_many is None:
-        return (certifier.certify(problem, s.token, s.evidence, link.options) for s in states)
+        return (certifier.certify(problem, s.token, s.evidence, options) for s in states)
     tokens, priors = [s.token for s in states], [s.evidence for s in states]
-    answers = certifier.certify_many(problem, tokens, priors, link.options)
+    answers = certifier.certify_many(problem, tokens, priors, options)
     if isinstance(answers, Sized) and len(answers) != len(states):
         raise ValueError(f"{len(answers)} findings for {len(states)} tokens")
     return answers
 
 
-def _take(
-    problem: Problem, state: _State, certifier: Certifier[Any], finding: Finding | str
-) -> None:
-    """Keep the better point and the better weights, and judge the two together."""
-    if isinstance(finding, str):
-        state.notes.append(failure_note(certifier.name, finding))
+def _take(problem: Problem, state: _State, name: str, finding: Finding | Raised) -> None:
+    """Keep the better point and the better weights, and what the two together prove."""
+    if isinstance(finding, Raised):
+        state.notes.append(failure_note(name, finding.first_line))
         return
     if finding.note:
-        state.notes.append(f"{certifier.name}: {finding.note}")
-    merged = _merge(problem, state, finding)
-    if merged.x is state.evidence.x and merged.weights is state.evidence.weights:
-        return
-    verdict = exact.judge(problem, state.token, merged)
-    if verdict.decided and not state.verdict.decided:
-        state.certifier = certifier.name
-    state.evidence, state.verdict = merged, verdict
-
-
-def _merge(problem: Problem, state: _State, new: Finding) -> Finding:
-    """The better of old and new point, and of old and new weights."""
+        state.notes.append(f"{name}: {finding.note}")
     old = state.evidence
+    x = None if finding.x is old.x else finding.x
+    weights = None if finding.weights is old.weights else finding.weights
+    if x is None and weights is None:
+        return
+    evidence, verdict = _merged(problem, state, Finding(x, weights))
+    if verdict.decided and not state.verdict.decided:
+        state.certifier = name
+    state.evidence, state.verdict = evidence, verdict
+
+
+def _merged(problem: Problem, state: _State, new: Finding) -> tuple[Finding, Verdict]:
+    """The better of old and new point, and of old and new weights, and what they prove.
+
+    A finding is judged once, and what is merged of two only where it is neither of them.
+    """
+    old, kept = state.evidence, state.verdict
+    seen: Verdict | None = None
     x, weights = new.x, new.weights
-    if old.x is not None and x is not old.x:
-        found = exact.judge(problem, state.token, Finding(x=x)).margin_lower
-        kept = state.verdict.margin_lower
-        if found is None or (kept is not None and kept >= found):
-            x = old.x
-    if old.weights is not None and weights is not old.weights:
-        verdict = exact.judge(problem, state.token, Finding(weights=weights))
-        if state.verdict.name == "unspeakable" or (
-            not verdict.decided
-            and _least(state.verdict.margin_upper) <= _least(verdict.margin_upper)
-        ):
-            weights = old.weights
-    return Finding(x, weights)
+    if (x is not None and old.x is not None) or (weights is not None and old.weights is not None):
+        seen = exact.judge(problem, state.token, new)
+    if x is None or (old.x is not None and seen is not None and not _higher(seen, kept)):
+        x = old.x
+    if weights is None or (
+        old.weights is not None and seen is not None and not _bounds_better(seen, kept)
+    ):
+        weights = old.weights
+    if x is old.x and weights is old.weights:
+        return old, kept
+    if seen is not None and x is new.x and weights is new.weights:
+        return new, seen
+    merged = Finding(x, weights)
+    return merged, exact.judge(problem, state.token, merged)
+
+
+def _higher(new: Verdict, old: Verdict) -> bool:
+    """Whether the new point has the higher margin."""
+    if new.margin_lower is None:
+        return False
+    return old.margin_lower is None or new.margin_lower > old.margin_lower
+
+
+def _bounds_better(new: Verdict, old: Verdict) -> bool:
+    """Whether the new weights prove more: that it is unspeakable, or else a lower bound."""
+    if old.name == "unspeakable":
+        return False
+    return new.name == "unspeakable" or _least(new.margin_upper) < _least(old.margin_upper)
 
 
 def _least(bound: float | None) -> float:
-    return np.inf if bound is None else bound
-
-
-def as_kept(finding: Finding) -> Finding:
-    """The finding with arrays of our own; an empty one where they are no numbers."""
-    sane = _sane(finding)
-    return Finding() if isinstance(sane, str) else sane
-
-
-def _sane(answer: object) -> Finding | str:
-    """A certifier's answer with its arrays as `exact` wants them, or the reason why it is none."""
-    try:
-        with contained():
-            return _checked(answer)
-    except Exception as error:  # NumPy may raise anything over what is no array
-        return _reason(error)
-
-
-def _checked(answer: object) -> Finding:
-    """The answer with arrays of our own. Raises TypeError, or anything, if it is no finding."""
-    if not isinstance(answer, Finding):
-        raise TypeError(f"it returned {type(answer).__name__}, no Finding")
-    x, weights, note = answer.x, answer.weights, answer.note
-    if x is not None:
-        x = _kept(x, np.float64)
-    if weights is not None:
-        if not isinstance(weights, Weights):
-            raise TypeError(f"its weights are {type(weights).__name__}, no Weights")
-        indices, values = _kept(weights.indices, np.int64), _kept(weights.values, np.float64)
-        if indices is not weights.indices or values is not weights.values:
-            weights = Weights(indices, values)
-    if note is not None:
-        if not isinstance(note, str):
-            raise TypeError(f"its note is {type(note).__name__}, no str")
-        note = one_line(note)
-    return Finding(x, weights, note)
-
-
-def _kept(values: object, dtype: type[T]) -> NDArray[T]:
-    """The numbers as an array of our own: a certifier may write to its buffer, or to a prior."""
-    if type(values) is np.ndarray and values.dtype == dtype:
-        array: NDArray[T] = values
-        if array.base is None and not array.flags.writeable:
-            return array
-    out: NDArray[T] = np.array(values, dtype=dtype)
-    out.flags.writeable = False
-    return out
-
-
-def _reason(error: Exception) -> str:
-    return raised(error, first_line=True)
+    return math.inf if bound is None else bound
 
 
 def _why_undecided(evidence: Finding) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from operator import index
 from typing import Any
 
@@ -10,17 +12,18 @@ import numpy as np
 
 from geom import exact
 from geom.certificates import Finding
-from geom.errors import GeomError, PluginError, contained, raised
+from geom.errors import GeomError, PluginError, Raised
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.plugins.records import Detector, WitnessedToken
-from geom.runs.certification import EASY, as_kept, own_direction_outcome
+from geom.runs.findings import as_kept
+from geom.runs.own_directions import EASY, own_direction_outcome
 from geom.runs.planning import Plan, plan
 from geom.self_argmax import own_winners
 from geom.store import Outcome, Planned, Run
-from geom.token_spec import CANDIDATES, few_tokens, parse_tokens
+from geom.token_spec import few_tokens
 
 _UNKNOWN = -1
 """In place of the id of a winner: nobody has said who it is."""
@@ -39,42 +42,61 @@ def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome
 
     A vocabulary may be long: what is known of each token is in arrays of V, not in objects.
     """
-    readout = asked.readout
-    flagged: list[tuple[str, Flags]] = []
-    winners = np.full(readout.V, _UNKNOWN)
-    known: dict[int, Outcome] = {}
-    warnings = list(asked.warnings)
-    for detector, values in asked.detectors:
-        try:
-            with contained():
-                flags, theirs, witnessed = _detected(detector, values, asked)
-        except GeomError:
-            raise
-        except Exception as error:  # a stranger's detector may raise anything
-            warnings.append(f"detector {detector.name} raised {raised(error)}")
-            continue
-        for outcome in _witnessed(asked, detector.name, witnessed):
-            known.setdefault(outcome.token_id, outcome)
-        flags[[item.token for item in witnessed if item.token not in known]] = True
-        flagged.append((detector.name, flags))
-        winners = np.where(winners == _UNKNOWN, theirs, winners)
-    failed = len(warnings) - len(asked.warnings)
-    if failed and failed == len(asked.detectors) and asked.tokens == CANDIDATES:
-        raise PluginError(f"no detector worked: {'; '.join(warnings)}")
-    if asked.tokens == CANDIDATES:
-        chosen = np.zeros(readout.V, dtype=np.bool_)
-        for _, flags in flagged:
-            chosen |= flags
-        chosen[list(known)] = True
-        ids = np.flatnonzero(chosen)
+    readout, seen = asked.readout, _asked_all(asked)
+    if asked.ids is None:
+        if seen.warnings and len(seen.warnings) == len(asked.detectors):
+            raise PluginError(f"no detector worked: {'; '.join([*asked.warnings, *seen.warnings])}")
+        ids, proven = seen.candidates(readout.V), seen.proven
     else:
-        ids = np.array(parse_tokens(asked.tokens, readout.V))
-        inside = set(ids.tolist()) if known else ()
-        known = {token: outcome for token, outcome in known.items() if token in inside}
-    missing = ids[winners[ids] == _UNKNOWN]
+        ids = np.array(asked.ids)
+        inside = set(asked.ids) if seen.proven else ()
+        proven = {token: item for token, item in seen.proven.items() if token in inside}
+    missing = ids[seen.winners[ids] == _UNKNOWN]
     if missing.size:
-        winners[missing] = own_winners(readout, missing)
-    return _planned(readout, ids, winners, flagged), warnings, known.values()
+        seen.winners[missing] = own_winners(readout, missing)
+    planned = _planned(readout, ids, seen.winners, seen.flagged)
+    return planned, [*asked.warnings, *seen.warnings], proven.values()
+
+
+@dataclass
+class _Seen:
+    """What the detectors say of the vocabulary.
+
+    Which tokens (V,) each flags, who wins (V,) along their directions where one says so, those
+    whose witness holds, and which detectors failed.
+    """
+
+    winners: Ids
+    flagged: list[tuple[str, Flags]] = field(default_factory=list)
+    proven: dict[int, Outcome] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def candidates(self, V: int) -> Ids:
+        """The tokens that are flagged or proven, ascending."""
+        chosen = np.zeros(V, dtype=np.bool_)
+        for _, flags in self.flagged:
+            chosen |= flags
+        chosen[list(self.proven)] = True
+        return np.flatnonzero(chosen)
+
+
+def _asked_all(asked: Plan) -> _Seen:
+    """What the detectors say, one after another; of two that name a winner the first counts."""
+    seen = _Seen(np.full(asked.readout.V, _UNKNOWN))
+    for detector in asked.detectors:
+        found = detector.attempt(partial(_detected, asked.problem))
+        if isinstance(found, Raised):
+            if isinstance(found.error, GeomError):
+                raise found.error
+            seen.warnings.append(f"{detector} raised {found}")
+            continue
+        flags, winners, witnessed = found
+        for outcome in _witnessed(asked.problem, detector.record.name, witnessed):
+            seen.proven.setdefault(outcome.token_id, outcome)
+        flags[[item.token for item in witnessed if item.token not in seen.proven]] = True
+        seen.flagged.append((detector.record.name, flags))
+        seen.winners = np.where(seen.winners == _UNKNOWN, winners, seen.winners)
+    return seen
 
 
 def _planned(
@@ -96,18 +118,18 @@ def _planned(
 
 
 def _detected(
-    detector: Detector[Any], values: Any, asked: Plan
+    problem: Problem, detector: Detector[Any], options: Any
 ) -> tuple[Flags, Ids, list[WitnessedToken]]:
     """What a detector yields, checked: ids of the vocabulary, none twice.
 
     Which tokens (V,) are candidates, who wins (V,) along their directions where it says so, and
     the tokens that it found a witness for.
     """
-    V = asked.readout.V
+    V = problem.readout.V
     flags, winners = np.zeros(V, dtype=np.bool_), np.full(V, _UNKNOWN)
     seen = np.zeros(V, dtype=np.bool_)
     witnessed: list[WitnessedToken] = []
-    for found in detector.detect(asked.readout, asked.problem.domain, values):
+    for found in detector.detect(problem.readout, problem.domain, options):
         token = index(found.token)  # NumPy's integers are not SQLite's
         winner = None if isinstance(found, WitnessedToken) else found.argmax_id
         ids = (token, token if winner is None else index(winner))
@@ -123,9 +145,10 @@ def _detected(
     return flags, winners, witnessed
 
 
-def _witnessed(asked: Plan, detector: str, items: Sequence[WitnessedToken]) -> Iterator[Outcome]:
+def _witnessed(
+    problem: Problem, detector: str, items: Sequence[WitnessedToken]
+) -> Iterator[Outcome]:
     """The outcomes of the tokens whose witness holds."""
-    problem = asked.problem
     own = [item.token for item in items if item.x is None]
     for token, margin in _proven(prove_own_directions(problem, np.array(own, dtype=np.int64)), own):
         yield own_direction_outcome(token, margin, 0.0)

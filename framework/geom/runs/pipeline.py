@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geom.errors import GeomError, PluginError, StoreError, contained, drawn, plugin_work, raised
+from geom.errors import GeomError, PluginError, Raised, StoreError, draw
 from geom.loading import load, open_run
 from geom.machine.devices import find_device, using
 from geom.machine.threads import limited_threads
@@ -17,14 +17,16 @@ from geom.model.in_memory import Live
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.model.shared import shared
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import by_plugin
 from geom.plugins.records import Executor
 from geom.progress import Watcher, track_progress, watched
-from geom.runs.certification import EASY, Link, certify, easy, portable, spares_easy
+from geom.runs.certification import Link, certify, portable
 from geom.runs.detection import examine, missing_or_more
+from geom.runs.own_directions import EASY, easy, spares_easy
 from geom.runs.planning import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, Plan, plan, workers
 from geom.store import Outcome, Run, Writer, create_or_continue
-from geom.token_spec import CANDIDATES, format_tokens, parse_tokens
+from geom.token_spec import CANDIDATES, format_tokens
 
 
 def run(
@@ -104,9 +106,9 @@ def _refuse_other_rows(asked: Plan, run: Run) -> None:
 
     Which tokens are candidates only a detector that is `repeatable` is asked again.
     """
-    if asked.tokens != CANDIDATES:
-        wanted = parse_tokens(asked.tokens, asked.readout.V)
-    elif all(detector.repeatable for detector, _ in asked.detectors):
+    if asked.ids is not None:
+        wanted: Collection[int] = asked.ids
+    elif all(detector.record.repeatable for detector in asked.detectors):
         wanted = [item.token_id for item in examine(asked)[0]]
     else:
         return
@@ -132,52 +134,69 @@ def _certify(asked: Plan, writer: Writer) -> None:
 
 def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
     """The verdicts of the tokens, as the executor brings them."""
-    executor, values = asked.executor
-    crew = workers(executor, values)
-    batch = max([1, *(link.certifier.batch for link in asked.chain)])
-    fair = -(-len(tokens) // (4 * crew))
-    size = batch if crew == 1 else max(1, min(batch, fair))
-    batches = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+    executor = asked.executor
     with ExitStack() as stack:
         readout = asked.readout
-        if executor.processes and tokens:
+        if executor.record.processes and tokens:
             readout = stack.enter_context(shared(readout))
         problem = Problem(readout, asked.problem.domain)
         work = partial(_work, problem, portable(asked.chain), asked.device.name)
-        try:
-            with contained():
-                results = executor.map(work, batches, values)
-            stack.callback(_close, executor, results)
-            yield from track_progress(_expected(executor, results, tokens), "certify", len(tokens))
-        except GeomError:
-            raise
-        except Exception as error:  # a stranger's executor may raise anything
-            raise PluginError(
-                f"executor {executor.name} raised {raised(error)}; what is stored is kept, and the "
-                "same command goes on from it"
-            ) from error
+        batches = _batches(asked, tokens)
+        results = executor.attempt(lambda record, options: record.map(work, batches, options))
+        if isinstance(results, Raised):
+            raise _broken(executor, results)
+        stack.callback(_close, executor, results)
+        yield from track_progress(_expected(executor, results, tokens), "certify", len(tokens))
+
+
+def _batches(asked: Plan, tokens: list[int]) -> list[list[int]]:
+    """The tokens in pieces that go round among the workers, none larger than a certifier takes."""
+    crew = workers(asked.executor)
+    batch = max([1, *(link.record.batch for link in asked.chain)])
+    fair = -(-len(tokens) // (4 * crew))
+    size = batch if crew == 1 else max(1, min(batch, fair))
+    return [tokens[start : start + size] for start in range(0, len(tokens), size)]
 
 
 def _expected(
-    executor: Executor[Any], results: Iterable[Iterable[Any]], tokens: Sequence[int]
+    executor: Chosen[Executor[Any]], results: Iterable[Iterable[Any]], tokens: Sequence[int]
 ) -> Iterator[Outcome]:
     """The first outcome of each token. Raises PluginError for no outcome, and if one is missing."""
     left = set(tokens)
-    for part in drawn(results):
-        for outcome in drawn(part):
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"it brought back {type(outcome).__name__}, no Outcome")
-            if outcome.token_id in left:  # one that is done again is stored already
-                left.remove(outcome.token_id)
-                yield outcome
+    for outcome in _brought(results):
+        if isinstance(outcome, Raised):
+            raise _broken(executor, outcome)
+        if not isinstance(outcome, Outcome):
+            wrong = TypeError(f"it brought back {type(outcome).__name__}, no Outcome")
+            raise _broken(executor, Raised(wrong))
+        if outcome.token_id in left:  # one that is done again is stored already
+            left.remove(outcome.token_id)
+            yield outcome
     if left:
-        raise ValueError(f"it brought back nothing for {format_tokens(sorted(left)[:20])}")
+        lost = ValueError(f"it brought back nothing for {format_tokens(sorted(left)[:20])}")
+        raise _broken(executor, Raised(lost))
 
 
-def _close(executor: Executor[Any], results: object) -> None:
+def _brought(results: Iterable[Iterable[Any]]) -> Iterator[object]:
+    """The values of the results, one by one, and last what is raised in the place of one."""
+    for part in draw(lambda: results):
+        yield from [part] if isinstance(part, Raised) else draw(partial(iter, part))
+
+
+def _broken(executor: Chosen[Executor[Any]], what: Raised) -> GeomError:
+    """The error that ends a run; geom's own is passed on as it is."""
+    if isinstance(what.error, GeomError):
+        return what.error
+    broken = PluginError(
+        f"{executor} raised {what}; what is stored is kept, and the same command goes on from it"
+    )
+    broken.__cause__ = what.error
+    return broken
+
+
+def _close(executor: Chosen[Executor[Any]], results: object) -> None:
     """End an executor's work, if it can be ended."""
-    with plugin_work(f"executor {executor.name}"):
-        getattr(results, "close", lambda: None)()
+    executor.call(lambda record, options: getattr(results, "close", lambda: None)())
 
 
 def _work(

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from operator import index
 from typing import Any
 
-from geom.errors import InputError, plugin_work
+from geom.errors import InputError
 from geom.exact import bulk
 from geom.loading import split
 from geom.machine import memory
@@ -19,10 +19,11 @@ from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.plugins import selection
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import Given, as_plain
 from geom.plugins.records import Certifier, Detector, Executor
-from geom.plugins.registry import Plugins, installed
-from geom.plugins.selection import chosen, distinct, prepare, refuse_unused
+from geom.plugins.registry import installed
+from geom.plugins.selection import choose, distinct, prepare, refuse_unused
 from geom.runs.certification import Link
 from geom.self_argmax import own_winners_memory
 from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
@@ -48,14 +49,15 @@ of all of them."""
 class Plan:
     """A run that has been checked and not begun: every name known, every option valid.
 
-    ``memory`` is an estimate of the bytes that it takes at its peak, the weights among them.
+    ``tokens`` are ``candidates``, ``all`` or ids, ascending. ``memory`` is an estimate of the bytes
+    that it takes at its peak, the weights among them.
     """
 
     problem: Problem
-    detectors: tuple[tuple[Detector[Any], Any], ...]
+    detectors: tuple[Chosen[Detector[Any]], ...]
     chain: tuple[Link, ...]
-    executor: tuple[Executor[Any], Any]
-    tokens: str
+    executor: Chosen[Executor[Any]]
+    tokens: str | tuple[int, ...]
     device: Device
     versions: Mapping[str, str]
     memory: int
@@ -67,6 +69,11 @@ class Plan:
         return self.problem.readout
 
     @property
+    def ids(self) -> Sequence[int] | None:
+        """The ids to examine, ascending; None where the detectors are to say."""
+        return _ids(self.tokens, self.readout.V)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What makes two runs the same: weights, domain, tokens, plugins and their options."""
         return {
@@ -74,9 +81,9 @@ class Plan:
             "V": self.readout.V,
             "d": self.readout.d,
             "domain": domains.as_settings(self.problem.domain),
-            "tokens": self.tokens,
-            "detectors": {detector.name: as_plain(values) for detector, values in self.detectors},
-            "certifiers": {link.certifier.name: as_plain(link.options) for link in self.chain},
+            "tokens": self.tokens if isinstance(self.tokens, str) else format_tokens(self.tokens),
+            "detectors": {item.record.name: as_plain(item.options) for item in self.detectors},
+            "certifiers": {item.record.name: as_plain(item.options) for item in self.chain},
         }
 
 
@@ -95,12 +102,9 @@ def plan(
 
     Raises InputError for unknown names, options that fit nothing, impossible lists of tokens.
     """
-    plugins = installed()
     given = given or {}
     where = selection.domain(readout, domain, given)
-    wanted = tokens if isinstance(tokens, str) else format_tokens(check_tokens(tokens, readout.V))
-    if wanted not in (CANDIDATES, ALL):
-        wanted = format_tokens(parse_tokens(wanted, readout.V))
+    wanted = _tokens(tokens, readout.V)
     if detectors is None:
         detectors = DEFAULT_DETECTORS if wanted == CANDIDATES else ()
     if not detectors and wanted == CANDIDATES:
@@ -111,59 +115,81 @@ def plan(
         "certifier": distinct("certifier", certifiers),
         "executor": [executor],
     }
-    refuse_unused(plugins, given, names)
-    records = {kind: chosen(plugins, kind, names[kind], given) for kind in list(names)[1:]}
-    on, warnings = _device(device, [*records["detector"], *records["certifier"]])
+    refuse_unused(given, names)
+    found = choose("detector", detectors, given)
+    chain = choose("certifier", certifiers, given)
+    (crew,) = choose("executor", [executor], given)
+    on, warnings = _device(device, [*found, *chain])
     problem = Problem(readout, where)
-    prepare(problem, records["certifier"])
-    need = _memory(readout, wanted, records["detector"], records["certifier"], *records["executor"])
+    prepare(problem, chain)
+    need = _memory(readout, _ids(wanted, readout.V), found, chain, crew)
     memory.check_memory(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
     return Plan(
         problem=problem,
-        detectors=tuple(records["detector"]),
-        chain=tuple(Link(record, values) for record, values in records["certifier"]),
-        executor=records["executor"][0],
+        detectors=tuple(found),
+        chain=tuple(chain),
+        executor=crew,
         tokens=wanted,
         device=on,
-        versions=_versions(plugins, names),
+        versions=_versions(names),
         memory=need,
         warnings=warnings,
     )
 
 
-def _device(name: str, chosen: Sequence[tuple[Any, Any]]) -> tuple[Device, tuple[str, ...]]:
+def workers(executor: Chosen[Executor[Any]]) -> int:
+    """How many items the executor has in work at once, as it says."""
+    return executor.call(
+        lambda record, options: max(1, index(record.workers(options))), "asked for its workers"
+    )
+
+
+def _tokens(asked: str | Iterable[int], V: int) -> str | tuple[int, ...]:
+    """What is asked for: ``candidates``, ``all`` or ids, ascending."""
+    if not isinstance(asked, str):
+        return tuple(check_tokens(asked, V))
+    return asked if asked in (CANDIDATES, ALL) else tuple(parse_tokens(asked, V))
+
+
+def _ids(tokens: str | tuple[int, ...], V: int) -> Sequence[int] | None:
+    """The ids to examine, None where the detectors are to say."""
+    if isinstance(tokens, str):
+        return range(V) if tokens == ALL else None
+    return tokens
+
+
+def _device(
+    name: str, chosen: Sequence[Chosen[Detector[Any]] | Chosen[Certifier[Any]]]
+) -> tuple[Device, tuple[str, ...]]:
     """The device to use, and what should be said of it. Refuses one that nothing would use."""
     found, warning = find_device(name)
     kind = name.partition(":")[0]
-    if chosen and not any(kind in record.devices for record, _ in chosen):
-        names = ", ".join(record.name for record, _ in chosen)
+    if chosen and not any(kind in item.record.devices for item in chosen):
+        names = ", ".join(item.record.name for item in chosen)
         raise InputError(f"device {name!r}: nothing here runs on it ({names}); leave it out")
     return found, (warning,) if warning else ()
 
 
 def _memory(
     readout: Readout,
-    tokens: str,
-    detectors: Sequence[tuple[Detector[Any], Any]],
-    certifiers: Sequence[tuple[Certifier[Any], Any]],
-    executor: tuple[Executor[Any], Any],
+    ids: Sequence[int] | None,
+    detectors: Sequence[Chosen[Detector[Any]]],
+    certifiers: Sequence[Link],
+    executor: Chosen[Executor[Any]],
 ) -> int:
     """An estimate of the run's peak: the weights, what each token takes, and the largest stage.
 
     Every token may turn out a candidate; in a narrow matrix nearly all of them are.
     """
-    record, values = executor
     weights = readout.W.nbytes + readout.b.nbytes
-    listed = tokens in (CANDIDATES, ALL)
-    examined = readout.V if listed else len(parse_tokens(tokens, readout.V))
-    each = ARRAYS * readout.V + EXAMINED * examined
+    each = ARRAYS * readout.V + EXAMINED * (readout.V if ids is None else len(ids))
 
-    def most(chosen: Sequence[tuple[Any, Any]]) -> int:
-        return max([0, *(_need(readout, plugin, options) for plugin, options in chosen)])
+    def most(chosen: Sequence[Chosen[Detector[Any]] | Chosen[Certifier[Any]]]) -> int:
+        return max([0, *(_need(readout, plugin) for plugin in chosen)])
 
     chain = most(certifiers)
-    if record.processes:
-        chain = weights + workers(record, values) * (_WORKER + chain)
+    if executor.record.processes:
+        chain = weights + workers(executor) * (_WORKER + chain)
     return (
         weights
         + each
@@ -171,27 +197,20 @@ def _memory(
     )
 
 
-def _need(readout: Readout, plugin: Detector[Any] | Certifier[Any], options: Any) -> int:
+def _need(readout: Readout, plugin: Chosen[Detector[Any]] | Chosen[Certifier[Any]]) -> int:
     """Bytes that a plugin says it takes, 0 if it says nothing."""
-    if plugin.memory is None:
+    say = plugin.record.memory
+    if say is None:
         return 0
-    kind = "detector" if isinstance(plugin, Detector) else "certifier"
-    with plugin_work(f"{kind} {plugin.name}, asked for its memory,"):
-        return int(plugin.memory(readout, options))
+    return plugin.call(lambda _, options: int(say(readout, options)), "asked for its memory")
 
 
-def workers(executor: Executor[Any], values: Any) -> int:
-    """How many items the executor has in work at once, as it says."""
-    with plugin_work(f"executor {executor.name}, asked for its workers,"):
-        return max(1, index(executor.workers(values)))
-
-
-def _versions(plugins: Plugins, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _versions(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Versions of Python, of the packages that compute, and of the plugins in use."""
     packages = ("geom-unembed", "numpy", "scipy", "highspy", "mpmath", "python-flint")
     used = {
         item.origin.distribution: item.origin.version
-        for item in plugins.listed()
+        for item in installed().listed()
         if item.record.name in names.get(item.kind, ())
     }
     return {"python": platform.python_version(), **{p: version(p) for p in packages}, **used}

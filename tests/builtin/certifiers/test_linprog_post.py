@@ -9,8 +9,9 @@ from scipy.spatial import ConvexHull
 
 from geom import Finding, InputError, Problem, Readout
 from geom.model.domains import box, layernorm, rmsnorm, unbounded
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import validate
-from geom.runs.certification import Link, certify
+from geom.runs.certification import certify
 from geom_plugins.certifiers.linprog_post import PostOptions, geom_certifiers
 from geom_plugins.certifiers.linprog_post import certify as ask
 
@@ -64,7 +65,7 @@ def test_its_word_is_never_a_verdict(options: PostOptions, seed: int) -> None:
     W = rows(seed)
     problem = Problem(Readout.fold(W), box(3))
     speakable = vertices(W)
-    for outcome in certify(problem, [Link(RECORD, options)], range(len(W))):
+    for outcome in certify(problem, [Chosen("certifier", RECORD, options)], range(len(W))):
         assert outcome.verdict in ("speakable", "undecided")
         assert outcome.verdict == "undecided" or outcome.token_id in speakable
         assert outcome.evidence.weights is None
@@ -75,7 +76,7 @@ def test_its_word_is_never_a_verdict(options: PostOptions, seed: int) -> None:
 def test_mended_program_finds_witnesses_that_exact_arithmetic_proves() -> None:
     W = rows(3)
     problem = Problem(Readout.fold(W), box(3))
-    outcomes = list(certify(problem, [Link(RECORD, MENDED)], range(len(W))))
+    outcomes = list(certify(problem, [Chosen("certifier", RECORD, MENDED)], range(len(W))))
     proven = {o.token_id for o in outcomes if o.verdict == "speakable"}
     assert proven == vertices(W)
     assert {o.certifier for o in outcomes if o.verdict == "speakable"} == {"linprog-post"}
@@ -87,7 +88,7 @@ def test_below_the_tolerance_it_calls_a_token_inside_the_hull_feasible() -> None
     problem = Problem(Readout.fold(np.vstack([np.zeros(3), corners])), box(3))
     options = PostOptions(margin=1e-9)
     assert ask(problem, 0, Finding(), options).x is not None
-    (outcome,) = certify(problem, [Link(RECORD, options)], [0])
+    (outcome,) = certify(problem, [Chosen("certifier", RECORD, options)], [0])
     assert outcome.verdict == "undecided"
 
 
@@ -98,7 +99,7 @@ def test_bias_that_silences_a_token_counts_only_when_asked_for() -> None:
     mended = PostOptions(margin=1e-3, own_row=False)
     assert ask(problem, 0, Finding(), mended).x is not None
     assert ask(problem, 0, Finding(), PostOptions(margin=1e-3, own_row=False, bias=True)).x is None
-    (outcome,) = certify(problem, [Link(RECORD, mended)], [0])
+    (outcome,) = certify(problem, [Chosen("certifier", RECORD, mended)], [0])
     assert outcome.verdict == "undecided"
 
 
@@ -107,7 +108,7 @@ def test_bias_makes_a_token_inside_the_hull_speakable_when_asked_for() -> None:
     problem = Problem(Readout.fold(W, [0.5, 0.0, 0.0, 0.0]), box(2))
     assert ask(problem, 0, Finding(), PostOptions(margin=1e-3, own_row=False)).x is None
     options = PostOptions(margin=1e-3, own_row=False, bias=True)
-    (outcome,) = certify(problem, [Link(RECORD, options)], [0])
+    (outcome,) = certify(problem, [Chosen("certifier", RECORD, options)], [0])
     assert outcome.verdict == "speakable"
 
 

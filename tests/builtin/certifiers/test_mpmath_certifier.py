@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from geom import Certifier, Finding, InputError, NoOptions, Problem, Readout, Weights
 from geom.model.domains import Domain, box, layernorm, rmsnorm, unbounded
+from geom.plugins.chosen import Chosen
 from geom.plugins.options import validate
-from geom.runs.certification import Link
 from geom.runs.certification import certify as certify_chain
 from geom_plugins.certifiers import mpmath_check
 from geom_plugins.certifiers.mpmath_check import (
@@ -439,7 +439,10 @@ def test_verdict_of_the_chain_stays_and_the_note_is_added() -> None:
     finder = Certifier("own-direction", "the token's row", own_direction, NoOptions)
     rng = np.random.default_rng(4)
     problem = Problem(Readout.fold(rng.normal(size=(20, 8))), layernorm(8))
-    chain = [Link(finder, NoOptions()), Link(record(), MpmathOptions())]
+    chain = [
+        Chosen("certifier", finder, NoOptions()),
+        Chosen("certifier", record(), MpmathOptions()),
+    ]
     alone, verified = (
         sorted(certify_chain(problem, links, range(20)), key=lambda outcome: outcome.token_id)
         for links in (chain[:1], chain)
@@ -456,7 +459,7 @@ def test_verdict_of_the_chain_stays_and_the_note_is_added() -> None:
 
 def test_alone_it_decides_nothing() -> None:
     problem, _, _ = random_problem(0)
-    (outcome,) = certify_chain(problem, [Link(record(), MpmathOptions())], [0])
+    (outcome,) = certify_chain(problem, [Chosen("certifier", record(), MpmathOptions())], [0])
     assert outcome.verdict == "undecided"
     assert outcome.note is not None
     assert "nothing to verify" in outcome.note

@@ -23,6 +23,7 @@ import pytest
 from geom import PluginError, Problem, Readout, cores
 from geom.cli.display.output import print_line, reserved
 from geom.model.shared import shared
+from geom.plugins.chosen import Chosen
 from geom.plugins.registry import installed
 from geom.runs.certification import Link, certify
 from geom_plugins.executors.local import LocalOptions, run, workers
@@ -131,7 +132,7 @@ def test_verdicts_are_the_serial_ones_and_the_matrix_stays_where_it_is() -> None
     rows = np.random.default_rng(1).standard_normal((400, 6))
     readout = Readout.fold(rows, norm="layernorm")
     highs = replace(installed().get("certifier", "highs"), hard_only=hardly)
-    chain = (Link(highs, highs.options()),)
+    chain = (Chosen("certifier", highs, highs.options()),)
     batches = [list(range(start, start + 10)) for start in range(0, 60, 10)]
     serial = [
         row for batch in batches for row in verdicts(Problem(readout, readout.domain), chain, batch)

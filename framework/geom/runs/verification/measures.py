@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from geom.certificates import Finding
-from geom.errors import InputError, raised
+from geom.errors import InputError, Raised, attempt
 from geom.model.problem import Problem
 from geom.plugins.options import validate
 from geom.plugins.records import Measure
 from geom.plugins.registry import installed
 from geom.runs.verification.faults import Found, shown
 from geom.store import MeasureRow, Run
+
+Bounds = Callable[[Problem, int, Finding, Any, float], tuple[float, float]]
+"""How a measure proves its number again."""
 
 
 def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> None:
@@ -44,7 +49,6 @@ def _faults(
         )
     if item.unit != record.unit:
         out.append(f"its unit is {shown(item.unit)}, and the measure's is {record.unit}")
-    evidence = Finding(item.x, item.weights)
     kept = item.x is not None or item.weights is not None
     if not item.proven and not (record.bounds is not None and kept):
         found.leave(f"the measure {record.name}, where it is an estimate")
@@ -52,14 +56,20 @@ def _faults(
     if record.bounds is None:
         found.leave(f"the measure {record.name}, which keeps no proof")
         return out
-    try:
-        options = validate("measure", record, item.options)
-        low, high = record.bounds(problem, token, evidence, options, 1.0)
-    except InputError as error:
-        return [*out, str(error)]
-    except Exception as error:  # a stranger's measure, and a stranger's evidence
-        return [*out, f"its proof {raised(error, first_line=True)}"]
-    return out + _against(item, low, high)
+    proven = attempt(partial(_bounds, problem, item, record, record.bounds))
+    if isinstance(proven, Raised):
+        refused = isinstance(proven.error, InputError)
+        return [*out, str(proven.error) if refused else f"its proof {proven.first_line}"]
+    return out + _against(item, *proven)
+
+
+def _bounds(
+    problem: Problem, item: MeasureRow, record: Measure[Any], bounds: Bounds
+) -> tuple[float, float]:
+    """What the evidence of a measurement proves. Raises what the measure raises."""
+    options = validate("measure", record, item.options)
+    low, high = bounds(problem, item.token_id, Finding(item.x, item.weights), options, 1.0)
+    return low, high
 
 
 def _against(item: MeasureRow, low: float, high: float) -> list[str]:

@@ -18,7 +18,7 @@ from geom.runs.planning import Plan, plan
 from geom.runs.verification.faults import Found, shown
 from geom.store import Planned, Run, TokenRow
 from geom.text import TokenKind
-from geom.token_spec import CANDIDATES, format_tokens
+from geom.token_spec import CANDIDATES
 
 _TWIN = re.compile(r"same row and bias as token (\d+)")
 """What the note of a token with a twin says."""
@@ -40,7 +40,7 @@ def check_rows(
         words = missing_or_more([item.token_id for item in planned], ids)
         if words:
             found.fault(None, words)
-    repeated = {detector.name for detector, _ in again.detectors} if again else set()
+    repeated = {detector.record.name for detector in again.detectors} if again else set()
     kinds = run.winner_kinds()
     by_id = {row.token_id: row for row in rows}
     for item in planned:
@@ -66,12 +66,12 @@ def _asked_again(
     repeatable = [name for name in detectors if name in known and known[name].repeatable]
     for name in sorted(detectors.keys() - set(repeatable)):
         found.leave(f"which tokens {shown(name)} flags")
-    tokens: str = settings["tokens"]
+    tokens: str | Sequence[int] = settings["tokens"]
     complete = tokens != CANDIDATES or len(repeatable) == len(detectors)
     if not complete:
         if not ids:
             return None, False
-        tokens = format_tokens(ids)
+        tokens = ids
     given = {("detector", name): detectors[name] for name in repeatable}
     try:
         asked = plan(

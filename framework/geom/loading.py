@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlencode
 
 from geom.errors import InputError, PluginError
 from geom.files.addresses import parse_address
 from geom.model.in_memory import Live, read_live
 from geom.model.readout import Readout
-from geom.plugins import options, registry
+from geom.model.source import PYTHON, Source, without_user
+from geom.plugins.options import Given
+from geom.plugins.registry import installed
 from geom.plugins.selection import choose
 from geom.store import Run, open_file
 
@@ -19,7 +19,7 @@ DEFAULT_MODEL = "demo"
 
 
 def load(
-    model: str | Live | Readout = DEFAULT_MODEL, given: options.Given | None = None
+    model: str | Source | Live | Readout = DEFAULT_MODEL, given: Given | None = None
 ) -> Readout:
     """The readout of a model: its name ``SOURCE:LOCATION[?key=value&...]``, or the model itself.
 
@@ -31,13 +31,12 @@ def load(
     """
     if isinstance(model, Readout):
         return model
-    if not isinstance(model, str):
+    if not isinstance(model, str | Source):
         return read_live(model)
-    name, location, query = split(model)
-    values = {**(given or {}).get(("source", name), {}), **query}
-    full_name = (f"{name}:{_shown(location)}" if location else name) + (
-        "?" + urlencode(values, safe="/:,") if values else ""
-    )
+    asked = Source.parse(model) if isinstance(model, str) else model
+    name, location = asked.name, asked.location
+    values = {**(given or {}).get(("source", name), {}), **asked.query}
+    shown = Source(name, without_user(location), dict(values))
     drop_bias = values.get("bias") == "no"
     if drop_bias:
         del values["bias"]
@@ -45,7 +44,7 @@ def load(
     readout = source.call(lambda record, settings: record.load(location, settings))
     if not isinstance(readout, Readout):
         raise PluginError(f"{source} returned {type(readout).__name__}, no Readout")
-    readout = readout.described(full_name, readout.notes)
+    readout = readout.described(shown, readout.notes)
     return readout.without_bias() if drop_bias else readout
 
 
@@ -67,7 +66,7 @@ def weights_of(run: Run, allow_fetch: bool = False) -> Readout:
     Raises InputError where the run was made from arrays in Python, where its file names weights
     that need ``allow_fetch``, and what `load` raises.
     """
-    if run.model == "python":
+    if run.model == str(PYTHON):
         raise InputError("the run was made from arrays in Python: name its weights")
     distrust = None if allow_fetch else unasked(run)
     if distrust is not None:
@@ -83,14 +82,14 @@ def unasked(run: Run) -> str | None:
     """
     if run.path is None:  # made in this process
         return None
-    name, location, _ = split(run.model)
-    reads = registry.installed().get("source", name).reads
+    source = Source.parse(run.model)
+    reads = installed().get("source", source.name).reads
     if reads == "nothing":
         return None
     if reads == "anything":
-        why = f"and source {name} may open anything"
+        why = f"and source {source.name} may open anything"
     else:
-        place = parse_address(location)
+        place = parse_address(source.location)
         if place.path is None:
             why = "which would be fetched"
         elif not place.is_within(run.path.resolve().parent):
@@ -100,22 +99,6 @@ def unasked(run: Run) -> str | None:
         else:
             return None
     return (
-        f"{run.path} names its weights as {_shown(run.model)}, {why}: name them with --model, or "
-        "give --allow-fetch if you trust the file (allow_fetch=True in Python)"
+        f"{run.path} names its weights as {without_user(run.model)}, {why}: name them with "
+        "--model, or give --allow-fetch if you trust the file (allow_fetch=True in Python)"
     )
-
-
-def _shown(location: str) -> str:
-    """The location without the user and password of a URL, which no run file should keep."""
-    return re.sub(r"(?<=://)[^/?#]*@", "***@", location)
-
-
-def split(model: str) -> tuple[str, str, dict[str, str]]:
-    """The source, the location and the query of a model's name. Raises InputError without form."""
-    address, query = options.split_query(model, f"model {_shown(model)!r}")
-    name, _, location = address.partition(":")
-    if not name:
-        raise InputError(
-            f"model {_shown(model)!r}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz"
-        )
-    return name, location, query

@@ -14,7 +14,7 @@ import numpy as np
 from geom.certificates import Finding
 from geom.errors import GeomError, InputError, Raised, one_line
 from geom.exact.bulk import own_direction
-from geom.loading import load, split
+from geom.loading import load
 from geom.machine.threads import limited_threads
 from geom.model.domains import Domain
 from geom.model.in_memory import Live
@@ -107,7 +107,7 @@ def measure(
         else:
             readout = load(run_or_readout, given)
             problem = Problem(readout, selection.domain(readout, domain or "auto", given))
-        used = {"source": [split(problem.readout.source)[0]], "measure": names}
+        used = {"source": [problem.readout.source.name], "measure": names}
         refuse_unused(given, used)
         ids = _tokens(problem, run, tokens)
         store = None if run is None else stack.enter_context(recorder(run))

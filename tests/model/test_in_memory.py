@@ -62,7 +62,7 @@ def test_arrays_will_do() -> None:
     readout = geom.load(Model(W_U, b_U))
     assert (readout.W == W_U.T).all()
     assert (readout.b == b_U).all()
-    assert (readout.norm, readout.tokens, readout.source) == (None, None, "python")
+    assert (readout.norm, readout.tokens, str(readout.source)) == (None, None, "python")
 
 
 def test_torch_is_not_imported_for_arrays() -> None:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 import geom
 from geom import InputError, Readout
 from geom.model import domains
+from geom.model.source import Source
 from support.truth import Floats, dot, fractions
 
 single = st.floats(-4, 4, width=32)
@@ -271,9 +272,9 @@ def test_half_a_surrogate_pair_in_a_text_is_spelled_out() -> None:
 def test_the_same_numbers_under_another_name_are_not_computed_again() -> None:
     readout = Readout.fold(np.eye(3), gamma=np.full(3, 2.0), beta=np.ones(3))
     norms = readout.row_norms
-    other = readout.described("npz:w.npz", ("a note",))
-    assert (other.source, other.notes) == ("npz:w.npz", ("a note",))
+    other = readout.described(Source.parse("npz:w.npz"), ("a note",))
+    assert (str(other.source), other.notes) == ("npz:w.npz", ("a note",))
     assert other.W is readout.W
     assert other.row_norms is norms
     assert other.digest == readout.digest
-    assert (readout.source, readout.notes) == ("python", ())
+    assert (str(readout.source), readout.notes) == ("python", ())

@@ -102,7 +102,7 @@ def test_weights_in_a_file_stay_in_that_file(tmp_path: Path) -> None:
 
 def test_some_rows_of_a_file_are_found_there(tmp_path: Path) -> None:
     with shared(READOUT, tmp_path) as readout:
-        rows = shared.SharedReadout(readout.W[7:], readout.b[7:])
+        rows = shared_memory.SharedReadout(readout.W[7:], readout.b[7:])
         arrived = sent(rows)
         assert alike(arrived, rows)
         assert mapped_file(arrived.W).samefile(mapped_file(readout.W))
@@ -110,7 +110,7 @@ def test_some_rows_of_a_file_are_found_there(tmp_path: Path) -> None:
 
 def test_what_is_not_in_the_file_travels_itself(tmp_path: Path) -> None:
     with shared(READOUT, tmp_path) as readout:
-        columns = shared.SharedReadout(readout.W[:, 3:], readout.b)
+        columns = shared_memory.SharedReadout(readout.W[:, 3:], readout.b)
         for other in (readout.without_bias(), columns):
             assert alike(sent(other), other)
         assert not sent(readout.without_bias()).b.any()

@@ -26,6 +26,7 @@ from geom import (
     Finding,
     InputError,
     Measure,
+    Measurement,
     ModelSource,
     NoOptions,
     PluginError,
@@ -239,6 +240,26 @@ def test_a_measure_that_leaves_costs_its_numbers(
     bad, good = found
     assert (bad.value, bad.note) == (None, f"it raised {words}")
     assert good.value == pytest.approx(2**0.5)
+
+
+@exits
+def test_a_proof_that_leaves_is_a_fault_of_its_number(
+    leaving: BaseException, words: str, use: Use, tmp_path: Path
+) -> None:
+    def leave(*_: Any) -> Any:
+        raise leaving
+
+    class Plugin:
+        @hookimpl
+        def geom_measures(self) -> Iterator[Measure[Any]]:
+            claim = Measurement(1.0, 0.0, True, x=SQUARE[0])
+            yield Measure("proving", "", lambda *_: claim, NoOptions, "logits", leave)
+
+    use(installed_and(Plugin()))
+    with run(out=tmp_path / "run.db") as found:
+        geom.measure(found, "proving", tokens=[0])
+        faults = geom.verify(found, READOUT).faults
+    assert [str(fault) for fault in faults] == [f"token 0: proving: its proof {words}"]
 
 
 @exits

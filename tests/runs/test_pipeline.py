@@ -126,7 +126,7 @@ def test_a_run_in_memory_is_the_run_on_disk(tmp_path: Path) -> None:
     with geom.run(readout) as memory, geom.run(readout, out=tmp_path / "run.db") as disk:
         assert contents(memory) == contents(disk) != []
         assert memory.settings == disk.settings
-        assert (memory.model, disk.path) == (readout.source, tmp_path / "run.db")
+        assert (memory.model, disk.path) == (str(readout.source), tmp_path / "run.db")
 
 
 def test_the_same_call_again_answers_from_the_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from geom.cli.display.output import out as results
 from geom.cli.display.progress import bars
 from geom.cli.display.run_tables import print_run
 from geom.exporting import export
-from geom.loading import load, split, unasked
+from geom.loading import load, unasked
 from geom.machine.memory import available, describe
 from geom.plugins.options import Given
 from geom.progress import watched
@@ -90,10 +90,10 @@ def _announce(planned: Plan) -> None:
 
 def _file(planned: Plan) -> Path:
     """A name of its own for every model and settings, so that runs never collide."""
-    source, location, _ = split(planned.readout.source)
+    source = planned.readout.source
     digest = hashlib.sha256(json.dumps(planned.settings, sort_keys=True).encode()).hexdigest()
-    model = re.sub(r"[^A-Za-z0-9._-]+", "-", location.rstrip("/").rpartition("/")[2])[:40]
-    return Path("-".join(filter(None, ("geom", source, model, f"{digest[:8]}.db"))))
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", source.location.rstrip("/").rpartition("/")[2])[:40]
+    return Path("-".join(filter(None, ("geom", source.name, model, f"{digest[:8]}.db"))))
 
 
 def _weights(finished: Run) -> str:

@@ -13,7 +13,7 @@ from geom.cli.display.messages import say
 from geom.cli.display.run_tables import print_summary
 from geom.cli.one_model import Request, decide, say_troubles
 from geom.errors import GeomError, InputError
-from geom.loading import split
+from geom.model.source import Source
 from geom.store import TokenRow
 from geom.summary import summarise
 
@@ -25,7 +25,7 @@ def run_several(models: Sequence[str], request: Request, folder: Path | None) ->
     """
     if folder is not None:
         _make(folder)
-    sources = {split(model)[0] for model in models}
+    sources = {Source.parse(model).name for model in models}
     paths: list[Path] = []
     failed, broken = False, 0
     for place, model in enumerate(models, 1):
@@ -57,7 +57,7 @@ def _make(folder: Path) -> None:
 
 def _own(request: Request, model: str, sources: set[str]) -> Request:
     """The request less the options of the sources that only other models come from."""
-    others = {("source", name) for name in sources - {split(model)[0]}}
+    others = {("source", name) for name in sources - {Source.parse(model).name}}
     given = {key: values for key, values in request.given.items() if key not in others}
     return replace(request, given=given)
 

@@ -20,7 +20,7 @@ from geom.comparison.claims import SolverClaim, returned
 from geom.comparison.points import BORDERLINE, Subject, chosen_tokens, given_points, with_truth
 from geom.comparison.table import Comparison
 from geom.errors import InputError, demand
-from geom.loading import load, split
+from geom.loading import load
 from geom.machine import memory
 from geom.machine.threads import limited_threads
 from geom.model.domains import Domain
@@ -143,7 +143,7 @@ def _compared(
     if problem.readout.V == 1:
         raise InputError("the readout has one token, so there is no margin: give one with more")
     names = {
-        "source": [split(problem.readout.source)[0]],
+        "source": [problem.readout.source.name],
         "precision": [item.plugin.record.name for item in arithmetics],
         "certifier": [] if solver is None else [solver],
     }

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import parse_qsl
 
 from geom.errors import InputError
 
@@ -70,3 +71,15 @@ def parse_address(location: str) -> Address:
     if scheme.lower() == "file":
         raise InputError("file:// is not a protocol geom opens; give the path alone")
     raise InputError(f"{scheme[:40]!r} is not a protocol geom opens; give {_KNOWN}")
+
+
+def split_query(text: str, what: str) -> tuple[str, dict[str, str]]:
+    """``NAME?key=value&key=value`` as the name and its options; none without a ``?``.
+
+    Raises InputError, with ``what`` for the thing's name, where the query has another form.
+    """
+    name, _, query = text.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if query and len(pairs) != query.count("&") + 1:
+        raise InputError(f"{what}: after the ? write key=value&key=value")
+    return name, dict(pairs)

@@ -19,6 +19,7 @@ from geom.model import domains
 from geom.model.domains import Domain
 from geom.model.folding import exact_product, fold_scale, fold_shift
 from geom.model.shift import Shift
+from geom.model.source import PYTHON, Source
 from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import dot_error, norm_above, refuse_flushing
@@ -69,7 +70,7 @@ class Readout:
     norm: NormName | None = None
     tokens: Sequence[str | None] | None = None
     kinds: Sequence[TokenKind] | None = None
-    source: str = "python"
+    source: Source = PYTHON
     notes: tuple[str, ...] = ()
     shift: Shift | None = None
 
@@ -118,7 +119,7 @@ class Readout:
         projection: ArrayLike | SlicedArray | None = None,
         tokens: Sequence[str | None] | None = None,
         kinds: Sequence[TokenKind] | None = None,
-        source: str = "python",
+        source: str | Source = PYTHON,
         notes: tuple[str, ...] = (),
     ) -> Readout:
         """A readout from arrays as a checkpoint holds them: ``logits = W (gamma * x + beta) + b``.
@@ -167,7 +168,8 @@ class Readout:
             _refuse_overflow(matrix[rows], bias[rows], rows.start)
         for array in (matrix, bias):
             array.flags.writeable = False
-        return cls(matrix, bias, norm, tokens, kinds, source, notes, kept)
+        named = Source.parse(source) if isinstance(source, str) else source
+        return cls(matrix, bias, norm, tokens, kinds, named, notes, kept)
 
     @property
     def V(self) -> int:  # noqa: N802 - the symbol of the papers
@@ -264,7 +266,7 @@ class Readout:
         alike[token] = False
         return [int(j) for j in np.flatnonzero(alike) if (self.W[j] == self.W[token]).all()]
 
-    def described(self, source: str, notes: tuple[str, ...]) -> Readout:
+    def described(self, source: Source, notes: tuple[str, ...]) -> Readout:
         """The same numbers under that name, with those notes.
 
         They were checked, and what was computed of them is kept.

@@ -24,6 +24,7 @@ from geom.errors import InputError
 from geom.machine import memory
 from geom.model.readout import NormName, Readout
 from geom.model.shift import Shift
+from geom.model.source import Source
 from geom.numbers.arrays import Floats
 
 PREFIX = "geom-weights-"
@@ -90,7 +91,7 @@ def _arrive(
     b: _Place | Floats,
     row_norms: _Place | Floats,
     norm: NormName | None,
-    source: str,
+    source: Source,
     shift: Shift | None,
 ) -> SharedReadout:
     """The readout in the process that it was sent to."""

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from geom.errors import InputError
+from geom.files.addresses import split_query
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
 from geom.plugins.chosen import Chosen
-from geom.plugins.options import Given, split_query
+from geom.plugins.options import Given
 from geom.plugins.records import Precision, PrecisionMargin
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -59,18 +58,6 @@ def by_plugin(values: Mapping[str, Any]) -> Given:
         kind, name, option = parts
         given.setdefault((kind, name), {})[option] = value
     return given
-
-
-def split_query(text: str, what: str) -> tuple[str, dict[str, str]]:
-    """``NAME?key=value&key=value`` as the name and its options; none without a ``?``.
-
-    Raises InputError, with ``what`` for the thing's name, where the query has another form.
-    """
-    name, _, query = text.partition("?")
-    pairs = parse_qsl(query, keep_blank_values=True)
-    if query and len(pairs) != query.count("&") + 1:
-        raise InputError(f"{what}: after the ? write key=value&key=value")
-    return name, dict(pairs)
 
 
 def read_config(path: Path) -> dict[str, Any]:

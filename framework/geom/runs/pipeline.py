@@ -81,7 +81,9 @@ def execute(
     ``ready`` is called when the file is open, and work begins.
     """
     readout = asked.readout
-    writer = create_or_continue(out, asked.settings, readout.source, asked.versions, readout.notes)
+    writer = create_or_continue(
+        out, asked.settings, str(readout.source), asked.versions, readout.notes
+    )
     try:
         ready()
         with watched(progress), using(asked.device), limited_threads():

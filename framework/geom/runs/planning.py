@@ -11,7 +11,6 @@ from typing import Any
 
 from geom.errors import InputError
 from geom.exact import bulk
-from geom.loading import split
 from geom.machine import memory
 from geom.machine.devices import Device, find_device
 from geom.model import domains
@@ -110,7 +109,7 @@ def plan(
     if not detectors and wanted == CANDIDATES:
         raise InputError("no detector to find candidates: name one, or the tokens to examine")
     names = {
-        "source": [split(readout.source)[0]],
+        "source": [readout.source.name],
         "detector": distinct("detector", detectors),
         "certifier": distinct("certifier", certifiers),
         "executor": [executor],

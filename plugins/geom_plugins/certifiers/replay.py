@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import parse_qsl
 
 import numpy as np
 from msgspec import Meta
 
-from geom import Certifier, Finding, Floats, InputError, Problem, hookimpl
+from geom import Certifier, Finding, Floats, InputError, Problem, Readout, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -119,20 +118,19 @@ def _said(token: int, logits: Floats, dtype: str) -> str:
 def _staged(problem: Problem, options: ReplayOptions) -> Stage:
     location, revision = options.model, None
     if location is None:
-        location, revision = _checkpoint(problem.readout.source)
+        location, revision = _checkpoint(problem.readout)
     return _load(location, revision, options.dtype)
 
 
-def _checkpoint(source: str) -> tuple[str, str | None]:
+def _checkpoint(readout: Readout) -> tuple[str, str | None]:
     """The directory or Hub id behind a readout's source, and its revision."""
     from geom_plugins.sources.demo import CHECKPOINT
 
-    address, _, query = source.partition("?")
-    name, _, location = address.partition(":")
-    if name == "demo":
+    source = readout.source
+    if source.name == "demo":
         return str(CHECKPOINT), None
-    if name in ("hf", "transformer-lens"):
-        return location, dict(parse_qsl(query)).get("revision")
+    if source.name in ("hf", "transformer-lens"):
+        return source.location, source.query.get("revision")
     raise InputError(
         f"replay needs the whole model, and {source} is only its readout: give "
         "-o certifier.replay.model=DIR_OR_HUB_ID"

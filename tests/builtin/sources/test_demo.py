@@ -124,7 +124,7 @@ def test_transformers_finds_the_tokenizer_too(readout: Readout) -> None:
 
 def test_demo_is_the_default_model(readout: Readout) -> None:
     assert geom.load().digest == readout.digest
-    assert (geom.load().source, readout.source) == ("demo", "demo")
+    assert (str(geom.load().source), str(readout.source)) == ("demo", "demo")
 
 
 def test_the_bias_can_be_dropped() -> None:

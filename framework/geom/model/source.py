@@ -1,0 +1,47 @@
+"""Where a readout is from, as a value: the source's name, its location and the query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from geom.errors import InputError
+from geom.files.addresses import split_query
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source of a readout; as text ``NAME:LOCATION?key=value``, which `geom.load` takes.
+
+    ``query`` are the options of the source, and ``bias``.
+    """
+
+    name: str
+    location: str = ""
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        address = f"{self.name}:{self.location}" if self.location else self.name
+        return f"{address}?{urlencode(self.query, safe='/:,')}" if self.query else address
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """The source that a text names. Raises InputError where the text has another form."""
+        what = f"model {without_user(text)!r}"
+        address, query = split_query(text, what)
+        name, _, location = address.partition(":")
+        if not name:
+            raise InputError(f"{what}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz")
+        return cls(name, location, query)
+
+
+PYTHON = Source("python")
+"""The source of arrays that were given in Python."""
+
+
+def without_user(location: str) -> str:
+    """The location without the user and password of a URL, which no run file should keep."""
+    return re.sub(r"(?<=://)[^/?#]*@", "***@", location)

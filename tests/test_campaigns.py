@@ -91,14 +91,14 @@ def test_on_a_ball_it_is_that_of_an_interior_point_method(seed: int) -> None:
 def test_a_false_proof_by_nan_is_found() -> None:
     asked = problem([[0.0], [10.0], [-1.0]], [-1e308, 1e308, -1.7e308], "unbounded")
     evidence = Finding(weights=Weights(np.array([1, 2]), np.array([0.1, 1.0])))
-    claim = Verdict("unspeakable", "interior", evidence.weights, None, 0.0)
+    claim = Verdict("unspeakable", "interior", certificate=evidence.weights, margin_upper=0.0)
     assert [*judge.proven(rivals(asked, 0), evidence, claim)] != []
     assert [*forged.untrue(rivals(asked, 0), evidence, claim)] != []
 
 
 def test_a_verdict_that_is_turned_round_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def turned(*arguments: Any) -> Verdict:
-        return Verdict("unspeakable", "slack", None, None, 0.0)
+        return Verdict("unspeakable", "slack", margin_upper=0.0)
 
     monkeypatch.setattr(judge, "judge", turned)
     monkeypatch.setattr(judge, "faults", lambda *arguments: [])
@@ -116,7 +116,7 @@ def test_a_bound_one_unit_too_good_is_found(ulps: int) -> None:
     evidence = Finding(x, Weights(np.array(asked.ids), lam))
     lower, upper = float(asked.margin(x.tolist())), float(value)
     lower, upper = np.nextafter([lower, upper], [ulps * np.inf, -ulps * np.inf]).tolist()
-    claim = Verdict("undecided", None, None, lower, upper)
+    claim = Verdict("undecided", margin_lower=lower, margin_upper=upper)
     assert ([*judge.proven(asked, evidence, claim)] != []) == (ulps == 1)
 
 

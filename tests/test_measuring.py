@@ -51,7 +51,7 @@ class Brought:
         self.asked.append(("norm", token))
         self.priors[token] = prior
         row = problem.readout.W[token]
-        return Measurement(float(np.abs(row).sum()) * options.times, 0.5, True, x=row)
+        return Measurement(float(np.abs(row).sum()) * options.times, 0.5, proven=True, x=row)
 
     @hookimpl
     def geom_measures(self) -> Iterable[Measure[Any]]:
@@ -60,7 +60,7 @@ class Brought:
                 self.asked.append((name, token))
                 return make()
 
-            return Measure(name, "", measure, NoOptions, "units")
+            return Measure(name, "", measure, NoOptions, unit="units")
 
         def broken() -> Any:
             raise ValueError("boom\nand more")
@@ -68,9 +68,9 @@ class Brought:
         def refused() -> Any:
             raise InputError("no rows: give some")
 
-        yield Measure("norm", "", self.norm, Times, "row units")
+        yield Measure("norm", "", self.norm, Times, unit="row units")
         yield answer("none", lambda: Measurement(math.nan, note="chains\ndid not mix"))
-        yield answer("far", lambda: Measurement(-math.inf, 0.0, True))
+        yield answer("far", lambda: Measurement(-math.inf, 0.0, proven=True))
         yield answer("broken", broken)
         yield answer("refused", refused)
         yield answer("number", lambda: 3.0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from geom.numbers.arrays import Floats, Ids
+from geom.reprs import short_repr
 
 VerdictName = Literal["speakable", "unspeakable", "undecided"]
 ProofName = Literal["witness", "slack", "interior", "rational"]
@@ -19,6 +20,8 @@ class Witness:
 
     x: Floats
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -30,6 +33,8 @@ class Weights:
 
     indices: Ids
     values: Floats
+
+    __repr__ = short_repr
 
 
 Certificate = Witness | Weights
@@ -47,6 +52,8 @@ class Finding:
     weights: Weights | None = None
     note: str | None = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
@@ -59,10 +66,13 @@ class Verdict:
 
     name: VerdictName
     proof: ProofName | None = None
+    _: KW_ONLY
     certificate: Certificate | None = None
     margin_lower: float | None = None
     margin_upper: float | None = None
     note: str | None = None
+
+    __repr__ = short_repr
 
     @property
     def decided(self) -> bool:

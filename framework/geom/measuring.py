@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,9 +28,13 @@ from geom.plugins.records import Measure, Measurement
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose, distinct, refuse_unused
 from geom.progress import Watcher, track_progress, watched
+from geom.reprs import short_repr
 from geom.runs.detection import candidates
 from geom.runs.findings import as_kept
 from geom.store import MeasureRow, Run, recorder
+from geom.store.frames import frame
+from geom.store.notebook import SHOWN, table_html
+from geom.text import harmless, visible
 from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
 
 if TYPE_CHECKING:
@@ -47,11 +51,28 @@ class MeasureTable:
 
     rows: tuple[MeasureRow, ...]
 
+    __repr__ = short_repr
+
     def __iter__(self) -> Iterator[MeasureRow]:
         return iter(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def _repr_html_(self) -> str:
+        cells = (
+            (
+                str(row.token_id),
+                visible(row.token, row.token_kind),
+                row.measure,
+                row.shown,
+                row.unit,
+                "-" if row.note is None else harmless(row.note),
+            )
+            for row in self.rows[:SHOWN]
+        )
+        names = ("id", "token", "measure", "value", "unit", "note")
+        return table_html(names, cells, len(self), "to_pandas()")
 
     def notes(self) -> list[str]:
         """What the measures remark, a line a remark, with the tokens that it is about."""
@@ -63,12 +84,8 @@ class MeasureTable:
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
-        try:
-            import pandas
-        except ImportError:
-            raise InputError("pandas is not installed: pip install pandas") from None
         names = [name for name in MeasureRow.__dataclass_fields__ if name not in _KEPT]
-        return pandas.DataFrame([asdict(row) for row in self.rows], columns=names)
+        return frame(self.rows, names)
 
 
 def measure(
@@ -198,4 +215,6 @@ def _sane(found: object, problem: Problem) -> Measurement:
         if weights is None or weights.indices.shape != weights.values.shape:
             raise ValueError("its weights are no Weights of one value an index")
     note = None if found.note is None else one_line(str(found.note))
-    return Measurement(float(found.value), error, bool(found.proven), note, x, weights)
+    return Measurement(
+        float(found.value), error, proven=bool(found.proven), note=note, x=x, weights=weights
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from geom.reprs import short_repr
 from geom.store import Run, TokenRow, open_file
 from geom.text import TokenKind
 
@@ -22,6 +23,7 @@ class ModelSummary:
     """
 
     model: str
+    _: KW_ONLY
     path: str | None
     V: int
     d: int
@@ -31,6 +33,8 @@ class ModelSummary:
     hard: int
     own: int
     rest: int
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class SharedToken:
     token_kind: TokenKind | None
     places: tuple[int, ...]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -54,6 +60,8 @@ class Summary:
 
     models: tuple[ModelSummary, ...]
     shared: tuple[SharedToken, ...]
+
+    __repr__ = short_repr
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON has it."""
@@ -90,13 +98,13 @@ def _model(run: Run, rows: list[TokenRow]) -> ModelSummary:
     counts = Counter(row.label for row in rows)
     return ModelSummary(
         run.model,
-        None if run.path is None else str(run.path),
-        V,
-        int(settings.get("d", 0)),
-        str(settings.get("domain", {}).get("name")),
-        counts["unspeakable"],
-        counts["undecided"],
-        counts["hard to speak"],
-        counts["speakable"],
-        V - len(rows),
+        path=None if run.path is None else str(run.path),
+        V=V,
+        d=int(settings.get("d", 0)),
+        domain=str(settings.get("domain", {}).get("name")),
+        unspeakable=counts["unspeakable"],
+        undecided=counts["undecided"],
+        hard=counts["hard to speak"],
+        own=counts["speakable"],
+        rest=V - len(rows),
     )

@@ -273,7 +273,7 @@ def genuine(rng: Random, asked: Question, folder: Path) -> list[str]:
     name = names.get((place.shape, place.zero_sum), "own")
     if name in ("layernorm", "rmsnorm") and place.size != d:
         name = "own"
-    domain = Domain(name, d, place.shape, place.size, place.zero_sum)  # type: ignore[arg-type]
+    domain = Domain(name, d, place.shape, place.size, zero_sum=place.zero_sum)  # type: ignore[arg-type]
     readout = Readout.fold(
         asked.arrays["W"],
         asked.arrays.get("bias"),

@@ -78,7 +78,7 @@ def forged(
             upper = bound(rng, pick(rng, upper, best[1]), -1.0)
         else:
             lower, upper = upper, lower
-    return Verdict(name, proof, None, lower, upper)
+    return Verdict(name, proof, margin_lower=lower, margin_upper=upper)
 
 
 def exact_bounds(truth: Rivals, evidence: Finding) -> tuple[float | None, float | None]:

@@ -223,7 +223,11 @@ def domain(rng: np.random.Generator, d: int) -> Domain:
     size = Fraction(int(rng.integers(1, 50)), int(rng.integers(1, 50)))
     shape = pick(rng, "ball", "box", "all")
     return Domain(
-        f"own-{shape}", d, shape, None if shape == "all" else size, bool(rng.random() < 0.7)
+        f"own-{shape}",
+        d,
+        shape,
+        None if shape == "all" else size,
+        zero_sum=bool(rng.random() < 0.7),
     )
 
 
@@ -335,7 +339,7 @@ def combination(
 
 def balanced(rng: np.random.Generator, truth: Rivals) -> Floats:
     """Weights of the mean of several with ``r = 0``, where there are any."""
-    everywhere = Domain("own-all", len(truth.a[0]), "all", None, truth.region.zero_sum)
+    everywhere = Domain("own-all", len(truth.a[0]), "all", None, zero_sum=truth.region.zero_sum)
     draws = rng.integers(-9, 10, (int(rng.integers(1, 4)), len(truth.ids))).tolist()
     several = [
         replace(truth, c=c, c_unit=Fraction(1), region=everywhere).program.lam for c in draws

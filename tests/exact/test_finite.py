@@ -59,7 +59,7 @@ def test_biases_whose_difference_overflows_prove_nothing_false(radius: float | N
     assert truth.margin(W, b, 0, [-5e307]) == pytest.approx(Fraction(2 * 10**307), rel=1e-15)
     claim = Finding(weights=Weights(np.array([1, 2]), np.array([0.1, 1.0])))
     assert not judge(asked, 0, claim).decided
-    assert faults(asked, 0, claim, Verdict("unspeakable", "interior", None, None, 0.0))
+    assert faults(asked, 0, claim, Verdict("unspeakable", "interior", margin_upper=0.0))
     assert judge(asked, 0, Finding(np.array([-5e307]))).name == "speakable"
 
 
@@ -133,12 +133,14 @@ def truth_of_interval(w: truth.Floats, b: truth.Floats, radius: Fraction) -> Fra
 def test_no_stored_bound_is_infinite(bound: float) -> None:
     asked = problem([[1.0], [-1.0], [0.0]], None, "box")
     point = Finding(np.array([1.0]))
-    assert not faults(asked, 0, point, Verdict("speakable", "witness", None, 1.0))
-    assert faults(asked, 0, point, Verdict("speakable", "witness", None, bound))
-    assert faults(asked, 0, point, Verdict("speakable", "witness", None, 1.0, bound))
+    assert not faults(asked, 0, point, Verdict("speakable", "witness", margin_lower=1.0))
+    assert faults(asked, 0, point, Verdict("speakable", "witness", margin_lower=bound))
+    assert faults(
+        asked, 0, point, Verdict("speakable", "witness", margin_lower=1.0, margin_upper=bound)
+    )
     middle = Finding(weights=Weights(np.array([0, 1]), np.array([0.5, 0.5])))
-    assert not faults(asked, 2, middle, Verdict("unspeakable", "interior", None, None, 0.0))
-    assert faults(asked, 2, middle, Verdict("unspeakable", "interior", None, None, bound))
+    assert not faults(asked, 2, middle, Verdict("unspeakable", "interior", margin_upper=0.0))
+    assert faults(asked, 2, middle, Verdict("unspeakable", "interior", margin_upper=bound))
 
 
 def test_an_upper_bound_below_all_floats_is_the_least_of_them() -> None:

@@ -147,7 +147,7 @@ def test_no_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
 def test_a_disk_that_fills_up_is_said_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^/dev/full has no room"):
-        shared._filed(_Full("/dev/full/geom/W.npy"), READOUT.W)
+        shared_memory._filed(_Full("/dev/full/geom/W.npy"), READOUT.W)
 
 
 class _Full(type(Path())):  # type: ignore[misc]  # its base is the system's kind of path

@@ -191,7 +191,7 @@ def test_the_shift_goes_along(tmp_path: Path) -> None:
         assert copy.digest == readout.digest
     assert readout.without_bias().shift is None
     assert not readout.without_bias().has_bias
-    plain = Readout(readout.W, readout.b, "layernorm")
+    plain = Readout(readout.W, readout.b, norm="layernorm")
     assert plain.digest != readout.digest
 
 

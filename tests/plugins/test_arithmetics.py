@@ -222,6 +222,12 @@ def test_a_strangers_precision_serves_where_it_encloses(use: Use) -> None:
         return [geom.Enclosure(Fraction(-9), Fraction(9)) for _ in rows]
 
     loose = precision("loose", lambda *_: None, 1.0)  # type: ignore[arg-type, return-value]
-    use(only(geom.Precision("loose", "", loose.margin, loose.options, loose.roundoff, whole)))
+    use(
+        only(
+            geom.Precision(
+                "loose", "", loose.margin, loose.options, roundoff=loose.roundoff, products=whole
+            )
+        )
+    )
     found = geom.find_arithmetic("loose", rigorous=True).products(np.eye(2), np.ones(2))
     assert [item.width for item in found] == [18, 18]

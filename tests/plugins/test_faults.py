@@ -114,17 +114,19 @@ class Leaves:
 
     @hookimpl
     def geom_measures(self) -> Iterator[Measure[Any]]:
-        yield Measure("leaving", "", self.leave, NoOptions, "logits")
+        yield Measure("leaving", "", self.leave, NoOptions, unit="logits")
 
     @hookimpl
     def geom_precisions(self) -> Iterator[Precision[Any]]:
-        yield Precision("leaving", "", self.leave, NoOptions, lambda options: 2.0**-9)
-        yield Precision("unsaid", "", right, NoOptions, self.leave)
-        yield Precision("memory", "", right, NoOptions, lambda options: 2.0**-9, memory=self.leave)
+        yield Precision("leaving", "", self.leave, NoOptions, roundoff=lambda options: 2.0**-9)
+        yield Precision("unsaid", "", right, NoOptions, roundoff=self.leave)
+        yield Precision(
+            "memory", "", right, NoOptions, roundoff=lambda options: 2.0**-9, memory=self.leave
+        )
 
     @hookimpl
     def geom_reporters(self) -> Iterator[Reporter[Any]]:
-        yield Reporter("leaving", "", self.leave, NoOptions, ".txt")
+        yield Reporter("leaving", "", self.leave, NoOptions, suffix=".txt")
 
     @hookimpl
     def geom_executors(self) -> Iterator[Executor[Any]]:
@@ -451,15 +453,15 @@ def geom_certifiers():
 
 @hookimpl
 def geom_measures():
-    yield Measure("loud", "", measure, NoOptions, "logits")
+    yield Measure("loud", "", measure, NoOptions, unit="logits")
 
 @hookimpl
 def geom_precisions():
-    yield Precision("loud", "", margin, NoOptions, lambda options: 2.0**-24)
+    yield Precision("loud", "", margin, NoOptions, roundoff=lambda options: 2.0**-24)
 
 @hookimpl
 def geom_reporters():
-    yield Reporter("loud", "", write, NoOptions, ".jsonl")
+    yield Reporter("loud", "", write, NoOptions, suffix=".jsonl")
 """
 RUN = ("run", "-m", "loud:", "-d", "loud", "-t", "0,1", "-c", "loud", "--out", "loud.db")
 
@@ -551,7 +553,7 @@ def geom_certifiers():
 
 @hookimpl
 def geom_reporters():
-    yield Reporter("leaves", "", write, NoOptions, ".txt")
+    yield Reporter("leaves", "", write, NoOptions, suffix=".txt")
 """
 
 

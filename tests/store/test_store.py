@@ -36,7 +36,16 @@ Open = Callable[[], Writer]
 
 
 def planned(token: int) -> Planned:
-    return Planned(token, f" t{token}", False, 0, " t0", ("self-argmax",), "normal", "special")
+    return Planned(
+        token,
+        token=f" t{token}",
+        self_argmax=False,
+        argmax_id=0,
+        argmax=" t0",
+        flagged_by=("self-argmax",),
+        token_kind="normal",
+        argmax_kind="special",
+    )
 
 
 def outcome(token: int, evidence: Finding | None = None, **fields: Any) -> Outcome:
@@ -203,6 +212,22 @@ def test_a_run_says_where_it_is_and_what_it_holds(finished: Path) -> None:
         assert repr(run) == f"<Run {finished}: 1 speakable, 1 unspeakable, 1 undecided>"
 
 
+def test_a_run_is_its_rows(finished: Path) -> None:
+    with open_file(finished) as run:
+        assert list(run) == list(run.rows())
+        assert len(run) == len(list(run)) == 3
+        frame = run.to_pandas()
+    assert list(frame.columns) == EXPORTED
+    assert list(frame.verdict) == ["speakable", "unspeakable", "undecided"]
+
+
+def test_a_run_is_as_long_as_what_it_examined(begin: Open) -> None:
+    writer = begin()
+    writer.plan([planned(1), planned(2)], [])
+    writer.record([outcome(2)])
+    assert len(writer.run) == len(list(writer.run)) == 1
+
+
 def test_a_run_without_a_file_is_held_in_memory() -> None:
     with create_or_continue(None, SETTINGS, "python", {}).run as run:
         assert (run.path, run.settings) == (None, SETTINGS)
@@ -250,7 +275,7 @@ def test_a_finished_run_can_be_read_elsewhere_and_read_only(finished: Path) -> N
 
 def test_an_open_run_cannot_be_written_to(finished: Path) -> None:
     with open_file(finished) as run, pytest.raises(sqlite3.OperationalError, match="readonly"):
-        run._connection.execute("DELETE FROM tokens")
+        run._file.connection.execute("DELETE FROM tokens")
 
 
 def test_a_reader_that_stays_does_not_stop_the_writer(begin: Open, path: Path) -> None:

@@ -66,7 +66,7 @@ def shifted(readout: Readout, token: int, x: Any, options: Shift) -> PrecisionMa
 def precision(
     name: str, margin: Margin, roundoff: float, options: type[Any] = NoOptions
 ) -> Precision[Any]:
-    return Precision(name, "", margin, options, lambda _: roundoff)
+    return Precision(name, "", margin, options, roundoff=lambda _: roundoff)
 
 
 HALF = precision("half", floats(np.float16), 2.0**-11)

@@ -269,7 +269,7 @@ def measure(found: Any, unit: str = "logits", bounds: Any = None) -> Asked:
     made = found if callable(found) else lambda *_: found
     return asked(
         "measure",
-        Measure("mine", "mine", lambda *_: made(next(values)), NoOptions, unit, bounds),
+        Measure("mine", "mine", lambda *_: made(next(values)), NoOptions, unit=unit, bounds=bounds),
     )
 
 
@@ -294,7 +294,7 @@ def refuses(_: int) -> Measurement:
             "no bounds to prove it again by",
         ),
         (
-            measure(lambda _: Measurement(1.0, 0.5, True), bounds=lambda *_: (0.5, 1.75)),
+            measure(lambda _: Measurement(1.0, 0.5, proven=True), bounds=lambda *_: (0.5, 1.75)),
             "knows_an_error_that_it_proves",
             "its evidence proves 0.5 to 1.75",
         ),
@@ -341,7 +341,7 @@ def test_a_reporter_that_breaks_a_promise_is_caught() -> None:
 
 
 def executor(mapped: Callable[..., Any], workers: int = 1) -> Asked:
-    return asked("executor", Executor("mine", "mine", mapped, NoOptions, lambda _: workers))
+    return asked("executor", Executor("mine", "mine", mapped, NoOptions, workers=lambda _: workers))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,15 @@ def rows_of(
         cell = attempt(partial(_cell, readout, arithmetics[j], point))
         if isinstance(cell, Raised):
             failed.setdefault((name, str(cell)), []).append(point.token_id)
-            cell = ComparisonRow(point.token_id, point.token, name, None, None, None, False)
+            cell = ComparisonRow(
+                point.token_id,
+                token=point.token,
+                precision=name,
+                margin=None,
+                argmax_id=None,
+                sign=None,
+                agrees=False,
+            )
         cells[i, j] = cell
     notes = tuple(
         f"precision {name} raised {reason}: token {tokens[0]}"
@@ -64,11 +72,11 @@ def _cell(readout: Readout, arithmetic: Arithmetic, point: ComparedPoint) -> Com
     sign = None if math.isnan(margin) else (margin > 0.0) - (margin < 0.0)
     return ComparisonRow(
         point.token_id,
-        point.token,
-        arithmetic.name,
-        margin,
-        found.argmax_id,
-        sign,
-        sign == point.sign,
-        found.error,
+        token=point.token,
+        precision=arithmetic.name,
+        margin=margin,
+        argmax_id=found.argmax_id,
+        sign=sign,
+        agrees=sign == point.sign,
+        error=found.error,
     )

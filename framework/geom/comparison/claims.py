@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from geom.numbers.printing import rounded_up
 from geom.plugins.chosen import Chosen
 from geom.plugins.records import Certifier
 from geom.progress import track_progress
+from geom.reprs import short_repr
 from geom.runs.findings import as_kept
 
 
@@ -32,12 +33,15 @@ class SolverClaim:
 
     token_id: int
     solver: str
+    _: KW_ONLY
     direction: bool
     inside: bool
     bound: float | None
     residual: float | None
     verdict: VerdictName
     note: str | None
+
+    __repr__ = short_repr
 
     def __str__(self) -> str:
         parts = []
@@ -64,7 +68,16 @@ def returned(
         claimed = certifier.attempt(partial(_claimed, problem, token))
         if isinstance(claimed, Raised):
             note = f"it raised {claimed}"
-            claim = SolverClaim(token, name, False, False, None, None, "undecided", note)
+            claim = SolverClaim(
+                token,
+                name,
+                direction=False,
+                inside=False,
+                bound=None,
+                residual=None,
+                verdict="undecided",
+                note=note,
+            )
             x = None
         else:
             claim, x = claimed
@@ -97,7 +110,16 @@ def _claim(
     if kept.weights is not None:
         bound, residual = _weighed(problem, token, kept.weights)
     inside = x is not None and problem.domain.contains(x)
-    claim = SolverClaim(token, solver, x is not None, inside, bound, residual, verdict.name, note)
+    claim = SolverClaim(
+        token,
+        solver,
+        direction=x is not None,
+        inside=inside,
+        bound=bound,
+        residual=residual,
+        verdict=verdict.name,
+        note=note,
+    )
     return claim, x
 
 

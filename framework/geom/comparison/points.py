@@ -174,4 +174,12 @@ def with_truth(problem: Problem, token: int, x: Floats, origin: str) -> Compared
     readout = problem.readout
     with np.errstate(all="ignore"):
         scale = float(np.linalg.norm(readout.W[token]) * np.linalg.norm(x))
-    return ComparedPoint(token, readout.text(token), readout.kind(token), x, origin, margin, scale)
+    return ComparedPoint(
+        token,
+        token=readout.text(token),
+        token_kind=readout.kind(token),
+        x=x,
+        origin=origin,
+        margin=margin,
+        scale=scale,
+    )

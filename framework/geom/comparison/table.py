@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,11 @@ import numpy as np
 from geom.comparison.claims import SolverClaim
 from geom.errors import InputError
 from geom.numbers.arrays import Floats
-from geom.text import TokenKind
+from geom.numbers.printing import rounded_down
+from geom.reprs import short_repr
+from geom.store.frames import frame
+from geom.store.notebook import SHOWN, table_html
+from geom.text import TokenKind, visible
 
 if TYPE_CHECKING:
     import pandas
@@ -31,6 +35,7 @@ class ComparisonRow:
     """
 
     token_id: int
+    _: KW_ONLY
     token: str | None
     precision: str
     margin: float | None
@@ -38,6 +43,15 @@ class ComparisonRow:
     sign: int | None
     agrees: bool
     error: float | None = None
+
+    __repr__ = short_repr
+
+    @property
+    def shown(self) -> str:
+        """The margin in few digits, with ``(wrong)`` where its sign is not the exact one."""
+        if self.margin is None:
+            return "-"
+        return rounded_down(self.margin) + ("" if self.agrees else " (wrong)")
 
     @property
     def proven(self) -> bool:
@@ -63,12 +77,15 @@ class ComparedPoint:
     """
 
     token_id: int
+    _: KW_ONLY
     token: str | None
     token_kind: TokenKind | None
     x: Floats
     origin: str
     margin: Fraction
     scale: float
+
+    __repr__ = short_repr
 
     @property
     def sign(self) -> int:
@@ -101,8 +118,11 @@ class Comparison:
     points: tuple[ComparedPoint, ...]
     precisions: dict[str, float]
     rows: tuple[ComparisonRow, ...]
+    _: KW_ONLY
     claims: tuple[SolverClaim, ...] = ()
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
     def __iter__(self) -> Iterator[ComparisonRow]:
         return iter(self.rows)
@@ -110,8 +130,20 @@ class Comparison:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __repr__(self) -> str:
-        return f"<Comparison: {len(self.points)} tokens by {len(self.precisions)} precisions>"
+    def _repr_html_(self) -> str:
+        """A row a point: its exact margin, and each precision's."""
+        names = ("id", "token", "at", "exact", *self.precisions)
+        cells = (
+            (
+                str(point.token_id),
+                visible(point.token, point.token_kind),
+                point.origin,
+                rounded_down(point.margin),
+                *(self._cells[point.token_id, name].shown for name in self.precisions),
+            )
+            for point in self.points[:SHOWN]
+        )
+        return table_html(names, cells, len(self.points), "to_pandas()")
 
     @cached_property
     def _cells(self) -> dict[tuple[int, str], ComparisonRow]:
@@ -145,11 +177,7 @@ class Comparison:
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
-        try:
-            import pandas
-        except ImportError:
-            raise InputError("pandas is not installed: pip install pandas") from None
-        return pandas.DataFrame([asdict(row) for row in self.rows], columns=_COLUMNS)
+        return frame(self.rows, list(ComparisonRow.__dataclass_fields__))
 
     def plot(self, path: str | Path) -> None:
         """Draw margin against unit roundoff to a .png or .svg file, see `geom.comparison.plot`.
@@ -159,9 +187,6 @@ class Comparison:
         from geom.comparison.plot import plot_comparison
 
         plot_comparison(self, Path(path))
-
-
-_COLUMNS = list(ComparisonRow.__dataclass_fields__)
 
 
 def relative_margin(margin: Floats, scale: Floats) -> Floats:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeGuard, get_args
 
 import numpy as np
@@ -32,12 +33,13 @@ def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) 
     ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
     seen = _weigh(problem, token, finding, widen)
+    verdict = partial(Verdict, margin_lower=seen.lower, margin_upper=seen.upper)
     if seen.speakable and finding.x is not None:
-        return Verdict("speakable", "witness", Witness(finding.x), seen.lower, seen.upper)
+        return verdict("speakable", "witness", certificate=Witness(finding.x))
     if seen.proof is not None:
-        return Verdict("unspeakable", seen.proof, finding.weights, seen.lower, seen.upper)
+        return verdict("unspeakable", seen.proof, certificate=finding.weights)
     note = "; ".join(seen.faults) or None
-    return Verdict("undecided", None, None, seen.lower, seen.upper, note)
+    return verdict("undecided", note=note)
 
 
 def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from geom.errors import InputError
+from geom.reprs import short_repr
 
 Scheme = Literal["http", "https", "hf", "s3", "gs", "az"]
 """The web, the Hugging Face Hub, and the object stores of Amazon, Google and Azure."""
@@ -37,6 +38,8 @@ class Address:
     text: str
     scheme: Scheme | None
     path: Path | None
+
+    __repr__ = short_repr
 
     def is_within(self, folder: Path) -> bool:
         """Whether it is a path in ``folder``, also once links are followed."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from geom.errors import InputError
+from geom.reprs import short_repr
 
 NAMES = ("cpu", "torch", "cuda")
 """What ``--device`` takes; ``cuda:1`` is the second GPU, ``torch`` is torch on the processor."""
@@ -31,6 +32,8 @@ class Device:
 
     name: str
     xp: Any
+
+    __repr__ = short_repr
 
     def put(self, array: NDArray[Any], dtype: DTypeLike | None = None) -> Any:
         """The array on the device, as ``dtype`` (its own where None); a copy where need be."""

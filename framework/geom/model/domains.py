@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,7 @@ import numpy as np
 from geom.errors import InputError, unknown
 from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers, power_of_two
+from geom.reprs import short_repr
 
 Shape = Literal["ball", "box", "all"]
 
@@ -44,7 +45,10 @@ class Domain:
     d: int
     shape: Shape
     size: Fraction | None = None
+    _: KW_ONLY
     zero_sum: bool = False
+
+    __repr__ = short_repr
 
     @property
     def bounded(self) -> bool:
@@ -163,7 +167,7 @@ def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
         raise InputError(f"{stored!r} describes no domain")
     if shape not in get_args(Shape) or (size is None) != (shape == "all"):
         raise InputError(f"{stored!r} describes no domain")
-    return checked(Domain(name, d, shape, size, zero_sum))
+    return checked(Domain(name, d, shape, size, zero_sum=zero_sum))
 
 
 def checked(domain: Domain) -> Domain:

@@ -13,6 +13,7 @@ from geom.model.domains import Domain
 from geom.model.folding import fold_shift
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats, Ids
+from geom.reprs import short_repr
 
 _PLAIN = 256
 """Rows and biases from ``2**-256`` to ``2**256`` are taken as they are."""
@@ -27,6 +28,8 @@ class Problem:
 
     readout: Readout
     domain: Domain
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.domain.d != self.readout.d:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import dot_error, norm_above, refuse_flushing
 from geom.progress import track_progress
+from geom.reprs import short_repr
 from geom.text import TokenKind
 
 NormName = Literal["layernorm", "rmsnorm"]
@@ -67,12 +68,16 @@ class Readout:
 
     W: Floats
     b: Floats
+    _: KW_ONLY
     norm: NormName | None = None
     tokens: Sequence[str | None] | None = None
     kinds: Sequence[TokenKind] | None = None
     source: Source = PYTHON
     notes: tuple[str, ...] = ()
     shift: Shift | None = None
+
+    _shown: ClassVar = ("V", "d", "norm", "source")
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         refuse_flushing()
@@ -169,7 +174,16 @@ class Readout:
         for array in (matrix, bias):
             array.flags.writeable = False
         named = Source.parse(source) if isinstance(source, str) else source
-        return cls(matrix, bias, norm, tokens, kinds, named, notes, kept)
+        return cls(
+            matrix,
+            bias,
+            norm=norm,
+            tokens=tokens,
+            kinds=kinds,
+            source=named,
+            notes=notes,
+            shift=kept,
+        )
 
     @property
     def V(self) -> int:  # noqa: N802 - the symbol of the papers

@@ -37,7 +37,7 @@ _YOUNG = 60.0
 """Seconds in which a folder without a lock may be one that is just being made."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SharedReadout(Readout):
     """A readout that goes to another process as the places of its arrays in files.
 

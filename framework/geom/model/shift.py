@@ -21,6 +21,7 @@ import numpy as np
 from geom.numbers.arrays import Floats, Integers
 from geom.numbers.rationals import integers, power_of_two
 from geom.numbers.rounding import TINY, UP, U, norm_above
+from geom.reprs import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class Shift:
     beta: Floats
     gamma: Floats
     bias: Floats
+
+    __repr__ = short_repr
 
     @cached_property
     def rounded(self) -> Floats:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from geom.reprs import short_repr
+
 
 @dataclass(frozen=True)
 class Enclosure:
@@ -13,6 +15,8 @@ class Enclosure:
 
     low: Fraction
     high: Fraction
+
+    __repr__ = short_repr
 
     @staticmethod
     def around(value: Fraction, radius: Fraction) -> Enclosure:

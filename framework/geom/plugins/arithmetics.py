@@ -20,6 +20,7 @@ from geom.plugins.options import Given
 from geom.plugins.records import Precision, PrecisionMargin
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose
+from geom.reprs import short_repr
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Arithmetic:
 
     name: str
     plugin: Chosen[Precision[Any]]
+
+    __repr__ = short_repr
 
     @property
     def rigorous(self) -> bool:

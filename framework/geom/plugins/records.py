@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar
 
 from geom.certificates import Finding, Weights
@@ -12,6 +12,7 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
+from geom.reprs import short_repr
 
 if TYPE_CHECKING:
     from geom.store import Run
@@ -41,6 +42,8 @@ class Candidate:
     token: int
     argmax_id: int | None = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WitnessedToken:
@@ -52,6 +55,8 @@ class WitnessedToken:
 
     token: int
     x: Floats | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,10 @@ class ModelSource(Generic[O]):
     summary: str
     load: Callable[[str, O], Readout]
     options: type[O]
+    _: KW_ONLY
     reads: Literal["nothing", "file", "checkpoint", "anything"] = "anything"
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -88,9 +96,12 @@ class Detector(Generic[O]):
     summary: str
     detect: Callable[[Readout, Domain, O], Iterable[Candidate | WitnessedToken]]
     options: type[O]
+    _: KW_ONLY
     devices: tuple[str, ...] = ("cpu",)
     memory: Callable[[Readout, O], int] | None = None
     repeatable: bool = False
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ class Certifier(Generic[O]):
     summary: str
     certify: Callable[[Problem, int, Finding, O], Finding]
     options: type[O]
+    _: KW_ONLY
     verifies: bool = False
     certify_many: (
         Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Finding]] | None
@@ -122,6 +134,8 @@ class Certifier(Generic[O]):
     devices: tuple[str, ...] = ("cpu",)
     memory: Callable[[Readout, O], int] | None = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class PrecisionMargin:
@@ -130,6 +144,8 @@ class PrecisionMargin:
     margin: float
     argmax_id: int
     error: float | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -147,9 +163,12 @@ class Precision(Generic[O]):
     summary: str
     margin: Callable[[Readout, int, Floats, O], PrecisionMargin]
     options: type[O]
+    _: KW_ONLY
     roundoff: Callable[[O], float]
     products: Callable[[Floats, Floats, O], Sequence[Enclosure]] | None = None
     memory: Callable[[Readout, O], int] | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +184,13 @@ class Measurement:
 
     value: float
     error: float | None = None
+    _: KW_ONLY
     proven: bool = False
     note: str | None = None
     x: Floats | None = None
     weights: Weights | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -186,8 +208,11 @@ class Measure(Generic[O]):
     summary: str
     measure: Callable[[Problem, int, Finding, O], Measurement]
     options: type[O]
+    _: KW_ONLY
     unit: str
     bounds: Callable[[Problem, int, Finding, O, float], tuple[float, float]] | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -201,8 +226,11 @@ class Reporter(Generic[O]):
     summary: str
     write: Callable[[Run, BinaryIO, O], None]
     options: type[O]
+    _: KW_ONLY
     suffix: str
     text: bool = True
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -222,8 +250,11 @@ class Executor(Generic[O]):
     summary: str
     map: Callable[[Callable[[Any], Iterable[Any]], Sequence[Any], O], Iterator[Iterable[Any]]]
     options: type[O]
+    _: KW_ONLY
     workers: Callable[[O], int] = one
     processes: bool = False
+
+    __repr__ = short_repr
 
 
 Record = (

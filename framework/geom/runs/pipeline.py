@@ -97,7 +97,7 @@ def execute(
         writer.abandon()
         raise
     if out is None:
-        writer.run.weights = lambda run: readout
+        writer.run.find_readout = lambda run: readout
         return writer.run
     writer.close()
     return open_run(out, readout)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
 from geom.numbers.arrays import Floats
 from geom.numbers.printing import enclosure, with_error
+from geom.reprs import short_repr
 from geom.text import TokenKind
 
 LONGEST = 2**20
@@ -21,6 +22,7 @@ class TokenRow:
     """One token of a run: the fields of an exported row, in its order."""
 
     token_id: int
+    _: KW_ONLY
     token: str | None
     self_argmax: bool | None
     argmax_id: int | None
@@ -34,6 +36,8 @@ class TokenRow:
     seconds: float
     note: str | None
     token_kind: TokenKind | None
+
+    __repr__ = short_repr
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON has it: null for a bound that is no finite number."""
@@ -73,6 +77,7 @@ class MeasureRow:
     """
 
     token_id: int
+    _: KW_ONLY
     token: str | None
     token_kind: TokenKind | None
     measure: str
@@ -85,6 +90,8 @@ class MeasureRow:
     options: Mapping[str, Any]
     x: Floats | None = None
     weights: Weights | None = None
+
+    __repr__ = short_repr
 
     @property
     def shown(self) -> str:
@@ -112,6 +119,7 @@ class Planned:
     """A token that a run is to examine, before any certifier has seen it."""
 
     token_id: int
+    _: KW_ONLY
     token: str | None
     self_argmax: bool
     argmax_id: int
@@ -119,6 +127,8 @@ class Planned:
     flagged_by: tuple[str, ...]
     token_kind: TokenKind | None = None
     argmax_kind: TokenKind | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +139,7 @@ class Outcome:
     """
 
     token_id: int
+    _: KW_ONLY
     verdict: VerdictName
     proof: ProofName | None
     certifier: str | None
@@ -138,6 +149,8 @@ class Outcome:
     note: str | None
     evidence: Finding
     recipe: RecipeName | None = None
+
+    __repr__ = short_repr
 
 
 def _finite(value: float | None) -> float | None:

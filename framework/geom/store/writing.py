@@ -31,7 +31,7 @@ def recorder(run: Run) -> Iterator[Callable[[MeasureRow], None]]:
     """
     path = run.path
     if path is None:
-        yield partial(_record_measured, run._connection, None)
+        yield partial(_record_measured, run._file.connection, None)
         return
     connection = connect(path, "rw")
     try:

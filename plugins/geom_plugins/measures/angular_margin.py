@@ -75,7 +75,7 @@ def angular_margin(
     if verdict.name == "unspeakable":
         free = problem.homogeneous or problem.domain.bounded
         why = "unspeakable" if free else "unspeakable without biases, which far out do not count"
-        return Measurement(0.0, 0.0, True, why, weights=found.weights)
+        return Measurement(0.0, 0.0, proven=True, note=why, weights=found.weights)
     start = direction(asked, token, found)
     if asked.homogeneous:
         best = _without_caps(asked, token, start, options.gap)
@@ -239,6 +239,6 @@ def geom_measures() -> Iterator[Measure[AngularMarginOptions]]:
         "angle by which the best direction can be turned in any way and still win",
         angular_margin,
         AngularMarginOptions,
-        "radians",
-        proven,
+        unit="radians",
+        bounds=proven,
     )

@@ -21,16 +21,18 @@ def between(
     and the value is the other end; where both are, and of one sign, it is that.
     """
     if low == high:
-        return Measurement(low, 0.0, True, note, x, weights)
+        return Measurement(low, 0.0, proven=True, note=note, x=x, weights=weights)
     if math.isinf(low) and math.isinf(high):
-        return Measurement(math.nan, None, False, note or "nothing is proven of it", x, weights)
+        note = note or "nothing is proven of it"
+        return Measurement(math.nan, note=note, x=x, weights=weights)
     if math.isinf(low) or math.isinf(high):
-        return Measurement(high if math.isinf(low) else low, math.inf, True, note, x, weights)
+        end = high if math.isinf(low) else low
+        return Measurement(end, math.inf, proven=True, note=note, x=x, weights=weights)
     value = low / 2 + high / 2
     error = max(high - value, value - low)
     while not _holds(value, error, low, high):
         error = math.nextafter(error, math.inf)
-    return Measurement(value, error, True, note, x, weights)
+    return Measurement(value, error, proven=True, note=note, x=x, weights=weights)
 
 
 def _holds(value: float, error: float, low: float, high: float) -> bool:

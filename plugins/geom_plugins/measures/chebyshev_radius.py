@@ -56,7 +56,7 @@ def chebyshev_radius(
         return between(*ball_bounds(problem, token, alone), "it has no rival", alone.x)
     found, verdict = settled(problem, token, prior)
     if verdict.name == "unspeakable":
-        return Measurement(0.0, 0.0, True, "unspeakable", weights=found.weights)
+        return Measurement(0.0, 0.0, proven=True, note="unspeakable", weights=found.weights)
     note = "undecided whether it is speakable" if verdict.name == "undecided" else None
     rivals = _Rivals.of(problem, token)
     if problem.domain.bounded:
@@ -66,7 +66,7 @@ def chebyshev_radius(
         outward, far = settled(without_bias(problem), token, found)
         if far.name == "speakable":
             why = "it wins far enough out, in balls of any size"
-            return Measurement(math.inf, 0.0, True, why, outward.x)
+            return Measurement(math.inf, 0.0, proven=True, note=why, x=outward.x)
         best = Finding()
         if not problem.homogeneous:
             best = _in_all_of_space(rivals, direction(problem, token, outward), options.gap)
@@ -169,6 +169,6 @@ def geom_measures() -> Iterator[Measure[ChebyshevRadiusOptions]]:
         "radius of the largest ball of the domain in which the token wins",
         chebyshev_radius,
         ChebyshevRadiusOptions,
-        "length of x",
-        proven,
+        unit="length of x",
+        bounds=proven,
     )

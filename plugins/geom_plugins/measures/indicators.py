@@ -113,18 +113,18 @@ def _centred(readout: Readout, tokens: Ids) -> Floats:
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[Any]]:
-    yield Measure("row-norm", "length of the token's row", row_norm, NoOptions, "row units")
+    yield Measure("row-norm", "length of the token's row", row_norm, NoOptions, unit="row units")
     yield Measure(
         "centroid-distance",
         "distance of the token's row from the mean row",
         centroid_distance,
         NoOptions,
-        "row units",
+        unit="row units",
     )
     yield Measure(
         "unused-cosine",
         "cosine to the mean of rows known to be unused",
         unused_cosine,
         UnusedOptions,
-        "cosine",
+        unit="cosine",
     )

@@ -41,7 +41,7 @@ def logit_bias(
 ) -> Measurement:
     """The number of logits; ``x`` is where the margin is largest, as far as was found."""
     if problem.readout.V == 1:
-        return Measurement(-math.inf, 0.0, True, "it has no rival")
+        return Measurement(-math.inf, 0.0, proven=True, note="it has no rival")
     if problem.domain.bounded:
         return _bounded(problem, token, prior, options.gap)
     return _unbounded(problem, token, prior, options.gap)
@@ -52,7 +52,7 @@ def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measur
     if problem.homogeneous:
         found, verdict = settled(problem, token, prior)
         if verdict.name == "unspeakable":
-            return Measurement(0.0, 0.0, True, TIE, weights=found.weights)
+            return Measurement(0.0, 0.0, proven=True, note=TIE, weights=found.weights)
     radius, domain = problem.domain.radius, problem.domain
     c = problem.readout.b - problem.readout.b[token]
     shape: Literal["ball", "box"] = "box" if domain.shape == "box" else "ball"
@@ -75,7 +75,7 @@ def _unbounded(problem: Problem, token: int, prior: Finding, gap: float) -> Meas
     found, verdict = settled(asked, token, prior)
     if verdict.name == "speakable":
         note = "it wins far enough out, whatever is added to it or taken from it"
-        return Measurement(-math.inf, 0.0, True, note, found.x)
+        return Measurement(-math.inf, 0.0, proven=True, note=note, x=found.x)
     if problem.homogeneous:
         low, high = margin_bounds(problem, token, found)
         tie = TIE if low == high else "undecided whether it is speakable"
@@ -112,6 +112,6 @@ def geom_measures() -> Iterator[Measure[LogitBiasOptions]]:
         "least to add to the token's logit so that it can win somewhere",
         logit_bias,
         LogitBiasOptions,
-        "logits",
-        proven,
+        unit="logits",
+        bounds=proven,
     )

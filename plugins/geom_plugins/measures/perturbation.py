@@ -79,7 +79,7 @@ def perturbation(
     Of the row as the domain sees it: where ``sum(x) = 0``, a change along ones changes nothing.
     """
     if problem.readout.V == 1:
-        return Measurement(math.inf, 0.0, True, "it has no rival")
+        return Measurement(math.inf, 0.0, proven=True, note="it has no rival")
     found, verdict = settled(problem, token, prior)
     if verdict.name == "speakable":
         return _silencing(problem, token, found, options.gap)
@@ -367,6 +367,6 @@ def geom_measures() -> Iterator[Measure[PerturbationOptions]]:
         "least change of the token's own row that changes its verdict",
         perturbation,
         PerturbationOptions,
-        "row units",
-        proven,
+        unit="row units",
+        bounds=proven,
     )

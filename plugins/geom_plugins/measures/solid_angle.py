@@ -59,7 +59,9 @@ def solid_angle(problem: Problem, token: int, prior: Finding, options: ShareOpti
         note = "it wins nowhere"
     weights = None if found.proof is None else found.proof.weights
     proven = found.proof is not None
-    return Measurement(found.log / LN10, found.error / LN10, proven, note, weights=weights)
+    return Measurement(
+        found.log / LN10, found.error / LN10, proven=proven, note=note, weights=weights
+    )
 
 
 def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
@@ -121,6 +123,6 @@ def geom_measures() -> Iterator[Measure[ShareOptions]]:
         "share of directions in which the token wins",
         solid_angle,
         ShareOptions,
-        "log10 fraction",
-        proven_share,
+        unit="log10 fraction",
+        bounds=proven_share,
     )

@@ -91,5 +91,10 @@ def _fraction(value: arb) -> Fraction:
 @hookimpl
 def geom_precisions() -> Iterator[Precision[ArbOptions]]:
     yield Precision(
-        "arb", "balls of so many bits, by FLINT", margin, ArbOptions, roundoff, products
+        "arb",
+        "balls of so many bits, by FLINT",
+        margin,
+        ArbOptions,
+        roundoff=roundoff,
+        products=products,
     )

@@ -251,6 +251,6 @@ def geom_precisions() -> Iterator[Precision[NoOptions]]:
         "pairs of float64, some 31 decimal digits",
         margin,
         NoOptions,
-        lambda _: ROUNDOFF,
-        products,
+        roundoff=lambda _: ROUNDOFF,
+        products=products,
     )

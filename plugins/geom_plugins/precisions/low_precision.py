@@ -154,7 +154,7 @@ def geom_precisions() -> Iterator[Precision[ShortOptions]]:
             kind.summary,
             partial(margin, kind),
             ShortOptions,
-            partial(_roundoff, kind),
+            roundoff=partial(_roundoff, kind),
             memory=partial(_memory, kind),
         )
 

@@ -97,23 +97,23 @@ def geom_precisions() -> Iterator[Precision[NoOptions]]:
         "IEEE binary32",
         float32_margin,
         NoOptions,
-        lambda _: FLOAT32.relative,
-        float32_products,
-        _float32_memory,
+        roundoff=lambda _: FLOAT32.relative,
+        products=float32_products,
+        memory=_float32_memory,
     )
     yield Precision(
         "float64",
         "IEEE binary64",
         float64_margin,
         NoOptions,
-        lambda _: FLOAT64.relative,
-        float64_products,
+        roundoff=lambda _: FLOAT64.relative,
+        products=float64_products,
     )
     yield Precision(
         "longdouble",
         "C's long double, as this machine has it",
         longdouble_margin,
         NoOptions,
-        lambda _: LONGDOUBLE.relative,
-        longdouble_products,
+        roundoff=lambda _: LONGDOUBLE.relative,
+        products=longdouble_products,
     )

@@ -125,6 +125,6 @@ def geom_precisions() -> Iterator[Precision[MpmathOptions]]:
         "floats of so many decimal digits, by mpmath",
         margin,
         MpmathOptions,
-        roundoff,
-        products,
+        roundoff=roundoff,
+        products=products,
     )

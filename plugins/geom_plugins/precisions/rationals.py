@@ -79,5 +79,10 @@ def _integers(values: Floats) -> tuple[Integers, int]:
 @hookimpl
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
     yield Precision(
-        "exact", "rational numbers, no rounding", margin, NoOptions, lambda _: 0.0, products
+        "exact",
+        "rational numbers, no rounding",
+        margin,
+        NoOptions,
+        roundoff=lambda _: 0.0,
+        products=products,
     )

@@ -25,4 +25,4 @@ def load(location: str, options: NoOptions) -> Readout:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NoOptions]]:
-    yield ModelSource("demo", "the embedded language model", load, NoOptions, "nothing")
+    yield ModelSource("demo", "the embedded language model", load, NoOptions, reads="nothing")

@@ -295,4 +295,6 @@ def _unescaped(piece: str) -> tuple[str, TokenKind]:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
-    yield ModelSource("gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions, "file")
+    yield ModelSource(
+        "gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions, reads="file"
+    )

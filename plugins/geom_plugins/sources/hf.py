@@ -69,5 +69,9 @@ def _plus_one(gamma: NDArray[Any]) -> NDArray[np.float32]:
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[HfOptions]]:
     yield ModelSource(
-        "hf", "a checkpoint of transformers: a directory or a Hub id", load, HfOptions, "checkpoint"
+        "hf",
+        "a checkpoint of transformers: a directory or a Hub id",
+        load,
+        HfOptions,
+        reads="checkpoint",
     )

@@ -110,4 +110,4 @@ def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NpzOptions]]:
-    yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, "file")
+    yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, reads="file")

@@ -59,5 +59,5 @@ def geom_sources() -> Iterator[ModelSource[SafetensorsOptions]]:
         "named tensors of a safetensors file or URL",
         load,
         SafetensorsOptions,
-        "file",
+        reads="file",
     )

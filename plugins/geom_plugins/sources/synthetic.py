@@ -80,5 +80,5 @@ def geom_sources() -> Iterator[ModelSource[SyntheticOptions]]:
         "random readouts: synthetic:gpt2-like?V=4096&d=64",
         load,
         SyntheticOptions,
-        "nothing",
+        reads="nothing",
     )

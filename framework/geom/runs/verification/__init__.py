@@ -84,9 +84,8 @@ def verify(
         f"{readout.source}, V = {readout.V}, d = {readout.d}, domain {problem.domain}, "
         f"tokens {asked if len(asked) <= 60 else f'{asked[:60]}...'}"
     )
-    return Verification(
-        confirmed, tuple(sorted(found.faults, key=_place)), tuple(found.unchecked), about
-    )
+    faults = tuple(sorted(found.faults, key=_place))
+    return Verification(confirmed, faults, unchecked=tuple(found.unchecked), about=about)
 
 
 def _check_end(run: Run, rows: list[TokenRow], complete: bool, found: Found) -> None:

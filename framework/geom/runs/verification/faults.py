@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
+from geom.reprs import short_repr
 from geom.text import TokenKind, visible
 
 _SHOWN = 40
@@ -17,6 +18,8 @@ class Fault:
 
     token: int | None
     reason: str
+
+    __repr__ = short_repr
 
     def __str__(self) -> str:
         return self.reason if self.token is None else f"token {self.token}: {self.reason}"
@@ -33,8 +36,11 @@ class Verification:
 
     confirmed: Mapping[str, int]
     faults: tuple[Fault, ...]
+    _: KW_ONLY
     unchecked: tuple[str, ...] = ()
     about: str = ""
+
+    __repr__ = short_repr
 
     @property
     def ok(self) -> bool:

@@ -85,7 +85,9 @@ def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow) -> list[str]:
 
 def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
     """What the row claims and the evidence does not prove; and what it proves and the row lacks."""
-    claim = Verdict(row.verdict, row.proof, None, row.margin_lower, row.margin_upper)
+    claim = Verdict(
+        row.verdict, row.proof, margin_lower=row.margin_lower, margin_upper=row.margin_upper
+    )
     found = exact.faults(problem, row.token_id, evidence, claim)
     if row.verdict == "undecided":
         verdict = exact.judge(problem, row.token_id, evidence)

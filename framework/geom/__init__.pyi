@@ -32,10 +32,10 @@ from .machine.threads import cores as cores
 from .machine.threads import limited_threads as limited_threads
 from .measuring import MeasureTable as MeasureTable
 from .measuring import measure as measure
+from .model.arrays import SlicedArray as SlicedArray
 from .model.domains import Domain as Domain
 from .model.problem import Problem as Problem
 from .model.readout import Readout as Readout
-from .model.readout import SlicedArray as SlicedArray
 from .model.shift import Shift as Shift
 from .numbers.arrays import Array as Array
 from .numbers.arrays import Flags as Flags

@@ -197,6 +197,12 @@ def test_vectors_of_another_length_are_refused(name: str, n: int) -> None:
         Readout.fold(np.zeros((3, 2)), **{name: np.zeros(n)})
 
 
+def test_a_number_is_no_vector_whatever_it_is() -> None:
+    for number in (0.0, np.nan):
+        with pytest.raises(InputError, match=r"b has shape \(\): W asks for \(2,\)"):
+            Readout.fold(np.eye(2), number)
+
+
 @pytest.mark.parametrize("values", [[[1j]], [[True]], [["a"]], [[None]]], ids=repr)
 def test_what_is_no_real_number_is_refused(values: ArrayLike) -> None:
     with pytest.raises(InputError, match="dtype"):

@@ -40,6 +40,14 @@ def fold_shift(W: Floats, beta: Floats, b: Floats) -> Floats:
     return total + lost
 
 
+def through(
+    P: Floats, scale: Floats | None, shift: Floats | None
+) -> tuple[Floats, None, Floats | None]:
+    """Scale and shift taken to the near side of the projection: ``P (scale x + shift)``."""
+    shifted = None if shift is None else fold_shift(P, shift, np.zeros(len(P)))
+    return P if scale is None else fold_scale(P, scale), None, shifted
+
+
 def exact_product(A: Floats, B: Floats) -> Floats:
     """``A B`` (m, n) for ``A`` (m, k) and ``B`` (k, n), as the compensated sum of exact products.
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geom.errors import InputError
 from geom.machine import memory
-from geom.model import domains
+from geom.model import arrays, domains
+from geom.model.arrays import SlicedArray
 from geom.model.domains import Domain
-from geom.model.folding import exact_product, fold_scale, fold_shift
+from geom.model.folding import exact_product, fold_scale, fold_shift, through
 from geom.model.shift import Shift
 from geom.model.source import PYTHON, Source
 from geom.numbers.arrays import Floats
@@ -31,18 +31,6 @@ NormName = Literal["layernorm", "rmsnorm"]
 
 _BLOCK = 1 << 20
 """Numbers of W that are folded at a time."""
-
-
-@runtime_checkable
-class SlicedArray(Protocol):
-    """A matrix or vector that is read by slices of its first axis: an array, or a file's tensor."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of an array."""
-
-    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """The rows of a slice, as an array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +73,8 @@ class Readout:
             raise InputError(f"norm {self.norm!r}: give 'layernorm', 'rmsnorm' or None")
         for name, ndim in (("W", 2), ("b", 1)):
             array = getattr(self, name)
-            _check_folded(name, array, ndim)
-            object.__setattr__(self, name, _frozen(array))
+            arrays.check_folded(name, array, ndim)
+            object.__setattr__(self, name, arrays.frozen(array))
         if self.b.shape != self.W.shape[:1]:
             raise InputError(f"b has shape {self.b.shape}: W asks for ({len(self.W)},)")
         if self.tokens is not None and len(self.tokens) != self.V:
@@ -102,7 +90,7 @@ class Readout:
         """Refuse a shift of other shapes, or one that the bias does not hold."""
         for name, length in (("beta", self.d), ("gamma", self.d), ("bias", self.V)):
             array = getattr(shift, name)
-            _check_folded(name, array, 1)
+            arrays.check_folded(name, array, 1)
             if array.size != length:
                 raise InputError(f"{name} has shape {array.shape}: W asks for ({length},)")
         if not shift.gamma.all():
@@ -138,20 +126,20 @@ class Readout:
         """
         source_rows = W if isinstance(W, SlicedArray) else np.asarray(W)
         if isinstance(source_rows, np.ndarray):
-            _check_type("W", source_rows)
+            arrays.check_type("W", source_rows)
         if len(source_rows.shape) != 2 or 0 in source_rows.shape:
             raise InputError(
                 f"W has shape {source_rows.shape}: give a matrix (V, d), one row a token"
             )
         V, k = source_rows.shape
-        P = None if projection is None else _matrix("projection", projection, k)
+        P = None if projection is None else arrays.matrix("projection", projection, k)
         d = k if P is None else P.shape[1]
-        bias = np.zeros(V) if b is None else _vector("b", b, V)
-        scale = None if gamma is None else _vector("gamma", gamma, d)
-        shift = None if beta is None else _vector("beta", beta, d)
-        kept = None if shift is None or P is not None else _kept(shift, scale, bias)
+        bias = np.zeros(V) if b is None else arrays.vector("b", b, V)
+        scale = None if gamma is None else arrays.vector("gamma", gamma, d)
+        shift = None if beta is None else arrays.vector("beta", beta, d)
+        kept = None if shift is None or P is not None else Shift.folded(shift, scale, bias)
         if P is not None:
-            P, scale, shift = _through(P, scale, shift)
+            P, scale, shift = through(P, scale, shift)
         memory.check_memory(
             8 * V * d,
             f"W of {V} x {d} as float64",
@@ -162,15 +150,21 @@ class Readout:
         blocks = [slice(start, min(start + height, V)) for start in range(0, V, height)]
         for rows in _tracked(blocks, V):
             with np.errstate(over="ignore", invalid="ignore"):
-                block = _real("W", source_rows[rows], rows.start)
+                block = arrays.real("W", source_rows[rows])
                 if shift is not None:
                     bias[rows] = fold_shift(block, shift, bias[rows])
+                folded = block
                 if P is not None:
-                    block = exact_product(block, P)
+                    arrays.check_finite("W", block, rows.start)
+                    folded = exact_product(block, P)
                 if scale is not None:
-                    block = fold_scale(block, scale)
-            matrix[rows] = block
-            _refuse_overflow(matrix[rows], bias[rows], rows.start)
+                    folded = fold_scale(folded, scale)
+            finite = np.isfinite(folded).all(axis=1) & np.isfinite(bias[rows])
+            if not finite.all():
+                arrays.check_finite("W", block, rows.start)
+                row = rows.start + int(np.flatnonzero(~finite)[0])
+                raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
+            matrix[rows] = folded
         for array in (matrix, bias):
             array.flags.writeable = False
         named = Source.parse(source) if isinstance(source, str) else source
@@ -307,100 +301,3 @@ def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:
     if len(blocks) == 1:
         return blocks
     return track_progress(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)
-
-
-def _real(name: str, values: ArrayLike | SlicedArray, first: int = 0) -> Floats:
-    """``values`` as float64, refused unless that is exact and every entry is finite.
-
-    ``first`` is the number of their first row in the whole of ``name``.
-    """
-    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, SlicedArray) else values)
-    _check_type(name, array)
-    out = array.astype(np.float64)
-    if array.dtype.kind in "iu":
-        held = np.abs(out) < 2.0**63  # beyond, the way back is undefined
-        if not held.all() or not (out.astype(array.dtype) == array).all():
-            raise InputError(f"{name} holds integers above 2**53: give floats")
-    if not np.isfinite(out).all():
-        _refuse_not_finite(name, out, first)
-    return out
-
-
-def _check_folded(name: str, array: Floats, ndim: int) -> None:
-    """Refuse what is no plain array of finite float64 with so many axes, none of them empty."""
-    plain = type(array) in (np.ndarray, np.memmap)  # no matrix, no mask
-    if not (plain and array.dtype == np.float64 and array.ndim == ndim):
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise InputError(
-            f"{name} is {kind} of shape {np.shape(array)}, not a float64 array with {ndim} axes: "
-            "build the readout with Readout.fold"
-        )
-    if 0 in array.shape:
-        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row a token")
-    if not (math.isfinite(array.min()) and math.isfinite(array.max())):
-        _refuse_not_finite(name, array)
-
-
-def _refuse_not_finite(name: str, array: Floats, first: int = 0) -> None:
-    """Name the first entry that is NaN or infinite; ``first`` is the number of the first row."""
-    at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    place = (first + at[0], *at[1:])
-    where = place[0] if len(place) == 1 else place
-    raise InputError(f"{name}[{where}] is {array[at]}: every weight must be a finite number")
-
-
-def _check_type(name: str, array: NDArray[Any]) -> None:
-    """Refuse what is no real number, or is longer than float64."""
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
-        raise InputError(
-            f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
-        )
-
-
-def _vector(name: str, values: ArrayLike | SlicedArray, n: int) -> Floats:
-    """``values`` as n float64 numbers."""
-    out = _real(name, values)
-    if out.shape != (n,):
-        raise InputError(f"{name} has shape {out.shape}: W asks for ({n},)")
-    return out
-
-
-def _matrix(name: str, values: ArrayLike | SlicedArray, rows: int) -> Floats:
-    """``values`` as a float64 matrix of so many rows."""
-    out = _real(name, values)
-    if out.ndim != 2 or len(out) != rows or 0 in out.shape:
-        raise InputError(f"{name} has shape {out.shape}: W asks for ({rows}, d)")
-    return out
-
-
-def _through(
-    P: Floats, scale: Floats | None, shift: Floats | None
-) -> tuple[Floats, None, Floats | None]:
-    """Scale and shift taken to the near side of the projection: ``P (scale x + shift)``."""
-    shifted = None if shift is None else fold_shift(P, shift, np.zeros(len(P)))
-    return P if scale is None else fold_scale(P, scale), None, shifted
-
-
-def _kept(shift: Floats, scale: Floats | None, bias: Floats) -> Shift | None:
-    """The shift as what is added to x; None where a scale of zero hides x from a part of it."""
-    gamma = np.ones(len(shift)) if scale is None else scale
-    if not shift.any() or shift[gamma == 0.0].any():
-        return None
-    return Shift(_frozen(shift), _frozen(np.where(gamma == 0.0, 1.0, gamma)), _frozen(bias))
-
-
-def _refuse_overflow(W: Floats, b: Floats, first: int) -> None:
-    """Finite weights can overflow in the folding products; name the row where they do."""
-    finite = np.isfinite(W).all(axis=1) & np.isfinite(b)
-    if not finite.all():
-        row = first + int(np.flatnonzero(~finite)[0])
-        raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
-
-
-def _frozen(array: Floats) -> Floats:
-    """The array, C-contiguous, that nobody can write to: itself if it is such a one."""
-    if array.flags.c_contiguous and not array.flags.writeable:
-        return array if type(array) is np.ndarray else array.view(np.ndarray)
-    out = np.array(array, order="C", subok=False)
-    out.flags.writeable = False
-    return out

@@ -15,9 +15,11 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
+from geom.model.arrays import frozen
 from geom.numbers.arrays import Floats, Integers
 from geom.numbers.rationals import integers, power_of_two
 from geom.numbers.rounding import TINY, UP, U, norm_above
@@ -36,6 +38,14 @@ class Shift:
     bias: Floats
 
     __repr__ = short_repr
+
+    @classmethod
+    def folded(cls, beta: Floats, gamma: Floats | None, bias: Floats) -> Self | None:
+        """The shift of a norm; None if it moves nothing, or if a scale of zero hides x from it."""
+        scale = np.ones(len(beta)) if gamma is None else gamma
+        if not beta.any() or beta[scale == 0.0].any():
+            return None
+        return cls(frozen(beta), frozen(np.where(scale == 0.0, 1.0, scale)), frozen(bias))
 
     @cached_property
     def rounded(self) -> Floats:

@@ -1,0 +1,95 @@
+"""Arrays as a checkpoint holds them, and as a readout does: float64, finite, read-only."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from geom.errors import InputError
+from geom.numbers.arrays import Floats
+
+
+@runtime_checkable
+class SlicedArray(Protocol):
+    """A matrix or vector that is read by slices of its first axis: an array, or a file's tensor."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]:
+        """The rows of a slice, as an array."""
+
+
+def real(name: str, values: ArrayLike | SlicedArray) -> Floats:
+    """``values`` as float64. Raises InputError unless that is exact."""
+    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, SlicedArray) else values)
+    check_type(name, array)
+    out = array.astype(np.float64)
+    if array.dtype.kind in "iu":
+        held = np.abs(out) < 2.0**63  # beyond, the way back is undefined
+        if not held.all() or not (out.astype(array.dtype) == array).all():
+            raise InputError(f"{name} holds integers above 2**53: give floats")
+    return out
+
+
+def vector(name: str, values: ArrayLike | SlicedArray, n: int) -> Floats:
+    """``values`` as n finite float64 numbers."""
+    out = real(name, values)
+    if out.shape != (n,):
+        raise InputError(f"{name} has shape {out.shape}: W asks for ({n},)")
+    check_finite(name, out)
+    return out
+
+
+def matrix(name: str, values: ArrayLike | SlicedArray, rows: int) -> Floats:
+    """``values`` as a finite float64 matrix of so many rows."""
+    out = real(name, values)
+    if out.ndim != 2 or len(out) != rows or 0 in out.shape:
+        raise InputError(f"{name} has shape {out.shape}: W asks for ({rows}, d)")
+    check_finite(name, out)
+    return out
+
+
+def check_type(name: str, array: NDArray[Any]) -> None:
+    """Refuse what is no real number, or is longer than float64."""
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
+        )
+
+
+def check_folded(name: str, array: Floats, ndim: int) -> None:
+    """Refuse what is no plain array of finite float64 with so many axes, none of them empty."""
+    plain = type(array) in (np.ndarray, np.memmap)  # no matrix, no mask
+    if not (plain and array.dtype == np.float64 and array.ndim == ndim):
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise InputError(
+            f"{name} is {kind} of shape {np.shape(array)}, not a float64 array with {ndim} axes: "
+            "build the readout with Readout.fold"
+        )
+    if 0 in array.shape:
+        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row a token")
+    check_finite(name, array)
+
+
+def check_finite(name: str, array: Floats, first: int = 0) -> None:
+    """Refuse NaN and infinity, naming the first; ``first`` is the number of the first row."""
+    if math.isfinite(array.min(initial=0.0)) and math.isfinite(array.max(initial=0.0)):
+        return
+    at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    place = (first + at[0], *at[1:])
+    where = place[0] if len(place) == 1 else place
+    raise InputError(f"{name}[{where}] is {array[at]}: every weight must be a finite number")
+
+
+def frozen(array: Floats) -> Floats:
+    """The array, C-contiguous, that nobody can write to: itself if it is such a one."""
+    if array.flags.c_contiguous and not array.flags.writeable:
+        return array if type(array) is np.ndarray else array.view(np.ndarray)
+    out = np.array(array, order="C", subok=False)
+    out.flags.writeable = False
+    return out

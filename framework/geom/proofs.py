@@ -9,7 +9,7 @@ from geom.exact.balls import ball_bounds
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.exact.changes import freeing_bounds, silencing_bounds
 from geom.exact.margins import margin_bounds
-from geom.exact.weights import rational_weights
+from geom.exact.rational import rational_weights
 
 __all__ = [
     "angle_bounds",

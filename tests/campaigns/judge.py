@@ -25,7 +25,7 @@ from suprema import Floats, Rivals, at_least, integers, power, square
 from geom import Finding, GeomError, InputError, Problem, Readout, Verdict, Weights
 from geom.exact import faults, judge
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
-from geom.exact.weights import rational_weights
+from geom.exact.rational import rational_weights
 from geom.model.shift import Shift
 from geom.proofs import margin_bounds
 

@@ -34,7 +34,7 @@ from geom.certificates import Finding, Weights
 from geom.errors import InputError
 from geom.exact import is_weights
 from geom.exact.lengths import Differences, differences, exact_rows, least_over_rivals
-from geom.exact.weights import Sums, combine, normalised
+from geom.exact.sums import Sums, combine, normalised
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rationals import above, below, integers, power_of_two

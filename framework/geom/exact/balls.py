@@ -34,8 +34,10 @@ import numpy as np
 
 from geom.certificates import Finding, Weights
 from geom.exact import is_weights, judge
+from geom.exact.interior import corrected
 from geom.exact.lengths import Differences, differences, exact_rows, least_over_rivals
-from geom.exact.weights import Sums, combine, corrected, normalised, reach_above
+from geom.exact.slack import reach_above
+from geom.exact.sums import Sums, combine, normalised
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids

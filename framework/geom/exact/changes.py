@@ -7,7 +7,7 @@ counts as 0.
 
 *Silencing* a speakable token. At ``x`` the margin is gone only if ``D . x <= -margin(x)``, so
 ``|D| >= margin(x) / |x|``: the bound below. Let ``lam_j >= 0`` have the sum 1, with
-``r = sum lam_j a_j`` and ``g = sum lam_j c_j >= 0``. The slack proof (`geom.exact.weights`)
+``r = sum lam_j a_j`` and ``g = sum lam_j c_j >= 0``. The slack proof (`geom.exact.slack`)
 silences t once ``R |r - D| <= g``, which takes ``|D| = |r| - g / R``: the bound above. On a box of
 radius s it is ``s |r - D|_1 <= g``: the distance from ``r`` to a ball of the norm ``|.|_1``, which
 cuts every ``|r_i|`` to one height.
@@ -38,9 +38,11 @@ import numpy as np
 
 from geom.certificates import Finding, Weights
 from geom.exact import is_point, is_weights
+from geom.exact.interior import Corrected, corrected
 from geom.exact.lengths import differences
 from geom.exact.points import margin_at
-from geom.exact.weights import Corrected, Sums, combine, corrected, normalised, prove_unspeakable
+from geom.exact.sums import Sums, combine, normalised
+from geom.exact.weights import prove_unspeakable
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats
 from geom.numbers.rationals import above, below, root, scaled, square_sum

@@ -13,7 +13,9 @@ import numpy as np
 
 from geom.certificates import Finding, Weights
 from geom.exact import is_weights, judge
-from geom.exact.weights import RATIONAL_LIMIT, combine, corrected, normalised, null_biases
+from geom.exact.interior import corrected
+from geom.exact.rational import RATIONAL_LIMIT, null_biases
+from geom.exact.sums import combine, normalised
 from geom.model.problem import Problem
 from geom.numbers.rationals import above, integer_differences, integers, null_combination
 from geom.numbers.rounding import CLAIM, TINY, U

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from geom import InputError, Readout, own_winners, self_argmax
+from geom.exact import single
 from geom.machine.devices import find_device, using
 from support import truth
 from support.truth import Floats
@@ -152,7 +153,7 @@ def test_many_small_blocks_give_what_one_gives() -> None:
 def test_a_row_alone_in_its_block_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     W = np.random.default_rng(6).normal(size=(40, 3))
     assert own_winners(Readout.fold(W), centre=False, memory_mib=0).tolist() == brute(W)
-    monkeypatch.setattr(self_argmax, "_slices", lambda n: [slice(i, i + 7) for i in range(0, n, 7)])
+    monkeypatch.setattr(single, "slices", lambda n: [slice(i, i + 7) for i in range(0, n, 7)])
     assert winners(W) == brute(W)
 
 
@@ -193,16 +194,16 @@ def pruned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr(self_argmax, "PASS", 0)
     monkeypatch.setattr(self_argmax, "GATHER", 1)
     whole: list[int] = []
-    prune = self_argmax._Rows.pruned
+    prune = self_argmax._SortedRows.pruned
 
     def spy(
-        rows: self_argmax._Rows, ids: NDArray[np.int64]
+        rows: self_argmax._SortedRows, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         answered, left = prune(rows, ids)
         whole.append(left.size)
         return answered, left
 
-    monkeypatch.setattr(self_argmax._Rows, "pruned", spy)
+    monkeypatch.setattr(self_argmax._SortedRows, "pruned", spy)
     with using(found):
         yield whole
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.errors import InputError
+from geom.exact.single import ScaledRows, gamma_single, highest_rival
 from geom.machine.devices import current_device
 from geom.machine.threads import limited_threads
 from geom.model.readout import Readout
@@ -70,7 +71,7 @@ def own_winners(
     ArithmeticModeError in a process that flushes subnormal numbers to zero.
     """
     refuse_flushing()
-    rows = _Rows(readout, centre)
+    rows = _SortedRows(readout, centre)
     ids = np.arange(readout.V) if tokens is None else np.asarray(tokens, dtype=np.int64)
     winners = np.empty(ids.size, dtype=np.int64)
     order = np.argsort(rows.place[ids], kind="stable")
@@ -183,16 +184,13 @@ def _choose_screen(
     return screen if best and screen.sound() else None
 
 
-class _Rows:
+class _SortedRows:
     """The rows, longest first, in float32 with one column more for the bound on rounding.
 
-    Rows are scaled by a power of two so that no entry is above 1. With ``v`` a scaled row, ``s``
-    its float32 and u = 2^-24: ``|s_i - v_i| <= u |v_i|``, and a float32 product of two such rows
-    has d roundings more, so it is off from ``v . v'`` by at most ``epsilon |v||v'|``, ``epsilon`` a
-    little above ``gamma_{d+2}`` with that u. The last column makes the product itself that much
-    larger: an upper bound on the score, at no further pass over the block. ``floor`` covers
-    underflow, flushed to zero or not. All of it holds for any order of summation, hence on any
-    device whose float32 products are float32's: `geom.machine.devices.using` keeps TF32 off.
+    A product of two rows is off from ``v . v'`` by at most ``epsilon |v||v'|``, ``epsilon`` a
+    little above ``gamma_{d+2}`` (`geom.exact.single`). The last column makes the product itself
+    that much larger: an upper bound on the score. ``floor`` covers underflow, flushed to zero or
+    not.
     """
 
     def __init__(self, readout: Readout, centre: bool) -> None:
@@ -200,27 +198,22 @@ class _Rows:
         self.device = current_device()
         self._W = readout.W
         with np.errstate(over="ignore", invalid="ignore"):
-            self._mean = readout.W.mean(axis=0) if centre else np.zeros(d)
-            largest = max(float(np.abs(self._W[part] - self._mean).max()) for part in _slices(V))
-        if not math.isfinite(largest):
+            mean = readout.W.mean(axis=0) if centre else np.zeros(d)
+            self._rows = ScaledRows(readout.W, mean)
+        if not math.isfinite(self._rows.largest):
             raise InputError("the rows of W sum past the range of float64: scale W down")
-        self._unit = 2.0 ** min(1000, -math.frexp(largest)[1])
-        self.squares, lengths = np.empty(V), np.empty(V)
-        for part in _slices(V):
-            rows = self._scaled(part)
-            self.squares[part] = np.einsum("ij,ij->i", rows, rows)
-            lengths[part] = norm_above(rows, axis=-1)
-        self.order = np.argsort(-lengths, kind="stable")
+        self.order = np.argsort(-self._rows.lengths, kind="stable")
         self.place = np.empty(V, dtype=np.int64)
         self.place[self.order] = np.arange(V)
-        self.lengths = lengths[self.order]
-        self.epsilon = 1.05 * (d + 4) * 2.0**-24 / (1.0 - (d + 4) * 2.0**-24)
+        self.lengths = self._rows.lengths[self.order]
+        self.epsilon = 1.05 * gamma_single(d + 4)
         self.floor = (d + 1) * math.sqrt(d) * 2.0**-123
         screen = self._screen() if V >= PRUNE_ROWS and self.device.name in PRUNE_ON else None
         single = np.empty((V, d + 1), dtype=np.float32)
         bounds = np.empty((V, screen.Q.shape[1] + 1 if screen else 0), dtype=np.float32)
-        for part in _slices(V):
-            rows = self._scaled(self.order[part])
+        self.squares = np.empty(V)
+        for part, rows in self._rows.blocks(self.order):
+            self.squares[part] = np.einsum("ij,ij->i", rows, rows)
             single[part, :-1] = rows
             if screen:
                 bounds[part] = screen.columns(rows, self.lengths[part])
@@ -228,16 +221,13 @@ class _Rows:
         self.single = self.device.put(single)
         self.bounds: Any = self.device.put(bounds) if screen else None
 
-    def _scaled(self, ids: slice | NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray((self._W[ids] - self._mean) * self._unit)
-
     def _screen(self) -> _Screen | None:
         """The screen for these rows, by a sample spread evenly over their lengths."""
         V, d = self._W.shape
         size = min(V, max(2 * d, 512))
         places = np.arange(size) * V // size
         tries = (np.arange(48) * size + size // 2) // 48
-        return _choose_screen(self._scaled(self.order[places]), self.lengths[places], tries)
+        return _choose_screen(self._rows.scaled(self.order[places]), self.lengths[places], tries)
 
     def _reach(self, ids: NDArray[np.int64]) -> int:
         """How many rows, longest first, may be as long as the shortest of ``ids``."""
@@ -246,7 +236,7 @@ class _Rows:
 
     def _own(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """Lower bounds on the own scores, by as much as underflow may lower a rival's."""
-        own = self.squares[ids] * (1.0 - gamma(self._W.shape[1] + 2)) - 2.0 * self.floor
+        own = self.squares[self.place[ids]] * (1.0 - gamma(self._W.shape[1] + 2)) - 2.0 * self.floor
         return np.asarray(own)
 
     def _left(self, places: NDArray[np.int64]) -> Any:
@@ -259,10 +249,9 @@ class _Rows:
     def whole(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The winners of a block of tokens, given longest first, by whole rows."""
         reach = self._reach(ids)
-        xp, places, winners = self.device.xp, self.place[ids], ids.copy()
+        places, winners = self.place[ids], ids.copy()
         above = self._left(places) @ self.single[:reach, :].T
-        above[self.device.put(np.arange(ids.size)), self.device.put(places)] = -math.inf
-        best = self.device.get(xp.max(above, axis=1))
+        best = highest_rival(self.device, above, places)
         for i in np.flatnonzero(~(best < self._own(ids))):
             scores = self.device.get(above[int(i), :])
             winners[i] = self._highest(int(ids[i]), np.arange(reach), scores)
@@ -299,7 +288,7 @@ class _Rows:
     def _settle(self, token: int, rivals: NDArray[np.int64]) -> int:
         """The winner among the token and ``rivals``, ascending ids that may all be the highest."""
         ids = np.append(rivals, token)
-        rows = self._W[ids] - self._mean
+        rows = self._W[ids] - self._rows.mean
         norms = norm_above(rows, axis=-1)
         error = 2.0 * dot_error(norms, float(norms[-1]), np.zeros(ids.size), rows.shape[1])
         with np.errstate(over="ignore", invalid="ignore"):
@@ -311,7 +300,3 @@ class _Rows:
         exact = integers(rows[close])[0] @ integers(rows[-1])[0]
         first = [int(j) for j, score in zip(ids, exact, strict=True) if score == exact.max()]
         return first[0]
-
-
-def _slices(n: int, step: int = 8192) -> list[slice]:
-    return [slice(start, min(n, start + step)) for start in range(0, n, step)]

@@ -6,14 +6,14 @@ nothing is said of the others.
 
 Let ``v_j = w_j - m`` with ``m`` near the mean row: a shift of all rows moves no margin, and makes
 them shorter. Rows, points and biases are scaled by powers of two until no entry is above 1, and
-rounded to float32 (u = 2^-24). The product of a row and a point, with the bias and two columns of
-errors, has d + 3 terms. Each term carries at most three roundings of its factors, and summing them,
-in any order and with or without fused operations, d + 3 more (Higham 3.1); float64 did the rest.
-With ``g`` for ``gamma_{d+8}`` of that u, and ``e`` for the two terms of errors, that product
-is off by at most ``g (|v_j||x| + |b_j| + e)``, and by ``floor`` for what underflows. At a point
-within ``spread`` of x the score is higher by ``|v_j| spread`` at most. So the product is itself an
-upper bound on the score there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)``, and with
-``epsilon = 1.05 g`` this holds of::
+rounded to float32 (`geom.exact.single`, u = 2^-24). The product of a row and a point, with the
+bias and two columns of errors, has d + 3 terms. Each term carries at most three roundings of its
+factors, and summing them d + 3 more; float64 did the rest. With ``g`` for ``gamma_{d+8}`` of that
+u, and ``e`` for the two terms of errors, that product is off by at most
+``g (|v_j||x| + |b_j| + e)``, and by ``floor`` for what underflows. At a point within ``spread`` of
+x the score is higher by ``|v_j| spread`` at most. So the product is itself an upper bound on the
+score there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)``, and with ``epsilon = 1.05 g`` this
+holds of::
 
     e = epsilon (|b_j| + h_j / epsilon) + |v_j| (epsilon (|x| + spread) + spread)
 
@@ -26,7 +26,6 @@ score is taken in float64 and bounded from below.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,6 +33,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from geom.exact.single import ScaledRows, gamma_single, highest_rival, slices
 from geom.machine.devices import Device, current_device
 from geom.model.domains import Domain
 from geom.model.problem import Problem
@@ -71,7 +71,7 @@ def prove_points(
         found = np.concatenate(
             [
                 rows.margins_below(tokens[part], points[part], widen, spread)
-                for part in _slices(len(tokens), height)
+                for part in slices(len(tokens), height)
             ]
         )
         if not problem.domain.bounded and problem.homogeneous:
@@ -102,7 +102,7 @@ def _own_directions(problem: Problem, tokens: Ids, widen: float) -> Floats:
     out = np.full(len(tokens), -np.inf)
     aim = _Aim.of(problem)
     height = max(1, BLOCK_BYTES // (8 * problem.readout.d))
-    for part in _slices(len(tokens), height):
+    for part in slices(len(tokens), height):
         points, spread = aim.points(tokens[part])
         for width in np.unique(spread[np.isfinite(spread)]):
             chosen = np.flatnonzero(spread == width)
@@ -182,43 +182,40 @@ class _Aim:
         return points, spread
 
 
-class _Rows:
+class _Products:
     """The rows of a readout less their mean, and its biases, ready for products on a device."""
 
     def __init__(self, readout: Readout, on: Device) -> None:
         refuse_flushing()
-        V, d = readout.V, readout.d
+        d = readout.d
         self._readout, self._device = readout, on
         with np.errstate(over="ignore", invalid="ignore"):
-            self.mean = readout.W.mean(axis=0)
-            lengths = np.concatenate(
-                [norm_above(readout.W[part] - self.mean, axis=-1) for part in _slices(V)]
-            )
-            largest = float(lengths.max())
+            self._rows = ScaledRows(readout.W, readout.W.mean(axis=0))
             self._bias = readout.b - (readout.b.max() / 2.0 + readout.b.min() / 2.0)
             self._bias_error = readout.bias_errors * UP
-        self.typical = float(np.median(lengths))
-        self._lengths = lengths
+            self.typical = float(np.median(self._rows.lengths)) / self._rows.unit
+        self.mean = self._rows.mean
         self._usable = (
-            d <= _WIDEST and math.isfinite(largest) and bool(np.isfinite(self._bias).all())
+            d <= _WIDEST
+            and math.isfinite(self._rows.largest)
+            and bool(np.isfinite(self._bias).all())
         )
-        self._unit = _unit(largest)
         self._bias_unit = _unit(float(np.abs(self._bias).max()))
-        self._epsilon = 1.05 * (d + 8) * 2.0**-24 / (1.0 - (d + 8) * 2.0**-24)
+        self._epsilon = 1.05 * gamma_single(d + 8)
         self._floor = (4 * d + 16) * 2.0**-126
 
     @cached_property
     def _single(self) -> Any:
         """The rows in float32 (V, d + 3) on the device, with bias, its size, and length."""
-        W, (V, d) = self._readout.W, self._readout.W.shape
+        V, d = self._readout.W.shape
         single = np.empty((V, d + 3), dtype=np.float32)
-        for part in _slices(V):
-            single[part, :d] = (W[part] - self.mean) * self._unit
+        for part, rows in self._rows.blocks():
+            single[part, :d] = rows
         bias = self._bias * self._bias_unit
         single[:, d] = bias
         size = np.abs(bias) + self._bias_error * self._bias_unit / self._epsilon
         single[:, d + 1] = size * (1.0 + 2.0**-20) + 2.0**-100
-        single[:, d + 2] = self._lengths * self._unit * (1.0 + 2.0**-20) + 2.0**-100
+        single[:, d + 2] = self._rows.lengths * (1.0 + 2.0**-20) + 2.0**-100
         return self._device.put(single)
 
     def margins_below(self, tokens: Ids, points: Floats, widen: float, spread: float) -> Floats:
@@ -228,7 +225,7 @@ class _Rows:
             return np.full(n, -np.inf)
         unit = _units(np.abs(points).max(axis=1) + spread)
         lengths = norm_above(points, axis=-1) * unit
-        weight = self._unit * unit / self._bias_unit  # of a bias that is scaled to 1
+        weight = self._rows.unit * unit / self._bias_unit  # of a bias that is scaled to 1
         epsilon = widen * self._epsilon
         left = np.empty((n, d + 3), dtype=np.float32)
         left[:, :d] = points * unit[:, None]
@@ -237,19 +234,18 @@ class _Rows:
         moved = spread * unit
         left[:, d + 2] = (epsilon * (lengths + moved) + moved) * (1.0 + 2.0**-20)
         above = self._device.put(left) @ self._single.T
-        above[self._device.put(np.arange(n)), self._device.put(tokens)] = -math.inf
-        best = self._device.get(self._device.xp.max(above, axis=1)).astype(np.float64)
+        best = highest_rival(self._device, above, tokens).astype(np.float64)
         own, error, norms = self._own(tokens, points * unit[:, None], weight)
         scaled = own - best - norms * moved
         scaled -= widen * (error + self._floor * (1.0 + weight) + 8 * U * np.abs(scaled))
         # both units are powers of two: no rounding, but for what is below the least normal number
-        lower = np.ldexp(scaled, -(np.frexp(unit)[1] - 1 + math.frexp(self._unit)[1] - 1))
+        lower = np.ldexp(scaled, -(np.frexp(unit)[1] - 1 + math.frexp(self._rows.unit)[1] - 1))
         lower = np.minimum(lower, np.finfo(np.float64).max)
         return np.where(np.isfinite(best) & (lower > TINY), lower, -np.inf)
 
     def _own(self, tokens: Ids, points: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
         """The tokens' own scores (n,) in float64, bounds on their errors, and on the rows."""
-        rows = (self._readout.W[tokens] - self.mean) * self._unit
+        rows = self._rows.scaled(tokens)
         bias = self._bias[tokens] * self._bias_unit * weight
         scores = np.einsum("ij,ij->i", rows, points) + bias
         norms = norm_above(rows, axis=-1)
@@ -263,14 +259,14 @@ _CLAIMS: WeakKeyDictionary[Readout, dict[Domain, Floats]] = WeakKeyDictionary()
 _PREPARED: WeakKeyDictionary[Readout, dict[str, Any]] = WeakKeyDictionary()
 
 
-def _rows(readout: Readout) -> _Rows:
+def _rows(readout: Readout) -> _Products:
     """The rows on the device in use; those of the readout last asked for are kept."""
     on = current_device()
     kept = _PREPARED.setdefault(readout, {})
     if on.name not in kept:
         kept.clear()
-        kept[on.name] = _Rows(readout, on)
-    rows: _Rows = kept[on.name]
+        kept[on.name] = _Products(readout, on)
+    rows: _Products = kept[on.name]
     return rows
 
 
@@ -283,7 +279,3 @@ def _units(largest: Floats) -> Floats:
     """`_unit` of every entry."""
     exponents = np.clip(-np.frexp(largest)[1], -1000, 1000)
     return np.asarray(np.ldexp(np.ones(len(largest)), exponents))
-
-
-def _slices(n: int, step: int = 8192) -> Iterator[slice]:
-    return (slice(start, min(n, start + step)) for start in range(0, n, step))

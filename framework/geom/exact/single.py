@@ -26,9 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.machine.devices import Device
-from geom.numbers.rounding import Floats, norm_above
-
-Ids = NDArray[np.int64]
+from geom.numbers.arrays import Floats, Ids
+from geom.numbers.rounding import norm_above
 
 
 class ScaledRows:

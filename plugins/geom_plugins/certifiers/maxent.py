@@ -2,7 +2,7 @@
 
 First every token of a batch tries one shared Newton step (`centroid_step`), at the length that
 suits its bias; most speakable tokens win there, for the price of one matrix product. The others go
-along the central path of their program (`central_path`) on a working set of a few thousand rivals:
+along the central path of their program (`path_search`) on a working set of a few thousand rivals:
 those that beat the token at that first point, and those that beat the points met later. Each step
 costs one symmetric product and one factorisation, whichever side of the border the token is on. The
 search ends when a point, pulled into the domain, wins against *all* rivals, or when the weights
@@ -26,6 +26,7 @@ from msgspec import Meta
 from geom import Array, Certifier, Finding, Floats, Ids, Problem, Readout, Weights, hookimpl, judge
 from geom_plugins.solvers.central_path import CentralPath
 from geom_plugins.solvers.centroid_step import PRODUCT_BYTES, Start, starts
+from geom_plugins.solvers.path_search import START, PathSearch, Shape
 
 BATCH = 256
 """Tokens whose first step shares a product."""
@@ -38,8 +39,6 @@ _FEW = 64
 class MaxentOptions:
     """How far the search goes."""
 
-    start: Annotated[int, Meta(ge=1, description="rivals to start with, times the width d")] = 3
-    add: Annotated[float, Meta(gt=0, description="violated rivals to add a time, times d")] = 0.5
     steps: Annotated[int, Meta(ge=1, description="Newton steps before giving up")] = 80
     largest: Annotated[
         bool, Meta(description="go on to the largest margin, not only to its sign")
@@ -74,22 +73,21 @@ def certify(problem: Problem, token: int, prior: Finding, options: MaxentOptions
 
 def _certify(problem: Problem, start: Start, options: MaxentOptions) -> Finding:
     """One token, from its first point."""
-    search = _Search(problem, start, options)
+    evidence = _Evidence(problem, start, options)
     rivals = problem.readout.V - 1
-    search.bound(_largest(start.excess, min(_FEW, rivals)))
-    if search.settled():
-        return search.finding(None)
+    evidence.bound(_largest(start.excess, min(_FEW, rivals)))
+    if evidence.settled():
+        return evidence.finding(None)
     twin = problem.readout.twins(start.token)
     if twin:
-        return Finding(search.point, Weights(np.array(twin[:1]), np.ones(1)))
-    search.begin(_largest(start.excess, min(options.start * problem.readout.d, rivals)))
-    for _ in range(options.steps):
-        search.look()
-        if search.settled():
-            return search.finding(None)
-        if not search.step():
-            return search.finding("Newton's method came to an end")
-    return search.finding(f"no answer in {options.steps} steps")
+        return Finding(evidence.point, Weights(np.array(twin[:1]), np.ones(1)))
+    search = evidence.search(_largest(start.excess, min(START * problem.readout.d, rivals)))
+    notes = {
+        "settled": None,
+        "stopped": "Newton's method came to an end",
+        "unfinished": f"no answer in {options.steps} steps",
+    }
+    return evidence.finding(notes[search.run(options.steps)])
 
 
 def _largest(values: Floats, count: int) -> Ids:
@@ -97,7 +95,7 @@ def _largest(values: Floats, count: int) -> Ids:
     return np.argpartition(values, values.size - count)[-count:]
 
 
-class _Search:
+class _Evidence:
     """One token's program, and the best point and weights met so far.
 
     ``x = reach * y``, and rows are divided by ``unit``, a typical length of them. The program's
@@ -107,93 +105,74 @@ class _Search:
     def __init__(self, problem: Problem, start: Start, options: MaxentOptions) -> None:
         self._problem, self._token, self._options = problem, start.token, options
         self._board, domain = start.board, problem.domain
-        self._box = domain.shape == "box" and (options.largest or not problem.homogeneous)
-        self._free = not domain.bounded and not problem.homogeneous
-        self._exact = problem.homogeneous or self._free  # only r = 0 proves anything
+        self._shape: Shape = "ball"
+        if domain.shape == "box" and (options.largest or not problem.homogeneous):
+            self._shape = "box"
+        elif not domain.bounded and not problem.homogeneous:
+            self._shape = "all"
+        self._exact = problem.homogeneous or self._shape == "all"  # only r = 0 proves anything
         self._unit = 1.0
-        self._ids = np.zeros(0, dtype=np.int64)
         self.point: Floats | None = None
         self._margin, self._bound = -math.inf, math.inf
         self._weights: Weights | None = None
-        self._path: CentralPath | None = None
         self._vanished = False
         if start.margin > start.doubt:
             self.point, self._margin = self._placed(start.y), start.margin
         else:
-            self.take(start.y)
+            self._take(start.y)
 
     def bound(self, ids: Ids) -> None:
         """Equal weights on these rivals, for a first bound."""
-        (A, c), xp = self._rows(ids), self._board.device.xp
+        (A, c), xp = self.rows(ids), self._board.device.xp
         lam = np.full(ids.size, 1.0 / ids.size)
         self._keep_weights(xp.mean(A, axis=0), float(xp.mean(c)), ids, lam)
 
-    def begin(self, ids: Ids) -> None:
-        """The central path on these rivals."""
-        (A, c), device = self._rows(ids), self._board.device
+    def search(self, ids: Ids) -> PathSearch:
+        """The search that starts with these rivals."""
+        (A, c), device = self.rows(ids), self._board.device
         lengths = device.get(device.xp.linalg.vector_norm(A, axis=1))
         self._unit = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
+        return PathSearch(self, ids, A / self._unit, c / self._unit, self._shape, device.xp)
+
+    def rows(self, ids: Ids) -> tuple[Array, Array]:
+        """The rivals' rows, as ``y`` meets them, and their biases, over the unit."""
+        device, b = self._board.device, self._problem.readout.b
+        A = device.xp.take(self._board.W, device.put(ids), axis=0)
+        A -= self._board.W[self._token, :]
+        if self._problem.domain.zero_sum:
+            A -= device.xp.mean(A, axis=1, keepdims=True)
+        A *= self._board.reach
         A /= self._unit
-        self._path = CentralPath(
-            device.xp,
-            A,
-            c / self._unit,
-            box=self._box,
-            ball=not self._box and not self._free,
-            price=1e-12 if self._box else 1e-2,
-        )
-        self._ids = ids
+        return A, device.put((b[ids] - b[self._token]) / self._unit)
 
-    def look(self) -> None:
-        """Weigh the path's weights and point; take in the rivals that its point overlooked."""
-        path = self._path
-        assert path is not None
-        self._take_weights(path, path.weights)
-        if path.balanced is not None and self._worthy(path, path.balanced):
-            self._take_weights(path, path.balanced)
-        y = self._inside(path.y)
-        excess = float(self._board.device.xp.max(path.A @ y + path.c))
-        if excess >= 0.0 or self.settled():
-            return
-        margins = self.take(self._board.device.get(y))
+    def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
+        """Keep the weights if they bound the margin best; see whether their sum vanishes.
+
+        Those that are balanced prove something where biases leave them more than correcting takes.
+        """
+        gain = float(lam @ path.c)
+        if balanced and not self._problem.homogeneous:
+            size = float(lam @ self._board.device.xp.abs(path.c))
+            if not gain > 1e-6 * size:
+                return
+        self._keep_weights((lam @ path.A) * self._unit, gain * self._unit, ids, lam)
+
+    def meet(self, y: Array, highest: float) -> Floats | None:
+        """Try a point that wins in the working set; a rival that lowers its margin much counts."""
+        if highest >= 0.0 or self.settled():
+            return None
+        margins = self._take(self._board.device.get(y))
         if self.settled():
-            return
-        margins[self._ids] = math.inf
-        share = 1.0 if self._options.largest else 0.3  # what lowers the margin a good deal
-        ids = np.flatnonzero(margins < -share * excess * self._unit)
-        most = max(1, int(self._options.add * self._problem.readout.d))
-        if ids.size > most:
-            ids = ids[np.argpartition(margins[ids], most)[:most]]
-        if ids.size:
-            A, c = self._rows(ids)
-            path.add(A / self._unit, c / self._unit)
-            self._ids = np.append(self._ids, ids)
-
-    def step(self) -> bool:
-        """One Newton step; without a ball to fit, the price on length follows the path down."""
-        path = self._path
-        assert path is not None
-        if self._free:
-            path.price = max(min(0.2 * path.price, 0.05 * path.gap), 1e-16)
-        return path.step()
+            return None
+        share = 1.0 if self._options.largest else 0.3
+        return -share * highest * self._unit - margins
 
     def settled(self) -> bool:
         """Whether the sign of the margin is known as far as float64 tells, or the gap is small."""
-        if self._options.largest and not self._free and not self._vanished:
+        if self._options.largest and self._shape != "all" and not self._vanished:
             known = math.isfinite(self._bound)
             return known and self._bound - self._margin <= self._options.gap * abs(self._bound)
         return self._margin > 0.0 or self._vanished or (not self._exact and self._bound < 0.0)
-
-    def take(self, y: Floats) -> Floats:
-        """Keep the point, put into the domain, if it is the best; its margins (V,)."""
-        x = self._placed(y)
-        logits = self._board.products(x) + self._problem.readout.b
-        margins: Floats = logits[self._token] - logits
-        margins[self._token] = math.inf
-        margin = float(margins.min())
-        if margin > self._margin:
-            self.point, self._margin = x, margin
-        return margins
 
     def finding(self, note: str | None) -> Finding:
         """The best point and weights.
@@ -210,6 +189,17 @@ class _Search:
         face = lam > 1e-7 * lam.max()
         return Finding(self.point, Weights(ids[face], lam[face]), note)
 
+    def _take(self, y: Floats) -> Floats:
+        """Keep the point, put into the domain, if it is the best; its margins (V,)."""
+        x = self._placed(y)
+        logits = self._board.products(x) + self._problem.readout.b
+        margins: Floats = logits[self._token] - logits
+        margins[self._token] = math.inf
+        margin = float(margins.min())
+        if margin > self._margin:
+            self.point, self._margin = x, margin
+        return margins
+
     def _placed(self, y: Floats) -> Floats:
         """The point of the domain for ``y``; as far out as it goes, where lengths do not matter."""
         domain = self._problem.domain
@@ -217,36 +207,9 @@ class _Search:
             y = y / float(np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y))
         return domain.fit(self._board.reach * y)
 
-    def _rows(self, ids: Ids) -> tuple[Array, Array]:
-        """The rivals' rows, as ``y`` meets them, and their biases, on the device."""
-        device, b = self._board.device, self._problem.readout.b
-        A = device.xp.take(self._board.W, device.put(ids), axis=0)
-        A -= self._board.W[self._token, :]
-        if self._problem.domain.zero_sum:
-            A -= device.xp.mean(A, axis=1, keepdims=True)
-        A *= self._board.reach
-        return A, device.put(b[ids] - b[self._token])
-
-    def _inside(self, y: Array) -> Array:
-        """The point, no longer than the ball allows."""
-        if self._box or self._free:
-            return y
-        return y / max(1.0, float(self._board.device.xp.linalg.vector_norm(y)))
-
-    def _worthy(self, path: CentralPath, lam: Array) -> bool:
-        """Whether biases leave the balanced weights a proof, by more than correcting them takes."""
-        if self._problem.homogeneous:
-            return True
-        return float(lam @ path.c) > 1e-6 * float(lam @ self._board.device.xp.abs(path.c))
-
-    def _take_weights(self, path: CentralPath, lam: Array) -> None:
-        """Keep the weights if they bound the margin best; see whether their sum vanishes."""
-        gain = float(lam @ path.c) * self._unit
-        self._keep_weights((lam @ path.A) * self._unit, gain, self._ids, lam)
-
     def _keep_weights(self, r: Array, gain: float, ids: Ids, lam: Array) -> None:
         xp = self._board.device.xp
-        size = float(xp.sum(xp.abs(r)) if self._box else xp.linalg.vector_norm(r))
+        size = float(xp.sum(xp.abs(r)) if self._shape == "box" else xp.linalg.vector_norm(r))
         bound = size if self._exact else size - gain
         if bound < self._bound:
             values = lam if isinstance(lam, np.ndarray) else self._board.device.get(lam)
@@ -261,7 +224,7 @@ def _spares_easy(options: MaxentOptions) -> bool:
 def _memory(readout: Readout, options: MaxentOptions) -> int:
     """Bytes besides the readout: the first step's product and copies of it, and a working set."""
     V, d = readout.W.shape
-    rows = min(V, 6 * options.start * d)
+    rows = min(V, 6 * START * d)
     return int(2 * min(PRODUCT_BYTES, 8 * V * BATCH) + 8 * d * (4 * rows + 8 * d))
 
 

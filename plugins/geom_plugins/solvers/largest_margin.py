@@ -2,24 +2,20 @@
 
 A measure asks for the point where ``min_j -(A_j . y + c_j)`` is largest, with rivals' rows turned,
 scaled, projected or left out (``c_j`` minus infinity) to suit it, and for the weights that bound
-it. It is solved along the central path (`geom_plugins.solvers.central_path`) on a working set of
-rivals, to which those are added that the path's points overlook; a product with all rows per step
-finds them.
+it. It is solved by `geom_plugins.solvers.path_search`; a product with all rows per step finds the
+rivals that its points overlook.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 
 from geom import Floats, Ids, Problem, current_device
 from geom_plugins.solvers.central_path import CentralPath
-
-START = 3
-"""Rivals to start with, times the width d; as many may be added at a time, over six."""
+from geom_plugins.solvers.path_search import START, Array, PathSearch, Shape
 
 STEPS = 100
 """Newton steps before giving up."""
@@ -45,7 +41,7 @@ class Program:
     c: Floats
     scale: Floats | None = None
     across: Floats | None = None
-    shape: Literal["ball", "box", "all"] = "ball"
+    shape: Shape = "ball"
 
     def seen(self, y: Floats) -> Floats:
         """The direction in which rows see ``y`` (d,)."""
@@ -95,7 +91,7 @@ class Solution:
 def working_set(program: Program, y: Floats, more: Ids | None = None) -> Ids:
     """The rivals that count most at ``y``, some `START` times d, and ``more``."""
     values = program.values(y)
-    count = min(START * values.size and START * y.size, values.size - 1)
+    count = min(START * y.size, values.size - 1)
     ids = np.argpartition(values, values.size - count)[-count:].astype(np.int64)
     ids = ids[values[ids] > -np.inf]
     return ids if more is None else np.union1d(ids, more)
@@ -107,25 +103,48 @@ def solve(program: Program, ids: Ids, gap: float) -> Solution:
     Farther where float64 or `STEPS` end first. ``ids`` (n,) are the rivals to start with.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        search = _Search(program, ids, gap)
-        for _ in range(STEPS):
-            search.look()
-            if search.settled() or not search.step():
-                break
-        if program.shape == "ball" and not search.settled():
-            search.by_prices()
-    return search.best()
+        bounds = _Bounds(program, ids, gap)
+        search = bounds.search(ids)
+        if search.run(STEPS) != "settled" and program.shape == "ball":
+            _by_prices(search)
+    return bounds.best()
 
 
-class _Search:
-    """The path of one program, and the best point and weights met so far.
+def _by_prices(search: PathSearch) -> None:
+    """From anew with one price on length after another, until ``|y| = 1``: slower, and sure.
+
+    Where only directions count ``|y|`` is one over the price, which is the first guess for the
+    next; a price between the nearest on both sides of the right one is always taken.
+    """
+    low, high = 0.0, math.inf
+    price = _length(search.path.weights @ search.path.A)
+    for _ in range(PRICES):
+        price = min(max(price, 1e-12), 1e12)
+        search.restart(price)
+        if search.run(STEPS, least_gap=1e-14) == "settled":
+            return
+        length = _length(search.path.y)
+        low, high = (max(low, price), high) if length > 1.0 else (low, min(high, price))
+        if high <= 1e-12 or low >= 1e12:
+            return
+        price *= length
+        if not low < price < high:
+            price = math.sqrt(max(low, 1e-12) * high) if high < math.inf else 4.0 * low
+
+
+def _length(y: Array) -> float:
+    return float(current_device().xp.linalg.vector_norm(y))
+
+
+class _Bounds:
+    """The best point and weights of one program met so far.
 
     Rows are divided by ``unit``, a typical length of them; where ``y`` is free, biases too, by
     their own, and ``y`` is ``stretch`` times the path's.
     """
 
     def __init__(self, program: Program, ids: Ids, gap: float) -> None:
-        self._program, self._gap, self._ids = program, gap, ids
+        self._program, self._gap = program, gap
         A, c = program.rows(ids), program.c[ids]
         lengths = np.linalg.norm(A, axis=1)
         rows = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
@@ -136,69 +155,37 @@ class _Search:
         self._stretch = self._unit / rows
         self._level = float(c.max()) if self._free else 0.0
         self._put, self._get = current_device().put, current_device().get
-        self._xp: Any = current_device().xp
-        self._path = CentralPath(
-            self._xp,
-            *self._scaled(A, c),
-            box=program.shape == "box",
-            ball=program.shape == "ball",
-            price=1e-2 if program.shape != "box" else 1e-12,
-        )
         self._y, self._margin = np.zeros(A.shape[1]), -math.inf
         self._weights, self._bound = (ids, np.full(ids.size, 1.0 / ids.size)), math.inf
-        self._point(self._y)
+        self._take(self._y)
 
-    def look(self) -> None:
-        """Weigh the path's weights and its point; take in rivals that the point overlooked."""
-        path = self._path
-        for lam in (path.weights, path.balanced):
-            if lam is not None:
-                self._take(lam)
-        y = path.y
-        if self._program.shape == "ball":
-            y = y / max(1.0, float(self._xp.linalg.vector_norm(y)))
-        most = float(self._xp.max(path.A @ y + path.c)) * self._unit + self._level
-        values = self._point(self._get(y) * self._stretch)
-        values[self._ids] = -math.inf
-        slop = FLOOR * max(self._longest, abs(most))
-        over = np.flatnonzero(values > most + slop)
-        count = max(1, START * self._y.size // 6)
-        if over.size > count:
-            over = over[np.argpartition(-values[over], count)[:count]]
-        if over.size:
-            path.add(*self._scaled(self._program.rows(over), self._program.c[over]))
-            self._ids = np.append(self._ids, over)
+    def search(self, ids: Ids) -> PathSearch:
+        """The search that starts with these rivals."""
+        return PathSearch(self, ids, *self.rows(ids), self._program.shape, current_device().xp)
 
-    def step(self) -> bool:
-        """One Newton step; without a ball to fit, the price on length follows the path down."""
+    def rows(self, ids: Ids) -> tuple[Array, Array]:
+        """The program's rows (n, d) and biases (n,), scaled."""
+        A = self._program.rows(ids) * (self._stretch / self._unit)
+        return self._put(A), self._put((self._program.c[ids] - self._level) / self._unit)
+
+    def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
+        """Keep the weights if they bound the margin best."""
+        r = self._get(lam @ path.A)
+        size = np.abs(r).sum() if self._program.shape == "box" else np.linalg.norm(r)
+        total = float(lam.sum())
         if self._free:
-            self._path.price = max(min(0.2 * self._path.price, 0.05 * self._path.gap), 1e-16)
-        return self._path.step()
-
-    def by_prices(self) -> None:
-        """From anew with one price on length after another, until ``|y| = 1``: slower, and sure.
-
-        Where only directions count ``|y|`` is one over the price, which is the first guess for the
-        next; a price between the nearest on both sides of the right one is always taken.
-        """
-        low, high = 0.0, math.inf
-        price = float(np.linalg.norm(self._get(self._path.weights @ self._path.A)))
-        for _ in range(PRICES):
-            price = min(max(price, 1e-12), 1e12)
-            self._path = CentralPath(self._xp, self._path.A, self._path.c, price=price)
-            for _ in range(STEPS):
-                self.look()
-                if self.settled():
-                    return
-                if self._path.gap < 1e-14 or not self.step():
-                    break
-            length = float(self._xp.linalg.vector_norm(self._path.y))
-            low, high = (max(low, price), high) if length > 1.0 else (low, min(high, price))
-            if high <= 1e-12 or low >= 1e12:
+            if size > 1e-11 * total:
                 return
-            price *= length
-            if not low < price < high:
-                price = math.sqrt(max(low, 1e-12) * high) if high < math.inf else 4.0 * low
+            size = 0.0
+        bound = (float(size) - float(lam @ path.c)) * self._unit / total - self._level
+        if bound < self._bound:
+            self._bound, self._weights = bound, (ids, self._get(lam) / total)
+
+    def meet(self, y: Array, highest: float) -> Floats:
+        """Keep the point if it is the best; how far rivals are above those of the working set."""
+        highest = highest * self._unit + self._level
+        values = self._take(self._get(y) * self._stretch)
+        return values - (highest + FLOOR * max(self._longest, abs(highest)))
 
     def settled(self) -> bool:
         """Whether the bounds are as close as asked, or as float64 gives."""
@@ -211,29 +198,10 @@ class _Search:
         """What has been found."""
         return Solution(self._y, self._margin, *self._weights, self._bound)
 
-    def _scaled(self, A: Floats, c: Floats) -> tuple[Any, Any]:
-        return self._put(A * (self._stretch / self._unit)), self._put(
-            (c - self._level) / self._unit
-        )
-
-    def _point(self, y: Floats) -> Floats:
+    def _take(self, y: Floats) -> Floats:
         """Keep the point if it is the best; its values (V,)."""
         values = self._program.values(y)
         margin = -float(values.max())
         if margin > self._margin:
             self._y, self._margin = np.array(y), margin
         return values
-
-    def _take(self, lam: Any) -> None:
-        """Keep the weights if they bound the margin best."""
-        path = self._path
-        r = self._get(lam @ path.A)
-        size = np.abs(r).sum() if self._program.shape == "box" else np.linalg.norm(r)
-        total = float(lam.sum())
-        if self._free:
-            if size > 1e-11 * total:
-                return
-            size = 0.0
-        bound = (float(size) - float(lam @ path.c)) * self._unit / total - self._level
-        if bound < self._bound:
-            self._bound, self._weights = bound, (self._ids, self._get(lam) / total)

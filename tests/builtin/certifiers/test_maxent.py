@@ -264,7 +264,7 @@ def test_it_gives_up_in_words() -> None:
     W, b = cloud(400, 8, seed=13), cloud(400, 1, seed=14)[:, 0]
     asked = problem(W, b, "rmsnorm")
     notes = {
-        maxent.certify(asked, token, Finding(), maxent.MaxentOptions(steps=1, start=1)).note
+        maxent.certify(asked, token, Finding(), maxent.MaxentOptions(steps=1)).note
         for token in range(400)
     }
     assert notes == {None, "no answer in 1 steps"}

@@ -1,0 +1,109 @@
+"""The search along a central path on a working set of rivals, which grows by those overlooked.
+
+A program has a row for every rival, and few of them matter. The path (`central_path`) is that of
+the rivals in the working set. At every step its multipliers are weighed and its point is tried;
+rivals that stand higher at the point than the whole working set are taken in, the highest first.
+What the weights and the point are worth, and when to stop, is for the `Objective` to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from geom import Floats, Ids
+from geom_plugins.solvers.central_path import CentralPath
+
+Array = Any
+"""A float64 array on the device."""
+
+Shape = Literal["ball", "box", "all"]
+"""Where ``y`` may be: ``|y| <= 1``, ``|y_i| <= 1`` or anywhere."""
+
+START = 3
+"""Rivals to start with, times the width d; half of d may be added at a time."""
+
+
+class Objective(Protocol):
+    """What a search is for: the rows of its program, and what is kept of the points and weights."""
+
+    def rows(self, ids: Ids) -> tuple[Array, Array]:
+        """The rows (n, d) and biases (n,) of these rivals on the device, of order 1."""
+
+    def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
+        """Keep the multipliers (n,) of the rivals ``ids`` if they bound the margin best."""
+
+    def meet(self, y: Array, highest: float) -> Floats | None:
+        """Keep the point if it is the best; by how much (V,) it overlooks each rival, if any.
+
+        ``highest`` is the largest of ``rows . y + biases`` in the working set. A rival whose number
+        is above zero may join.
+        """
+
+    def settled(self) -> bool:
+        """Whether what is kept is good enough."""
+
+
+class PathSearch:
+    """The central path of a program, on the rivals ``ids`` (n,) and those that join them.
+
+    ``A`` (n, d) and ``c`` (n,) are their rows and biases, as the objective has them, handled by the
+    functions of ``xp``.
+    """
+
+    def __init__(
+        self, objective: Objective, ids: Ids, A: Array, c: Array, shape: Shape, xp: Any
+    ) -> None:
+        self._objective, self.ids, self._shape, self._xp = objective, ids, shape, xp
+        self.path = CentralPath(
+            xp,
+            A,
+            c,
+            box=shape == "box",
+            ball=shape == "ball",
+            price=1e-12 if shape == "box" else 1e-2,
+        )
+
+    def run(
+        self, steps: int, *, least_gap: float = 0.0
+    ) -> Literal["settled", "stopped", "unfinished"]:
+        """So many looks and Newton steps; stopped where float64 or ``least_gap`` ends the path."""
+        for _ in range(steps):
+            self._look()
+            if self._objective.settled():
+                return "settled"
+            if (least_gap and self.path.gap < least_gap) or not self._step():
+                return "stopped"
+        return "unfinished"
+
+    def restart(self, price: float) -> None:
+        """The path from anew on the same rivals, at one price on length."""
+        self.path = CentralPath(self._xp, self.path.A, self.path.c, price=price)
+
+    def _look(self) -> None:
+        """Weigh the path's multipliers and meet its point; take in the rivals overlooked."""
+        path, objective = self.path, self._objective
+        objective.weigh(path, self.ids, path.weights, balanced=False)
+        if path.balanced is not None:
+            objective.weigh(path, self.ids, path.balanced, balanced=True)
+        y = path.y
+        if self._shape == "ball":
+            y = y / max(1.0, float(self._xp.linalg.vector_norm(y)))
+        over = objective.meet(y, float(self._xp.max(path.A @ y + path.c)))
+        if over is None:
+            return
+        over[self.ids] = -np.inf
+        new = np.flatnonzero(over > 0.0)
+        most = max(1, y.shape[0] // 2)
+        if new.size > most:
+            new = new[np.argpartition(-over[new], most)[:most]]
+        if new.size:
+            path.add(*objective.rows(new))
+            self.ids = np.append(self.ids, new)
+
+    def _step(self) -> bool:
+        """One Newton step; without a ball to fit, the price on length follows the path down."""
+        if self._shape == "all":
+            self.path.price = max(min(0.2 * self.path.price, 0.05 * self.path.gap), 1e-16)
+        return self.path.step()

@@ -43,12 +43,14 @@ from geom_plugins.solvers.small_problems import decide
 _PLAIN = 20
 """Rows from ``2**-20`` to ``2**20`` of the typical one are solved as they are."""
 
+START = 4
+"""Rows to start with, times the width d."""
+
 
 @dataclass(frozen=True)
 class HighsOptions:
     """How the program is solved."""
 
-    start: Annotated[int, Meta(ge=1, description="rows to start with, times the width d")] = 4
     add: Annotated[int, Meta(ge=1, description="most violated rows to add a round")] = 64
     rounds: Annotated[int, Meta(ge=1, description="rounds before giving up")] = 200
     tolerance: Annotated[
@@ -81,8 +83,8 @@ def _searched(problem: Problem, token: int, options: HighsOptions) -> Finding:
     """The best point and weights that HiGHS comes to."""
     readout = problem.readout
     search = _Search(problem, token, options)
-    search.add_tokens(_outer_tokens(problem, options.start * readout.d))
-    search.add_tokens(_near_tokens(problem, token, options.start * readout.d))
+    search.add_tokens(_outer_tokens(problem, START * readout.d))
+    search.add_tokens(_near_tokens(problem, token, START * readout.d))
     for done in range(options.rounds):
         status = search.shorten() if search.ball and done > 0 else search.solve()
         if status is not None:

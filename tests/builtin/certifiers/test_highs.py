@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import geom
 from geom.model.domains import box, layernorm, named, rmsnorm, unbounded
+from geom_plugins.certifiers import highs
 from geom_plugins.solvers import small_problems
 from support.problems import cloud
 from support.truth import box_tokens, hull_tokens, largest_margin, upper_hull_tokens
@@ -272,7 +273,8 @@ def test_it_gives_up_in_words_when_it_runs_out_of_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(small_problems, "NUMBERS", 0)  # rationals would decide it
-    chosen = {"certifier.highs.rounds": 1, "certifier.highs.start": 1, "certifier.highs.add": 1}
+    monkeypatch.setattr(highs, "START", 1)
+    chosen = {"certifier.highs.rounds": 1, "certifier.highs.add": 1}
     readout = geom.Readout.fold(cloud(400, 8, seed=13), cloud(400, 1, seed=14)[:, 0])
     with geom.run(
         readout, tokens="all", certifiers=["highs"], domain="rmsnorm", options=chosen

@@ -15,13 +15,8 @@ import geom
 from geom import Finding, InputError, Problem, Readout, Weights
 from geom.model.domains import Domain, box, layernorm, rmsnorm, unbounded
 from geom.plugins.registry import installed
-from geom_plugins.certifiers.mpmath_check import (
-    MpmathOptions,
-    certify,
-    margin_enclosure,
-    prepare,
-    reach_enclosure,
-)
+from geom_plugins.certifiers.enclosures import margin_enclosure, reach_enclosure
+from geom_plugins.certifiers.mpmath_check import MpmathOptions, certify, prepare
 from support.command import Command
 from support.plugins import Use
 from support.precisions import only, precision

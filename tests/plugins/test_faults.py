@@ -254,8 +254,8 @@ def test_a_proof_that_leaves_is_a_fault_of_its_number(
     class Plugin:
         @hookimpl
         def geom_measures(self) -> Iterator[Measure[Any]]:
-            claim = Measurement(1.0, 0.0, True, x=SQUARE[0])
-            yield Measure("proving", "", lambda *_: claim, NoOptions, "logits", leave)
+            claim = Measurement(1.0, 0.0, proven=True, x=SQUARE[0])
+            yield Measure("proving", "", lambda *_: claim, NoOptions, unit="logits", bounds=leave)
 
     use(installed_and(Plugin()))
     with run(out=tmp_path / "run.db") as found:

@@ -1,33 +1,21 @@
 """The ``mpmath`` certifier: encloses, at many digits, what the chain before it has found.
 
 A second arithmetic beside geom's own, and a reader's view of it: the proofs are `geom.judge`'s,
-the enclosures here say how large the margin is that they speak of. Weights, biases and points are
-floats, and all that is long is sums of their products. Those are left to a precision that encloses
-them, the ``backend``: ``exact``, which rounds nothing, unless told. What comes of them is rounded
-outward to an interval of `digits` digits; from there on (means, lengths, quotients) everything is
-interval arithmetic in `mpmath.iv`, in a context of its own, since the precision of the module's own
-context belongs to everybody.
-
-Throughout, t is the token, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``.
+the enclosures here (`geom_plugins.certifiers.enclosures`) say how large the margin is that they
+speak of.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from geom import (
-    Arithmetic,
     Certifier,
-    Domain,
     Enclosure,
     Finding,
     Floats,
@@ -38,24 +26,16 @@ from geom import (
     rounded_down,
     rounded_up,
 )
-
-Interval = Any  # mpmath has no types
-
-HEAVY = 1 << 22
-"""Entries of W that weights may have summed by the backend: about two seconds of `exact`'s work."""
-
-BLOCK = 1 << 18
-"""Entries of W that are given to a backend at one time: some twenty megabytes of integers."""
+from geom_plugins.certifiers.enclosures import (
+    EXACT,
+    LIGHT,
+    by_direction,
+    margin_enclosure,
+    reach_enclosure,
+)
 
 SHOWN = 17
 """Digits that an enclosure shows of its ends, as many as tell two floats apart."""
-
-
-EXACT = "exact"
-"""The backend that rounds nothing."""
-
-LIGHT = "float64"
-"""The backend of the many weights that count for little."""
 
 NOTHING = "nothing to verify: put it after a certifier that finds a direction or weights"
 
@@ -68,20 +48,6 @@ class MpmathOptions:
     backend: Annotated[
         str, Meta(description="the precision that sums products, as in arb?bits=300 or float64")
     ] = EXACT
-
-
-@dataclass(frozen=True)
-class Reach:
-    """What weights say of the margin.
-
-    ``bound`` encloses ``(-g + sup -(r . x)) / sum(lam)``, which no margin exceeds; None where the
-    supremum is infinite. ``length`` encloses ``|r| / sum(lam)``, of the part of r that the
-    domain's vectors can see. ``light`` weights were summed in float64, with a bound on its error.
-    """
-
-    bound: Enclosure | None
-    length: Enclosure
-    light: int
 
 
 def prepare(problem: Problem, options: MpmathOptions) -> None:
@@ -128,7 +94,7 @@ def _point_note(problem: Problem, token: int, x: Floats, options: MpmathOptions)
         "zero": "exactly zero, a tie",
         "unsettled": "its sign is open",
     }[margin.sign]
-    where = " at x/|x|" if _by_direction(problem) and x.any() else ""
+    where = " at x/|x|" if by_direction(problem) and x.any() else ""
     return f"margin{where} in {_shown(margin)} at {_fineness(options)}: {meaning}"
 
 
@@ -179,237 +145,3 @@ def _fault(problem: Problem, token: int, weights: Weights) -> str | None:
     if np.unique(indices).size != indices.size:
         return "the weights name a token twice"
     return None
-
-
-# The margin at a point
-
-
-def margin_enclosure(
-    problem: Problem, token: int, x: Floats, digits: int, backend: str = EXACT
-) -> Enclosure | None:
-    """The margin of ``token`` at the float64 point ``x`` (d,), in logits; None where V = 1.
-
-    Where the domain is unbounded and no bias tells tokens apart, lengths do not matter, and it is
-    the margin at ``x / |x|``. Raises ArithmeticError where the backend has no answer.
-    """
-    if problem.readout.V == 1:
-        return None
-    iv = _intervals(digits)
-    margin = _interval(iv, _margin(problem, token, x, _backend(backend)))
-    if _by_direction(problem) and x.any():
-        margin /= iv.sqrt(_interval(iv, _square(x)))
-    return _ends(margin)
-
-
-def _square(x: Floats) -> Enclosure:
-    """``|x|^2``, exactly, for a float64 vector ``x`` (d,)."""
-    (square,) = _backend(EXACT).products(x[None, :], x)
-    return square
-
-
-def _by_direction(problem: Problem) -> bool:
-    return problem.homogeneous and not problem.domain.bounded
-
-
-def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclosure:
-    """``min_j -(a_j . x + c_j)``: from the lowest lower end up, until no row can be lower.
-
-    Coordinates where x is zero do not matter, and rows that agree on the others are one row: a
-    vocabulary may hold thousands of copies of a row, and at x = 0 all rows are alike.
-    """
-    W, b = problem.readout.W, problem.readout.b
-    low, high = _margin_ends(problem, token, x)
-    rows = np.flatnonzero(low <= high.min())
-    rows = rows[rows != token]
-    live = np.flatnonzero(x)
-    seen = live if problem.readout.shift is None else slice(None)  # a shift sees all coordinates
-    different = {(W[j, seen].tobytes(), b[j]): j for j in rows[np.argsort(-low[rows])]}
-    rows = np.array(list(different.values()))
-    rows = rows[np.argsort(low[rows])]
-    best: Enclosure | None = None
-    step = max(1, min(64, BLOCK // max(1, live.size)))
-    for start in range(0, rows.size, step):
-        if best is not None and best.high <= low[rows[start]]:
-            break
-        chunk = np.append(rows[start : start + step], token)
-        products = _products(sums, W[chunk][:, live], x[live])
-        *logits, own = [
-            product + _exact(bias)
-            for product, bias in zip(products, problem.readout.exact_biases(chunk), strict=True)
-        ]
-        margins = [own - logit for logit in logits] + ([best] if best else [])
-        best = Enclosure(min(m.low for m in margins), min(m.high for m in margins))
-    assert best is not None
-    return best
-
-
-def _products(sums: Arithmetic, rows: Floats, x: Floats) -> Sequence[Enclosure]:
-    """``rows @ x``, where x may be empty."""
-    return sums.products(rows, x) if x.size else [_exact(Fraction(0))] * len(rows)
-
-
-def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
-    """Ends (V,) between which every margin lies, by float64; infinite where it cannot say.
-
-    A sum of d products and a bias, in whatever order, is off by at most
-    ``(d + 1) u / (1 - (d + 1) u)`` times ``|w| |x| + |b|``, with ``u = 2^-53`` (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2nd ed., (3.5), and Cauchy and Schwarz), and by the least
-    normal number for each product that underflows. ``2 (d + 4) u`` is double that: it leaves room
-    for the denominator and for the roundings of the bound itself. ``sqrt(d) max |x_i|`` stands for
-    ``|x|`` because squares may underflow.
-    """
-    readout = problem.readout
-    d, u, tiny = readout.d, 2.0**-53, 2.0**-1022
-    with np.errstate(all="ignore"):
-        logits = readout.logits(x)
-        size = readout.row_norms * (math.sqrt(d) * float(np.abs(x).max())) + np.abs(readout.b)
-        error = 2 * (d + 4) * u * size + 2 * (d + 4) * tiny + readout.bias_errors
-        gaps = logits[token] - logits
-        slop = error[token] + error + 4 * u * np.abs(gaps)
-        low, high = gaps - slop, gaps + slop
-    unknown = ~(np.isfinite(low) & np.isfinite(high))
-    low[unknown], high[unknown] = -np.inf, np.inf
-    low[token] = np.inf
-    high[token] = np.inf
-    return low, high
-
-
-# What weights show
-
-
-def reach_enclosure(
-    problem: Problem, token: int, weights: Weights, digits: int, backend: str = EXACT
-) -> Reach:
-    """What the weights say of the largest margin over the domain, in logits; see `Reach`.
-
-    With ``r = sum lam_j a_j``, ``g = sum lam_j c_j`` and any x of the domain,
-    ``sum(lam) * margin(x) <= -(r . x + g)``, for the least of the terms is at most their mean. The
-    supremum of ``-(r . x)`` is ``R |r|`` on a ball, with the mean taken off r where ``sum(x) = 0``,
-    and ``radius * |r|_1`` on a box. All of R^d stands for its unit ball where no bias tells tokens
-    apart.
-
-    The backend encloses the sums as far as `HEAVY` entries go, the heaviest weights first. What is
-    left is summed in `LIGHT`, unless that has no answer. Raises ArithmeticError where the backend
-    has none.
-    """
-    iv = _intervals(digits)
-    domain, d = problem.domain, problem.readout.d
-    sums = _backend(backend)
-    order = np.argsort(-weights.values, kind="stable")
-    order = order[weights.values[order] > 0.0]
-    heavy, light = order[: max(1, HEAVY // d)], order[max(1, HEAVY // d) :]
-    entries = _combined(problem, weights, heavy, sums)
-    try:
-        rest = _combined(problem, weights, light, _backend(LIGHT))
-    except ArithmeticError:
-        rest, light = _combined(problem, weights, light, sums), light[:0]
-    total, g0 = _totals(problem, token, weights)
-    r = [
-        entry + more - _exact(total * Fraction(own))
-        for entry, more, own in zip(entries, rest, problem.readout.W[token].tolist(), strict=True)
-    ]
-    g = _shifted(problem, r) + _exact(g0)
-    if domain.zero_sum:
-        mean = Enclosure(sum(e.low for e in r) / Fraction(d), sum(e.high for e in r) / Fraction(d))
-        r = [entry - mean for entry in r]
-    intervals = [_interval(iv, entry) for entry in r]
-    length = iv.sqrt(iv.fsum(abs(entry) ** 2 for entry in intervals))
-    supremum = _supremum(iv, problem, intervals, length)
-    share = _interval(iv, _exact(total))
-    bound = None if supremum is None else (supremum - _interval(iv, g)) / share
-    return Reach(None if bound is None else _ends(bound), _ends(length / share), light.size)
-
-
-def _supremum(iv: Any, problem: Problem, r: list[Interval], length: Interval) -> Interval | None:
-    """An interval around ``sup -(r . x)`` over the domain; None where it is infinite."""
-    domain = problem.domain
-    if domain.shape == "box":
-        return _interval(iv, _exact(_size(domain))) * iv.fsum(abs(entry) for entry in r)
-    if domain.shape == "ball":
-        return iv.sqrt(_interval(iv, _exact(_size(domain)))) * length
-    return length if problem.homogeneous or length == 0 else None
-
-
-def _size(domain: Domain) -> Fraction:
-    """The radius of a box, the squared radius of a ball."""
-    assert domain.size is not None
-    return domain.size
-
-
-def _combined(
-    problem: Problem, weights: Weights, chosen: NDArray[np.intp], sums: Arithmetic
-) -> list[Enclosure]:
-    """``sum lam_j w_j`` (d,) over the chosen weights, some rows and coordinates at a time."""
-    W, d = problem.readout.W, problem.readout.d
-    out = [_exact(Fraction(0))] * d
-    height = max(1, min(chosen.size, BLOCK // 64))
-    for start in range(0, chosen.size, height):
-        block = chosen[start : start + height]
-        rows, lam = weights.indices[block], weights.values[block]
-        width = max(1, BLOCK // block.size)
-        parts = [W[rows, left : left + width].T for left in range(0, d, width)]
-        found = [
-            entry for part in parts for entry in sums.products(np.ascontiguousarray(part), lam)
-        ]
-        out = [entry + more for entry, more in zip(out, found, strict=True)]
-    return out
-
-
-def _totals(problem: Problem, token: int, weights: Weights) -> tuple[Fraction, Fraction]:
-    """``sum(lam)`` and, without the norm's shift, ``g``, exactly, of all weights."""
-    b = problem.readout.offset
-    rows = np.array([np.ones(weights.values.size), b[weights.indices]])
-    total, biases = (sum_.low for sum_ in _backend(EXACT).products(rows, weights.values))
-    return total, biases - total * Fraction(float(b[token]))
-
-
-def _shifted(problem: Problem, r: list[Enclosure]) -> Enclosure:
-    """What a shift of the final norm adds to ``g``: ``r . s``."""
-    shift = problem.readout.shift
-    if shift is None:
-        return _exact(Fraction(0))
-    numerators, unit = shift.exact
-    ends = [(e.low * s, e.high * s) for e, s in zip(r, numerators.tolist(), strict=True)]
-    low, high = sum(map(min, ends), Fraction(0)), sum(map(max, ends), Fraction(0))
-    return Enclosure(min(low * unit, high * unit), max(low * unit, high * unit))
-
-
-# Backends and intervals
-
-
-@cache
-def _backend(name: str) -> Arithmetic:
-    """The precision of that name, which encloses. Raises InputError where there is none."""
-    return find_arithmetic(name, rigorous=True)
-
-
-def _exact(value: Fraction) -> Enclosure:
-    """A number that is known."""
-    return Enclosure(value, value)
-
-
-@cache
-def _intervals(digits: int) -> Any:
-    """An interval context of mpmath's at that precision.
-
-    Nobody else has it and nothing changes its precision, so threads can share it.
-    """
-    from mpmath.ctx_iv import MPIntervalContext  # type: ignore[import-untyped]  # it has no types
-
-    iv = MPIntervalContext()
-    iv.dps = digits
-    return iv
-
-
-def _interval(iv: Any, value: Enclosure) -> Interval:
-    """The ends rounded outward to the context's precision."""
-    low, high = (iv.mpf(end.numerator) / iv.mpf(end.denominator) for end in (value.low, value.high))
-    return iv.mpf([low.a, high.b])
-
-
-def _ends(interval: Interval) -> Enclosure:
-    """The interval's ends as the rational numbers they are."""
-    from mpmath.libmp import to_rational  # type: ignore[import-untyped]  # it has no types
-
-    low, high = interval._mpi_  # mpmath's own protocol: the two raw numbers
-    return Enclosure(Fraction(*map(int, to_rational(low))), Fraction(*map(int, to_rational(high))))

@@ -18,17 +18,14 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from scipy.special import logsumexp, ndtr  # type: ignore[import-untyped]  # it ships no types
 
-from geom import Finding, Floats, Ids, cores, limited_threads
+from geom import Finding, Floats, cores, limited_threads
 from geom_plugins.sampling.half_spaces import RATIO, Cone, Vectors, centre_within
-from geom_plugins.sampling.particles import QUARTER, Particles, TooNarrowError, Walls
-
-TIME = 0.3
-"""How long particles travel at each step; a quarter turn around the centre takes pi / 2."""
+from geom_plugins.sampling.particles import Particles, TooNarrowError, Walls
+from geom_plugins.sampling.ways import AIM, TIME, Way
 
 BOUNCES = 6
 """How often a particle may meet walls in a step, on average: where they are near, steps are short.
@@ -48,20 +45,14 @@ PILOT = 4
 LOOKS = 60
 """How often they look around when they have arrived."""
 
-STEPS = 100
-"""Steps of the first way."""
-
 COUNTED = 4096
 """Points that are drawn to count how many lie in the cone."""
 
 SPREAD = 2.0
 """The standard deviation of the groups' logarithms up to which the error of their mean is known."""
 
-AIM = 1.2
-"""The standard deviation that a longer way is made for."""
-
-LAG, MOST_LAG = 0.25, 0.4
-"""What a quarter turn may add to the spread of weights: what a longer way is made for, and most."""
+MOST_LAG = 0.4
+"""What a quarter turn may add to the spread of weights at most."""
 
 SURE = 1.1
 """By how much errors are stretched, as normal logarithms are an approximation."""
@@ -103,43 +94,6 @@ def counted_error(inside: int, drawn: int) -> float:
     """
     outside = max(drawn - inside, 1)
     return math.sqrt(outside / drawn / inside)
-
-
-@dataclass(frozen=True)
-class Way:
-    """How the centre comes back: along ``direction`` (k,) from the first of the ``stops`` to 0.
-
-    ``times`` are how long particles travel at each stop but the first.
-    """
-
-    direction: Floats
-    stops: Floats
-    times: Floats
-
-    @classmethod
-    def between(cls, centre: Floats, cone: Cone) -> Way:
-        """From the centre to the cone's top in steps that change the distribution alike.
-
-        Scaling by ``1 - e`` costs about ``e sqrt(2 D)`` standard deviations of the length, a step
-        of the centre itself one a unit: the two together make the inverse hyperbolic sine.
-        """
-        off = centre - cone.top
-        distance = float(np.linalg.norm(off))
-        scale = math.sqrt(2.0 * cone.dimension)
-        grid = np.linspace(math.asinh(distance / scale), 0.0, STEPS + 1)
-        return cls(off / max(distance, 1e-300), scale * np.sinh(grid), np.full(STEPS, TIME))
-
-    def aimed(self, centre: Floats, cone: Cone) -> Way:
-        """The same way from the centre to the top of the cone, which may have moved."""
-        off = centre - cone.top
-        distance = float(np.linalg.norm(off))
-        stops = self.stops * (distance / max(self.stops[0], 1e-300))
-        return Way(off / max(distance, 1e-300), stops, self.times)
-
-    @property
-    def steps(self) -> int:
-        """Steps of one particle."""
-        return self.stops.size - 1
 
 
 @dataclass(frozen=True)
@@ -204,7 +158,7 @@ def _annealed(
             return best
         if math.isnan(estimate.log) or spread > AIM:
             seen = np.concatenate([some.seen for some in gathered])
-            way = _refined(plan.way, gathered, spread, (most - taken) // (GROUPS * GROUP))
+            way = plan.way.refined(_gains(gathered), spread, (most - taken) // (GROUPS * GROUP))
             plan, gathered = _planned(plan.cone, centre, way, seen, rng), []
     return replace(best, reason=f"within {most} steps {best.reason or 'its error stays larger'}")
 
@@ -399,36 +353,9 @@ def _log_shares(cone: Cone, particles: Particles) -> Floats:
     return total - math.log(LOOKS)
 
 
-def _quarters(way: Way, brought: list[Brought]) -> tuple[Ids, Floats]:
-    """The steps (p + 1,) between parts of the way, and the spread (p,) that each part adds.
-
-    A part takes particles a quarter turn, or nearly: about as long as they remember.
-    """
-    turns = np.floor(np.cumsum(way.times) / QUARTER - 1e-9)
-    edges = np.concatenate([[0], np.flatnonzero(np.diff(turns)) + 1, [way.steps]])
-    gains = np.concatenate([some.gains for some in brought], axis=1)
-    spreads = [gains[a:b].sum(axis=0).std(ddof=1) for a, b in pairwise(edges.tolist())]
-    return edges.astype(np.int64), np.array(spreads)
-
-
-def _refined(way: Way, brought: list[Brought], spread: float, most: int) -> Way:
-    """A way of more steps, placed where particles lag most; of ``most`` steps if that helps.
-
-    What a quarter turn adds falls with the number of those that a part is made of, and so does the
-    square of the ``spread`` of groups.
-    """
-    edges, lags = _quarters(way, brought)
-    more = lags / LAG
-    if more.max() < 2.0:
-        more *= max(1.0, 1.3 * (spread / AIM) ** 2 / more.mean())
-    more = np.clip(more, 0.7, 12.0)
-    counts = np.diff(edges) * more
-    if counts.sum() > most - counts.size > 1.3 * way.steps:
-        counts *= (most - counts.size) / counts.sum()
-    parts = zip(pairwise(edges.tolist()), np.ceil(counts).astype(int).tolist(), strict=True)
-    places = np.concatenate([[0.0], *(np.linspace(a, b, n + 1)[1:] for (a, b), n in parts)])
-    stops = np.interp(places, np.arange(way.stops.size), way.stops)
-    return Way(way.direction, stops, np.interp(places[1:], np.arange(way.steps) + 1, way.times))
+def _gains(brought: list[Brought]) -> Floats:
+    """What each step did to the logarithms of all particles' weights (steps, m)."""
+    return np.concatenate([some.gains for some in brought], axis=1)
 
 
 def _together(brought: list[Brought], plan: _Plan) -> tuple[Estimate, float]:
@@ -450,7 +377,7 @@ def _together(brought: list[Brought], plan: _Plan) -> tuple[Estimate, float]:
     plain = float(logsumexp(logs)) - math.log(g)
     normal = float(logs.mean()) + spread**2 / 2.0
     known = (spread**2 / g + spread**4 / (2.0 * (g - 1))) * (g - 1) / (g - 3)
-    lag = float(_quarters(plan.way, brought)[1].max())
+    lag = float(plan.way.quarters(_gains(brought))[1].max())
     if lag > MOST_LAG:
         return Estimate(math.nan, math.nan, f"its particles lag behind by {lag:.1f}"), spread
     if spread > SPREAD:

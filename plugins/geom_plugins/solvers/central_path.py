@@ -33,12 +33,10 @@ from typing import Any
 import numpy as np
 
 from geom import Array
+from geom_plugins.solvers.factors import FAILED, Triangle, Whole
 
 _KEEP = 0.99
 """The share of the way to the nearest boundary that a step goes."""
-
-_BLOCK = 64
-"""The order of the triangles that are inverted."""
 
 _BALANCINGS = 6
 """Times that a residual may be driven down by one factor; each leaves but a share of the price."""
@@ -51,9 +49,6 @@ _SINGLE = 1 << 18
 
 _ROOM = 2.0**-50
 """The least room above a row, relative to the row's value, that float64 can tell."""
-
-FAILED = (np.linalg.LinAlgError, RuntimeError)
-"""What a matrix that is singular or not finite raises, in NumPy and in torch."""
 
 
 @dataclass
@@ -231,42 +226,6 @@ class _Step:
         )
 
 
-class _Triangle:
-    """``L`` of ``L L' = matrix``, which solves by blocks: the standard has no triangular solve.
-
-    It costs a third of a general inverse, and several right sides, one after another, share it.
-    """
-
-    def __init__(self, xp: Any, matrix: Array) -> None:
-        self._L = xp.linalg.cholesky(matrix)
-        d = matrix.shape[0]
-        self._parts = [slice(i, min(i + _BLOCK, d)) for i in range(0, d, _BLOCK)]
-        self._inverses = [xp.linalg.inv(self._L[part, part]) for part in self._parts]
-        self._xp = xp
-
-    def solve(self, right: Array) -> Array:
-        """``matrix^-1 right`` (d,)."""
-        L, x = self._L, self._xp.zeros_like(right)
-        for part, inverse in zip(self._parts, self._inverses, strict=True):
-            before = slice(0, part.start)
-            x[part] = inverse @ (right[part] - L[part, before] @ x[before])
-        for part, inverse in zip(self._parts[::-1], self._inverses[::-1], strict=True):
-            after = slice(part.stop, None)
-            x[part] = inverse.T @ (x[part] - L[after, part].T @ x[after])
-        return x
-
-
-class _Whole:
-    """A matrix that has lost its definiteness to rounding, solved by elimination."""
-
-    def __init__(self, xp: Any, matrix: Array) -> None:
-        self._xp, self._matrix = xp, matrix
-
-    def solve(self, right: Array) -> Array:
-        """``matrix^-1 right`` (d,)."""
-        return self._xp.linalg.solve(self._matrix, right[:, None])[:, 0]
-
-
 @dataclass
 class _System:
     """The path's equations, made linear where it stands.
@@ -282,7 +241,7 @@ class _System:
     pull: Array
     total: float
     diagonal: Array
-    factor: _Triangle | _Whole = field(init=False)
+    factor: Triangle | Whole = field(init=False)
 
     @classmethod
     def of(cls, path: CentralPath) -> _System:
@@ -306,10 +265,10 @@ class _System:
         entries = matrix[places, places] + self.diagonal
         matrix[places, places] = entries + 1e-15 * float(xp.mean(entries))
         try:
-            self.factor = _Triangle(xp, matrix)
+            self.factor = Triangle(xp, matrix)
         except FAILED:
             if not path.single:
-                self.factor = _Whole(xp, matrix)
+                self.factor = Whole(xp, matrix)
                 return
             path.refuse_single()
             self.factorise()

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geom import Floats, Ids, Problem, current_device
+from geom import Array, Floats, Ids, Problem, current_device
 from geom_plugins.solvers.central_path import CentralPath
-from geom_plugins.solvers.path_search import START, Array, PathSearch, Shape
+from geom_plugins.solvers.path_search import START, PathSearch, Shape
 
 STEPS = 100
 """Newton steps before giving up."""

@@ -12,11 +12,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from geom import Floats, Ids
+from geom import Array, Floats, Ids
 from geom_plugins.solvers.central_path import CentralPath
-
-Array = Any
-"""A float64 array on the device."""
 
 Shape = Literal["ball", "box", "all"]
 """Where ``y`` may be: ``|y| <= 1``, ``|y_i| <= 1`` or anywhere."""

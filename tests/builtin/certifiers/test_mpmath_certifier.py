@@ -16,20 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geom import Certifier, Finding, InputError, NoOptions, Problem, Readout, Weights
+from geom import Certifier, Enclosure, Finding, InputError, NoOptions, Problem, Readout, Weights
 from geom.model.domains import Domain, box, layernorm, rmsnorm, unbounded
 from geom.plugins.chosen import Chosen
 from geom.plugins.options import validate
 from geom.runs.certification import certify as certify_chain
-from geom_plugins.certifiers import mpmath_check
-from geom_plugins.certifiers.mpmath_check import (
-    Enclosure,
-    MpmathOptions,
-    certify,
-    geom_certifiers,
-    margin_enclosure,
-    reach_enclosure,
-)
+from geom_plugins.certifiers import enclosures
+from geom_plugins.certifiers.enclosures import margin_enclosure, reach_enclosure
+from geom_plugins.certifiers.mpmath_check import MpmathOptions, certify, geom_certifiers
 
 Floats = NDArray[np.float64]
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -288,7 +282,7 @@ def test_bound_shrinks_with_digits_and_each_holds_the_truth(name: str) -> None:
 def test_bound_holds_when_light_weights_are_left_to_float64(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mpmath_check, "HEAVY", 30)
+    monkeypatch.setattr(enclosures, "HEAVY", 30)
     for seed in range(6):
         problem, _, weights = random_problem(seed, name, bias=name != "unbounded")
         reach = reach_enclosure(problem, 0, weights, 50)
@@ -301,7 +295,7 @@ def test_bound_holds_when_light_weights_are_left_to_float64(
 def test_light_weights_that_overflow_float64_are_summed_exactly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mpmath_check, "HEAVY", 1)
+    monkeypatch.setattr(enclosures, "HEAVY", 1)
     W = np.array([[0.0, 1.0], [1.7e308, 1.0], [1.7e308, 2.0], [1.7e308, 3.0]])
     problem = Problem(Readout.fold(W), rmsnorm(2))
     weights = Weights(np.array([1, 2, 3]), np.array([9.0, 8.0, 7.0]))

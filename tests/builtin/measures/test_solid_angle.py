@@ -16,7 +16,7 @@ import geom
 from geom import Finding, InputError, Problem, Readout
 from geom.model.domains import layernorm, rmsnorm, unbounded
 from geom_plugins.measures.solid_angle import ShareOptions, share, solid_angle
-from geom_plugins.sampling import annealing
+from geom_plugins.sampling import annealing, ways
 from geom_plugins.sampling.annealing import Estimate, annealed, counted
 from geom_plugins.sampling.half_spaces import Cone
 
@@ -114,7 +114,7 @@ def test_two_half_spaces_are_the_angle_between_them(d: int, angle: float) -> Non
 
 
 def test_errors_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annealing, "STEPS", 25)  # too few, so that ways have to be made longer
+    monkeypatch.setattr(ways, "STEPS", 25)  # too few, so that ways have to be made longer
     scores = []
     for seed in range(200):
         d = 3 + seed % 10

@@ -9,7 +9,8 @@ from typing import Any
 
 from geom import TokenKind
 from geom_plugins.checkpoints.folders import LocalFolder
-from geom_plugins.checkpoints.token_texts import Tokens, read_tokens
+from geom_plugins.checkpoints.token_texts import read_tokens
+from geom_plugins.checkpoints.vocabulary import Tokens
 
 LINES = [
     "naïve über 日本語 日本 the then them\n\n\t",

@@ -1,9 +1,8 @@
 """The GGUF format of llama.cpp: a header with settings and tensor names, then the tensors.
 
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. What the types of tensors are called, how
-they lie in blocks and how they are dequantised is the gguf package's word. The header is walked
-here: the package's own reader makes two arrays of every token and merge, 20 seconds and 600 MiB for
-a vocabulary of 128,000, and follows the counts of a damaged file without end.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is walked here: the gguf
+package's own reader makes two arrays of every token and merge, 20 seconds and 600 MiB for a
+vocabulary of 128,000, and follows the counts of a damaged file without end.
 """
 
 from __future__ import annotations
@@ -14,32 +13,16 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geom import InputError, open_regular
 from geom_plugins.checkpoints.folders import LocalFolder
-from geom_plugins.checkpoints.spans import ByteFile, LocalFile, Span
+from geom_plugins.checkpoints.gguf_tensors import Tensor, type_names
+from geom_plugins.checkpoints.spans import LocalFile
 
 Setting = bool | int | float | str | list[Any]
 """One value of the header's metadata."""
-
-_NUMPY = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-}
-_EXACT = (*_NUMPY, "BF16")
-"""Types whose numbers are read as they are; all others are blocks to be dequantised."""
 
 _SCALARS = ("B", "b", "H", "h", "I", "i", "f", "?", "", "", "Q", "q", "d")
 """The types of metadata by their numbers, as struct calls them; 8 and 9 are strings and arrays."""
@@ -60,86 +43,6 @@ The largest models have some thousands of tensors a file and a million merges.
 
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _EXTRA = "pip install 'geom-unembed[gguf]'"
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of a file, read by rows and only when asked for.
-
-    ``type`` is ggml's name of how it is stored, ``begin`` its place in the file. Floats and
-    integers come as they are, bfloat16 and the block-quantised types as float32.
-    """
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    file: ByteFile
-    begin: int
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """The rows of a slice, along the first axis. Raises InputError where they cannot be had."""
-        if len(self.shape) == 1:  # one row of blocks
-            line: NDArray[Any] = self._lines(0, 1)[0]
-            return line[rows]
-        start, stop, step = rows.indices(self.shape[0])
-        height = prod(self.shape[1:-1])
-        lines = self._lines(start * height, max(0, stop - start) * height)
-        return lines.reshape(-1, *self.shape[1:])[::step]
-
-    @property
-    def is_quantised(self) -> bool:
-        """Whether its numbers come from blocks."""
-        return self.type not in _EXACT
-
-    @property
-    def size(self) -> int | None:
-        """Its length in bytes, None where the type is not known."""
-        return None if self._line is None else prod(self.shape[:-1]) * self._line
-
-    @cached_property
-    def _line(self) -> int | None:
-        """Bytes along the last axis. Raises ValueError where that is no whole number of blocks."""
-        known = _quants().get(self.type)
-        if known is None:
-            return None
-        block, size = known
-        if self.shape[-1] % block:
-            raise ValueError(
-                f"tensor {self.name!r} is {self.type} in blocks of {block}, its rows have "
-                f"{self.shape[-1]} numbers"
-            )
-        return self.shape[-1] // block * size
-
-    def _lines(self, first: int, count: int) -> NDArray[Any]:
-        """So many lines along the last axis."""
-        assert self._line is not None
-        raw = self._span.array(np.uint8, first * self._line, count * self._line)
-        lines = raw.reshape(count, self._line)
-        if self.type in _NUMPY:
-            return lines.view(_NUMPY[self.type])
-        if not count:
-            return np.zeros((0, self.shape[-1]), np.float32)
-        return _dequantised(lines, self.type)
-
-    def refuse_unreadable(self) -> None:
-        """Raises InputError for a type that cannot be read: ggml has more than Python knows."""
-        if self.type in _NUMPY:
-            return
-        known = _quants().get(self.type)
-        try:
-            if known is None:
-                raise NotImplementedError
-            _dequantised(np.zeros((1, known[1]), np.uint8), self.type)
-        except NotImplementedError as error:
-            raise InputError(
-                f"tensor {self.name!r} of {self.file.name} is {self.type}, which the gguf package "
-                "cannot dequantise: give a file whose output tensor is of another type, or try a "
-                "newer gguf"
-            ) from error
-
-    @cached_property
-    def _span(self) -> Span:
-        return self.file.span(self.begin, self.begin + (self.size or 0))
 
 
 @dataclass(frozen=True)
@@ -371,7 +274,7 @@ class _Info:
 
 def _tensor(file: LocalFile, info: _Info, start: int) -> Tensor:
     """The tensor, checked against the file's length."""
-    kinds = _type_names()
+    kinds = type_names()
     name = kinds.get(info.kind, f"of ggml's type {info.kind}")
     shape = tuple(reversed(info.dimensions))
     out = Tensor(info.name, name, shape, file, start + info.offset)
@@ -380,37 +283,8 @@ def _tensor(file: LocalFile, info: _Info, start: int) -> Tensor:
     return out
 
 
-# What the gguf package knows
-
-
 def _refuse_without_gguf() -> None:
     try:
         import gguf  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise InputError(f"model gguf: needs the package gguf ({error}): {_EXTRA}") from error
-
-
-@cache
-def _type_names() -> dict[int, str]:
-    """The types of tensors by their numbers."""
-    from gguf.constants import GGMLQuantizationType
-
-    return {int(kind): kind.name for kind in GGMLQuantizationType}
-
-
-@cache
-def _quants() -> dict[str, tuple[int, int]]:
-    """How many numbers, and bytes, make a block, by the type's name."""
-    from gguf.constants import GGML_QUANT_SIZES
-
-    return {kind.name: sizes for kind, sizes in GGML_QUANT_SIZES.items()}
-
-
-def _dequantised(lines: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
-    """Lines of blocks as float32. Raises NotImplementedError for a type that gguf cannot."""
-    from gguf.constants import GGMLQuantizationType
-    from gguf.quants import dequantize
-
-    with np.errstate(all="ignore"):  # infinite scales are refused where the numbers are used
-        out: NDArray[np.float32] = dequantize(lines, GGMLQuantizationType[name])
-    return out

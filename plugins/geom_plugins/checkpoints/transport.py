@@ -1,7 +1,8 @@
-"""Bytes of a file on a server, asked for by range and streamed, through fsspec.
+"""Bytes of a file on a server, asked for by range.
 
-http and https stream one answer a range, so that a cut loses nothing that has arrived; stores of
-objects are read chunk by chunk. Who stores the bytes, and tries again, is `remote`.
+http and https stream one answer a range, so that a cut loses nothing that has arrived: aiohttp is
+asked itself, on fsspec's event loop. Stores of objects are read chunk by chunk through fsspec. Who
+stores the bytes, and tries again, is `remote`.
 """
 
 from __future__ import annotations
@@ -77,46 +78,35 @@ class Web:
         self._remedy = remedy
         self._size = size
         self._tag: tuple[str, str] | None = None
-        self._open: list[_Answer] = []  # at most one
-        weakref.finalize(self, _close, self._open)
-        # compressed answers would be of another length, and their ranges of another meaning
-        self._headers = {"Accept-Encoding": "identity", **(headers or {})}
-        self._answers = answers = list[Any]()
-
-        async def keep(session: Any, context: Any, end: Any) -> None:
-            answers[:] = [end.response]
-
-        trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(keep)
+        self._answer: _Answer | None = None
         try:
             self._url, basic = _without_user(url)
-            self._headers |= basic
-            # a header of ours and an entry of ~/.netrc would be refused as two answers
-            own_credentials = any(key.lower() == "authorization" for key in self._headers)
-            self._fs = filesystem(
-                "http",
-                skip_instance_cache=True,
-                headers=self._headers,
-                proxy=_proxy(self._url) if own_credentials else None,
-                client_kwargs={
-                    "timeout": aiohttp.ClientTimeout(
-                        total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT
-                    ),
-                    "trust_env": not own_credentials,  # proxies and ~/.netrc
-                    "trace_configs": [trace],
-                    "read_bufsize": 1 << 18,
-                },
-            )
         except ValueError as error:
             raise InputError(f"{self.name} is no address: {error}") from error
+        # compressed answers would be of another length, and their ranges of another meaning
+        self._headers = {"Accept-Encoding": "identity", **(headers or {}), **basic}
+        # a header of ours and an entry of ~/.netrc would be refused as two answers
+        own_credentials = any(key.lower() == "authorization" for key in self._headers)
+        self._proxy = _proxy(self._url) if own_credentials else None
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
+        self._fs = filesystem(
+            "http",
+            skip_instance_cache=True,
+            headers=self._headers,
+            proxy=self._proxy,
+            client_kwargs={
+                "timeout": timeout,
+                "trust_env": not own_credentials,  # proxies and ~/.netrc
+                "read_bufsize": 1 << 18,
+            },
+        )
 
     def look(self) -> Facts:
         """The file's length and version. Raises InputError where the server does not tell."""
         try:
             info = self._fs.info(self._url)
         except Exception as error:  # fsspec hides what happened behind a FileNotFoundError
-            reason = self._reason(error.__cause__ or error)
-            raise InputError(str(reason)) from error
+            raise InputError(str(self._reason(error.__cause__ or error))) from error
         if info.get("size") is None:
             raise InputError(
                 f"{self.name}: the server does not say how long the file is; fetch it whole and "
@@ -130,10 +120,10 @@ class Web:
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
         """The bytes from ``begin`` up to ``end``, in order, as they arrive."""
-        if not self._open or self._open[0].at > begin:
-            _close(self._open)
-            self._open.append(self._ask(begin, end))
-        answer = self._open[0]
+        if self._answer is None or self._answer.at > begin:
+            self._close()
+            self._answer = self._ask(begin, end)
+        answer = self._answer
         complete = False
         try:
             if answer.at < begin:
@@ -145,24 +135,35 @@ class Web:
             complete = True
         finally:
             if not (complete and answer.whole):
-                _close(self._open)
+                self._close()
+
+    def _close(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
 
     def _ask(self, begin: int, end: int) -> _Answer:
-        headers = {**self._headers, "Range": f"bytes={begin}-{end - 1}"}
+        from fsspec.asyn import sync
+
+        loop, wanted = self._fs.loop, {"Range": f"bytes={begin}-{end - 1}"}
         try:
-            stream = self._fs.open(
-                self._url, "rb", block_size=0, size=self._size or end, headers=headers
-            )
-        except Exception as error:  # as aiohttp and fsspec have them
+            response = sync(loop, self._response, wanted)
+        except Exception as error:  # as aiohttp has them
             raise self._reason(error) from error
-        answer = self._answers.pop()
+        partial = response.status == 206
+        answer = _Answer(loop, response, begin if partial else 0, whole=not partial)
         try:
-            partial = answer.status == 206
-            self._check(answer.headers, begin, partial)
+            self._check(response.headers, begin, partial)
         except InputError:
-            stream.close()
+            answer.close()
             raise
-        return _Answer(stream, begin if partial else 0, not partial)
+        return answer
+
+    async def _response(self, wanted: Mapping[str, str]) -> Any:
+        session, headers = await self._fs.set_session(), {**self._headers, **wanted}
+        response = await session.get(self._url, headers=headers, proxy=self._proxy)
+        response.raise_for_status()
+        return response
 
     def _check(self, headers: Mapping[str, str], begin: int, partial: bool) -> None:
         """Refuse an answer that is not of the file, or not of the range, that was asked for."""
@@ -190,12 +191,11 @@ class Web:
     def _read(self, answer: _Answer, end: int) -> Iterator[bytes]:
         while answer.at < end:
             try:
-                piece = answer.stream.read(min(_PIECE, end - answer.at))
+                piece = answer.read(min(_PIECE, end - answer.at))
             except Exception as error:  # as above
                 raise self._reason(error) from error
             if not piece:
                 raise BrokenError(f"{self.name}: the connection was cut")
-            answer.at += len(piece)
             yield piece
 
     def _changed(self) -> str:
@@ -205,8 +205,6 @@ class Web:
         """What went wrong, in our words: theirs may hold the whole address."""
         import aiohttp
 
-        if isinstance(error, FileNotFoundError):
-            return InputError(f"{self.name} does not exist (404); check the address")
         if isinstance(error, aiohttp.ClientResponseError):
             return self._refusal(error.status, error.message)
         if isinstance(error, TimeoutError):
@@ -248,18 +246,21 @@ class Web:
         return InputError(f"{text}; check the address")
 
 
-@dataclass
 class _Answer:
     """A body that is being read: the next byte is the file's ``at``-th."""
 
-    stream: Any
-    at: int
-    whole: bool
+    def __init__(self, loop: Any, response: Any, at: int, whole: bool) -> None:
+        self.at, self.whole = at, whole
+        self._loop, self._content = loop, response.content
+        self.close = weakref.finalize(self, loop.call_soon_threadsafe, response.close)
 
+    def read(self, most: int) -> bytes:
+        """What has come meanwhile, or comes next; nothing at the end."""
+        from fsspec.asyn import sync
 
-def _close(answers: list[_Answer]) -> None:
-    while answers:
-        answers.pop().stream.close()
+        piece: bytes = sync(self._loop, self._content.read, most)
+        self.at += len(piece)
+        return piece
 
 
 class Store:

@@ -13,8 +13,9 @@ from msgspec import Meta
 from geom import InputError, ModelSource, Readout, TokenKind, hookimpl
 
 if TYPE_CHECKING:
-    from geom_plugins.checkpoints.gguf_format import Model, Setting, Tensor
-    from geom_plugins.checkpoints.token_texts import Scheme
+    from geom_plugins.checkpoints.gguf_format import Model, Setting
+    from geom_plugins.checkpoints.gguf_tensors import Tensor
+    from geom_plugins.checkpoints.vocabulary import Scheme
 
 Norm = Literal["layernorm", "rmsnorm", "none"]
 
@@ -257,7 +258,7 @@ def _typed(
     As in llama.cpp, only normal and byte tokens are written in the vocabulary's own way; special
     and added ones are their texts.
     """
-    from geom_plugins.checkpoints.token_texts import piece_kinds, piece_texts
+    from geom_plugins.checkpoints.vocabulary import piece_kinds, piece_texts
 
     scheme = _SCHEMES.get(sort, "plain")
     if sort == "rwkv":

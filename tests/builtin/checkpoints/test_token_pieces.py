@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
 
 import geom
-from geom_plugins.checkpoints.token_texts import piece_kinds, piece_texts
+from geom_plugins.checkpoints.vocabulary import piece_kinds, piece_texts
 from geom_plugins.sources.demo import CHECKPOINT
 from support.tokenizers import UNKNOWN
 

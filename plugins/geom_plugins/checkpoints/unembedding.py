@@ -83,7 +83,7 @@ def find_parts(config: Config, names: Collection[str], where: str, by_hand: ByHa
     kind, inner = described(config)
     known = ARCHITECTURES.get(kind)
     if by_hand.unembed is not None and by_hand.norm is not None:
-        parts = _given(names, where, by_hand)
+        parts = _given(by_hand)
     elif known is not None:
         parts = _tabled(known, inner, names, where, by_hand)
     else:
@@ -214,7 +214,7 @@ def _kind_of_norm(config: Config, beta: str | None) -> Literal["layernorm", "rms
     return "layernorm" if any("layer_norm" in key for key in keys) else None
 
 
-def _given(names: Collection[str], where: str, by_hand: ByHand) -> Parts:
+def _given(by_hand: ByHand) -> Parts:
     """Exactly what the user names."""
     assert by_hand.unembed is not None
     norm = None if by_hand.norm == "none" else by_hand.norm

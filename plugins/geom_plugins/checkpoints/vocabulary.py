@@ -41,7 +41,6 @@ class Vocabulary:
     added: dict[int, str] = field(default_factory=dict)
     special: set[str] = field(default_factory=set)
     kinds: dict[int, TokenKind] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
     def tokens(self, V: int) -> Tokens:
         """The tokens of ids 0 to V - 1."""
@@ -50,7 +49,7 @@ class Vocabulary:
         return Tokens(
             tuple(text for text, _ in both),
             tuple(kind for _, kind in both),
-            (*self.notes, *_beyond(self.pieces.keys() | self.added.keys(), size, V)),
+            tuple(_beyond(self.pieces.keys() | self.added.keys(), size, V)),
         )
 
     def _token(self, id: int, size: int) -> tuple[str | None, TokenKind]:

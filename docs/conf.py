@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import import_diagram
 import pictures
 import reference
-from sphinx.util import logging
+import tree
+from sphinx.addnodes import pending_xref
 
 from geom.store.file_format import SCHEMA
 
@@ -23,14 +23,19 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx-mathjax-offline",
 ]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
+autodoc_type_aliases = {"Floats": "ndarray"}
 autodoc_typehints = "description"
-default_role = "literal"
+autodoc_typehints_description_target = "documented_params"
+napoleon_google_docstring = False
+napoleon_custom_sections = [("Attributes", "params_style")]  # as a list, like parameters
+default_role = "py:obj"
 html_theme = "furo"
 html_title = "geom"
 
@@ -60,7 +65,11 @@ def architectures() -> str:
 
 MADE = {
     "models": {"ARCHITECTURES-FROM-THE-CODE": architectures},
-    "architecture": {"IMPORTS-FROM-THE-CODE": lambda: as_html(import_diagram.svg)},
+    "architecture": {
+        "LAYERS-FROM-THE-CONTRACT": lambda: as_html(tree.picture),
+        "HOST-FROM-THE-TREE": lambda: tree.tables("geom"),
+        "PLUGINS-FROM-THE-TREE": lambda: tree.tables("geom_plugins"),
+    },
     "commands": {"COMMANDS-FROM-THE-CODE": reference.commands},
     "run-file": {"SCHEMA-FROM-THE-CODE": lambda: f"```sql\n{SCHEMA.strip()}\n```"},
     "plugins": {"PLUGINS-FROM-THE-CODE": reference.plugins},
@@ -71,13 +80,11 @@ MADE = {
 """Page -> what stands in its text -> what makes what stands there on the site."""
 
 
-def undocumented(app, env):
-    """Warn of public names that no page explains."""
-    import geom
-
-    known = {name.rpartition(".")[2] for name in env.get_domain("py").objects}
-    for name in sorted(set(geom.__all__) - known):
-        logging.getLogger(__name__).warning("geom.%s is on no page", name)
+def leave_shapes(app, doctree):
+    """In a type such as ``ndarray of shape (n, d)`` the letters are no names to link."""
+    for link in list(doctree.findall(pending_xref)):
+        if link["reftarget"] in ("V", "d", "k", "n"):
+            link.replace_self(link.children)
 
 
 def setup(app):
@@ -88,4 +95,4 @@ def setup(app):
             source[0] = source[0].replace(mark, made())
 
     app.connect("source-read", insert)
-    app.connect("env-check-consistency", undocumented)
+    app.connect("doctree-read", leave_shapes)

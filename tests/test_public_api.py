@@ -23,6 +23,10 @@ PAIRS = [{"Measure", "measure"}, {"Run", "run"}]
 HEAVY = ("dask", "distributed", "pyarrow", "torch", "transformer_lens", "transformers")
 """What only some plugins need, and some users install."""
 
+PAGES = Path(__file__).parent.parent / "docs"
+
+DIRECTIVE = re.compile(r"^\.\. (auto\w+|py:data):: ([\w.]+)\n((?:   :.*\n)*)", re.MULTILINE)
+
 
 def loaded_after(*statements: str) -> set[str]:
     """The top-level modules in a new interpreter after these statements."""
@@ -56,6 +60,51 @@ def test_the_public_names_are_those_of_the_stub() -> None:
     assert list(geom.__all__) == sorted([*HOMES, "proofs"])
     assert set(dir(geom)) >= set(geom.__all__)
     assert set(geom.proofs.__all__) <= set(dir(geom.proofs))
+
+
+def public() -> dict[str, object]:
+    """Every public name, as users write it, with what it names."""
+    return {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module in (geom, geom.proofs)
+        for name in module.__all__
+    }
+
+
+def described() -> list[str]:
+    """What a directive of some page describes, as often as one does; no module but a public one."""
+    found = []
+    for page in PAGES.glob("*.md"):
+        for kind, name, options in DIRECTIVE.findall(page.read_text(encoding="utf-8")):
+            module = re.search(":module: (.*)", options)
+            members = re.search(":members: (.*)", options)
+            if kind != "automodule":
+                found.append(f"{module[1]}.{name}" if module else name)
+            elif name in public():
+                found.append(name)
+            elif members:
+                found += [f"{name}.{member.strip()}" for member in members[1].split(",")]
+    return found
+
+
+def test_every_public_name_is_described_once_and_by_that_name() -> None:
+    names = [name for name in described() if re.fullmatch(r"geom\.(proofs\.)?\w+", name)]
+    assert sorted(names) == sorted(public())
+
+
+def test_no_page_describes_a_public_name_by_where_it_is_defined() -> None:
+    homes = {f"{HOMES[name]}.{name}" for name in HOMES}
+    homes |= {
+        f"{value.__module__}.{name.rpartition('.')[2]}"
+        for name, value in public().items()
+        if inspect.isfunction(value)
+    }
+    assert homes & set(described()) == set()
+
+
+def test_the_page_of_python_lists_the_public_names_by_who_needs_them() -> None:
+    page = (PAGES / "python.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\{py:obj\}`\S+ <(\S+)>`", page)) == sorted(public())
 
 
 def test_no_two_public_names_are_a_letter_apart() -> None:

@@ -16,7 +16,13 @@ RecipeName = Literal["own-direction"]
 
 @dataclass(frozen=True, eq=False)
 class Witness:
-    """A vector ``x`` (d,) float64 of the domain; where the margin is positive: speakable."""
+    """A vector of the domain at which a token is to win; if its margin is positive: speakable.
+
+    Attributes
+    ----------
+    x : ndarray of shape (d,), float64
+        The vector.
+    """
 
     x: Floats
 
@@ -25,10 +31,17 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Weights ``values`` (n,) float64, >= 0, on the distinct tokens ``indices`` (n,) int64.
+    """Weights on other tokens that are to show a token unspeakable.
 
-    Where some token of the combination is at least as high as the one in question at every point
-    of the domain, no point makes it the strict argmax: unspeakable.
+    If some token of the combination is at least as high as the one in question at every point of
+    the domain, no point makes it the strict argmax.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (n,), int64
+        Distinct tokens.
+    values : ndarray of shape (n,), float64
+        Their weights, >= 0.
     """
 
     indices: Ids
@@ -44,8 +57,16 @@ Certificate = Witness | Weights
 class Finding:
     """What a certifier hands back for a token: a direction, weights, both or neither.
 
-    A certifier says nothing about truth; `exact` draws from a finding what it proves. ``x`` (d,)
-    is the best point found, ``weights`` the best combination, ``note`` a sentence for the reader.
+    A certifier says nothing about truth; `geom.judge` draws from a finding what it proves.
+
+    Attributes
+    ----------
+    x : ndarray of shape (d,), float64, optional
+        The best point found.
+    weights : Weights, optional
+        The best combination found.
+    note : str, optional
+        A sentence for the reader.
     """
 
     x: Floats | None = None
@@ -57,11 +78,23 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What `exact` could prove about a token from a finding.
+    """What exact arithmetic could prove about a token from a finding.
 
-    ``margin_lower`` and ``margin_upper`` are proven bounds on the largest margin over the domain,
-    in logits (over the unit ball where the domain is unbounded and all biases are equal), None
-    where not known. ``certificate`` is what proves the verdict, None when undecided.
+    Attributes
+    ----------
+    name : {"speakable", "unspeakable", "undecided"}
+        The verdict.
+    proof : {"witness", "slack", "interior", "rational"}, optional
+        The proof, None if undecided.
+    certificate : Witness or Weights, optional
+        What proves the verdict, None if undecided.
+    margin_lower : float, optional
+        A proven lower bound on the largest margin over the domain, in logits (over the unit ball
+        if the domain is unbounded and all biases are equal), None if not known.
+    margin_upper : float, optional
+        A proven upper bound on the same.
+    note : str, optional
+        Why nothing is proven.
     """
 
     name: VerdictName

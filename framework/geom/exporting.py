@@ -20,12 +20,30 @@ def export(
     out: str | Path | BinaryIO,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a run through the reporter of that name to a file, or to one open for bytes.
+    """Write a run through a reporter.
 
-    ``options`` are ``{"reporter.NAME.OPTION": value}``. A regular file at the path is replaced when
-    all is written; a run, a link, a folder or a device is not. Raises InputError for what cannot be
-    asked or a path that cannot be written, PluginError for whatever else a reporter raises, and
-    OSError if the open file does.
+    A regular file at the path is replaced when all is written; a run, a link, a folder or a
+    device is not.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    format : str
+        The reporter's name.
+    out : str, Path or BinaryIO
+        A path, or a file open for bytes.
+    options : mapping of str to object, optional
+        ``{"reporter.NAME.OPTION": value}``.
+
+    Raises
+    ------
+    InputError
+        For what cannot be asked, or a path that cannot be written.
+    PluginError
+        For whatever else a reporter raises.
+    OSError
+        If the open file raises it.
     """
     values = by_plugin(options or {})
     refuse_unused(values, {"reporter": [format]})

@@ -21,13 +21,32 @@ DEFAULT_MODEL = "demo"
 def load(
     model: str | Source | Live | Readout = DEFAULT_MODEL, given: Given | None = None
 ) -> Readout:
-    """The readout of a model: its name ``SOURCE:LOCATION[?key=value&...]``, or the model itself.
+    """Load the readout of a model.
 
-    A model itself is any object in memory that has ``W_U`` (d, V) and ``b_U`` (V,), such as one of
-    TransformerLens; see `geom.model.in_memory`. ``given`` may hold further options of a named
-    source. ``bias=no`` drops the bias of any source. Raises InputError where the source is unknown,
-    or refuses the location or an option, where an object is no model, and PluginError where a
-    source breaks.
+    A name is ``SOURCE:LOCATION[?key=value&...]``; ``bias=no`` drops the bias of any source.
+
+    Parameters
+    ----------
+    model : str, Readout or object, optional
+        The name of a model; or the model itself, any object in memory that has ``W_U`` of shape
+        (d, V) and ``b_U`` of shape (V,), such as one of TransformerLens. A readout is returned
+        as it is. The default is the demo.
+    given : mapping of (str, str) to mapping, optional
+        Further options of a named source, under ``("source", NAME)``. Options in the name
+        overrule them.
+
+    Returns
+    -------
+    Readout
+        The weights in float64, with the final norm's scale and shift folded in. Its ``source``
+        is the name that loads it again, without the user and password of a URL.
+
+    Raises
+    ------
+    InputError
+        If the source is unknown, refuses the location or an option, or an object is not a model.
+    PluginError
+        If a source breaks.
     """
     if isinstance(model, Readout):
         return model
@@ -49,11 +68,27 @@ def load(
 
 
 def open_run(path: str | Path, readout: Readout | None = None, *, allow_fetch: bool = False) -> Run:
-    """A stored run, read-only.
+    """Open a stored run, read-only.
 
-    ``readout`` are its weights, which only witnesses that are not stored ask for; where None, they
-    are loaded as the run says: from the run's own folder, and from elsewhere with ``allow_fetch``.
-    Raises StoreError where the file is missing or is no run.
+    Parameters
+    ----------
+    path : str or Path
+        The run's file.
+    readout : Readout, optional
+        The weights of the run, needed only for witnesses that are not stored. If None, they are
+        loaded when first needed, by the name that the run has for them.
+    allow_fetch : bool, optional
+        Whether weights may be loaded from outside the run's own folder.
+
+    Returns
+    -------
+    Run
+        The run, a context manager.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or is not a run.
     """
     if readout is not None:
         return open_file(path, lambda run: readout)

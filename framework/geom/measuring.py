@@ -47,7 +47,13 @@ _KEPT = ("options", "x", "weights")
 
 @dataclass(frozen=True, eq=False)
 class MeasureTable:
-    """What measures say of tokens: iterate over it for its rows, token by token."""
+    """What measures say of tokens: iterate over it for its rows, token by token.
+
+    Attributes
+    ----------
+    rows : tuple of MeasureRow
+        A row a token and measure.
+    """
 
     rows: tuple[MeasureRow, ...]
 
@@ -75,7 +81,13 @@ class MeasureTable:
         return table_html(names, cells, len(self), "to_pandas()")
 
     def notes(self) -> list[str]:
-        """What the measures remark, a line a remark, with the tokens that it is about."""
+        """Collect what the measures remark.
+
+        Returns
+        -------
+        list of str
+            A line a remark, with the tokens that it is about.
+        """
         about: dict[tuple[str, str], list[int]] = {}
         for row in self.rows:
             if row.note is not None:
@@ -83,7 +95,18 @@ class MeasureTable:
         return [f"{measure} of {few_tokens(ids)}: {note}" for (measure, note), ids in about.items()]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
+        """Make a DataFrame of the rows, a column a field.
+
+        Returns
+        -------
+        pandas.DataFrame
+            All fields but the options, points and weights.
+
+        Raises
+        ------
+        InputError
+            Without pandas.
+        """
         names = [name for name in MeasureRow.__dataclass_fields__ if name not in _KEPT]
         return frame(self.rows, names)
 
@@ -97,17 +120,42 @@ def measure(
     domain: str | Domain | None = None,
     progress: Watcher | None = None,
 ) -> MeasureTable:
-    """What each measure says of each token, with its error.
+    """Measure tokens: how hard each is to speak, with the error of the number.
 
-    Of a run, what is measured is stored in it as it comes, and what it holds already, with the same
-    options, is not measured again; a measure gets what the run found for the token. Of a readout
-    (or what `geom.load` takes), nothing is kept; ``domain`` is ``auto`` unless told. ``tokens``
-    are ids or a spec: ``5,9,100-120``, ``all`` (of a run, what it examined) or ``candidates``
-    (what was flagged; of a readout, what the default detector flags). ``options`` are
-    ``{"KIND.NAME.OPTION": value}``. ``progress`` is called with stage, done, total and their unit.
+    What is measured of a run is stored in it as it comes, and what it holds already, with the
+    same options, is not measured again; a measure gets what the run found for the token. Of a
+    readout nothing is kept. A measure that raises costs its own numbers: they are None, and the
+    note says why.
 
-    A measure that raises costs its own numbers: they are None, and the note says why. Raises
-    InputError for what cannot be asked, StoreError where the run cannot be written.
+    Parameters
+    ----------
+    run_or_readout : Run, Readout, str or object
+        A run, or what `geom.load` takes.
+    measures : str or sequence of str
+        Their names.
+    tokens : str or iterable of int, optional
+        Ids, or a spec: ``5,9,100-120``, ``all`` (of a run, what it examined) or ``candidates``
+        (what was flagged; of a readout, what the default detector flags).
+    options : mapping of str to object, optional
+        ``{"KIND.NAME.OPTION": value}``.
+    domain : str or Domain, optional
+        Where x lives, ``auto`` if None; a run has its own.
+    progress : callable, optional
+        Called with stage, done, total and their unit.
+
+    Returns
+    -------
+    MeasureTable
+        A row a token and measure.
+
+    Raises
+    ------
+    InputError
+        For what cannot be asked.
+    PluginError
+        If a source breaks.
+    StoreError
+        If the run cannot be written.
     """
     given = by_plugin(options or {})
     names = distinct("measure", [measures] if isinstance(measures, str) else list(measures))

@@ -26,9 +26,25 @@ def track_progress(
     unit: str = "tokens",
     amount: Callable[[T], float] = lambda item: 1,
 ) -> Iterator[T]:
-    """The items, one after another, each reported as done when the next is asked for.
+    """Yield items, reporting each as done when the next is asked for.
 
-    ``amount`` says how much of the ``total`` an item is, in the ``unit``.
+    Parameters
+    ----------
+    items : iterable
+        What a loop goes through.
+    stage : str
+        What the loop does, for the reader.
+    total : float
+        The amount of all items together.
+    unit : str, optional
+        What is counted.
+    amount : callable, optional
+        ``amount(item)`` is how much of the total an item is; 1 by default.
+
+    Yields
+    ------
+    item
+        The items, one after another.
     """
     watcher = _watcher.get()
     if watcher is None:
@@ -43,7 +59,19 @@ def track_progress(
 
 
 def report_progress(stage: str, done: float, total: float, unit: str) -> None:
-    """Tell whoever watches how far a stage is, where no loop over items does."""
+    """Report how far a stage is, if no loop over items does.
+
+    Parameters
+    ----------
+    stage : str
+        What is done, for the reader.
+    done : float
+        How much of the total is done.
+    total : float
+        The whole.
+    unit : str
+        What is counted.
+    """
     watcher = _watcher.get()
     if watcher is not None:
         watcher(stage, done, total, unit)

@@ -60,15 +60,34 @@ def own_winners(
     centre: bool = True,
     memory_mib: int = DEFAULT_MEMORY_MIB,
 ) -> NDArray[np.int64]:
-    """The winner along the own direction of each of ``tokens`` (all V of them where None).
+    """Find who wins along each token's own direction, as exact arithmetic would.
 
-    A token wins its own direction only strictly: where others tie with it, and where several others
-    win together, the answer is the one of lowest id. ``centre`` subtracts the mean row first (in
-    float64; the rounded rows are then taken as exact). Blocks of scores take at most ``memory_mib``
-    MiB beside one float32 copy of ``W`` and at most half a copy more for the screen, both on
-    `geom.current_device()` (twice on one that is not NumPy while they are carried there); choosing
-    the screen takes some ``6 d`` float64 rows for a moment. Returns (n,) int64. Raises
-    ArithmeticModeError in a process that flushes subnormal numbers to zero.
+    A token wins its own direction only strictly: if others tie with it, or several others win
+    together, the answer is the one of lowest id.
+
+    Parameters
+    ----------
+    readout : Readout
+        The weights.
+    tokens : sequence of int, optional
+        The tokens, all V of them if None.
+    centre : bool, optional
+        Whether the mean row is subtracted first (in float64; the rounded rows are then taken as
+        exact).
+    memory_mib : int, optional
+        MiB that blocks of scores take at most, beside one float32 copy of ``W`` and at most half
+        a copy more for the screen, both on `geom.current_device()` (twice on a GPU or torch while
+        they are carried there). Choosing the screen takes some ``6 d`` float64 rows for a moment.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        The winner of each token.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
     """
     refuse_flushing()
     rows = _SortedRows(readout, centre)
@@ -89,10 +108,20 @@ def own_winners(
 
 
 def own_winners_memory(readout: Readout, memory_mib: int = DEFAULT_MEMORY_MIB) -> int:
-    """Bytes that `own_winners` takes besides the readout, at most: rows, per-token arrays, blocks.
+    """Bound the memory that `own_winners` takes besides the readout.
 
-    Rows are in float32, with a screen of at most half their width; numbers for each token are its
-    length, place, order and winner, and those of the scores being looked at.
+    Parameters
+    ----------
+    readout : Readout
+        The weights.
+    memory_mib : int, optional
+        As for `own_winners`.
+
+    Returns
+    -------
+    int
+        Bytes, at most: rows in float32, a screen of at most half their width, the length, place,
+        order and winner of each token, and a block of scores.
     """
     V, d = readout.W.shape
     rows = 4 * V * ((d + 1) + (max(1, d // 2) + 1))

@@ -18,8 +18,28 @@ from geom.text import TokenKind
 class ModelSummary:
     """What a run decided, in numbers of tokens.
 
-    ``hard`` are speakable, but not along their own direction; ``own`` are. ``rest`` were not
-    examined: not flagged or not asked for, or not reached yet.
+    Attributes
+    ----------
+    model : str
+        The name of the run's weights.
+    path : str or None
+        The run's file, None for a run in memory.
+    V : int
+        The tokens of the model.
+    d : int
+        The width of its residual stream.
+    domain : str
+        The name of the domain.
+    unspeakable : int
+        Tokens that no point makes win.
+    undecided : int
+        Tokens that were examined without a proof.
+    hard : int
+        Tokens that are speakable, but not along their own direction.
+    own : int
+        Tokens that win along their own direction.
+    rest : int
+        Tokens that were not examined: not flagged or not asked for, or not reached yet.
     """
 
     model: str
@@ -41,7 +61,14 @@ class ModelSummary:
 class SharedToken:
     """A token, by its text and kind, that is unspeakable in more than one of the runs.
 
-    ``places`` are the indices of those runs, in the order they were given.
+    Attributes
+    ----------
+    token : str
+        The text.
+    token_kind : TokenKind or None
+        The kind.
+    places : tuple of int
+        The indices of those runs, in the order they were given.
     """
 
     token: str
@@ -53,9 +80,15 @@ class SharedToken:
 
 @dataclass(frozen=True)
 class Summary:
-    """`ModelSummary` of each run, in their order, and the tokens they share, the most common first.
+    """Several runs side by side.
 
-    A run without texts of tokens shares none.
+    Attributes
+    ----------
+    models : tuple of ModelSummary
+        A summary a run, in their order.
+    shared : tuple of SharedToken
+        The tokens that are unspeakable in several, the most common first. A run without texts of
+        tokens shares none.
     """
 
     models: tuple[ModelSummary, ...]
@@ -64,14 +97,33 @@ class Summary:
     __repr__ = short_repr
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
+        """Return the same as JSON has it.
+
+        Returns
+        -------
+        dict
+            The fields by name.
+        """
         return asdict(self)
 
 
 def summarise(runs: Iterable[Run | str | Path]) -> Summary:
-    """Several runs side by side, open ones or files.
+    """Put several runs side by side.
 
-    Raises StoreError for a file that is no run.
+    Parameters
+    ----------
+    runs : iterable of Run, str or Path
+        Open runs, or files.
+
+    Returns
+    -------
+    Summary
+        The numbers of each, and the tokens they share.
+
+    Raises
+    ------
+    StoreError
+        For a file that is not a run.
     """
     models: list[ModelSummary] = []
     places: dict[tuple[str, TokenKind | None], list[int]] = defaultdict(list)

@@ -51,13 +51,24 @@ _SPELLED_BYTE = re.compile(r"(\\x[0-9a-f]{2})")
 
 
 def visible(text: str | None, kind: TokenKind | None = None) -> str:
-    r"""``text`` in quotes, with everything that is no plain visible character spelled out.
+    r"""Quote a text, with everything that is not a plain visible character spelled out.
 
     Control characters, line ends, bidirectional marks and other invisible characters become
     escapes (``\n``, ``\u202e``), so that no token can move the cursor or reorder a line; a
-    combining mark is escaped too, as it would join the quote. None, an id without text, is ``-``.
-    A ``kind`` that is not normal follows: ``"<s>" special``. Two tokens that differ in kind, or in
-    the first `SHOWN` characters of their texts or the length of these, never print alike.
+    combining mark is escaped too, as it would join the quote. Two tokens that differ in kind, or
+    in the first 1000 characters of their texts or the length of these, never print alike.
+
+    Parameters
+    ----------
+    text : str or None
+        The text of a token, None for an id without one.
+    kind : TokenKind, optional
+        Its kind, which follows the quote if it is not normal: ``"<s>" special``.
+
+    Returns
+    -------
+    str
+        The quoted text, ``-`` for None.
     """
     if text is None:
         return "-" + mark(kind)
@@ -75,9 +86,19 @@ def mark(kind: TokenKind | None) -> str:
 
 
 def harmless(text: str, most: int = MESSAGE) -> str:
-    """``text`` with what could act on a terminal spelled out, for messages; quotes stay quotes.
+    """Spell out what in a text could act on a terminal; quotes stay quotes.
 
-    Where that takes more than ``most`` characters its middle is left out, which it says.
+    Parameters
+    ----------
+    text : str
+        Any text but a token's, such as a message.
+    most : int, optional
+        The most characters to return; if there are more, the middle is left out, which it says.
+
+    Returns
+    -------
+    str
+        The text, safe to print.
     """
     seen = text if len(text) <= 2 * most else text[:most] + text[-most:]
     return _cut("".join(map(_harmless, seen)), most, len(text))
@@ -103,10 +124,25 @@ def is_plain(name: str) -> bool:
 
 
 def json_line(value: Any) -> str:
-    """``value`` as JSON on one line, in which nothing acts on a terminal or ends the line.
+    """Write a value as JSON on one line, in which nothing acts on a terminal or ends the line.
 
     Characters that are not printable are escaped as JSON has it, U+2028 and U+2029 among them, so
-    a reader gets back what was written. Raises ValueError for a number that is not finite.
+    a reader gets back what was written.
+
+    Parameters
+    ----------
+    value : object
+        What the ``json`` module can write.
+
+    Returns
+    -------
+    str
+        The line, without its end.
+
+    Raises
+    ------
+    ValueError
+        For a number that is not finite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if text.isprintable():

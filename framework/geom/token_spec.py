@@ -17,9 +17,24 @@ ALL = "all"
 
 
 def parse_tokens(spec: str, V: int) -> list[int]:
-    """The ids that ``spec`` lists, ascending, each once; ``all`` is every id below ``V``.
+    """List the ids that a spec such as ``5,9,100-120`` names.
 
-    Raises InputError naming the part that is no id or range, or lies outside the vocabulary.
+    Parameters
+    ----------
+    spec : str
+        Ids and ranges, ``@FILE`` for a file of them, or ``all``.
+    V : int
+        The size of the vocabulary.
+
+    Returns
+    -------
+    list of int
+        The ids, ascending, each once.
+
+    Raises
+    ------
+    InputError
+        Naming the part that is not an id or a range, or lies outside the vocabulary.
     """
     if spec == ALL:  # a set of a long vocabulary would take more than its rows
         return list(range(V))

@@ -36,8 +36,9 @@ SQUARE = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]
 
 
 def example(hook: str) -> str:
-    """The code after ``Example::`` in a hook's docstring."""
-    _, mark, code = inspect.getdoc(SPECIFICATIONS[hook]).partition("Example::\n")
+    """The code of the section Examples in a hook's docstring."""
+    docstring = inspect.getdoc(SPECIFICATIONS[hook])
+    _, mark, code = docstring.partition("Examples\n--------\n::\n")
     assert mark, f"{hook} shows no example"
     return textwrap.dedent(code)
 

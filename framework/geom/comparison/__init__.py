@@ -49,20 +49,47 @@ def compare(
     multiple: float | None = None,
     progress: Watcher | None = None,
 ) -> Comparison:
-    """The margins of tokens in each precision, and which of them have the right sign.
+    """Compare the margins of tokens in several precisions with the exact ones.
 
     Of a run, each token is taken at the point that the run keeps for it, or at its own direction;
-    of a readout (or what `geom.load` takes) at its own direction in ``domain`` (``auto`` unless
-    told). ``at``, float32 or float64 of shape (d,) for one token or (n, d) for n, gives the points
-    instead, and ``solver`` names a certifier whose returned directions they are. ``tokens`` are
-    ids or a spec: ``5,9,100-120``, ``all``, ``candidates`` (what was flagged; of a readout, what
-    the default detector flags), ``borderline`` (relative margin within ``multiple`` epsilons of
-    float32) or ``borderline=N`` (the N nearest); None is those of the run nearest the border.
-    ``precisions`` are names, options and all where wanted, as in ``arb?bits=300``; all that are
-    installed where None. ``options`` are ``{"KIND.NAME.OPTION": value}``. ``progress`` is called
-    with stage, done, total and their unit.
+    of a readout at its own direction. A precision that raises costs its own cells.
 
-    A precision that raises costs its own cells. Raises InputError for what cannot be asked.
+    Parameters
+    ----------
+    run_or_readout : Run, Readout, str or object
+        A run, or what `geom.load` takes.
+    tokens : str or iterable of int, optional
+        Ids, or a spec: ``5,9,100-120``, ``all``, ``candidates`` (what was flagged; of a readout,
+        what the default detector flags), ``borderline`` (relative margin within ``multiple``
+        epsilons of float32) or ``borderline=N`` (the N nearest). None is those of the run nearest
+        the border.
+    precisions : sequence of str, optional
+        Names, options and all where wanted, as in ``arb?bits=300``; all that are installed if
+        None.
+    at : array_like of shape (d,) or (n, d), float32 or float64, optional
+        The point of one token, or the points of n, instead.
+    solver : str, optional
+        A certifier whose returned directions are the points instead.
+    options : mapping of str to object, optional
+        ``{"KIND.NAME.OPTION": value}``.
+    domain : str or Domain, optional
+        Where x lives, ``auto`` if None; a run has its own.
+    multiple : float, optional
+        How near the border ``borderline`` is.
+    progress : callable, optional
+        Called with stage, done, total and their unit.
+
+    Returns
+    -------
+    Comparison
+        The tokens by precisions, and which of them have the right sign.
+
+    Raises
+    ------
+    InputError
+        For what cannot be asked.
+    PluginError
+        If a source breaks, or a precision when it is asked for the memory it takes.
     """
     given = by_plugin(options or {})
     arithmetics = _arithmetics(precisions, given)

@@ -24,11 +24,27 @@ from geom.runs.findings import as_kept
 
 @dataclass(frozen=True)
 class SolverClaim:
-    """What a certifier returned for a token, and what `exact` made of it.
+    """What a certifier returned for a token, and what exact arithmetic made of it.
 
-    ``bound`` is what its weights claim no margin exceeds, were they to cancel the rows exactly,
-    and ``residual`` the length of what they leave; both None without weights. ``direction`` says
-    whether it returned a point, and ``inside`` whether that lies in the domain.
+    Attributes
+    ----------
+    token_id : int
+        The token.
+    solver : str
+        The certifier's name.
+    direction : bool
+        Whether it returned a point.
+    inside : bool
+        Whether that point lies in the domain.
+    bound : float or None
+        What its weights claim no margin exceeds, in logits, were they to cancel the rows exactly;
+        None without weights.
+    residual : float or None
+        The length of what the weights leave of the rows; None without weights.
+    verdict : {"speakable", "unspeakable", "undecided"}
+        What that proves.
+    note : str or None
+        What the certifier remarks, or what went wrong.
     """
 
     token_id: int

@@ -29,9 +29,25 @@ if TYPE_CHECKING:
 class ComparisonRow:
     """What one precision says of one token.
 
-    ``margin`` is None where the plugin gave no answer, and NaN where its arithmetic came to that.
-    ``sign`` is the margin's sign, None where it has none, and ``agrees`` whether it is the exact
-    one. ``error`` is the radius that the precision itself claims around its margin, where it does.
+    Attributes
+    ----------
+    token_id : int
+        The token.
+    token : str or None
+        Its text.
+    precision : str
+        The precision's name, options and all.
+    margin : float or None
+        The margin in logits, None if the plugin gave no answer, NaN if its arithmetic came to
+        that.
+    argmax_id : int or None
+        The winner that the precision sees.
+    sign : int or None
+        The margin's sign, None if it has none.
+    agrees : bool
+        Whether that is the exact sign.
+    error : float, optional
+        The radius that the precision itself claims around its margin.
     """
 
     token_id: int
@@ -61,7 +77,13 @@ class ComparisonRow:
         return self.error < abs(self.margin) or self.error == self.margin == 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as JSON has it: without ``error``, and null for what is no finite number."""
+        """Return the row as JSON has it.
+
+        Returns
+        -------
+        dict
+            The fields but ``error``, None for what is not a finite number.
+        """
         out = asdict(self)
         del out["error"]
         if self.margin is not None and not math.isfinite(self.margin):
@@ -71,9 +93,24 @@ class ComparisonRow:
 
 @dataclass(frozen=True, eq=False)
 class ComparedPoint:
-    """A token at a point ``x`` (d,), which has ``origin``; ``margin`` is the exact one there.
+    """A token at a point, with its exact margin there.
 
-    ``scale`` is ``|w||x|``, in float64: what rounding errors grow with.
+    Attributes
+    ----------
+    token_id : int
+        The token.
+    token : str or None
+        Its text.
+    token_kind : TokenKind or None
+        Its kind.
+    x : ndarray of shape (d,), float64
+        The point.
+    origin : str
+        Where the point comes from.
+    margin : Fraction
+        The exact margin, in logits.
+    scale : float
+        ``|w||x|`` in float64: what rounding errors grow with.
     """
 
     token_id: int
@@ -110,9 +147,18 @@ class ComparedPoint:
 class Comparison:
     """Tokens by precisions: iterate over it for its rows, token by token, coarse to fine.
 
-    ``precisions`` are names with their unit roundoffs, coarse to fine; NaN where one is not known.
-    ``claims`` say what a solver returned, where one was asked, ``notes`` what went wrong on the
-    way and which tokens were left out.
+    Attributes
+    ----------
+    points : tuple of ComparedPoint
+        A token each, at a point.
+    precisions : dict of str to float
+        Names with their unit roundoffs, coarse to fine; NaN if one is not known.
+    rows : tuple of ComparisonRow
+        A row a point and precision.
+    claims : tuple of SolverClaim, optional
+        What a solver returned, if one was asked.
+    notes : tuple of str, optional
+        What went wrong on the way, and which tokens were left out.
     """
 
     points: tuple[ComparedPoint, ...]
@@ -150,17 +196,40 @@ class Comparison:
         return {(row.token_id, row.precision): row for row in self.rows}
 
     def cell(self, token: int, precision: str) -> ComparisonRow:
-        """One token in one precision. Raises InputError where the comparison has it not."""
+        """Look up one token in one precision.
+
+        Parameters
+        ----------
+        token : int
+            The token.
+        precision : str
+            The precision's name, options and all.
+
+        Returns
+        -------
+        ComparisonRow
+            What the precision says of the token.
+
+        Raises
+        ------
+        InputError
+            If it was not compared.
+        """
         try:
             return self._cells[token, precision]
         except KeyError:
             raise InputError(f"token {token} in {precision!r} was not compared") from None
 
     def least(self) -> dict[int, str | None]:
-        """The coarsest precision that is right on each token, and so is every finer one.
+        """Find the coarsest precision that is right on each token, and so is every finer one.
 
-        A coarse one may be right by luck, which is why the finer ones must bear it out. None where
-        there is none. One that gave no answer at all counts neither way.
+        A coarse one may be right by luck, which is why the finer ones must bear it out. One that
+        gave no answer at all counts neither way.
+
+        Returns
+        -------
+        dict of int to str or None
+            The precision's name by token, None if there is none.
         """
         out: dict[int, str | None] = {}
         for point in self.points:
@@ -176,13 +245,32 @@ class Comparison:
         return out
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
+        """Make a DataFrame of the rows, a column a field.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The rows.
+
+        Raises
+        ------
+        InputError
+            Without pandas.
+        """
         return frame(self.rows, list(ComparisonRow.__dataclass_fields__))
 
     def plot(self, path: str | Path) -> None:
-        """Draw margin against unit roundoff to a .png or .svg file, see `geom.comparison.plot`.
+        """Draw margin against unit roundoff, see `geom.comparison.plot`.
 
-        Raises InputError without matplotlib, for another ending, and where it cannot be written.
+        Parameters
+        ----------
+        path : str or Path
+            A .png or .svg file.
+
+        Raises
+        ------
+        InputError
+            Without matplotlib, for another ending, and if the file cannot be written.
         """
         from geom.comparison.plot import plot_comparison
 

@@ -26,11 +26,30 @@ from geom.numbers.rounding import CLAIM, refuse_flushing
 
 
 def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) -> Verdict:
-    """What the finding proves about the token, with proven bounds on its largest margin.
+    """Say what a finding proves about a token, with proven bounds on its largest margin.
 
-    Never raises for a wrong finding: what proves nothing is `undecided`, the note saying why.
-    ``widen`` multiplies every bound on rounding: 1 checks again what was claimed with more. Raises
-    ArithmeticModeError in a process that flushes subnormal numbers to zero.
+    A wrong finding raises nothing: what proves nothing is ``undecided``, the note saying why.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    finding : Finding
+        A point, weights, both or neither.
+    widen : float, optional
+        Multiplies every bound on rounding: 1 checks again what was claimed with more.
+
+    Returns
+    -------
+    Verdict
+        The verdict, what proves it, and bounds in logits.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
     """
     seen = _weigh(problem, token, finding, widen)
     verdict = partial(Verdict, margin_lower=seen.lower, margin_upper=seen.upper)

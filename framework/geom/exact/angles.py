@@ -50,14 +50,40 @@ _LIBRARY = 1e-12
 def angle_bounds(
     problem: Problem, token: int, finding: Finding, widen: float = CLAIM
 ) -> tuple[float, float]:
-    """Proven bounds on the token's angular margin, in radians, from 0 to pi.
+    """Bound a token's angular margin, by proof.
 
-    ``finding.x`` is a direction that may win, ``finding.weights`` are the ``q`` of (1); what is not
-    there, or is no direction of the domain, proves nothing. A token that wins nowhere at full
-    length has the angle 0. On an unbounded domain directions go on for ever, and biases do not
-    count. ``widen`` multiplies the bounds on rounding, as in `geom.judge`. Raises InputError on a
-    box with biases, whose directions are not equally long, and ArithmeticModeError in a process
-    that flushes subnormal numbers to zero.
+    A token that wins nowhere at full length has the angle 0. On an unbounded domain directions
+    go on for ever, and biases do not count.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    finding : Finding
+        A direction that may win as ``x``, and the ``q`` of (1) as ``weights``. What is missing,
+        or is not a direction of the domain, proves nothing.
+    widen : float, optional
+        Multiplies the bounds on rounding, as in `geom.judge`.
+
+    Returns
+    -------
+    low : float
+        A lower bound, in radians, at least 0.
+    high : float
+        An upper bound, in radians, at most pi rounded up.
+
+    Raises
+    ------
+    InputError
+        On a box with biases, whose directions are not equally long.
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
+
+    References
+    ----------
+    Formula (1) of `geom.exact.angles`.
     """
     refuse_flushing()
     full = full_length(problem)

@@ -48,11 +48,39 @@ from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above
 def ball_bounds(
     problem: Problem, token: int, finding: Finding, widen: float = CLAIM
 ) -> tuple[float, float]:
-    """Proven bounds on the radius of the largest ball in the token's region of the domain.
+    """Bound the radius of the largest ball in a token's region of the domain, by proof.
 
-    ``finding.x`` is a centre, ``finding.weights`` are the ``q`` of (1); what is not there, or is no
-    point of the domain, proves nothing. An unspeakable token has the radius 0. ``widen`` multiplies
-    the bounds on rounding, as in `geom.judge`.
+    An unspeakable token has the radius 0.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    finding : Finding
+        A centre as ``x``, and the ``q`` of (1) as ``weights``. What is missing, or is not a point
+        of the domain, proves nothing.
+    widen : float, optional
+        Multiplies the bounds on rounding, as in `geom.judge`.
+
+    Returns
+    -------
+    low : float
+        A lower bound, a length in the space of x.
+    high : float
+        An upper bound; infinity if none is proven.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
+
+    References
+    ----------
+    Formula (1) of `geom.exact.balls`, after S. Boyd and L. Vandenberghe, Convex Optimization,
+    Cambridge 2004, section 8.5.1, and A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can
+    have unargmaxable classes in theory but rarely in practice, ACL 2022.
     """
     domain, d = problem.domain, problem.readout.d
     low, high = 0.0, _domain_above(domain)

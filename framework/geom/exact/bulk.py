@@ -51,14 +51,38 @@ BLOCK_BYTES = 64 * 2**20
 def prove_points(
     problem: Problem, tokens: Ids, points: Floats, *, widen: float = CLAIM, spread: float = 0.0
 ) -> Floats:
-    """Lower bounds (n,) on the largest margins of n tokens, each from a point of the domain.
+    """Bound the largest margins of many tokens from below, each from a point.
 
-    ``points`` (n, d) float64. A bound above zero proves its token speakable where the point is in
-    the domain, which is for the caller to check; one that is not above zero, minus infinity
-    included, proves nothing. Each bound is that of the margin at every ``x`` within ``spread`` of
-    the point; where the domain is unbounded and no bias tells tokens apart, of the margin at
-    ``x / |x|``. ``widen`` multiplies every bound on rounding. Raises ArithmeticModeError in a
-    process that flushes subnormal numbers to zero.
+    A bound above zero proves its token speakable if the point is in the domain, which is for the
+    caller to check; one that is not above zero, minus infinity included, proves nothing.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    tokens : ndarray of shape (n,), int64
+        The tokens.
+    points : ndarray of shape (n, d), float64
+        A point a token.
+    widen : float, optional
+        Multiplies every bound on rounding, as in `geom.judge`.
+    spread : float, optional
+        Each bound is that of the margin at every ``x`` within this distance of the point.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Lower bounds in logits; if the domain is unbounded and no bias tells tokens apart, on the
+        margin at ``x / |x|``.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
+
+    References
+    ----------
+    N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 3.1.
     """
     refuse_flushing()
     if problem.readout.V == 1:
@@ -81,11 +105,30 @@ def prove_points(
 
 
 def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM) -> Floats:
-    """Lower bounds (n,) on the largest margins of n tokens, each from `own_direction`.
+    """Bound the largest margins of many tokens from below, each from `own_direction`.
 
-    Above zero where that point, as any machine rebuilds it, wins; minus infinity elsewhere. Every
-    such point is in the domain. Bounds for a claim are remembered for as long as the readout lives:
-    a detector and the run that it serves ask for the same.
+    Bounds for a claim are remembered for as long as the readout lives: a detector and the run
+    that it serves ask for the same.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    tokens : ndarray of shape (n,), int64
+        The tokens.
+    widen : float, optional
+        Multiplies every bound on rounding, as in `geom.judge`.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Lower bounds in logits: above zero if that point, as any machine rebuilds it, wins; minus
+        infinity elsewhere. Every such point is in the domain.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
     """
     if widen != CLAIM:
         return _own_directions(problem, tokens, widen)
@@ -113,12 +156,24 @@ def _own_directions(problem: Problem, tokens: Ids, widen: float) -> Floats:
 
 
 def own_direction(problem: Problem, token: int) -> Floats:
-    """The point (d,) of the domain along the token's own direction, zero where it has none.
+    """Return the point of the domain along a token's own direction.
 
-    That direction is the row less the mean of all rows, less its own mean where ``sum(x) = 0``. The
-    point lies on the edge of a ball or box; where the domain is unbounded it has length 1, or with
-    a bias a length at which rows count for more than biases do. Machines may differ in its last
+    That direction is the row less the mean of all rows, less its own mean if ``sum(x) = 0``. The
+    point lies on the edge of a ball or box; if the domain is unbounded it has length 1, or with a
+    bias a length at which rows count for more than biases do. Machines may differ in its last
     digits, which `prove_own_directions` allows for.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+
+    Returns
+    -------
+    ndarray of shape (d,), float64
+        The point, zero if the token has no direction.
     """
     points, _ = _Aim.of(problem).points(np.array([token]))
     return problem.domain.fit(points[0])

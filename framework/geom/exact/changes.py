@@ -52,12 +52,34 @@ from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_
 def silencing_bounds(
     problem: Problem, token: int, finding: Finding, widen: float = CLAIM
 ) -> tuple[float, float]:
-    """Proven bounds on the least change of a row that leaves a speakable token unspeakable.
+    """Bound the least change of a row that leaves a speakable token unspeakable, by proof.
 
-    ``finding.x`` is where the margin is large for its length, ``finding.weights`` are the ``lam``
-    above. What is not there proves nothing: 0 and infinity. It is infinite in truth where the
-    token has the largest bias of all, as it then wins at ``x = 0`` whatever its row. ``widen``
-    multiplies the bounds on rounding, as in `geom.judge`.
+    It is infinite if the token has the largest bias of all, as it then wins at ``x = 0`` whatever
+    its row.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    finding : Finding
+        A point whose margin is large for its length as ``x``, and the ``lam`` of
+        `geom.exact.changes` as ``weights``. What is missing proves nothing.
+    widen : float, optional
+        Multiplies the bounds on rounding, as in `geom.judge`.
+
+    Returns
+    -------
+    low : float
+        A lower bound on the Euclidean length of the change; 0 if none is proven.
+    high : float
+        An upper bound; infinity if none is proven.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
     """
     refuse_flushing()
     low, high = 0.0, math.inf
@@ -75,11 +97,37 @@ def silencing_bounds(
 def freeing_bounds(
     problem: Problem, token: int, finding: Finding, widen: float = CLAIM
 ) -> tuple[float, float]:
-    """Proven bounds on the least change of a row that makes an unspeakable token speakable.
+    """Bound the least change of a row that makes an unspeakable token speakable, by proof.
 
-    As an infimum: that change itself may just reach a tie. ``finding.x`` is where the margin is
-    least negative for its length, ``finding.weights`` are the ``lam`` above, best with ``r = 0``.
-    ``widen`` as above.
+    The least change is an infimum: that change itself may just reach a tie.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    finding : Finding
+        A point whose margin is least negative for its length as ``x``, and the ``lam`` of
+        `geom.exact.changes` as ``weights``, best with ``r = 0``. What is missing proves nothing.
+    widen : float, optional
+        Multiplies the bounds on rounding, as in `geom.judge`.
+
+    Returns
+    -------
+    low : float
+        A lower bound on the Euclidean length of the change; 0 if none is proven.
+    high : float
+        An upper bound; infinity if none is proven.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
+
+    References
+    ----------
+    Formula (2) of `geom.exact.changes`.
     """
     refuse_flushing()
     low, high = 0.0, math.inf

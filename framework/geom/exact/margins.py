@@ -24,11 +24,37 @@ from geom.numbers.rounding import CLAIM, TINY, U
 def margin_bounds(
     problem: Problem, token: int, finding: Finding, widen: float = CLAIM
 ) -> tuple[float, float]:
-    """Proven bounds on the supremum of the token's margin over the domain, in logits.
+    """Bound the supremum of a token's margin over the domain, by proof.
 
-    Infinite where nothing is proven. Without biases margins grow with length, and on an unbounded
-    domain the supremum is infinite for a token that is speakable; it is 0 for one that is not.
-    ``widen`` multiplies the bounds on rounding, as in `geom.judge`.
+    Without biases margins grow with length, and on an unbounded domain the supremum is infinite
+    for a token that is speakable; it is 0 for one that is not.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    finding : Finding
+        A point, weights, both or neither.
+    widen : float, optional
+        Multiplies the bounds on rounding, as in `geom.judge`.
+
+    Returns
+    -------
+    low : float
+        A lower bound, in logits; minus infinity if none is proven.
+    high : float
+        An upper bound, in logits; infinity if none is proven.
+
+    Raises
+    ------
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero.
+
+    References
+    ----------
+    Formula (1) of `geom.exact.weights`.
     """
     if problem.readout.V == 1:
         return math.inf, math.inf

@@ -30,15 +30,33 @@ _VANISHING = 1 << 40
 
 
 def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int, int] | None:
-    """Proof *rational*: weights in exact arithmetic make the right side of (1) >= 0.
+    """Find weights that prove a token unspeakable in exact arithmetic: the proof *rational*.
 
-    All is integers over powers of two. First the weights as they are. Then weights near them with
-    ``r`` exactly zero (`geom.numbers.rationals.null_combination`), from the whole support and
-    without its least weights, which may be a solver's dust, and with ``g = 0`` demanded as well,
-    for a token that lies on a face of the hull lifted by the biases. On a box, weights whose ``r``
-    is exactly zero where it nearly vanishes and leans to a wall elsewhere, as an optimum's does;
-    what they prove is looked at once more, so that no guess of where it vanishes is believed. They
-    are returned as integers, token by token, up to a common factor; None where none is found.
+    They make the right side of (1) >= 0. All is integers over powers of two. First the weights as
+    they are. Then weights near them with ``r`` exactly zero
+    (`geom.numbers.rationals.null_combination`), from the whole support and without its least
+    weights, which may be a solver's dust, and with ``g = 0`` demanded as well, for a token that
+    lies on a face of the hull lifted by the biases. On a box, weights whose ``r`` is exactly zero
+    where it nearly vanishes and leans to a wall elsewhere, as an optimum's does; what they prove
+    is looked at once more, so that no guess of where it vanishes is believed.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    token : int
+        The token.
+    weights : Weights
+        Weights that nearly prove it, such as a solver's.
+
+    Returns
+    -------
+    dict of int to int or None
+        Integer weights, token by token, up to a common factor; None if none is found.
+
+    References
+    ----------
+    Formula (1) of `geom.exact.weights`.
     """
     readout = problem.readout
     order = np.argsort(-weights.values, kind="stable")

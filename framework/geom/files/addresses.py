@@ -30,9 +30,16 @@ _HOST = re.compile(r"://\[[0-9a-fA-F:.]*")
 
 @dataclass(frozen=True)
 class Address:
-    """A place that may be opened: a local ``path``, or else ``text`` of a ``scheme``.
+    """A place that may be opened: a local path, or an address of a known protocol.
 
-    ``text`` is the location as it was given, its scheme in small letters.
+    Attributes
+    ----------
+    text : str
+        The location as it was given, its scheme in small letters.
+    scheme : {"http", "https", "hf", "s3", "gs", "az"} or None
+        The protocol, None for a local path.
+    path : Path or None
+        The local path, None for an address.
     """
 
     text: str
@@ -42,7 +49,18 @@ class Address:
     __repr__ = short_repr
 
     def is_within(self, folder: Path) -> bool:
-        """Whether it is a path in ``folder``, also once links are followed."""
+        """Say whether it is a path in a folder, also once links are followed.
+
+        Parameters
+        ----------
+        folder : Path
+            The folder.
+
+        Returns
+        -------
+        bool
+            False for an address, and for a network path of Windows.
+        """
         # a network path of Windows asks its server as soon as it is resolved
         if self.path is None or self.text.startswith(("//", "\\\\")):
             return False
@@ -53,10 +71,25 @@ class Address:
 
 
 def parse_address(location: str) -> Address:
-    """The place that a location names; a leading ``~`` of a path is the home folder.
+    """Say what may be opened at a location.
 
-    No variable, template or pattern in it is filled in. Raises InputError for a protocol that is
-    not named here, and for chains of protocols.
+    A leading ``~`` of a path is the home folder. No variable, template or pattern is filled in.
+
+    Parameters
+    ----------
+    location : str
+        A path or an address.
+
+    Returns
+    -------
+    Address
+        The place.
+
+    Raises
+    ------
+    InputError
+        For a protocol that geom does not open, for chains of protocols and for control
+        characters.
     """
     if _CONTROL.search(location):
         raise InputError(f"a location holds a control character; give {_KNOWN}")

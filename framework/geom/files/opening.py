@@ -28,10 +28,26 @@ _FLAGS = (
 
 
 def open_regular(path: Path, remedy: str = "give a file") -> BinaryIO:
-    """A file, open for reading bytes; a link to one is one.
+    """Open a file for reading bytes; a link to a file is one.
 
-    It never waits, and a device is not even opened. Raises InputError, with ``remedy`` for what to
-    do, for whatever is missing, cannot be read, or is no file: a folder, pipe, socket or device.
+    It never waits, and a device is not even opened.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    remedy : str, optional
+        What to do, for the message of an error.
+
+    Returns
+    -------
+    BinaryIO
+        The open file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, cannot be read, or is not a file: a folder, pipe, socket or device.
     """
     try:
         _refuse(path, path.stat().st_mode, remedy)
@@ -51,9 +67,26 @@ def open_regular(path: Path, remedy: str = "give a file") -> BinaryIO:
 
 
 def read_regular(path: Path, most: int, remedy: str = "give a file") -> bytes:
-    """All bytes of a file that has at most so many. Raises InputError as `open_regular`, or above.
+    """Read all bytes of a file, up to a limit, whatever the file says of its length.
 
-    Reading stops there, whatever the file says of its length.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    most : int
+        The most bytes that it may have.
+    remedy : str, optional
+        What to do, for the message of an error.
+
+    Returns
+    -------
+    bytes
+        The content.
+
+    Raises
+    ------
+    InputError
+        As `open_regular`, and if there are more bytes.
     """
     with open_regular(path, remedy) as file:
         try:

@@ -28,7 +28,15 @@ NAMES = ("cpu", "torch", "cuda")
 
 @dataclass(frozen=True)
 class Device:
-    """A place for arrays. ``xp`` holds the functions of the array API standard that work there."""
+    """A place for arrays: NumPy's memory, or torch's on the processor or on a GPU.
+
+    Attributes
+    ----------
+    name : str
+        ``cpu``, ``torch`` or ``cuda:N``.
+    xp : module
+        The functions of the array API standard that work there.
+    """
 
     name: str
     xp: Any
@@ -36,7 +44,20 @@ class Device:
     __repr__ = short_repr
 
     def put(self, array: NDArray[Any], dtype: DTypeLike | None = None) -> Any:
-        """The array on the device, as ``dtype`` (its own where None); a copy where need be."""
+        """Carry an array to the device, copied if need be.
+
+        Parameters
+        ----------
+        array : ndarray
+            The array.
+        dtype : DTypeLike, optional
+            The type it is to have there, its own if None.
+
+        Returns
+        -------
+        array
+            The device's array, of the same shape.
+        """
         values = np.asarray(array, dtype=dtype)
         if self.name == "cpu":
             return values
@@ -46,7 +67,18 @@ class Device:
         return self.xp.asarray(values, device=where)
 
     def get(self, array: Any) -> NDArray[Any]:
-        """The array back as NumPy's."""
+        """Carry an array back.
+
+        Parameters
+        ----------
+        array : array
+            The device's array.
+
+        Returns
+        -------
+        ndarray
+            NumPy's array, of the same shape and type.
+        """
         return np.asarray(array if self.name == "cpu" else array.cpu().numpy())
 
 
@@ -102,7 +134,13 @@ def _full_float32() -> Iterator[None]:
 
 
 def current_device() -> Device:
-    """The device that plugins are asked to use: NumPy unless somebody chose another."""
+    """Return the device that plugins are asked to use.
+
+    Returns
+    -------
+    Device
+        NumPy, unless the run was given another.
+    """
     return _device.get()
 
 

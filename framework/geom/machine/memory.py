@@ -40,9 +40,21 @@ def check_memory(
     what: str,
     remedy: str = "free some memory, or use a machine with more",
 ) -> None:
-    """Nothing, where ``need`` bytes can be had; else InputError, in one line.
+    """Return if so many bytes are available, raise otherwise.
 
-    ``what`` is the thing that takes them, in words that go before "takes 6.8 GiB".
+    Parameters
+    ----------
+    need : int
+        Bytes.
+    what : str
+        The thing that takes them, in words that go before "takes 6.8 GiB".
+    remedy : str, optional
+        What to do, for the message of the error.
+
+    Raises
+    ------
+    InputError
+        If there are fewer, less a margin of a tenth.
     """
     room = usable()
     if need > room:

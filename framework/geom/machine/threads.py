@@ -25,7 +25,20 @@ from geom.machine import cgroups
 
 
 def cores(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
-    """Cores that this process may use: its affinity, within a container's quota of time."""
+    """Count the cores that this process may use: its affinity, within a container's quota of time.
+
+    Parameters
+    ----------
+    proc : Path, optional
+        Where Linux shows the process.
+    root : Path, optional
+        Where Linux shows control groups.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     if sys.platform == "linux":
         most = len(os.sched_getaffinity(0))
     else:
@@ -45,11 +58,21 @@ def cores(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
 
 @contextmanager
 def limited_threads(most: int | None = None) -> Iterator[None]:
-    """Within the block, no library takes more threads than ``most``, all `cores` where None.
+    """Limit the threads of every linear algebra library within the block.
 
     SciPy's own OpenBLAS gets one. No library gets more than it has, so that what the user set by
     OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or threadpoolctl stands. A library that is loaded within
     the block is not limited: import it before.
+
+    Parameters
+    ----------
+    most : int, optional
+        The most threads, all `cores` if None.
+
+    Yields
+    ------
+    None
+        The block runs with the limit.
     """
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no types
 

@@ -36,9 +36,19 @@ _NAME = re.compile(r"(?!.*  )[A-Za-z0-9](?:[A-Za-z0-9 ._()=-]{0,78}[A-Za-z0-9)])
 class Domain:
     """A convex set of vectors ``x`` in R^d that contains the origin.
 
-    ``shape`` is ``ball`` (``|x|_2 <= radius``), ``box`` (``|x_i| <= radius``) or ``all`` of R^d.
-    ``size`` is exact: the radius *squared* for a ball (d itself, an integer, where the radius
-    sqrt(d) is irrational), the radius for a box, None for all. ``zero_sum`` adds ``sum(x) = 0``.
+    Attributes
+    ----------
+    name : str
+        What users call it, such as ``layernorm``.
+    d : int
+        The dimension.
+    shape : {"ball", "box", "all"}
+        ``|x|_2 <= radius``, ``|x_i| <= radius``, or all of R^d.
+    size : Fraction, optional
+        The exact size: the radius *squared* of a ball (d itself, if the radius sqrt(d) is
+        irrational), the radius of a box, None for all of R^d.
+    zero_sum : bool, optional
+        Whether ``sum(x) = 0`` holds as well.
     """
 
     name: str
@@ -78,7 +88,18 @@ class Domain:
         return f"box(radius={self.radius!r})" if self.shape == "box" else self.name
 
     def contains(self, x: Floats) -> bool:
-        """Whether the float64 vector ``x`` (d,) is in the set, decided exactly."""
+        """Decide exactly whether a vector is in the set.
+
+        Parameters
+        ----------
+        x : ndarray of shape (d,), float64
+            The vector.
+
+        Returns
+        -------
+        bool
+            False also for another shape, and for NaN or infinity.
+        """
         if x.shape != (self.d,) or not np.isfinite(x).all():
             return False
         mantissas, exponent = integers(x)
@@ -93,9 +114,22 @@ class Domain:
         return sum(m * m for m in entries) * unit * unit <= self.size
 
     def fit(self, x: Floats) -> Floats:
-        """A float64 vector of the set close to ``x`` (d,): scaled in, its sum exactly zero.
+        """Move a vector into the set, changing it little: scaled in, its sum made exactly zero.
 
-        Raises InputError when ``x`` is not d finite numbers.
+        Parameters
+        ----------
+        x : ndarray of shape (d,), float64
+            The vector.
+
+        Returns
+        -------
+        ndarray of shape (d,), float64
+            A point of the set.
+
+        Raises
+        ------
+        InputError
+            If ``x`` is not d finite numbers.
         """
         if x.shape != (self.d,) or not np.isfinite(x).all():
             raise InputError(f"a point of this domain is {self.d} finite numbers")
@@ -113,9 +147,21 @@ class Domain:
         return out
 
     def sample(self, rng: np.random.Generator, n: int) -> Floats:
-        """Points (n, d) drawn evenly from the set, in float64 and so on it to rounding only.
+        """Draw points evenly from the set.
 
-        All of R^d stands for its directions: standard normal vectors.
+        All of R^d stands for its directions: its points are standard normal vectors.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Where the randomness comes from.
+        n : int
+            How many points.
+
+        Returns
+        -------
+        ndarray of shape (n, d), float64
+            The points, in the set up to rounding only; `fit` puts one in it exactly.
         """
         if self.shape == "box":
             return np.asarray(rng.uniform(-self.radius, self.radius, (n, self.d)))

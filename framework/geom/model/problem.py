@@ -21,9 +21,19 @@ _PLAIN = 256
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The question whether some ``x`` in ``domain`` gives a token a positive margin.
+    """The question whether some ``x`` in a domain gives a token a positive margin.
 
-    Raises InputError when the domain has another dimension than the readout.
+    Attributes
+    ----------
+    readout : Readout
+        The weights.
+    domain : Domain
+        Where x lives.
+
+    Raises
+    ------
+    InputError
+        If the domain has another dimension than the readout.
     """
 
     readout: Readout
@@ -81,15 +91,41 @@ class Problem:
         return Problem(replace(self.readout, W=W, b=b, shift=shift), self.domain)
 
     def differences(self, token: int, others: Ids) -> tuple[Floats, Floats]:
-        """``a_j = w_j - w_t`` (n, d) and ``c_j = b_j - b_t`` (n,) in float64, each rounded once.
+        """Subtract a token's row and bias from those of others.
 
-        The biases are `Readout.b`, which have a shift of the final norm rounded in them.
+        Parameters
+        ----------
+        token : int
+            The token t.
+        others : ndarray of shape (n,), int64
+            The other tokens j.
+
+        Returns
+        -------
+        a : ndarray of shape (n, d), float64
+            The differences ``w_j - w_t``, each entry rounded once.
+        c : ndarray of shape (n,), float64
+            The differences ``b_j - b_t`` of `Readout.b`, which have a shift of the final norm
+            rounded in them, each rounded once.
         """
         W, b = self.readout.W, self.readout.b
         return W[others] - W[token], b[others] - b[token]
 
     def margins(self, token: int, x: Floats) -> Floats:
-        """``logit_t(x) - logit_j(x)`` for every j (V,) in float64; infinity at ``token`` itself."""
+        """Compute a token's margin over every other token at a point, in float64.
+
+        Parameters
+        ----------
+        token : int
+            The token t.
+        x : ndarray of shape (d,), float64
+            The point.
+
+        Returns
+        -------
+        ndarray of shape (V,), float64
+            ``logit_t(x) - logit_j(x)`` for every j, in logits; infinity at ``token`` itself.
+        """
         logits = self.readout.logits(x)
         margins = logits[token] - logits
         margins[token] = np.inf

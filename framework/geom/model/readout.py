@@ -37,21 +37,38 @@ _BLOCK = 1 << 20
 class Readout:
     """``logits = W x + b`` for ``x`` after the final norm and before its scale and shift.
 
-    ``W`` (V, d) and ``b`` (V,) are float64 with the scale and shift folded in, C-contiguous and
-    read-only. ``norm`` is the kind of the final norm, None where there is none or it is not known.
-    ``tokens`` are the V texts that the tokenizer decodes (None for an id without one) and ``kinds``
-    say what each of the V is to the tokenizer (`TokenKind`); both are None without one. A token
-    that is no whole UTF-8 text has its bytes spelled out and is of kind ``byte``, see `geom.text`.
-    ``source`` is the name by which `geom.load` finds it again, and ``notes`` are sentences about it
-    that a reader of the results should know.
-
-    A shift that is folded into ``b`` rounds it. ``shift`` keeps it exactly: proofs are about
+    Build one with `Readout.fold`, which takes what a checkpoint holds. A shift that is folded
+    into ``b`` rounds it; ``shift`` keeps it exactly: proofs are about
     ``W (x + s) + shift.bias``, from which ``W x + b`` is `bias_errors` away at most.
 
-    Build one with `Readout.fold`, which takes what a checkpoint holds. Built from its fields it
-    raises InputError unless ``W`` and ``b`` are such arrays of finite numbers; of one that can be
-    written to it keeps a copy. In a process that flushes subnormal numbers to zero, building one or
-    asking for what it computes raises ArithmeticModeError.
+    Attributes
+    ----------
+    W : ndarray of shape (V, d), float64
+        A row a token, the norm's scale folded in; C-contiguous and read-only. An array that can
+        be written to is copied.
+    b : ndarray of shape (V,), float64
+        The biases, the norm's shift folded in; C-contiguous and read-only.
+    norm : {"layernorm", "rmsnorm"}, optional
+        The final norm, None if there is none or it is not known.
+    tokens : sequence of str or None, optional
+        The text of each of the V ids as the tokenizer decodes it, None for an id without one. A
+        token that is no whole UTF-8 text has its bytes spelled out.
+    kinds : sequence of TokenKind, optional
+        What each of the V ids is to the tokenizer.
+    source : str, optional
+        The name by which `geom.load` finds it again.
+    notes : tuple of str, optional
+        Sentences that a reader of the results should know.
+    shift : Shift, optional
+        The shift of the final norm, and the biases without it.
+
+    Raises
+    ------
+    InputError
+        If ``W`` and ``b`` are not such arrays of finite numbers, or the rest does not fit them.
+    ArithmeticModeError
+        In a process that flushes subnormal numbers to zero; asking for what it computes raises
+        it too.
     """
 
     W: Floats
@@ -115,14 +132,45 @@ class Readout:
         source: str | Source = PYTHON,
         notes: tuple[str, ...] = (),
     ) -> Readout:
-        """A readout from arrays as a checkpoint holds them: ``logits = W (gamma * x + beta) + b``.
+        """Fold a checkpoint's arrays into a readout: ``logits = W (gamma * x + beta) + b``.
 
-        ``W`` (V, d), ``b`` (V,), the norm's scale ``gamma`` (d,) and shift ``beta`` (d,): real
-        arrays of float16, float32, float64 or integers that float64 holds exactly. A ``projection``
-        P (k, d) between the norm and a ``W`` (V, k) is folded in as well, exactly before one
-        rounding to float64. ``W`` is read a block of rows at a time: one that is read from a file
-        by slices (`SlicedArray`) is never whole in memory twice. Raises InputError for wrong shapes
-        or types, for NaN and infinity, naming the array and place, and for what memory cannot hold.
+        Arrays are of float16, float32, float64, or of integers that float64 holds exactly. ``W`` is
+        read a block of rows at a time: if it is read from a file by slices, it is never whole in
+        memory twice.
+
+        Parameters
+        ----------
+        W : array_like or SlicedArray of shape (V, d)
+            The unembedding, a row a token; of shape (V, k) with a projection.
+        b : array_like or SlicedArray of shape (V,), optional
+            The biases; zero if None.
+        norm : {"layernorm", "rmsnorm"}, optional
+            The final norm.
+        gamma : array_like or SlicedArray of shape (d,), optional
+            The norm's scale.
+        beta : array_like or SlicedArray of shape (d,), optional
+            The norm's shift.
+        projection : array_like or SlicedArray of shape (k, d), optional
+            A matrix between the norm and ``W``, folded in exactly before one rounding to float64.
+        tokens : sequence of str or None, optional
+            The text of each id.
+        kinds : sequence of TokenKind, optional
+            The kind of each id.
+        source : str, optional
+            The name by which `geom.load` finds it again.
+        notes : tuple of str, optional
+            Sentences that a reader of the results should know.
+
+        Returns
+        -------
+        Readout
+            The readout, in float64.
+
+        Raises
+        ------
+        InputError
+            For wrong shapes or types, for NaN and infinity, naming the array and the place, and if
+            memory cannot hold it.
         """
         source_rows = W if isinstance(W, SlicedArray) else np.asarray(W)
         if isinstance(source_rows, np.ndarray):
@@ -221,7 +269,18 @@ class Readout:
         return np.where(np.isnan(found), np.inf, found)
 
     def exact_biases(self, tokens: NDArray[np.integer[Any]]) -> list[Fraction]:
-        """The biases of some tokens (n,), the shift folded in without rounding."""
+        """Compute biases with the shift folded in, without rounding.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n,), int
+            Ids.
+
+        Returns
+        -------
+        list of Fraction
+            A bias a token, in their order.
+        """
         biases = [Fraction(bias) for bias in self.offset[tokens].tolist()]
         if self.shift is None:
             return biases
@@ -253,38 +312,96 @@ class Readout:
         return state.hexdigest()
 
     def logits(self, x: ArrayLike) -> Floats:
-        """Logits (n, V) at the points ``x`` (n, d), or (V,) at one point (d,), in float64."""
+        """Compute logits in float64.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, d) or (d,)
+            Points, or one point.
+
+        Returns
+        -------
+        ndarray of shape (n, V) or (V,), float64
+            The logits at each point.
+        """
         return np.asarray(np.asarray(x, dtype=np.float64) @ self.W.T + self.b)
 
     def text(self, token: int) -> str | None:
-        """What the tokenizer decodes for an id, None without one.
+        """Decode an id as the tokenizer does.
 
-        Half of a surrogate pair, which UTF-8 has no room for, is spelled out.
+        Parameters
+        ----------
+        token : int
+            An id.
+
+        Returns
+        -------
+        str or None
+            The text, None without one. Half of a surrogate pair, which UTF-8 has no room for, is
+            spelled out.
         """
         text = None if self.tokens is None else self.tokens[token]
         return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
     def kind(self, token: int) -> TokenKind | None:
-        """What an id is to the tokenizer, None without one."""
+        """Say what an id is to the tokenizer.
+
+        Parameters
+        ----------
+        token : int
+            An id.
+
+        Returns
+        -------
+        TokenKind or None
+            The kind, None without a tokenizer.
+        """
         return None if self.kinds is None else self.kinds[token]
 
     def twins(self, token: int) -> list[int]:
-        """The other tokens with the same row and bias: neither can ever beat the other."""
+        """Find the tokens with the same row and bias as a token: neither can ever beat the other.
+
+        Parameters
+        ----------
+        token : int
+            An id.
+
+        Returns
+        -------
+        list of int
+            The other tokens, ascending.
+        """
         alike = (self.W[:, 0] == self.W[token, 0]) & (self.b == self.b[token])
         alike[token] = False
         return [int(j) for j in np.flatnonzero(alike) if (self.W[j] == self.W[token]).all()]
 
     def described(self, source: Source, notes: tuple[str, ...]) -> Readout:
-        """The same numbers under that name, with those notes.
+        """Give the same numbers another name and other notes; they are not checked again.
 
-        They were checked, and what was computed of them is kept.
+        Parameters
+        ----------
+        source : str
+            The name by which `geom.load` finds it again.
+        notes : tuple of str
+            Sentences that a reader of the results should know.
+
+        Returns
+        -------
+        Readout
+            A readout that shares the arrays, and what was computed of them.
         """
         out = object.__new__(type(self))
         out.__dict__.update(self.__dict__, source=source, notes=notes)
         return out
 
     def without_bias(self) -> Readout:
-        """The same readout with every bias zero."""
+        """Make every bias zero.
+
+        Returns
+        -------
+        Readout
+            A readout that shares ``W``.
+        """
         return replace(self, b=np.zeros(self.V), shift=None)
 
 

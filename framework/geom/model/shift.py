@@ -28,9 +28,16 @@ from geom.reprs import short_repr
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """``s = beta / gamma`` (d,), and the biases ``bias`` (V,) that it is added to.
+    """The shift ``s = beta / gamma`` of a final norm, and the biases it is added to.
 
-    All are finite float64, and no entry of ``gamma`` is zero.
+    Attributes
+    ----------
+    beta : ndarray of shape (d,), float64
+        The norm's shift, finite.
+    gamma : ndarray of shape (d,), float64
+        The norm's scale, finite, no entry of it zero.
+    bias : ndarray of shape (V,), float64
+        The biases without the shift, finite.
     """
 
     beta: Floats
@@ -41,7 +48,22 @@ class Shift:
 
     @classmethod
     def folded(cls, beta: Floats, gamma: Floats | None, bias: Floats) -> Self | None:
-        """The shift of a norm; None if it moves nothing, or if a scale of zero hides x from it."""
+        """Return the shift of a norm.
+
+        Parameters
+        ----------
+        beta : numpy.ndarray of float64, shape (d,)
+            What the norm adds after its scale.
+        gamma : numpy.ndarray of float64, shape (d,), optional
+            The norm's scale; ones if None.
+        bias : numpy.ndarray of float64, shape (V,)
+            The biases without the shift.
+
+        Returns
+        -------
+        Shift or None
+            None if it moves nothing, or if a scale of zero hides x from it.
+        """
         scale = np.ones(len(beta)) if gamma is None else gamma
         if not beta.any() or beta[scale == 0.0].any():
             return None
@@ -75,7 +97,20 @@ class Shift:
         return int(numerators.sum()) * unit
 
     def along(self, mantissas: Integers, exponent: int) -> list[Fraction]:
-        """``rows @ s`` exactly, for rows (n, d) of integers times ``2**exponent``."""
+        """Multiply rows by the shift, exactly.
+
+        Parameters
+        ----------
+        mantissas : ndarray of shape (n, d), object
+            Rows as Python integers.
+        exponent : int
+            The rows are the mantissas times ``2**exponent``.
+
+        Returns
+        -------
+        list of Fraction
+            ``rows @ s``, a number a row.
+        """
         numerators, unit = self.exact
         scale = unit * power_of_two(exponent)
         return [int(product) * scale for product in mantissas @ numerators]

@@ -11,7 +11,15 @@ from geom.reprs import short_repr
 
 @dataclass(frozen=True)
 class Enclosure:
-    """A real number known to lie in ``[low, high]``; the ends are exact."""
+    """A real number known to lie between two rationals.
+
+    Attributes
+    ----------
+    low : Fraction
+        The exact lower end.
+    high : Fraction
+        The exact upper end.
+    """
 
     low: Fraction
     high: Fraction
@@ -20,7 +28,20 @@ class Enclosure:
 
     @staticmethod
     def around(value: Fraction, radius: Fraction) -> Enclosure:
-        """``value`` and what lies within ``radius`` of it."""
+        """Enclose what lies within a radius of a value.
+
+        Parameters
+        ----------
+        value : Fraction
+            The centre.
+        radius : Fraction
+            How far the ends are from it.
+
+        Returns
+        -------
+        Enclosure
+            ``[value - radius, value + radius]``.
+        """
         return Enclosure(value - radius, value + radius)
 
     @property

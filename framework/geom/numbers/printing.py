@@ -24,17 +24,41 @@ LONGEST = 15
 
 
 def rounded_down(value: Number, digits: int = DIGITS) -> str:
-    """A decimal of at most ``digits`` significant digits that is no higher than ``value``.
+    """Write a number in few digits, no higher than it is.
 
-    ``value`` is a float or a Fraction; NaN and infinities are ``nan``, ``inf`` and ``-inf``. As
-    with Python's format ``g``, the decimal has no zeros at its end, and an exponent, as in
-    ``1.23e-07``, where that is below -4 or at least ``digits``.
+    As with Python's format ``g``, the decimal has no zeros at its end, and an exponent, as in
+    ``1.23e-07``, if that is below -4 or at least ``digits``.
+
+    Parameters
+    ----------
+    value : float or Fraction
+        The number; its exact value is rounded.
+    digits : int, optional
+        Significant digits, at most.
+
+    Returns
+    -------
+    str
+        The decimal; ``nan``, ``inf`` or ``-inf`` for what is not finite.
     """
     return _decimal(value, digits, ROUND_FLOOR)
 
 
 def rounded_up(value: Number, digits: int = DIGITS) -> str:
-    """A decimal that is no lower than ``value``; see `rounded_down`."""
+    """Write a number in few digits, no lower than it is; see `rounded_down`.
+
+    Parameters
+    ----------
+    value : float or Fraction
+        The number; its exact value is rounded.
+    digits : int, optional
+        Significant digits, at most.
+
+    Returns
+    -------
+    str
+        The decimal; ``nan``, ``inf`` or ``-inf`` for what is not finite.
+    """
     return _decimal(value, digits, ROUND_CEILING)
 
 

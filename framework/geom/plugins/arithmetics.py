@@ -25,7 +25,15 @@ from geom.reprs import short_repr
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A precision that is ready to compute; ``name`` is what was asked for, options and all."""
+    """A precision with its options, ready to compute.
+
+    Attributes
+    ----------
+    name : str
+        What was asked for, options and all, as in ``arb?bits=300``.
+    plugin : Chosen
+        The plugin's record, with an instance of its options.
+    """
 
     name: str
     plugin: Chosen[Precision[Any]]
@@ -38,19 +46,63 @@ class Arithmetic:
         return self.plugin.record.products is not None
 
     def roundoff(self) -> float:
-        """Its unit roundoff, 0 where it is exact. Raises ValueError where it is no such number."""
+        """Return its unit roundoff.
+
+        Returns
+        -------
+        float
+            The roundoff, 0 if it is exact.
+
+        Raises
+        ------
+        ValueError
+            If the plugin returns something else.
+        """
         value = float(self.plugin.record.roundoff(self.plugin.options))
         if not (math.isfinite(value) and value >= 0.0):
             raise ValueError(f"{value} is no unit roundoff")
         return value
 
     def memory(self, readout: Readout) -> int:
-        """Bytes that its margins take besides the readout, at most; 0 where it does not say."""
+        """Bound the memory that its margins take besides the readout.
+
+        Parameters
+        ----------
+        readout : Readout
+            The weights.
+
+        Returns
+        -------
+        int
+            Bytes; 0 if it does not say.
+        """
         say = self.plugin.record.memory
         return 0 if say is None else int(say(readout, self.plugin.options))
 
     def margin(self, readout: Readout, token: int, x: Floats) -> PrecisionMargin:
-        """The margin of ``token`` at ``x`` (d,). Raises what the plugin raises, or ValueError."""
+        """Compute the margin of a token at a point.
+
+        Parameters
+        ----------
+        readout : Readout
+            The weights.
+        token : int
+            The token.
+        x : ndarray of shape (d,), float64
+            The point.
+
+        Returns
+        -------
+        PrecisionMargin
+            The margin in logits, the winner and, if known, the error.
+
+        Raises
+        ------
+        Exception
+            Whatever the plugin raises.
+        ValueError
+            If its winner is outside the vocabulary.
+        """
         with np.errstate(all="ignore"):  # its overflows are part of its answer
             found = self.plugin.record.margin(readout, token, x, self.plugin.options)
         margin, winner = float(found.margin), index(found.argmax_id)
@@ -60,9 +112,26 @@ class Arithmetic:
         return PrecisionMargin(margin, winner, error)
 
     def products(self, rows: Floats, x: Floats) -> Sequence[Enclosure]:
-        """Enclosures of the exact ``rows @ x``, for float64 ``rows`` (n, k) and ``x`` (k,).
+        """Enclose the exact products of rows and a point.
 
-        Raises ArithmeticError where it has none, as where it overflows or is not rigorous.
+        Parameters
+        ----------
+        rows : ndarray of shape (n, k), float64
+            The rows.
+        x : ndarray of shape (k,), float64
+            The point.
+
+        Returns
+        -------
+        sequence of Enclosure
+            An enclosure a row.
+
+        Raises
+        ------
+        ArithmeticError
+            If it has none: where it overflows, or if it is not rigorous.
+        ValueError
+            If the plugin returns another number of enclosures.
         """
         products = self.plugin.record.products
         if products is None:
@@ -75,11 +144,27 @@ class Arithmetic:
 
 
 def find_arithmetic(name: str, given: Given | None = None, *, rigorous: bool = False) -> Arithmetic:
-    """The precision that ``name`` names, with options as in ``arb?bits=300``.
+    """Find a precision by name, with its options.
 
-    ``given`` may hold further options, which those in the name overrule. Raises InputError for
-    what is unknown or does not fit, and for one that encloses nothing where it must be
-    ``rigorous``.
+    Parameters
+    ----------
+    name : str
+        The precision, options and all where wanted, as in ``arb?bits=300``.
+    given : mapping of (str, str) to mapping, optional
+        Further options, under ``("precision", NAME)``, which those in the name overrule.
+    rigorous : bool, optional
+        Whether it must enclose exact products.
+
+    Returns
+    -------
+    Arithmetic
+        The precision, ready to compute.
+
+    Raises
+    ------
+    InputError
+        For a name or option that is unknown or does not fit, and for a precision that encloses
+        nothing if it must.
     """
     plain, query = split_query(name, f"precision {name!r}")
     values = {**(given or {}).get(("precision", plain), {}), **query}

@@ -34,7 +34,14 @@ def geom_sources() -> Iterable[ModelSource[Any]]:
 
     ``load(location, options)`` gets what stands after the colon of ``--model NAME:LOCATION``.
 
-    Example::
+    Returns
+    -------
+    iterable of ModelSource
+        A source each.
+
+    Examples
+    --------
+    ::
 
         from dataclasses import dataclass
 
@@ -71,7 +78,14 @@ def geom_detectors() -> Iterable[Detector[Any]]:
     found a point where a token wins may yield ``WitnessedToken(token, x)`` for it: geom checks the
     point, and the token is part of the run, speakable.
 
-    Example::
+    Returns
+    -------
+    iterable of Detector
+        A detector each.
+
+    Examples
+    --------
+    ::
 
         from collections.abc import Iterator
         from dataclasses import dataclass
@@ -109,7 +123,14 @@ def geom_certifiers() -> Iterable[Certifier[Any]]:
     ``certify(problem, token, prior, options)`` returns a finding. It decides nothing: geom checks
     every finding in exact arithmetic, so a wrong one costs time and never truth.
 
-    Example::
+    Returns
+    -------
+    iterable of Certifier
+        A certifier each.
+
+    Examples
+    --------
+    ::
 
         from geom import Certifier, Finding, NoOptions, Problem, hookimpl
 
@@ -134,7 +155,14 @@ def geom_precisions() -> Iterable[Precision[Any]]:
     ``margin(readout, token, x, options)`` gets ``x`` (d,) in float64 and rounds it as its machine
     would.
 
-    Example::
+    Returns
+    -------
+    iterable of Precision
+        A precision each.
+
+    Examples
+    --------
+    ::
 
         import numpy as np
 
@@ -164,7 +192,14 @@ def geom_measures() -> Iterable[Measure[Any]]:
     radius; ``prior`` is the `Finding` of a run, empty without one. What is called proven needs
     ``bounds``, by which `geom verify` proves it again from the measurement's point and weights.
 
-    Example::
+    Returns
+    -------
+    iterable of Measure
+        A measure each.
+
+    Examples
+    --------
+    ::
 
         import numpy as np
 
@@ -190,7 +225,14 @@ def geom_reporters() -> Iterable[Reporter[Any]]:
     ``write(run, file, options)`` reads the run (``run.rows()``, ``run.certificate(token)``,
     ``run.settings``) and writes bytes to the open file.
 
-    Example::
+    Returns
+    -------
+    iterable of Reporter
+        A reporter each.
+
+    Examples
+    --------
+    ::
 
         from typing import BinaryIO
 
@@ -219,7 +261,14 @@ def geom_executors() -> Iterable[Executor[Any]]:
     through: go through it where the work is to be done, and yield each value, in a list, as soon as
     it is made, so that it is stored whatever happens to the rest.
 
-    Example::
+    Returns
+    -------
+    iterable of Executor
+        An executor each.
+
+    Examples
+    --------
+    ::
 
         from collections.abc import Callable, Iterator, Sequence
         from concurrent.futures import Future, ThreadPoolExecutor

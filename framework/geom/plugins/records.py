@@ -37,7 +37,15 @@ def one(options: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A token that a detector flags; ``argmax_id`` wins along its own direction, where seen."""
+    """A token that a detector flags.
+
+    Attributes
+    ----------
+    token : int
+        The token.
+    argmax_id : int, optional
+        The token that wins along its own direction, if the detector has seen it.
+    """
 
     token: int
     argmax_id: int | None = None
@@ -47,10 +55,16 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WitnessedToken:
-    """A token that a detector need not flag, as it wins at the point ``x`` (d,) of the domain.
+    """A token that a detector need not flag, as it wins at a point of the domain.
 
-    Without ``x`` it is the token's own direction (`geom.proofs.own_direction`). geom checks it, and
-    flags the token where it does not hold.
+    geom checks the point, and flags the token if it does not win there.
+
+    Attributes
+    ----------
+    token : int
+        The token.
+    x : ndarray of shape (d,), float64, optional
+        The point; the token's own direction (`geom.proofs.own_direction`) if None.
     """
 
     token: int
@@ -61,14 +75,26 @@ class WitnessedToken:
 
 @dataclass(frozen=True)
 class ModelSource(Generic[O]):
-    """Reads a readout: ``load(location, options)``; raises InputError for what it cannot read.
+    """A model source: it reads a readout.
 
-    ``options`` is a frozen dataclass whose fields have defaults; their values come from the query
-    of ``--model NAME:LOCATION?key=value``. ``reads`` says what loading may open, for a run file
-    that a stranger wrote names a location too, and options: ``nothing``, but what comes with the
-    source; a ``file``, which is the location, a path or an address; a ``checkpoint``, a folder that
-    is the location, or else of the Hub; or ``anything``. No option of the first three names a
-    place. What a run file names is loaded unasked only where it is nothing, or in the run's folder.
+    What a run file names is loaded unasked only if ``reads`` is ``nothing``, or if it lies in the
+    run's folder: a stranger wrote the location and the options in a run file.
+
+    Attributes
+    ----------
+    name : str
+        The source's name, before the colon of ``--model NAME:LOCATION?key=value``.
+    summary : str
+        One line for the list of plugins.
+    load : callable
+        ``load(location, options)`` returns a `Readout`; it raises InputError for what it cannot
+        read.
+    options : type
+        A frozen dataclass whose fields have defaults; their values come from the query.
+    reads : {"nothing", "file", "checkpoint", "anything"}, optional
+        What loading may open: nothing but what comes with the source; a file, which is the
+        location, a path or an address; a checkpoint, a folder that is the location, or else of
+        the Hub; or anything. No option of the first three names a place.
     """
 
     name: str
@@ -83,13 +109,28 @@ class ModelSource(Generic[O]):
 
 @dataclass(frozen=True)
 class Detector(Generic[O]):
-    """Flags tokens worth certifying: ``detect(readout, domain, options)``.
+    """A detector: it flags tokens worth certifying.
 
-    It must be deterministic. It may also yield, as `WitnessedToken`, the tokens that it found a
-    witness for: they are part of the run then, as speakable. ``devices`` are the kinds of
-    `geom.current_device` that it can use. ``memory(readout, options)`` says how many bytes it takes
-    besides the readout, at most. One that is ``repeatable`` says the same on every machine and is
-    quick: `geom verify`, and a run that goes on, ask it again.
+    Attributes
+    ----------
+    name : str
+        The detector's name.
+    summary : str
+        One line for the list of plugins.
+    detect : callable
+        ``detect(readout, domain, options)`` yields a `Candidate` for each token that it flags,
+        and may yield a `WitnessedToken` for one that it found a witness for: those are part of
+        the run then, as speakable. It must be deterministic.
+    options : type
+        A frozen dataclass whose fields have defaults.
+    devices : tuple of str, optional
+        The kinds of `geom.current_device` that it can use.
+    memory : callable, optional
+        ``memory(readout, options)`` is the number of bytes that it takes besides the readout, at
+        most.
+    repeatable : bool, optional
+        Whether it says the same on every machine and is quick: `geom verify`, and a run that goes
+        on, ask it again.
     """
 
     name: str
@@ -106,17 +147,39 @@ class Detector(Generic[O]):
 
 @dataclass(frozen=True)
 class Certifier(Generic[O]):
-    """Looks for a point or for weights: ``certify(problem, token, prior, options)``.
+    """A certifier: it looks for a point or for weights.
 
-    ``prior`` is what the chain has found so far. A certifier is asked only about tokens that are
-    still undecided, unless it ``verifies``: then it sees every token's finding. One that works
-    better on many tokens at once also gives ``certify_many(problem, tokens, priors, options)``,
-    which yields a finding a token, in order, and the most tokens to give it, ``batch``; each
-    finding is stored when it comes. Where ``hard_only(options)`` holds, the tokens that win along
-    their own direction are left to geom, which proves them in bulk. ``prepare(problem, options)``
-    is called once before a run begins, and raises InputError where the certifier cannot serve this
-    problem. ``devices`` are the kinds of `geom.current_device` that it can use, and
-    ``memory(readout, options)`` says how many bytes it takes besides the readout, at most.
+    Attributes
+    ----------
+    name : str
+        The certifier's name.
+    summary : str
+        One line for the list of plugins.
+    certify : callable
+        ``certify(problem, token, prior, options)`` returns a `Finding`; ``prior`` is what the
+        chain has found so far.
+    options : type
+        A frozen dataclass whose fields have defaults.
+    verifies : bool, optional
+        Whether it sees every token's finding. If not, it is asked only about tokens that are
+        still undecided.
+    certify_many : callable, optional
+        ``certify_many(problem, tokens, priors, options)`` yields a finding a token, in order, for
+        a certifier that works better on many tokens at once; each finding is stored when it
+        comes.
+    batch : int, optional
+        The most tokens to give to ``certify_many``.
+    hard_only : callable, optional
+        Whether ``hard_only(options)`` leaves the tokens that win along their own direction to
+        geom, which proves them in bulk.
+    prepare : callable, optional
+        ``prepare(problem, options)`` is called once before a run begins; it raises InputError if
+        the certifier cannot serve this problem.
+    devices : tuple of str, optional
+        The kinds of `geom.current_device` that it can use.
+    memory : callable, optional
+        ``memory(readout, options)`` is the number of bytes that it takes besides the readout, at
+        most.
     """
 
     name: str
@@ -139,7 +202,17 @@ class Certifier(Generic[O]):
 
 @dataclass(frozen=True)
 class PrecisionMargin:
-    """A margin as one arithmetic sees it: its value, the winner and, where known, its error."""
+    """A margin as one arithmetic sees it.
+
+    Attributes
+    ----------
+    margin : float
+        The margin, in logits.
+    argmax_id : int
+        The token that wins at the point.
+    error : float, optional
+        The radius around ``margin`` that holds the exact one, if it is known.
+    """
 
     margin: float
     argmax_id: int
@@ -150,13 +223,29 @@ class PrecisionMargin:
 
 @dataclass(frozen=True)
 class Precision(Generic[O]):
-    """One arithmetic: ``margin(readout, token, x, options)``, computed as its machine would.
+    """A precision: one arithmetic, computed as its machine would.
 
-    ``roundoff(options)`` is its unit roundoff, 0 where it is exact: it orders arithmetics from
-    coarse to fine. A rigorous one also gives ``products(rows, x, options)``: for float64 ``rows``
-    (n, k) and ``x`` (k,) an enclosure of each exact ``rows_i . x``, so that others can prove with
-    it; it raises ArithmeticError where it has none, as where it overflows. ``memory(readout,
-    options)`` says how many bytes it takes besides the readout, at most.
+    Attributes
+    ----------
+    name : str
+        The precision's name.
+    summary : str
+        One line for the list of plugins.
+    margin : callable
+        ``margin(readout, token, x, options)`` returns a `PrecisionMargin` at ``x`` of shape (d,),
+        float64.
+    options : type
+        A frozen dataclass whose fields have defaults.
+    roundoff : callable
+        ``roundoff(options)`` is its unit roundoff, 0 if it is exact: it orders arithmetics from
+        coarse to fine.
+    products : callable, optional
+        ``products(rows, x, options)`` of a rigorous one returns an `Enclosure` of each exact
+        ``rows_i . x``, for float64 ``rows`` of shape (n, k) and ``x`` of shape (k,), so that
+        others can prove with it; it raises ArithmeticError if it has none, as where it overflows.
+    memory : callable, optional
+        ``memory(readout, options)`` is the number of bytes that it takes besides the readout, at
+        most.
     """
 
     name: str
@@ -175,11 +264,22 @@ class Precision(Generic[O]):
 class Measurement:
     """A number for a token, and how well it is known.
 
-    ``error`` is a standard error or, where the bounds are ``proven``, a radius around ``value``
-    that holds the truth; None where nothing is known of it, 0 where nothing is lost. The value may
-    be infinite, and NaN where there is none, which ``note`` then explains. ``x`` (d,) is a point
-    that shows it, where there is one, and ``weights`` bound it from the other side: of what is
-    ``proven`` they are the evidence, which a run keeps.
+    Attributes
+    ----------
+    value : float
+        The number in the measure's unit. It may be infinite, and NaN if there is none.
+    error : float, optional
+        A standard error or, if the bounds are proven, a radius around ``value`` that holds the
+        truth; None if nothing is known of it, 0 if nothing is lost.
+    proven : bool, optional
+        Whether ``value - error`` to ``value + error`` are proven bounds; ``x`` and ``weights``
+        are the evidence then, which a run keeps.
+    note : str, optional
+        A sentence for the reader, such as why there is no number.
+    x : ndarray of shape (d,), float64, optional
+        A point that shows the number.
+    weights : Weights, optional
+        Weights that bound it from the other side.
     """
 
     value: float
@@ -195,13 +295,27 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Measure(Generic[O]):
-    """A number for a token: ``measure(problem, token, prior, options)``, in ``unit``.
+    """A measure: a number for a token.
 
-    ``prior`` is what a run has found for the token, empty where there is none. A measure whose
-    numbers are ``proven`` also gives ``bounds(problem, token, evidence, options, widen)``: the ends
-    that the point and the weights of a measurement prove, without a search for better ones.
-    `geom verify` calls it with ``widen`` 1, to be handed to `geom.judge` and its like. The number
-    must hold those ends on any machine, as it does if it was made with the default of ``widen``.
+    Attributes
+    ----------
+    name : str
+        The measure's name.
+    summary : str
+        One line for the list of plugins.
+    measure : callable
+        ``measure(problem, token, prior, options)`` returns a `Measurement`; ``prior`` is the
+        `Finding` of a run, empty without one.
+    options : type
+        A frozen dataclass whose fields have defaults.
+    unit : str
+        The unit of its numbers.
+    bounds : callable, optional
+        ``bounds(problem, token, evidence, options, widen)`` returns the ends that the point and
+        the weights of a measurement prove, without a search for better ones; a measure whose
+        numbers are proven needs it. `geom verify` calls it with ``widen`` 1, to be handed to
+        `geom.judge` and its like. The number must hold those ends on any machine, as it does if
+        it was made with the default of ``widen``.
     """
 
     name: str
@@ -217,9 +331,22 @@ class Measure(Generic[O]):
 
 @dataclass(frozen=True)
 class Reporter(Generic[O]):
-    """Writes a run to a file open for bytes: ``write(run, file, options)``.
+    """A reporter: it writes a run to a file.
 
-    ``suffix`` is the usual ending of its files; ``text`` says that they can go to a terminal.
+    Attributes
+    ----------
+    name : str
+        The reporter's name.
+    summary : str
+        One line for the list of plugins.
+    write : callable
+        ``write(run, file, options)`` writes the `Run` to a file open for bytes.
+    options : type
+        A frozen dataclass whose fields have defaults.
+    suffix : str
+        The usual ending of its files.
+    text : bool, optional
+        Whether its files can go to a terminal.
     """
 
     name: str
@@ -235,15 +362,28 @@ class Reporter(Generic[O]):
 
 @dataclass(frozen=True)
 class Executor(Generic[O]):
-    """Applies a function to items: ``map(function, items, options)`` yields results as they come.
+    """An executor: it applies a function to items, and yields results as they come.
 
-    A result is an iterable that does its work as it is gone through. What is yielded is results, or
-    pieces of them: lists of values. A value is to be yielded as soon as it is made, not when its
-    item is done, as it is stored then and no kill can take it. An item whose process died may be
-    done again from its start. Function and items can be sent to other processes.
-    ``workers(options)`` says how many items are in work at once, so that they can be cut small
-    enough to go round; ``processes`` that each is a process on this machine, for which the weights
-    are put into a file that all of them map.
+    Attributes
+    ----------
+    name : str
+        The executor's name.
+    summary : str
+        One line for the list of plugins.
+    map : callable
+        ``map(function, items, options)`` yields results, or pieces of them: lists of values. A
+        result is an iterable that does its work as it is gone through. A value is to be yielded
+        as soon as it is made, not when its item is done, as it is stored then and no kill can
+        take it. An item whose process died may be done again from its start. Function and items
+        can be sent to other processes.
+    options : type
+        A frozen dataclass whose fields have defaults.
+    workers : callable, optional
+        ``workers(options)`` is the number of items that are in work at once, so that they can be
+        cut small enough to go round.
+    processes : bool, optional
+        Whether each worker is a process on this machine, for which the weights are put into a
+        file that all of them map.
     """
 
     name: str

@@ -44,14 +44,42 @@ def run(
 ) -> Run:
     """Decide tokens and store the verdicts; continue where an earlier run to ``out`` stopped.
 
-    ``readout`` is a Readout, the name of a model, or a model in memory as `geom.load` takes it.
-    ``detectors`` (default ``self-argmax`` where ``tokens`` is ``candidates``) flag tokens;
-    ``certifiers`` are the chain, in order; an empty one only detects. ``domain`` is a name or a
-    Domain, ``tokens`` a spec or ids, ``options`` are ``{"KIND.NAME.OPTION": value}``. ``out`` is
-    the run's file, None for one in memory. ``progress`` is called with stage, done, total and
-    their unit.
+    Parameters
+    ----------
+    readout : Readout, str or object
+        The weights, the name of a model, or a model in memory, as `geom.load` takes it.
+    detectors : sequence of str, optional
+        Detectors that flag tokens; ``self-argmax`` if None and ``tokens`` is ``candidates``.
+    certifiers : sequence of str, optional
+        The chain of certifiers, in order; an empty one only detects.
+    domain : str or Domain, optional
+        Where x lives: a name, or a domain of your own.
+    tokens : str or iterable of int, optional
+        Ids, or a spec: ``5,9,100-120``, ``@FILE``, ``all`` or ``candidates``.
+    options : mapping of str to object, optional
+        ``{"KIND.NAME.OPTION": value}``.
+    executor : str, optional
+        Where the certifiers run.
+    device : str, optional
+        ``cpu``, ``torch``, ``cuda`` or ``cuda:N``.
+    out : str or Path, optional
+        The run's file, None for a run in memory.
+    progress : callable, optional
+        Called with stage, done, total and their unit.
 
-    Raises InputError for what cannot be asked, StoreError for a file that cannot be used.
+    Returns
+    -------
+    Run
+        The run, open for reading.
+
+    Raises
+    ------
+    InputError
+        For what cannot be asked.
+    PluginError
+        If a source breaks, or no detector worked.
+    StoreError
+        For a file that cannot be used.
     """
     given = by_plugin(options or {})
     if not isinstance(readout, Readout):

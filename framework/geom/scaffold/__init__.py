@@ -25,11 +25,30 @@ _FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
-    """Write a package with a plugin of that kind and name into ``folder``, and return its own.
+    """Write a package with a new plugin.
 
     It has a ``pyproject.toml`` with the entry point, the plugin, tests that pass and a README.
-    Raises InputError for an unknown kind, a name that cannot be, or a folder that has something in
-    it; nothing is overwritten, and nothing is left where it cannot be written whole.
+    Nothing is overwritten, and nothing is left where it cannot be written whole.
+
+    Parameters
+    ----------
+    kind : str
+        What it is to be: ``source``, ``detector``, ``certifier``, ``precision``, ``measure``,
+        ``reporter`` or ``executor``.
+    name : str
+        Its name: small letters, digits and hyphens.
+    folder : str or Path, optional
+        Where the package's folder is made, the current one by default.
+
+    Returns
+    -------
+    Path
+        The package's folder.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, a name that cannot be, or a folder that has something in it.
     """
     if kind not in HOOKS:
         raise unknown("kind of plugin", kind, HOOKS)
@@ -91,7 +110,8 @@ def _contents(kind: str, name: str) -> dict[str, str]:
 def _example(kind: str) -> tuple[str, str]:
     """The example on the page of hooks, and the name that its record has there."""
     hook, record = HOOKS[kind]
-    _, _, code = inspect.cleandoc(getattr(hookspecs, hook).__doc__).partition("Example::\n")
+    specification = inspect.cleandoc(getattr(hookspecs, hook).__doc__)
+    _, _, code = specification.partition("Examples\n--------\n::\n")
     code = textwrap.dedent(code).strip() + "\n"
     (call,) = [
         node

@@ -41,8 +41,14 @@ _COLUMNS = ", ".join(TOKEN_COLUMNS)
 class Run:
     """A stored run, open for reading: a context manager, closed when nobody has it any more.
 
-    Its length is the number of tokens examined; iterate over it for their rows, by id.
-    ``find_readout`` finds the weights again, when a witness that is not stored is asked for.
+    `geom.run` and `geom.open_run` return one.
+
+    Attributes
+    ----------
+    path : Path or None
+        The run's file, None for a run in memory.
+    weights : callable or None
+        Finds the readout again, when a witness that is not stored is asked for.
     """
 
     def __init__(
@@ -119,13 +125,30 @@ class Run:
         return meta(self._file, "planned", bool, False)
 
     def counts(self) -> dict[str, int]:
-        """How many tokens have each verdict, and how many are ``pending``."""
+        """Count the tokens of each verdict.
+
+        Returns
+        -------
+        dict of str to int
+            The numbers of ``speakable``, ``unspeakable``, ``undecided`` and ``pending`` tokens.
+        """
         query = "SELECT coalesce(verdict, 'pending'), count(*) FROM tokens GROUP BY 1"
         names = ("speakable", "unspeakable", "undecided", "pending")
         return dict.fromkeys(names, 0) | dict(self._file.select(query))
 
     def rows(self, verdict: str | None = None) -> Iterator[TokenRow]:
-        """The tokens examined, by id; those with ``verdict`` only, where one is named."""
+        """Go through the tokens examined, by id.
+
+        Parameters
+        ----------
+        verdict : {"speakable", "unspeakable", "undecided"}, optional
+            The verdict of the tokens wanted, all if None.
+
+        Yields
+        ------
+        TokenRow
+            A row a token.
+        """
         of = ("verdict IS NOT NULL", ()) if verdict is None else ("verdict = ?", (verdict,))
         query, order = f"SELECT {_COLUMNS} FROM tokens WHERE {of[0]}", "ORDER BY token_id LIMIT"
         found = self._file.select(f"{query} {order} {_AT_ONCE}", of[1])
@@ -136,18 +159,61 @@ class Run:
             found = self._file.select(f"{query} AND token_id > ? {order} {_AT_ONCE}", after)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The rows as a DataFrame, a column a field. Raises InputError without pandas."""
+        """Return the rows as a DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a token, a column a field of `TokenRow`.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
         return frame(self, TOKEN_COLUMNS)
 
     def row(self, token: int) -> TokenRow:
-        """The row of one token. Raises InputError where the run did not examine it."""
+        """Return the row of one token.
+
+        Parameters
+        ----------
+        token : int
+            The token.
+
+        Returns
+        -------
+        TokenRow
+            Its row.
+
+        Raises
+        ------
+        InputError
+            If the run did not examine the token.
+        """
         query = f"SELECT {_COLUMNS} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
         for values in self._file.select(query, (token,)):
             return decoding.token_row(self._file, values)
         raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
 
     def named(self, name: str) -> list[TokenRow]:
-        """The row with that id, and those with that exact text. Raises InputError for none."""
+        """Find a token by id or text.
+
+        Parameters
+        ----------
+        name : str
+            An id, or an exact text.
+
+        Returns
+        -------
+        list of TokenRow
+            The row with that id first, then those with that text.
+
+        Raises
+        ------
+        InputError
+            If the run examined none.
+        """
         found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
         if not found:
             where = self.path or "this run"
@@ -155,16 +221,47 @@ class Run:
         return sorted(found, key=lambda row: str(row.token_id) != name)
 
     def evidence(self, token: int) -> Finding:
-        """The best point and weights that the run kept for a token, whatever they prove."""
+        """Return the best point and weights that the run kept for a token, whatever they prove.
+
+        Parameters
+        ----------
+        token : int
+            The token.
+
+        Returns
+        -------
+        Finding
+            What is kept, without a note.
+
+        Raises
+        ------
+        StoreError
+            If the run is damaged.
+        """
         return decoding.evidence(self._file, token, *self._shape)
 
     def certificate(self, token: int) -> Certificate | None:
-        """What proves the token's verdict: a Witness, Weights, or None when it is undecided.
+        """Return what proves a token's verdict.
 
-        A witness that is the token's own direction is rebuilt from the weights, which are loaded
-        by the run's ``model`` unless the run was made in this process.
+        A witness that is the token's own direction is rebuilt from the weights, which are loaded by
+        the run's ``model`` unless the run was made in this process.
 
-        Raises InputError where the run did not examine the token, or cannot find its weights.
+        Parameters
+        ----------
+        token : int
+            The token.
+
+        Returns
+        -------
+        Witness, Weights or None
+            The proof of a speakable token, of an unspeakable one, or None if it is undecided.
+
+        Raises
+        ------
+        InputError
+            If the run did not examine the token, or cannot find its weights.
+        StoreError
+            If the run is damaged, or was made with other weights.
         """
         verdict, evidence = self.row(token).verdict, self.evidence(token)
         if verdict == "speakable":
@@ -174,11 +271,28 @@ class Run:
         return evidence.weights if verdict == "unspeakable" else None
 
     def recipe(self, token: int) -> RecipeName | None:
-        """How the token's witness is rebuilt, None where it is stored or there is none."""
+        """Say how a token's witness is rebuilt.
+
+        Parameters
+        ----------
+        token : int
+            The token.
+
+        Returns
+        -------
+        {"own-direction"} or None
+            The recipe, None if the witness is stored or there is none.
+        """
         return "own-direction" if self._recipes("token_id = ?", (token,)) else None
 
     def recipes(self) -> frozenset[int]:
-        """The tokens whose witness is not stored, but rebuilt from the weights."""
+        """Return the tokens whose witness is not stored, but rebuilt from the weights.
+
+        Returns
+        -------
+        frozenset of int
+            Their ids.
+        """
         return self._recipes("verdict IS NOT NULL")
 
     def _recipes(self, where: str, values: tuple[Any, ...] = ()) -> frozenset[int]:
@@ -203,7 +317,18 @@ class Run:
         return Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
 
     def winner_kinds(self) -> dict[int, TokenKind | None]:
-        """What kind of token wins along the own direction of each one examined."""
+        """Return what kind of token wins along the own direction of each one examined.
+
+        Returns
+        -------
+        dict of int to TokenKind or None
+            The kind by token, None if it is not known.
+
+        Raises
+        ------
+        StoreError
+            If the run is damaged.
+        """
         query = "SELECT token_id, argmax_kind FROM tokens WHERE verdict IS NOT NULL"
         try:
             return msgspec.convert(dict(self._file.select(query)), dict[int, TokenKind | None])
@@ -211,7 +336,18 @@ class Run:
             raise self._file.damaged(f"argmax_kind: {error}") from error
 
     def measured(self) -> dict[int, dict[str, MeasureRow]]:
-        """What measures say of tokens, by token and then by the measure's name."""
+        """Return what measures say of tokens.
+
+        Returns
+        -------
+        dict of int to dict of str to MeasureRow
+            The rows by token, and then by the measure's name.
+
+        Raises
+        ------
+        StoreError
+            If the run is damaged.
+        """
         query = f"SELECT {', '.join(MEASURE_COLUMNS)} FROM measures NOT INDEXED"
         V, d = self._shape
         items = [
@@ -224,12 +360,24 @@ class Run:
         return found
 
     def tokens(self) -> list[int]:
-        """The ids of the tokens that it is to examine, those examined among them, ascending."""
+        """Return the tokens that it is to examine, those examined among them.
+
+        Returns
+        -------
+        list of int
+            Their ids, ascending.
+        """
         query = "SELECT token_id FROM tokens ORDER BY token_id"
         return [token for (token,) in self._file.select(query)]
 
     def pending(self) -> list[int]:
-        """The tokens that are planned and not yet examined."""
+        """Return the tokens that are planned and not yet examined.
+
+        Returns
+        -------
+        list of int
+            Their ids, ascending.
+        """
         query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
         return [token for (token,) in self._file.select(query)]
 
@@ -240,7 +388,13 @@ class Run:
         return settings["V"], settings["d"]
 
     def check(self) -> None:
-        """Raises StoreError where what the run says of itself is damaged."""
+        """Look whether what the run says of itself can be read.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
         _ = self.settings, self.model, self.versions, self.notes, self.warnings, self.planned
 
 

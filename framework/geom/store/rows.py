@@ -19,7 +19,39 @@ LONGEST = 2**20
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One token of a run: the fields of an exported row, in its order."""
+    """One token of a run: the fields of an exported row, in its order.
+
+    Attributes
+    ----------
+    token_id : int
+        The token.
+    token : str or None
+        Its text, None without a tokenizer.
+    self_argmax : bool or None
+        Whether it wins along its own direction.
+    argmax_id : int or None
+        The token that wins along its own direction.
+    argmax : str or None
+        The winner's text.
+    flagged_by : tuple of str
+        The detectors that flagged it.
+    verdict : {"speakable", "unspeakable", "undecided"}
+        The verdict.
+    proof : {"witness", "slack", "interior", "rational"} or None
+        What proves it, None if undecided.
+    certifier : str or None
+        The certifier that proved it, ``own-direction`` if it was proven in bulk, None if undecided.
+    margin_lower : float or None
+        A proven lower bound on the largest margin, in logits.
+    margin_upper : float or None
+        A proven upper bound on the largest margin, in logits.
+    seconds : float
+        The time that the certifiers took.
+    note : str or None
+        What a certifier remarks.
+    token_kind : TokenKind or None
+        What the id is to the tokenizer.
+    """
 
     token_id: int
     _: KW_ONLY
@@ -40,7 +72,13 @@ class TokenRow:
     __repr__ = short_repr
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as JSON has it: null for a bound that is no finite number."""
+        """Return the row as JSON has it.
+
+        Returns
+        -------
+        dict
+            The fields by name, None for a bound that is not a finite number.
+        """
         return {
             **asdict(self),
             "flagged_by": list(self.flagged_by),
@@ -71,9 +109,36 @@ class TokenRow:
 
 @dataclass(frozen=True, eq=False)
 class MeasureRow:
-    """What a measure says of a token. See `geom.Measurement` for value, error, proven, x, weights.
+    """What a measure says of a token.
 
-    ``value`` is None where there is none, and may be infinite. ``options`` are the measure's.
+    Attributes
+    ----------
+    token_id : int
+        The token.
+    token : str or None
+        Its text, None without a tokenizer.
+    token_kind : TokenKind or None
+        What the id is to the tokenizer.
+    measure : str
+        The measure's name.
+    value : float or None
+        The number in ``unit``, None if there is none; it may be infinite.
+    error : float or None
+        A standard error or a proven radius, as of `geom.Measurement`.
+    unit : str
+        The unit.
+    proven : bool
+        Whether ``value - error`` to ``value + error`` are proven bounds.
+    note : str or None
+        What the measure remarks, or why there is no number.
+    seconds : float
+        The time that the measure took.
+    options : mapping of str to object
+        The measure's options.
+    x : ndarray of shape (d,), float64, optional
+        The point that proves the number again.
+    weights : Weights, optional
+        The weights that prove the number again.
     """
 
     token_id: int
@@ -103,7 +168,13 @@ class MeasureRow:
         return "-" if self.value is None else with_error(self.value, self.error, self.proven)
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as JSON has it: null for what is no finite number."""
+        """Return the row as JSON has it.
+
+        Returns
+        -------
+        dict
+            Token, measure, value, error and unit, None for what is not a finite number.
+        """
         return {
             "token_id": self.token_id,
             "token": self.token,

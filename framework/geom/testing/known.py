@@ -31,7 +31,17 @@ HADAMARD = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A problem, and the tokens of it that are speakable; all others are unspeakable."""
+    """A problem whose answers are known.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in messages.
+    problem : Problem
+        The readout on a domain.
+    speakable : frozenset of int
+        The tokens that are speakable; all others are unspeakable.
+    """
 
     name: str
     problem: Problem
@@ -48,7 +58,18 @@ class Known:
         return self.problem.domain
 
     def truth(self, token: int) -> VerdictName:
-        """The verdict that a proof must come to."""
+        """Return the verdict that a proof must come to.
+
+        Parameters
+        ----------
+        token : int
+            The token.
+
+        Returns
+        -------
+        {"speakable", "unspeakable"}
+            The verdict.
+        """
         return "speakable" if token in self.speakable else "unspeakable"
 
     def __str__(self) -> str:
@@ -57,15 +78,28 @@ class Known:
 
 @cache
 def known_problems() -> tuple[Known, ...]:
-    """Thirteen readouts of 4 to 81 tokens in 1 to 4 dimensions, on every kind of domain.
+    """Return thirteen readouts of 4 to 81 tokens in 1 to 4 dimensions, on every kind of domain.
 
     Their tokens are far from the border, on faces of the hull, twins, and on the border exactly.
+
+    Returns
+    -------
+    tuple of Known
+        The problems.
     """
     return tuple(_problems())
 
 
 def known_tokens() -> Iterator[tuple[Known, int]]:
-    """Every token of every known problem, 237 questions with their answers."""
+    """Go through every token of every known problem, 237 questions with their answers.
+
+    Yields
+    ------
+    known : Known
+        The problem.
+    token : int
+        A token of it.
+    """
     for known in known_problems():
         for token in range(known.readout.V):
             yield known, token

@@ -20,7 +20,18 @@ SCALE = 4.0
 
 
 def dyadics(most: int = 12) -> SearchStrategy[float]:
-    """Whole multiples of a quarter, at most ``most`` of them from zero."""
+    """Make a strategy for whole multiples of a quarter.
+
+    Parameters
+    ----------
+    most : int, optional
+        The most quarters from zero.
+
+    Returns
+    -------
+    SearchStrategy of float
+        The strategy.
+    """
     return st.integers(-most, most).map(lambda n: n / SCALE)
 
 
@@ -28,7 +39,22 @@ def dyadics(most: int = 12) -> SearchStrategy[float]:
 def readouts(
     draw: st.DrawFn, most_tokens: int = 8, most_dimensions: int = 4, bias: bool | None = None
 ) -> Readout:
-    """Readouts of 1 to ``most_tokens`` tokens; with a bias, without, or either (None)."""
+    """Make a strategy for readouts of a few tokens, in a few dimensions.
+
+    Parameters
+    ----------
+    most_tokens : int, optional
+        The most tokens; at least one is drawn.
+    most_dimensions : int, optional
+        The most dimensions; at least one is drawn.
+    bias : bool, optional
+        With a bias, without, or either (None).
+
+    Returns
+    -------
+    SearchStrategy of Readout
+        The strategy.
+    """
     d = draw(st.integers(1, most_dimensions))
     V = draw(st.integers(1, most_tokens))
     rows = st.lists(dyadics(), min_size=d, max_size=d)
@@ -40,7 +66,20 @@ def readouts(
 
 @st.composite
 def problems(draw: st.DrawFn, most_tokens: int = 8, most_dimensions: int = 4) -> Problem:
-    """Readouts with a domain of any kind."""
+    """Make a strategy for readouts with a domain of any kind.
+
+    Parameters
+    ----------
+    most_tokens : int, optional
+        The most tokens; at least one is drawn.
+    most_dimensions : int, optional
+        The most dimensions; at least one is drawn.
+
+    Returns
+    -------
+    SearchStrategy of Problem
+        The strategy.
+    """
     readout = draw(readouts(most_tokens, most_dimensions))
     name = draw(st.sampled_from([name for name in NAMES if name != "auto"]))
     return Problem(readout, named(name, readout.d, None))
@@ -48,7 +87,18 @@ def problems(draw: st.DrawFn, most_tokens: int = 8, most_dimensions: int = 4) ->
 
 @st.composite
 def points(draw: st.DrawFn, problem: Problem) -> Floats:
-    """Points (d,) float64 of a problem's domain."""
+    """Make a strategy for points of a problem's domain.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+
+    Returns
+    -------
+    SearchStrategy of ndarray of shape (d,), float64
+        The strategy.
+    """
     d = problem.readout.d
     x = np.array(draw(st.lists(dyadics(), min_size=d, max_size=d)))
     return problem.domain.fit(x)

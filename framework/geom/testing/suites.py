@@ -35,7 +35,15 @@ SUITES: dict[str, Sequence[Callable[[Asked], None]]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """A promise of a kind of plugin; calling it raises AssertionError where it is not kept."""
+    """A promise of a kind of plugin; calling it raises AssertionError if it is not kept.
+
+    Attributes
+    ----------
+    name : str
+        The promise, as a name.
+    run : callable
+        Looks whether it is kept.
+    """
 
     name: str
     run: Callable[[], None]
@@ -53,12 +61,31 @@ def checks(
     location: str | None = None,
     decides: int = 1,
 ) -> list[Check]:
-    """The suite for an installed plugin, with the options given.
+    """List the checks of an installed plugin.
 
-    A source needs the ``location`` of something it can read. A certifier must decide ``decides`` of
-    the known questions at least; 0 for one that only looks at what others found.
+    Parameters
+    ----------
+    kind : str
+        The kind of plugin, such as ``detector``.
+    name : str
+        The plugin's name.
+    options : mapping of str to object, optional
+        The plugin's options, its defaults if None.
+    location : str, optional
+        Something that a source can read; a source needs it.
+    decides : int, optional
+        How many of the known questions a certifier must decide at least; 0 for one that only
+        looks at what others found.
 
-    Raises InputError where no such plugin is installed, or where an option does not fit.
+    Returns
+    -------
+    list of Check
+        The checks of every kind of plugin, then those of this kind.
+
+    Raises
+    ------
+    InputError
+        If no such plugin is installed, or an option does not fit.
     """
     if kind not in SUITES:
         raise unknown("kind of plugin", kind, SUITES)
@@ -80,7 +107,31 @@ def conformance_test(
     location: str | None = None,
     decides: int = 1,
 ) -> Callable[[Check], None]:
-    """A pytest test of every check in the suite; for the parameters see `checks`."""
+    """Make a pytest test of every check in the suite.
+
+    Parameters
+    ----------
+    kind : str
+        As for `checks`.
+    name : str
+        As for `checks`.
+    options : mapping of str to object, optional
+        As for `checks`.
+    location : str, optional
+        As for `checks`.
+    decides : int, optional
+        As for `checks`.
+
+    Returns
+    -------
+    callable
+        A test, for a module's name that begins with ``test_``.
+
+    Raises
+    ------
+    InputError
+        As `checks`.
+    """
     import pytest
 
     found = checks(kind, name, options, location=location, decides=decides)

@@ -215,7 +215,7 @@ class _Step:
     below: Array = 0.0
 
     def plus(self, share: float, other: _Step) -> _Step:
-        """This and a share of another, which leaves the multipliers of a box alone."""
+        """Add a share of another step, which leaves the multipliers of a box alone."""
         return _Step(
             self.y + share * other.y,
             self.t + share * other.t,

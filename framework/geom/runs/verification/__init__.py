@@ -47,9 +47,29 @@ def verify(
 ) -> Verification:
     """Check a run against the weights, in exact arithmetic: everything that a reader relies on.
 
-    ``readout`` is loaded as the run says if None: from the run's own folder, and from elsewhere
-    with ``allow_fetch``. Weights with another digest confirm nothing: that is the one fault then.
-    Raises InputError or StoreError where the model or the run cannot be read.
+    Parameters
+    ----------
+    run : Run
+        The run.
+    readout : Readout, optional
+        The weights. If None, they are loaded by the name that the run has for them. Weights with
+        another digest confirm nothing: that is the one fault then.
+    progress : callable, optional
+        Called with stage, done, total and their unit.
+    allow_fetch : bool, optional
+        Whether weights may be loaded from outside the run's own folder.
+
+    Returns
+    -------
+    Verification
+        How many tokens hold, every fault, and what was not checked.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be read.
+    StoreError
+        If the run cannot be read.
     """
     settings = run.settings
     named = readout is not None

@@ -14,7 +14,15 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class Fault:
-    """Something a run claims that does not hold; ``token`` is None where it is the whole run."""
+    """Something a run claims that does not hold.
+
+    Attributes
+    ----------
+    token : int or None
+        The token, None for the whole run.
+    reason : str
+        What is wrong.
+    """
 
     token: int | None
     reason: str
@@ -27,11 +35,19 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of checking a run: how many tokens of each verdict hold, and every fault.
+    """What came of checking a run.
 
-    ``about`` are the weights, the domain and the tokens that it was checked for, in words, and
-    ``unchecked`` what was not checked, each with the reason; both are empty where the weights are
-    others.
+    Attributes
+    ----------
+    confirmed : mapping of str to int
+        How many tokens of each verdict hold.
+    faults : tuple of Fault
+        Everything that does not hold.
+    unchecked : tuple of str, optional
+        What was not checked, each with the reason; empty if the weights are others.
+    about : str, optional
+        The weights, the domain and the tokens that the run was checked for, in words; empty if
+        the weights are others.
     """
 
     confirmed: Mapping[str, int]

@@ -27,6 +27,9 @@ class Source:
         address = f"{self.name}:{self.location}" if self.location else self.name
         return f"{address}?{urlencode(self.query, safe='/:,')}" if self.query else address
 
+    def __repr__(self) -> str:
+        return repr(str(self))
+
     @classmethod
     def parse(cls, text: str) -> Source:
         """The source that a text names. Raises InputError where the text has another form."""

@@ -6,21 +6,14 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-import campaign
-import domains
-import forged
-import judge
 import numpy as np
 import pytest
-import readers
-import winners
-from campaign import Case
-from hostile import rivals
-from suprema import Floats, Rivals
 
+from campaigns import campaign, domains, forged, judge, readers, winners
+from campaigns.campaign import Case
+from campaigns.hostile import rivals
 from geom import Finding, Verdict, Weights
 from geom.model import domains as known
-from support import conic, truth
 from support.problems import cloud, problem
 
 Draw = Callable[[np.random.Generator, int], Case]
@@ -46,45 +39,6 @@ def test_some_cases_of_a_campaign_hold(draw: Draw, count: int) -> None:
     assert [case for case in cases(draw, count) if case.failure is not None] == []
 
 
-# The truths, against others
-
-
-def exact(W: Floats, b: Floats, domain: known.Domain, token: int) -> Rivals:
-    return Rivals.of(W, [Fraction(v) for v in b], domain, token, len(set(b.tolist())) == 1)
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_largest_margin_is_that_of_another_simplex_method(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    V, d = int(rng.integers(2, 8)), int(rng.integers(1, 5))
-    whole = seed % 2 == 0
-    W = rng.integers(-3, 4, (V, d)).astype(float) if whole else rng.normal(size=(V, d))
-    b = rng.integers(-2, 3, V).astype(float) if whole else rng.normal(size=V)
-    other = truth.largest_margin(W, b, 0, 0.5)
-    asked = exact(W, b, known.box(d, 0.5), 0)
-    assert asked.program.value == other
-    assert asked.at_most(other)
-    assert not asked.at_most(other - Fraction(1, 10**40))
-    assert asked.shown(asked.ids, asked.program.lam, other)
-    free, other = exact(W, b, known.unbounded(d), 0).program.value, truth.largest_margin(W, b, 0)
-    assert other >= 1 if free is None or free >= 1 else free == other
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_on_a_ball_it_is_that_of_an_interior_point_method(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    V, d = int(rng.integers(3, 9)), int(rng.integers(2, 5))
-    W, b = rng.normal(size=(V, d)), rng.normal(size=V)
-    for domain in (known.rmsnorm(d), known.layernorm(d)):
-        a, c = np.delete(W, 0, axis=0) - W[0], np.delete(b, 0) - b[0]
-        if domain.zero_sum:
-            a -= a.mean(axis=1, keepdims=True)
-        other = conic.largest_margin(a, c, "ball", np.sqrt(d))
-        asked = exact(W, b, domain, 0)
-        assert asked.at_most(Fraction(other + 1e-7))
-        assert not asked.at_most(Fraction(other - 1e-7))
-
-
 # What a campaign looks for, it finds
 
 
@@ -108,7 +62,7 @@ def test_a_verdict_that_is_turned_round_is_found(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("ulps", [1, -1])
 def test_a_bound_one_unit_too_good_is_found(ulps: int) -> None:
     W, b = cloud(5, 2, 3), np.arange(5.0)
-    asked = exact(W, b, known.box(2), 0)
+    asked = rivals(problem(W, b, known.box(2)), 0)
     value = asked.program.value
     assert value is not None
     x = np.array([float(v) for v in asked.program.x])

@@ -1,9 +1,9 @@
 """What the campaigns share: how many cases, from which seed, in how many processes.
 
 A campaign draws random or hostile cases by the thousand and asks of each one question whose answer
-comes from elsewhere. Each is a program::
+comes from elsewhere. Each is a program, begun in the folder `tests`::
 
-    python tests/campaigns/judge.py --cases 100000 --seed 1
+    python -m campaigns.judge --cases 100000 --seed 1
 
 prints how many cases it drew and how many failed, names the failures so that ``--case N`` draws one
 of them again, and ends with 1 if there are any. ``tox -e campaigns`` runs them all.
@@ -21,9 +21,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
-TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, TESTS)  # the tests' truths and random problems
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""Whatever the checker for strangers calls proven, against an exact rational simplex.
+"""Whatever the checker for strangers calls proven, against the exact largest margin.
 
-    python tests/campaigns/checker.py --cases 20000 --seed 1
+    python -m campaigns.checker --cases 20000 --seed 1
 
 Each case is a small readout and a certificate about it: made by geom, made up near the border, or
 one of those with its JSON edited in a hostile way. The checker runs as a program, on files. What it
 says in its one line, and not what the certificate says, is then compared with the truth: rows,
-biases and the domain as Fractions, and the simplex method of `truth`. A certificate that geom made
-must be proven; one of no kind must be refused.
+biases and the domain as Fractions, and `suprema`. A certificate that geom made must be proven; one
+of no kind must be refused.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations
 from pathlib import Path
 from types import CodeType
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from campaign import Case, main
 from numpy.typing import NDArray
 
 import geom
+from campaigns.campaign import Case, main
 from geom import Domain, Readout
-from support.truth import Vector, dot, fractions, maximum
+from support.suprema import Place, Rivals
+from support.truth import Vector, dot, fractions
 
 CHECKER = Path(__file__).parent.parent.parent / "docs" / "check_certificate.py"
 SECONDS = 10
@@ -43,15 +43,6 @@ SECONDS = 10
 Floats = NDArray[np.float64]
 Claim = dict[str, Any]
 Random = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Place:
-    """A domain: ``x . x <= size`` (ball), ``|x_i| <= size`` (box) or all, perhaps of sum 0."""
-
-    shape: str
-    size: Fraction | None
-    zero_sum: bool
 
 
 @dataclass(frozen=True)
@@ -73,69 +64,10 @@ def pick(rng: Random, *choices: Any) -> Any:
 
 def speakable(rows: list[Vector], biases: Vector, token: int, place: Place) -> bool:
     """Whether the token is the strict argmax somewhere in the domain, exactly."""
-    a = [[p - q for p, q in zip(w, rows[token], strict=True)] for w in rows]
-    room = [biases[token] - b for b in biases]  # a_j . x must be below it
-    del a[token], room[token]
-    if not a:
-        return True
-    if place.size == 0 or (place.zero_sum and len(rows[0]) == 1):
-        return min(room) > 0
-    if place.zero_sum and place.shape != "box":  # then x is any vector and the means do nothing
-        a = [[v - sum(row) / len(row) for v in row] for row in a]
-    best = largest(a, room, place) if place.shape == "box" else largest(a, room, None)
-    if place.shape != "ball" or best <= 0:
-        return best > 0
-    assert place.size is not None
-    return least_square(a, room) < place.size
-
-
-def largest(a: list[Vector], room: Vector, box: Place | None) -> Fraction:
-    """The largest ``m <= 1`` with ``a_j . x + m <= room_j`` for an x of the box, or any x."""
-    d, start = len(a[0]), min(room)
-    rows = [[*row, Fraction(1)] for row in a]
-    limits = [limit - start for limit in room]
-    rows.append([Fraction(0)] * d + [Fraction(1)])
-    limits.append(max(1 - start, Fraction(0)))
-    for sign in (1, -1):
-        for i in range(d if box else 0):
-            rows.append([Fraction(sign * (i == k)) for k in range(d + 1)])
-            limits.append(box.size)
-        if box and box.zero_sum:
-            rows.append([Fraction(sign)] * d + [Fraction(0)])
-            limits.append(Fraction(0))
-    return start + maximum([Fraction(0)] * d + [Fraction(1)], rows, limits)
-
-
-def least_square(a: list[Vector], room: Vector) -> Fraction:
-    """The least ``x . x`` with ``a_j . x <= room_j``, for which there are such x.
-
-    The x closest to the origin is the closest with ``a_j . x = room_j`` for some independent a_j,
-    and every x that is tried and fits is no closer.
-    """
-    found = [Fraction(0)] if min(room) >= 0 else []
-    for n in range(1, min(len(a), len(a[0])) + 1):
-        for some in combinations(range(len(a)), n):
-            mu = solved([[dot(a[i], a[j]) for j in some] + [room[i]] for i in some])
-            if mu is None:
-                continue
-            x = [dot(mu, list(column)) for column in zip(*(a[j] for j in some), strict=True)]
-            if all(dot(row, x) <= limit for row, limit in zip(a, room, strict=True)):
-                found.append(dot(x, x))
-    return min(found)
-
-
-def solved(rows: list[Vector]) -> Vector | None:
-    """The solution of equations, their right sides last, or None unless there is just one."""
-    n = len(rows)
-    for k in range(n):
-        pivot = next((row for row in rows[k:] if row[k]), None)
-        if pivot is None:
-            return None
-        rows.remove(pivot)
-        pivot = [v / pivot[k] for v in pivot]
-        rows = [[v - row[k] * p for v, p in zip(row, pivot, strict=True)] for row in rows]
-        rows.insert(k, pivot)
-    return [row[-1] for row in rows]
+    if place.size == 0 or (place.zero_sum and len(rows[0]) == 1):  # the origin is all there is
+        return all(biases[token] > bias for j, bias in enumerate(biases) if j != token)
+    rivals = Rivals.of(np.array(rows, dtype=object), biases, place, token, homogeneous=False)
+    return not rivals.at_most(Fraction(0))
 
 
 # Questions

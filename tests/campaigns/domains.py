@@ -1,6 +1,6 @@
 """What is proven of angles, balls and changes, against points and weights that say otherwise.
 
-    python tests/campaigns/domains.py --cases 20000 --seed 1
+    python -m campaigns.domains --cases 20000 --seed 1
 
 Each case is a small problem with two rivals at least, on any domain (`hostile`), a finding, honest
 or not, and one of `angle_bounds`, `ball_bounds`, `silencing_bounds` and `freeing_bounds`. A lower
@@ -15,11 +15,22 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from campaign import Case, main
 from flint import arb, ctx
-from hostile import LARGEST, balanced, domain, finding, pick, problem, raised, rivals, shaken
-from judge import wins
-from regions import (
+
+from campaigns.campaign import Case, main
+from campaigns.hostile import (
+    LARGEST,
+    balanced,
+    domain,
+    finding,
+    pick,
+    problem,
+    raised,
+    rivals,
+    shaken,
+)
+from campaigns.judge import wins
+from campaigns.regions import (
     BITS,
     angle_at,
     ball_at,
@@ -31,10 +42,9 @@ from regions import (
     silencing_at,
     view,
 )
-from suprema import Floats, Rivals
-
 from geom import Finding, InputError, Problem, Readout, Weights
 from geom.proofs import angle_bounds, ball_bounds, freeing_bounds, silencing_bounds
+from support.suprema import Floats, Rivals
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from campaign import Case, main
 from numpy.typing import ArrayLike
 
 import geom
+from campaigns.campaign import Case, main
 from geom import GeomError, Readout, Verification
 from support import truth
 

@@ -1,6 +1,6 @@
 """Claims of a stored verdict, true and forged, put to `geom.exact.faults` with their evidence.
 
-    python tests/campaigns/forged.py --cases 100000 --seed 1
+    python -m campaigns.forged --cases 100000 --seed 1
 
 Each case is a small problem with a finding (`hostile`) and a claim: a verdict, a proof and bounds,
 which may be those that the evidence proves, one unit in the last place better, infinite, no number
@@ -18,13 +18,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from campaign import Case, main
-from hostile import LARGEST, finding, flushed, numbers, pick, problem, raised, rivals
-from judge import at_most, reached, wins
-from suprema import Rivals
 
+from campaigns.campaign import Case, main
+from campaigns.hostile import LARGEST, finding, flushed, numbers, pick, problem, raised, rivals
+from campaigns.judge import at_most, reached, wins
 from geom import Finding, GeomError, Problem, Verdict
 from geom.exact import faults, judge
+from support.suprema import Rivals
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from suprema import Floats, Optimum, Rivals
 
 from geom import Domain, Finding, InputError, Problem, Readout, Weights
 from geom.model import domains
+from support.suprema import Floats, Optimum, Rivals
 
 try:
     from torch import set_flush_denormal

@@ -1,6 +1,6 @@
 """Whatever `geom.exact` calls proven of a point or of weights, against the exact largest margin.
 
-    python tests/campaigns/judge.py --cases 100000 --seed 1
+    python -m campaigns.judge --cases 100000 --seed 1
 
 Each case is a small problem, one of its tokens and a finding (`hostile`). What is proven, the
 verdict with its bounds, the bounds in bulk, and those of `margin_bounds` and `rational_weights`,
@@ -18,16 +18,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
-from campaign import Case, main
-from hostile import LARGEST, finding, flushed, numbers, pick, problem, raised, rivals
-from suprema import Floats, Rivals, at_least, integers, power, square
 
+from campaigns.campaign import Case, main
+from campaigns.hostile import LARGEST, finding, flushed, numbers, pick, problem, raised, rivals
 from geom import Finding, GeomError, InputError, Problem, Readout, Verdict, Weights
 from geom.exact import faults, judge
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.exact.rational import rational_weights
 from geom.model.shift import Shift
 from geom.proofs import margin_bounds
+from support.suprema import Floats, Rivals, at_least, integers, power, square
 
 
 @dataclass(frozen=True)

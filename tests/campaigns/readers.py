@@ -1,6 +1,6 @@
 """Damaged files for every reader: each is read, or refused in one line, and within seconds.
 
-    python tests/campaigns/readers.py --cases 33000 --seed 1
+    python -m campaigns.readers --cases 33000 --seed 1
 
 The files, the readers and the damages are those of ``tests/support/fuzzing.py``; a file takes one
 to three.
@@ -18,9 +18,9 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
-from campaign import Case, main
-from hostile import raised
 
+from campaigns.campaign import Case, main
+from campaigns.hostile import raised
 from support.fuzzing import DAMAGES, TARGETS, Target, feed, files
 
 SECONDS = 30

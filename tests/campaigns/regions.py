@@ -17,7 +17,8 @@ import clarabel
 import numpy as np
 from flint import arb, fmpq
 from scipy import sparse
-from suprema import Floats, Integers, Rivals, at_least, integers, power, square
+
+from support.suprema import Floats, Integers, Rivals, at_least, integers, power, square
 
 BITS = 400
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
-from campaign import Case, main
 from numpy.typing import NDArray
 
 import geom
+from campaigns.campaign import Case, main
 from geom import Readout, Witness
 from support.truth import fractions, largest_margin, margin
 

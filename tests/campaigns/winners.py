@@ -1,6 +1,6 @@
 """Who wins along each token's own direction, against products of integers.
 
-    python tests/campaigns/winners.py --cases 5000 --seed 1
+    python -m campaigns.winners --cases 5000 --seed 1
 
 Each case is a matrix of some dozen to some hundred rows, random, degenerate, badly scaled or all
 three (`hostile`), whose winners are found in float32 by whole rows, or by the screen of a few
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from campaign import Case, main
-from hostile import LARGEST, matrix, pick, raised, scaled
-from suprema import Floats, Integers, integers, square
 
+from campaigns.campaign import Case, main
+from campaigns.hostile import LARGEST, matrix, pick, raised, scaled
 from geom import GeomError, Readout, own_winners, self_argmax
+from support.suprema import Floats, Integers, integers, square
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:

@@ -14,11 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import edited_runs
 import numpy as np
 import pytest
 
 import geom
+from campaigns import edited_runs
 from geom import MeasureRow, Readout, StoreError, Weights
 from support.command import Command
 

@@ -1,4 +1,4 @@
-"""Truth for the tests from outside geom: Fractions in plain Python, Qhull, and SciPy's solvers.
+"""Truth for the tests from outside geom: exact numbers in plain Python, Qhull, SciPy's solvers.
 
 `largest_margin`, `margin` and `own_winner` are exact and share no code with geom. `hull_tokens`,
 `upper_hull_tokens` and `box_tokens` ask Qhull. `point` and `weights` ask HiGHS, through SciPy, for
@@ -15,6 +15,7 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
 from geom import Weights
+from support.suprema import Place, Rivals
 
 Floats = NDArray[np.float64]
 Vector = list[Fraction]
@@ -47,55 +48,22 @@ def own_winner(rows: ArrayLike, token: int) -> int:
     return others[0] if others else token
 
 
-def maximum(objective: Vector, rows: list[Vector], limits: Vector) -> Fraction:
-    """``max objective . z`` over ``rows z <= limits``, z free, limits >= 0; it must be bounded.
-
-    The simplex method on a tableau of Fractions with Bland's rule, each free variable as the
-    difference of two that are not negative.
-    """
-    n = len(rows)
-    tableau = [
-        [e for entry in row for e in (entry, -entry)]
-        + [Fraction(int(i == k)) for k in range(n)]
-        + [limit]
-        for i, (row, limit) in enumerate(zip(rows, limits, strict=True))
-    ]
-    cost = [e for entry in objective for e in (-entry, entry)] + [Fraction(0)] * (n + 1)
-    basis = [len(cost) - 1 - n + i for i in range(n)]
-    while (enter := next((k for k, c in enumerate(cost[:-1]) if c < 0), None)) is not None:
-        ratios = [(r[-1] / r[enter], basis[i], i) for i, r in enumerate(tableau) if r[enter] > 0]
-        leave = min(ratios)[2]
-        pivot = tableau[leave] = [e / tableau[leave][enter] for e in tableau[leave]]
-        for i, row in enumerate(tableau):
-            if i != leave and row[enter] != 0:
-                tableau[i] = [e - row[enter] * p for e, p in zip(row, pivot, strict=True)]
-        cost = [e - cost[enter] * p for e, p in zip(cost, pivot, strict=True)]
-        basis[leave] = enter
-    return cost[-1]
-
-
 def largest_margin(
     W: ArrayLike, b: ArrayLike, token: int, radius: float | Fraction | None = None
 ) -> Fraction:
-    """The largest margin on the box of that radius; on all of R^d, capped at one, where None."""
-    matrix, biases = [fractions(row) for row in np.asarray(W)], fractions(b)
-    others = [j for j in range(len(matrix)) if j != token]
-    start = min(biases[token] - biases[j] for j in others)
-    d = len(matrix[0])
-    rows = [
-        [p - q for p, q in zip(matrix[j], matrix[token], strict=True)] + [Fraction(1)]
-        for j in others
-    ]
-    limits = [biases[token] - biases[j] - start for j in others]
-    if radius is None:
-        rows.append([Fraction(0)] * d + [Fraction(1)])
-        limits.append(max(1 - start, Fraction(0)))
-    else:
-        for i in range(d):
-            for sign in (1, -1):
-                rows.append([Fraction(sign * (i == k)) for k in range(d + 1)])
-                limits.append(Fraction(radius))
-    return start + maximum([Fraction(0)] * d + [Fraction(1)], rows, limits)
+    """The largest margin on the box of that radius, or on all of R^d.
+
+    On all of R^d it may have no end: there it is told up to one, or the margin at the origin.
+    """
+    size = None if radius is None else Fraction(radius)
+    place = Place("all" if size is None else "box", size)
+    biases = fractions(b)
+    best = Rivals.of(np.asarray(W), biases, place, token, homogeneous=False).program.value
+    if size is None:
+        cap = max(Fraction(1), min(biases[token] - c for j, c in enumerate(biases) if j != token))
+        return cap if best is None else min(best, cap)
+    assert best is not None
+    return best
 
 
 def hull_tokens(W: Floats) -> set[int]:

@@ -1,4 +1,4 @@
-"""The truth of campaigns: whether the largest margin is at most a number, in exact integers.
+"""The truth of margins: the largest one, and whether it is at most a number, in exact integers.
 
 Nothing here comes from geom. Rows and biases are floats, hence integers times powers of two.
 ``a_j = w_j - w_t`` and ``c_j = b_j - b_t`` are the rivals of token t, and its margin at x is
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import combinations
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,21 @@ class Region(Protocol):
     def zero_sum(self) -> bool: ...
 
 
-def integers(values: Iterable[float]) -> tuple[Integers, int]:
-    """Integers and the exponent of the power of two by which they are to be multiplied."""
-    ratios = [float(value).as_integer_ratio() for value in values]
+@dataclass(frozen=True)
+class Place:
+    """A domain: ``x . x <= size`` (ball), ``|x_i| <= size`` (box) or all, perhaps of sum 0."""
+
+    shape: str
+    size: Fraction | None
+    zero_sum: bool = False
+
+
+def integers(values: Iterable[float | Fraction]) -> tuple[Integers, int]:
+    """Integers and the exponent of the power of two by which they are to be multiplied.
+
+    The values are floats, or Fractions whose denominators are powers of two.
+    """
+    ratios = [value.as_integer_ratio() for value in values]
     places = max((den.bit_length() - 1 for _, den in ratios), default=0)
     return [num << (places - den.bit_length() + 1) for num, den in ratios], -places
 
@@ -61,8 +73,8 @@ class Optimum:
     """The solution of `Rivals.program`.
 
     ``value`` is the largest margin, None where it is infinite. ``lam`` are weights of the rivals
-    that show it, up to a factor, ``x`` a point where it is attained; where it is infinite,
-    ``x`` is a direction along which margins grow for ever.
+    that show it, up to a factor. On a box ``x`` is a point where it is attained; where it is
+    infinite, ``x`` is a direction along which margins grow for ever.
     """
 
     value: Fraction | None
@@ -85,7 +97,7 @@ class Rivals:
 
     @classmethod
     def of(
-        cls, W: Floats, b: Sequence[Fraction], region: Region, token: int, homogeneous: bool
+        cls, W: NDArray[Any], b: Sequence[Fraction], region: Region, token: int, homogeneous: bool
     ) -> Rivals:
         V, d = W.shape
         flat, a_exponent = integers(W.ravel().tolist())

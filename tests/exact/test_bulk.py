@@ -192,11 +192,17 @@ def readout() -> Readout:
     return Readout.fold(np.vstack([rng.normal(size=(380, 5)), 0.1 * rng.normal(size=(20, 5))]))
 
 
+@pytest.fixture(scope="module")
+def audited(readout: Readout, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("audited") / "run.db"
+    geom.run(readout, tokens="all", certifiers=["highs"], domain="rmsnorm", out=path).close()
+    return path.read_bytes()
+
+
 @pytest.fixture
-def audit(readout: Readout, tmp_path: Path) -> Path:
-    geom.run(
-        readout, tokens="all", certifiers=["highs"], domain="rmsnorm", out=tmp_path / "run.db"
-    ).close()
+def audit(audited: bytes, tmp_path: Path) -> Path:
+    """The run, in a file that a test may edit."""
+    (tmp_path / "run.db").write_bytes(audited)
     return tmp_path / "run.db"
 
 

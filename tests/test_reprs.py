@@ -81,7 +81,7 @@ def test_a_repr_fits_a_line_and_shows_no_array(record: Any) -> None:
 @pytest.mark.parametrize("name", geom.__all__)
 def test_every_public_record_has_this_repr(name: str) -> None:
     record = getattr(geom, name)
-    if is_dataclass(record) and fields(record):
+    if is_dataclass(record) and fields(record) and record is not geom.Source:  # it is its text
         assert record.__repr__ is short_repr
 
 

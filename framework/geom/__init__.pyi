@@ -37,6 +37,7 @@ from .model.domains import Domain as Domain
 from .model.problem import Problem as Problem
 from .model.readout import Readout as Readout
 from .model.shift import Shift as Shift
+from .model.source import Source as Source
 from .numbers.arrays import Array as Array
 from .numbers.arrays import Flags as Flags
 from .numbers.arrays import Floats as Floats

@@ -14,9 +14,16 @@ from geom.files.addresses import split_query
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a readout; as text ``NAME:LOCATION?key=value``, which `geom.load` takes.
+    """Where a readout is from; as text ``NAME:LOCATION?key=value``, which `geom.load` takes.
 
-    ``query`` are the options of the source, and ``bias``.
+    Attributes
+    ----------
+    name : str
+        The name of the model source.
+    location : str
+        What it loads: a path, an address or a name; empty if it needs none.
+    query : dict of str to object
+        The options of the source, and ``bias``.
     """
 
     name: str
@@ -32,7 +39,23 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """The source that a text names. Raises InputError where the text has another form."""
+        """Return the source that a text names.
+
+        Parameters
+        ----------
+        text : str
+            ``NAME:LOCATION?key=value``.
+
+        Returns
+        -------
+        Source
+            Its parts.
+
+        Raises
+        ------
+        InputError
+            If the text has another form.
+        """
         what = f"model {without_user(text)!r}"
         address, query = split_query(text, what)
         name, _, location = address.partition(":")

@@ -24,8 +24,9 @@ from geom.numbers.arrays import Floats
 from geom.plugins import selection
 from geom.plugins.chosen import Chosen
 from geom.plugins.options import as_plain, by_plugin
-from geom.plugins.records import Measure, Measurement
+from geom.plugins.records import Measure
 from geom.plugins.registry import installed
+from geom.plugins.results import Measurement
 from geom.plugins.selection import choose, distinct, refuse_unused
 from geom.progress import Watcher, track_progress, watched
 from geom.reprs import short_repr

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geom.errors import InputError
 from geom.numbers.arrays import Floats
+from geom.text import TokenKind
 
 
 @runtime_checkable
@@ -93,3 +95,12 @@ def frozen(array: Floats) -> Floats:
     out = np.array(array, order="C", subok=False)
     out.flags.writeable = False
     return out
+
+
+def check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
+    """Refuse kinds that are not V, or not of `TokenKind`, by an InputError."""
+    if len(kinds) != V:
+        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one a row")
+    wrong = set(kinds) - set(get_args(TokenKind))
+    if wrong:
+        raise InputError(f"token kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")

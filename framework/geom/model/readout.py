@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
@@ -16,6 +15,7 @@ from geom.errors import InputError
 from geom.machine import memory
 from geom.model import arrays, domains
 from geom.model.arrays import SlicedArray
+from geom.model.digests import digest
 from geom.model.domains import Domain
 from geom.model.folding import exact_product, fold_scale, fold_shift, through
 from geom.model.shift import Shift
@@ -99,23 +99,13 @@ class Readout:
                 f"{len(self.tokens)} token texts for {self.V} rows of W: give one a row"
             )
         if self.kinds is not None:
-            _check_kinds(self.kinds, self.V)
+            arrays.check_kinds(self.kinds, self.V)
         if self.shift is not None:
-            self._check_shift(self.shift)
-
-    def _check_shift(self, shift: Shift) -> None:
-        """Refuse a shift of other shapes, or one that the bias does not hold."""
-        for name, length in (("beta", self.d), ("gamma", self.d), ("bias", self.V)):
-            array = getattr(shift, name)
-            arrays.check_folded(name, array, 1)
-            if array.size != length:
-                raise InputError(f"{name} has shape {array.shape}: W asks for ({length},)")
-        if not shift.gamma.all():
-            raise InputError("gamma holds a zero: such a coordinate shifts the bias alone")
-        with np.errstate(all="ignore"):
-            off = np.abs(self.W @ shift.rounded + shift.bias - self.b)
-        if (off > 2.0 * self.bias_errors).any():
-            raise InputError("b is not W times the shift plus the shift's bias: use Readout.fold")
+            self.shift.check_shapes(self.V, self.d)
+            with np.errstate(all="ignore"):
+                off = np.abs(self.W @ self.shift.rounded + self.shift.bias - self.b)
+            if (off > 2.0 * self.bias_errors).any():
+                raise InputError("b is not W times the shift plus its bias: use Readout.fold")
 
     @classmethod
     def fold(
@@ -301,15 +291,7 @@ class Readout:
         ``beta``, ``gamma`` and ``bias``. Equal digests are equal readouts.
         """
         refuse_flushing()
-        state = hashlib.sha256(f"geom readout {self.V} {self.d}\n".encode())
-        for array in (self.W, self.b):
-            for block in np.array_split(array, max(1, array.nbytes >> 24)):
-                state.update((block + 0.0).astype("<f8", copy=False).tobytes())
-        if self.shift is not None:
-            state.update(b"shift\n")
-            for array in (self.shift.beta, self.shift.gamma, self.shift.bias):
-                state.update((array + 0.0).astype("<f8", copy=False).tobytes())
-        return state.hexdigest()
+        return digest(self.W, self.b, self.shift)
 
     def logits(self, x: ArrayLike) -> Floats:
         """Compute logits in float64.
@@ -403,14 +385,6 @@ class Readout:
             A readout that shares ``W``.
         """
         return replace(self, b=np.zeros(self.V), shift=None)
-
-
-def _check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
-    if len(kinds) != V:
-        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one a row")
-    wrong = set(kinds) - set(get_args(TokenKind))
-    if wrong:
-        raise InputError(f"token kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")
 
 
 def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:

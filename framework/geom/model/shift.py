@@ -19,7 +19,8 @@ from typing import Self
 
 import numpy as np
 
-from geom.model.arrays import frozen
+from geom.errors import InputError
+from geom.model.arrays import check_folded, frozen
 from geom.numbers.arrays import Floats, Integers
 from geom.numbers.rationals import integers, power_of_two
 from geom.numbers.rounding import TINY, UP, U, norm_above
@@ -68,6 +69,16 @@ class Shift:
         if not beta.any() or beta[scale == 0.0].any():
             return None
         return cls(frozen(beta), frozen(np.where(scale == 0.0, 1.0, scale)), frozen(bias))
+
+    def check_shapes(self, V: int, d: int) -> None:
+        """Refuse arrays of other shapes, and a scale of zero, by an InputError."""
+        for name, length in (("beta", d), ("gamma", d), ("bias", V)):
+            array = getattr(self, name)
+            check_folded(name, array, 1)
+            if array.size != length:
+                raise InputError(f"{name} has shape {array.shape}: W asks for ({length},)")
+        if not self.gamma.all():
+            raise InputError("gamma holds a zero: such a coordinate shifts the bias alone")
 
     @cached_property
     def rounded(self) -> Floats:

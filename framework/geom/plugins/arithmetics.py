@@ -17,8 +17,9 @@ from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
 from geom.plugins.chosen import Chosen
 from geom.plugins.options import Given
-from geom.plugins.records import Precision, PrecisionMargin
+from geom.plugins.records import Precision
 from geom.plugins.registry import installed
+from geom.plugins.results import PrecisionMargin
 from geom.plugins.selection import choose
 from geom.reprs import short_repr
 

@@ -17,7 +17,8 @@ from geom.exact.bulk import prove_own_directions, prove_points
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Flags, Floats, Ids
-from geom.plugins.records import Detector, WitnessedToken
+from geom.plugins.records import Detector
+from geom.plugins.results import WitnessedToken
 from geom.runs.findings import as_kept
 from geom.runs.own_directions import EASY, own_direction_outcome
 from geom.runs.planning import Plan, plan

@@ -30,7 +30,8 @@ Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures, v
 of measures; they are refused: run again.
 """
 
-from geom.store.reading import Run, open_file
+from geom.store.opening import open_file
+from geom.store.reading import Run
 from geom.store.rows import MeasureRow, Outcome, Planned, TokenRow
 from geom.store.writing import Writer, create_or_continue, recorder
 

@@ -20,7 +20,6 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.store import decoding
 from geom.store.arrays import HEADER, ITEM
-from geom.store.connection import connect
 from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS
 from geom.store.frames import frame
 from geom.store.meta import meta, settings
@@ -396,18 +395,3 @@ class Run:
             If it is damaged.
         """
         _ = self.settings, self.model, self.versions, self.notes, self.warnings, self.planned
-
-
-def open_file(path: str | Path, find_readout: Callable[[Run], Readout] | None = None) -> Run:
-    """A stored run, read-only. Raises StoreError where the file is missing or is no run."""
-    path = Path(path)
-    if not path.is_file():
-        what = "is no file" if path.exists() else "does not exist"
-        raise StoreError(f"{path} {what}; name a file that geom run wrote")
-    run = Run(connect(path, "ro"), path, find_readout)
-    try:
-        run.check()
-    except BaseException:
-        run.close()
-        raise
-    return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geom.plugins.records import Candidate, WitnessedToken
+from geom.plugins.results import Candidate, WitnessedToken
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from geom.certificates import Finding
 from geom.errors import InputError
-from geom.plugins.records import Measurement
+from geom.plugins.results import Measurement
 from geom.runs.verification.measures import encloses
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems

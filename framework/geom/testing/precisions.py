@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from geom.numbers.arrays import Floats
-from geom.plugins.records import PrecisionMargin
+from geom.plugins.results import PrecisionMargin
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
 

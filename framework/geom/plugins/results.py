@@ -1,0 +1,101 @@
+"""What plugins return or yield, beside findings: candidates, margins, measurements."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+from geom.certificates import Weights
+from geom.numbers.arrays import Floats
+from geom.reprs import short_repr
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that a detector flags.
+
+    Attributes
+    ----------
+    token : int
+        The token.
+    argmax_id : int, optional
+        The token that wins along its own direction, if the detector has seen it.
+    """
+
+    token: int
+    argmax_id: int | None = None
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class WitnessedToken:
+    """A token that a detector need not flag, as it wins at a point of the domain.
+
+    geom checks the point, and flags the token if it does not win there.
+
+    Attributes
+    ----------
+    token : int
+        The token.
+    x : ndarray of shape (d,), float64, optional
+        The point; the token's own direction (`geom.proofs.own_direction`) if None.
+    """
+
+    token: int
+    x: Floats | None = None
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True)
+class PrecisionMargin:
+    """A margin as one arithmetic sees it.
+
+    Attributes
+    ----------
+    margin : float
+        The margin, in logits.
+    argmax_id : int
+        The token that wins at the point.
+    error : float, optional
+        The radius around ``margin`` that holds the exact one, if it is known.
+    """
+
+    margin: float
+    argmax_id: int
+    error: float | None = None
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A number for a token, and how well it is known.
+
+    Attributes
+    ----------
+    value : float
+        The number in the measure's unit. It may be infinite, and NaN if there is none.
+    error : float, optional
+        A standard error or, if the bounds are proven, a radius around ``value`` that holds the
+        truth; None if nothing is known of it, 0 if nothing is lost.
+    proven : bool, optional
+        Whether ``value - error`` to ``value + error`` are proven bounds; ``x`` and ``weights``
+        are the evidence then, which a run keeps.
+    note : str, optional
+        A sentence for the reader, such as why there is no number.
+    x : ndarray of shape (d,), float64, optional
+        A point that shows the number.
+    weights : Weights, optional
+        Weights that bound it from the other side.
+    """
+
+    value: float
+    error: float | None = None
+    _: KW_ONLY
+    proven: bool = False
+    note: str | None = None
+    x: Floats | None = None
+    weights: Weights | None = None
+
+    __repr__ = short_repr

@@ -17,6 +17,7 @@ import pytest
 
 import geom
 from geom import Candidate, Detector, Domain, NoOptions, Readout, own_winners, own_winners_memory
+from geom.plugins.chosen import Chosen
 from geom.progress import watched
 from geom.runs.pipeline import execute
 from geom.runs.planning import ARRAYS, EXAMINED, plan
@@ -77,8 +78,8 @@ def flags_all(readout: Readout, domain: Domain, options: NoOptions) -> Iterator[
 def test_candidates_take_no_more_than_is_stated_for_each_token() -> None:
     readout = narrow(1, 30_000)
     asked = plan(readout, certifiers=())
-    everything = Detector("all", "flags all", flags_all, NoOptions)
-    asked = replace(asked, detectors=((everything, NoOptions()),))
+    record = Detector("all", "flags all", flags_all, NoOptions)
+    asked = replace(asked, detectors=(Chosen("detector", record, NoOptions()),))
 
     def work() -> None:
         with pytest.raises(KeyboardInterrupt):

@@ -21,6 +21,7 @@ import geom
 from campaigns import edited_runs
 from geom import MeasureRow, Readout, StoreError, Weights
 from support.command import Command
+from support.stored_runs import edit
 
 W = np.array(
     [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5], [0.0, 0.0], [1.0, 1.0]]
@@ -46,11 +47,6 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def path(content: bytes, tmp_path: Path) -> Path:
     (tmp_path / "run.db").write_bytes(content)
     return tmp_path / "run.db"
-
-
-def edit(path: Path, sql: str, *values: object) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        assert connection.execute(sql, values).rowcount > 0
 
 
 def settings(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,7 @@ from geom.plugins.registry import using
 from geom.runs.pipeline import execute
 from geom.runs.planning import plan
 from support.plugins import installed_and
+from support.stored_runs import edit
 
 CENTRE, NEAR = 4, 5
 SQUARE = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 0.0], [0.25, 0.25]])
@@ -75,12 +74,6 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def path(honest: bytes, tmp_path: Path) -> Path:
     (tmp_path / "run.db").write_bytes(honest)
     return tmp_path / "run.db"
-
-
-def edit(path: Path, sql: str, *values: Any) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(sql, values)
 
 
 def checked(path: Path, readout: Readout = READOUT) -> Verification:

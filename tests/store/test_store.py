@@ -22,6 +22,7 @@ from geom import Finding, InputError, Readout, StoreError, Weights, store
 from geom.store import Outcome, Planned, Writer, create_or_continue, open_file
 from geom.store.file_format import APPLICATION_ID
 from support.pages import hostile
+from support.stored_runs import edit
 
 UNBOUNDED = {"name": "unbounded", "shape": "all", "size": None, "zero_sum": False}
 SETTINGS = {"digest": "0" * 64, "V": 3, "d": 2, "domain": UNBOUNDED, "tokens": "all"}
@@ -98,12 +99,6 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def finished(content: bytes, path: Path) -> Path:
     path.write_bytes(content)
     return path
-
-
-def edit(path: Path, sql: str, *values: Any) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(sql, values)
 
 
 def query(path: Path, sql: str) -> list[Any]:

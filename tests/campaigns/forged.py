@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from campaigns.campaign import Case, main
-from campaigns.hostile import LARGEST, finding, flushed, numbers, pick, problem, raised, rivals
+from campaigns.hostile import LARGEST, draw_question, flushed, numbers, pick, raised
 from campaigns.judge import at_most, reached, wins
 from geom import Finding, GeomError, Problem, Verdict
 from geom.exact import faults, judge
@@ -29,12 +29,10 @@ from support.suprema import Rivals
 
 def draw(rng: np.random.Generator, number: int) -> Case:
     """A claim, and whether it is accepted though it is not so."""
-    drawn = problem(rng)
+    drawn = draw_question(rng)
     if drawn is None:
         return Case("overflows when folded")
-    asked, token = drawn
-    truth = rivals(asked, token)
-    evidence = finding(rng, asked, token, truth)
+    asked, token, truth, evidence = drawn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:

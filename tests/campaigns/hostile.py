@@ -209,6 +209,15 @@ def problem(rng: np.random.Generator) -> tuple[Problem, int] | None:
     return Problem(readout, domain(rng, d)), token
 
 
+def draw_question(rng: np.random.Generator) -> tuple[Problem, int, Rivals, Finding] | None:
+    """A problem, a token with its rivals, and a finding; None where geom refuses to read it."""
+    drawn = problem(rng)
+    if drawn is None:
+        return None
+    truth = rivals(*drawn)
+    return *drawn, truth, finding(rng, *drawn, truth)
+
+
 def domain(rng: np.random.Generator, d: int) -> Domain:
     kind = int(rng.integers(9))
     if kind < 2:

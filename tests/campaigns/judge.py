@@ -20,7 +20,7 @@ from fractions import Fraction
 import numpy as np
 
 from campaigns.campaign import Case, main
-from campaigns.hostile import LARGEST, finding, flushed, numbers, pick, problem, raised, rivals
+from campaigns.hostile import LARGEST, draw_question, flushed, numbers, pick, raised, rivals
 from geom import Finding, GeomError, InputError, Problem, Readout, Verdict, Weights
 from geom.exact import faults, judge
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
@@ -46,18 +46,16 @@ def draw(rng: np.random.Generator, number: int) -> Case:
     """A problem and a finding, and what is proven of them that is not so."""
     if number % 50 == 0:
         return Case("readout", next(built(rng), None))
-    drawn = problem(rng)
+    drawn = draw_question(rng)
     if drawn is None:
         return Case("overflows when folded")
-    asked, token = drawn
-    truth = rivals(asked, token)
-    evidence = finding(rng, asked, token, truth)
+    asked, token, truth, evidence = drawn
     kind = "raised"
-    question = Question(asked, token, evidence, truth, int(rng.integers(2**32)))
+    case = Question(asked, token, evidence, truth, int(rng.integers(2**32)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        wrong = list(answers(replace(question, flush=True))) if number % 2 else []
-        wrong += answers(question)
+        wrong = list(answers(replace(case, flush=True))) if number % 2 else []
+        wrong += answers(case)
         with suppress(Exception):  # told above
             kind = judge(asked, token, evidence).name
     mode = "flushed to zero and not: " if number % 2 else ""

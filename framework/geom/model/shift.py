@@ -71,7 +71,18 @@ class Shift:
         return cls(frozen(beta), frozen(np.where(scale == 0.0, 1.0, scale)), frozen(bias))
 
     def check_shapes(self, V: int, d: int) -> None:
-        """Refuse arrays of other shapes, and a scale of zero, by an InputError."""
+        """Refuse arrays of other shapes, and a scale of zero.
+
+        Parameters
+        ----------
+        V, d : int
+            The number of tokens, and the width of the residual stream.
+
+        Raises
+        ------
+        InputError
+            If the shapes are others, or an entry of gamma is zero.
+        """
         for name, length in (("beta", d), ("gamma", d), ("bias", V)):
             array = getattr(self, name)
             check_folded(name, array, 1)

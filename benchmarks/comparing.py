@@ -1,10 +1,10 @@
-"""How long each arithmetic takes over a margin, beside float64, in one run.
+"""The time of each arithmetic for a margin, next to float64's, in one run.
 
     tox -e bench
     python benchmarks/comparing.py --shape 50257x768
 
-Ten tokens of a readout drawn at random, along their own directions, in every precision; then all
-logits at one point in double-double against float64.
+First, ten tokens of a readout drawn at random, along their own directions, in every precision; then
+all logits at one point in double-double against float64.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     """Print the two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", default="50257x768", help="V x d")
-    parser.add_argument("--tokens", type=int, default=10, help="how many")
+    parser.add_argument("--tokens", type=int, default=10, help="the number of tokens")
     arguments = parser.parse_args()
     V, d = map(int, arguments.shape.split("x"))
     rng = np.random.default_rng(0)
@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def compared(readout: geom.Readout, tokens: list[int]) -> None:
-    """Every precision on the tokens, and all of them together."""
+    """Time every precision on the tokens, and all of them together."""
     names = [item.record.name for item in installed().listed() if item.kind == "precision"]
-    geom.compare(readout, tokens, ["float64"])  # what all share: the lengths of the rows
+    geom.compare(readout, tokens, ["float64"])  # what all precisions share: the lengths of the rows
     base = once(lambda: geom.compare(readout, tokens, ["float64"]))
     for name in [*names, "float16?accumulate=same"]:
         taken = once(lambda: geom.compare(readout, tokens, [name]))  # noqa: B023 - called at once
@@ -49,7 +49,7 @@ def compared(readout: geom.Readout, tokens: list[int]) -> None:
 
 
 def vectors(readout: geom.Readout, x: NDArray[np.float64]) -> None:
-    """All logits at a point, in turn, as another program may take the processor meanwhile."""
+    """Time all logits at a point, in turns, because other programs may use the processor too."""
     ours, base = [], []
     for _ in range(15):
         base.append(once(lambda: readout.logits(x)))
@@ -62,7 +62,7 @@ def vectors(readout: geom.Readout, x: NDArray[np.float64]) -> None:
 
 
 def once(work: Callable[[], object]) -> float:
-    """The time of one run."""
+    """Return the time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,15 +1,15 @@
-"""Seconds to decide tokens, proof included, by way and side of the border: one table, one run.
+"""The seconds to decide tokens, proof included, by method and side of the border, in one run.
 
     tox -e bench
 
-A readout like GPT-2's is drawn for each shape, with a clump of rows that no point lets win. The
-yardstick is one blocked float32 product ``W W^T`` with its row maxima, taken before and after what
-is measured at a shape. Sides: ``far out`` is a token that wins along its own direction, ``border``
-the tokens just outside the clump, ``clump`` tokens inside it. ``linprog`` is the post's program as
-SciPy solves it, without its own row's slip and with the bias, so that it answers the question; it
-proves nothing. Each measurement is a process of its own, ended after ``--limit`` seconds; one that
-was ended is reported as "over" that. Then the whole audits: the detector, 40 unspeakable tokens,
-and every token of the vocabulary, with the peak memory of a process that does nothing else.
+For each shape a readout like GPT-2's is drawn, with a clump of rows that win at no point. The
+yardstick is one blocked float32 product ``W W^T`` with its row maxima, taken before and after the
+measurements at a shape. Sides: a token ``far out`` wins along its own direction, ``border`` tokens
+are just outside the clump, ``clump`` tokens inside it. ``linprog`` is the post's program as SciPy
+solves it, without its own row's slip and with the bias, so that it answers the same question; it
+proves nothing. Each measurement runs in its own process, which is ended after ``--limit`` seconds
+and then reported as "over". Whole audits follow: the detector, 40 unspeakable tokens, and every
+token of the vocabulary, with the peak memory of a process that does nothing else.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ AUDIT = "untrained=0.0008&untrained_spread=0.05"
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", action="append", help="V x d; may be given again")
+    parser.add_argument("--shape", action="append", help="V x d; repeatable")
     parser.add_argument("--tokens", type=int, default=3, help="tokens on each side")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one measurement")
     parser.add_argument(
-        "--part", action="append", choices=("tokens", "audits", "growth"), help="not the others"
+        "--part",
+        action="append",
+        choices=("tokens", "audits", "growth"),
+        help="run only this part; repeatable",
     )
     arguments = parser.parse_args()
     parts = arguments.part or ["tokens", "audits", "growth"]
@@ -63,7 +66,7 @@ def main() -> None:
 
 
 def tokens_at(shape: str, count: int, limit: float) -> None:
-    """One token at a time, by certifier and side."""
+    """Time one token at a time, by certifier and side."""
     readout = drawn(shape, CLUMPED)
     yardstick = product(readout)
     problem = geom.Problem(readout, readout.domain)
@@ -81,7 +84,7 @@ def tokens_at(shape: str, count: int, limit: float) -> None:
 
 
 def audits_at(shape: str) -> None:
-    """Whole runs, each in a process of its own."""
+    """Time whole runs, each in its own process."""
     readout = drawn(shape, AUDIT)
     products, detector = [], []
     for _ in range(3):
@@ -115,7 +118,7 @@ def audits_at(shape: str) -> None:
 
 
 def growth_at(shape: str) -> None:
-    """The detector and one unspeakable token as V and d grow."""
+    """Time the detector and one unspeakable token as V and d grow."""
     readout = drawn(shape, CLUMPED)
     yardstick = product(readout)
     problem = geom.Problem(readout, readout.domain)
@@ -129,7 +132,7 @@ def growth_at(shape: str) -> None:
 
 @dataclass(frozen=True)
 class Decide:
-    """The median time of finding and proof, after what all tokens share, and the verdicts."""
+    """The median time to find and prove, without work that all tokens share, and the verdicts."""
 
     problem: geom.Problem
     certifier: geom.Certifier[Any]
@@ -137,7 +140,7 @@ class Decide:
     tokens: list[int]
 
     def __call__(self) -> tuple[float, str]:
-        """Seconds a token, and what was said of them."""
+        """Return the seconds per token, and the verdicts."""
         certify = self.certifier.certify
         if self.certifier.certify_many is not None:
             certify(self.problem, self.tokens[0], geom.Finding(), self.options)
@@ -151,7 +154,7 @@ class Decide:
 
 
 def sides(readout: geom.Readout, count: int) -> dict[str, list[int]]:
-    """Tokens far out, tokens just outside the clump, and tokens in it."""
+    """Return tokens far out, tokens just outside the clump, and tokens in it."""
     order = np.argsort(np.linalg.norm(readout.W - readout.W.mean(axis=0), axis=1))
     clump = round(CLUMP * readout.V)
     return {
@@ -162,13 +165,13 @@ def sides(readout: geom.Readout, count: int) -> dict[str, list[int]]:
 
 
 def drawn(shape: str, more: str) -> geom.Readout:
-    """The synthetic readout of a shape."""
+    """Return the synthetic readout of a shape."""
     V, d = shape.split("x")
     return geom.load(f"synthetic:gpt2-like?V={V}&d={d}&{more}")
 
 
 def product(readout: geom.Readout) -> float:
-    """The time of the whole float32 product, 1,024 rows at a time."""
+    """Return the time of the whole float32 product, 1,024 rows at a time."""
     W = readout.W.astype(np.float32)
     started = time.perf_counter()
     for i in range(0, len(W), 1024):
@@ -177,14 +180,14 @@ def product(readout: geom.Readout) -> float:
 
 
 def once(work: Callable[[], object]) -> float:
-    """The time of one call."""
+    """Return the time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def line(shape: str, what: str, seconds: float, yardstick: float, outcome: str) -> None:
-    """One row of the table."""
+    """Print one row of the table."""
     over = "over " if outcome == "over" else ""
     print(
         f"| {shape} | {what} | {over}{seconds:.3f} | {over}{seconds / yardstick:.4f} | {outcome} |",

@@ -2,8 +2,8 @@
 
     tox -e bench
 
-Start-up is ``geom --help`` against ``python -c pass``, a run of the demo is against its own
-verification.
+Start-up compares ``geom --help`` with ``python -c pass``; a run of the demo is compared with its
+own verification.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from pathlib import Path
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn")
+    parser.add_argument("--repeats", type=int, default=3, help="calls of each, in turn")
     arguments = parser.parse_args()
     start_up(arguments.repeats)
     demo(arguments.repeats)
 
 
 def start_up(repeats: int) -> None:
-    """``geom --help`` against an empty Python."""
+    """Compare ``geom --help`` with an empty Python."""
     geom_help = seconds(lambda: call("-m", "geom.cli", "--help"), repeats)
     empty = seconds(lambda: call("-c", "pass"), repeats)
     report("geom --help", geom_help, "python -c pass", empty)
 
 
 def demo(repeats: int) -> None:
-    """The README's first command from a cold start, against its own verification."""
+    """Compare the README's first command, from a cold start, with the run's own verification."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run.db"
 
@@ -49,25 +49,25 @@ def demo(repeats: int) -> None:
 
 
 def call(*arguments: str) -> None:
-    """Run Python with these arguments, its output thrown away."""
+    """Run Python with these arguments and discard its output."""
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of some runs, after one that warms the caches."""
+    """Return the median time of some calls, after one that warms the caches."""
     work()
     return statistics.median(once(work) for _ in range(repeats))
 
 
 def once(work: Callable[[], object]) -> float:
-    """The time of one run."""
+    """Return the time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def report(name: str, value: float, yardstick: str, base: float) -> None:
-    """One line: the time, the yardstick's, and their ratio."""
+    """Print one line: the time, the yardstick's time, and their ratio."""
     print(f"{name}: {value:.2f} s; {yardstick}: {base:.2f} s; ratio {value / base:.2f}")
 
 

@@ -1,4 +1,4 @@
-"""Work in a process of its own, which is ended where it takes too long."""
+"""Work in a separate process, which is ended if it takes too long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def limited(work: Callable[[], T], limit: float) -> T | None:
-    """What ``work`` answers, None where that takes longer than ``limit`` seconds.
+    """Return the answer of ``work``, or None if it takes longer than ``limit`` seconds.
 
     A fork shares the weights with this process.
     """

@@ -1,13 +1,13 @@
-"""How long each measure takes on a token, and whether the errors of solid angles are what they say.
+"""The time of each measure on a token, and whether the errors of solid angles are as stated.
 
     tox -e bench
     python benchmarks/measuring.py --part times --shape 50257x768
     python benchmarks/measuring.py --part errors --runs 200
 
 *Times*: a readout drawn like GPT-2's, with a token far out, two whose rows were pulled towards the
-mean of all, so that they are hard to speak, and one in the clump of the untrained, in units of one
-float32 product ``W W^T``. *Errors*: shares with closed forms, each from as many seeds as there are
-runs, and how often the truth is within two standard errors.
+mean of all, so that they are hard to speak, and one in the clump of the untrained. Times are in
+units of one float32 product ``W W^T``. *Errors*: shares with closed forms, each estimated from as
+many seeds as there are runs, and how often the truth is within two standard errors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 NAMES = ["logit-bias", "angular-margin", "chebyshev-radius", "perturbation", "solid-angle"]
 
 PULLED = {"hard": 0.6, "harder": 0.3}
-"""How much is left of two tokens' distance to the mean."""
+"""The fraction that is left of two tokens' distance to the mean."""
 
 
 def main() -> None:
@@ -40,9 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=["times", "errors"], action="append")
     parser.add_argument("--shape", default="50257x768", help="V x d")
-    parser.add_argument("--runs", type=int, default=40, help="seeds of each closed form")
+    parser.add_argument("--runs", type=int, default=40, help="seeds for each closed form")
     parser.add_argument(
-        "--measure", action="append", choices=NAMES, help="of the times, only these"
+        "--measure", action="append", choices=NAMES, help="time only this measure; repeatable"
     )
     parser.add_argument("--target", type=float, default=0.2, help="standard error, powers of ten")
     arguments = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def times(V: int, d: int, names: list[str]) -> None:
-    """Each measure on tokens of one readout."""
+    """Time each measure on tokens of one readout."""
     readout, tokens = drawn(V, d)
     W = readout.W.astype(np.float32)
     unit = once(lambda: [(W @ W[i : i + 2048].T).max() for i in range(0, V, 2048)])
@@ -75,7 +75,7 @@ def times(V: int, d: int, names: list[str]) -> None:
 
 
 def errors(runs: int, target: float) -> None:
-    """How often closed forms lie within two standard errors."""
+    """Count how often closed forms lie within two standard errors."""
     print("| shape | runs | log10 | within 2 errors | rms of errors | largest |")
     print("|---|---|---|---|---|---|")
     for name, truth, estimate in closed_forms(target):
@@ -95,7 +95,7 @@ def errors(runs: int, target: float) -> None:
 
 
 def closed_forms(target: float) -> Iterator[tuple[str, float, Callable[[int], Estimate]]]:
-    """Shapes, their truths, and their estimates of a seed."""
+    """Yield shapes, their true shares, and the function that estimates them from a seed."""
     for d in (4, 10, 40):
         yield (
             f"orthant of {d} dimensions",
@@ -126,7 +126,7 @@ def closed_forms(target: float) -> Iterator[tuple[str, float, Callable[[int], Es
 
 
 def in_cone(normals: Floats, inside: Floats, seed: int, target: float) -> Estimate:
-    """The estimate of a cone's share."""
+    """Return the estimate of a cone's share."""
     d = normals.shape[1]
     cone = Cone(normals, d, False, False, np.zeros(d))
     rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def in_cone(normals: Floats, inside: Floats, seed: int, target: float) -> Estima
 
 
 def drawn(V: int, d: int) -> tuple[geom.Readout, dict[str, int]]:
-    """A readout, and tokens of it: two of them pulled towards the mean."""
+    """Return a readout, and tokens of it, two of them pulled towards the mean."""
     readout = geom.load(f"synthetic:gpt2-like?V={V}&d={d}&untrained=0.0008&untrained_spread=0.05")
     W = readout.W.copy()
     mean = W.mean(axis=0)
@@ -149,7 +149,7 @@ def drawn(V: int, d: int) -> tuple[geom.Readout, dict[str, int]]:
 
 
 def once(work: Callable[[], object]) -> float:
-    """How long it takes, in seconds."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

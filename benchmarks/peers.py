@@ -5,15 +5,15 @@
 
 *post*: SciPy's linear program as the post published it (its own row among the rows, margin 1e-7).
 *mended*: the same without that row, and with a margin of 1e-6, above the solver's tolerance.
-*paper*: 100 reflections, and for tokens that these leave the linear program of the Chebyshev
-centre, where a radius of zero or no feasible point means unargmaxable; the paper solved it with
-Gurobi, here HiGHS does. *geom*: a run with its default certifiers, proofs included. All look in
-the box ``|x_i| <= 1``, and no matrix has a bias, so that all ask the same. ``wrong`` counts
-answers that are not what geom proved.
+*paper*: 100 reflections, then, for the tokens that these leave, the linear program of the Chebyshev
+centre, in which a radius of zero or no feasible point means unargmaxable; the paper solved it with
+Gurobi, here HiGHS does. *geom*: a run with its default certifiers, proofs included. All look in the
+box ``|x_i| <= 1``, and no matrix has a bias, so that all answer the same question. ``wrong`` counts
+answers that differ from what geom proved.
 
-A matrix is ``gaussian`` (300 x 8, all tokens), ``lattice`` (300 x 4, small integers with many
-ties, all tokens), ``demo`` (3072 x 64, what self-argmax flags), or ``large`` (50257 x 768: a
-token far out, one near the border, one inside a clump). ``--limit`` ends what takes longer.
+A matrix is ``gaussian`` (300 x 8, all tokens), ``lattice`` (300 x 4, small integers with many ties,
+all tokens), ``demo`` (3072 x 64, the tokens that self-argmax flags), or ``large`` (50257 x 768: a
+token far out, one near the border, one inside a clump). ``--limit`` ends work that takes longer.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def line(matrix: str, way: str, said: Answers, truth: Answers, seconds: float) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     wrong = sum(s is not None and s != t for s, t in zip(said, truth, strict=True))
     counts = [said.count(word) for word in ("speakable", "unspeakable", None)]
     cells = [matrix, way, len(truth), *counts, wrong, f"{seconds / len(truth):.4f}"]
@@ -74,7 +74,7 @@ def line(matrix: str, way: str, said: Answers, truth: Answers, seconds: float) -
 
 
 def ours(readout: geom.Readout, tokens: NDArray[np.int64]) -> tuple[Answers, float]:
-    """What a run proves of the tokens, and its seconds."""
+    """Return geom's proven verdicts on the tokens, and the seconds they took."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         out = Path(folder) / "run.db"
@@ -90,20 +90,20 @@ def once(
     readout: geom.Readout,
     tokens: NDArray[np.int64],
 ) -> tuple[Answers, float]:
-    """What a way says, and its seconds."""
+    """Return a method's answers, and its seconds."""
     started = time.perf_counter()
     return way(readout, tokens), time.perf_counter() - started
 
 
 def paper(readout: geom.Readout, tokens: NDArray[np.int64]) -> Answers:
-    """Reflections, then the Chebyshev centre of what they leave."""
+    """Apply reflections, then the Chebyshev centre to the tokens they leave."""
     domain = boxed(readout).domain
     left = set(unreached(readout, domain, tokens, STEPS).tolist())
     return [chebyshev(readout, t) if t in left else "speakable" for t in tokens.tolist()]
 
 
 def chebyshev(readout: geom.Readout, token: int) -> str | None:
-    """Whether the largest ball in the token's region has a radius, by one linear program."""
+    """Decide by one linear program whether the largest ball in the token's region has a radius."""
     d = readout.d
     a = np.delete(readout.W, token, axis=0) - readout.W[token]
     rows = np.column_stack([a, np.linalg.norm(a, axis=1)])
@@ -118,54 +118,54 @@ def chebyshev(readout: geom.Readout, token: int) -> str | None:
 
 
 def mended(readout: geom.Readout, tokens: NDArray[np.int64]) -> Answers:
-    """The post's program, mended."""
+    """Ask the post's program, mended."""
     return [asked(readout, token, MENDED) for token in tokens.tolist()]
 
 
 def post(readout: geom.Readout, tokens: NDArray[np.int64]) -> Answers:
-    """The post's program, as published."""
+    """Ask the post's program, as published."""
     return [asked(readout, token, PostOptions()) for token in tokens.tolist()]
 
 
 def asked(readout: geom.Readout, token: int, options: PostOptions) -> str | None:
-    """What the post's program says of a token."""
+    """Return the answer of the post's program about a token."""
     status = linprog_post.solve(boxed(readout), token, options).status
     return {OPTIMAL: "speakable", INFEASIBLE: "unspeakable"}.get(status)
 
 
 def boxed(readout: geom.Readout) -> geom.Problem:
-    """The question in the box."""
+    """Return the problem in the box."""
     return geom.Problem(readout, box(readout.d))
 
 
 def every(readout: geom.Readout) -> dict[str, NDArray[np.int64]]:
-    """All tokens."""
+    """Return all tokens."""
     return {"": np.arange(readout.V)}
 
 
 def gaussian() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
-    """The paper's random layer."""
+    """Return the paper's random layer."""
     W = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
     readout = geom.Readout.fold(W, None)
     return readout, every(readout)
 
 
 def lattice() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
-    """Rows of small integers: twins, and tokens on faces of the hull."""
+    """Return rows of small integers, with twins, and tokens on faces of the hull."""
     W = np.random.default_rng(1).integers(-2, 3, (300, 4)).astype(np.float32)
     readout = geom.Readout.fold(W, None)
     return readout, every(readout)
 
 
 def demo() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
-    """The demo's flagged tokens."""
+    """Return the demo's flagged tokens."""
     readout = geom.load("demo?bias=no")
     flagged = np.flatnonzero(geom.own_winners(readout) != np.arange(readout.V))
     return readout, {"": flagged}
 
 
 def large() -> tuple[geom.Readout, dict[str, NDArray[np.int64]]]:
-    """A readout like GPT-2's, a token on each side."""
+    """Return a readout like GPT-2's, with a token on each side."""
     readout = drawn("50257x768", f"{CLUMPED}&bias=no")
     return readout, {f", {side}": np.array(ids) for side, ids in sides(readout, 1).items()}
 

@@ -7,8 +7,8 @@ r"""Which measure predicts the share of directions in which a token wins? A stud
         --measure unused-cosine --format jsonl > measured.jsonl
     python benchmarks/predicting.py measured.jsonl --out predicting.png
 
-The tokens are those of the demo model that training never met, and 250 others. Of what `geom
-measure` printed of them it prints the rank correlation of each measure with solid-angle, over all
+The tokens are those of the demo model that training never met, and 250 others. From the output of
+`geom measure` the program prints the rank correlation of each measure with solid-angle, over all
 tokens, over those met and over those never met, and draws them.
 """
 
@@ -30,17 +30,17 @@ Floats = NDArray[np.float64]
 NAMES = ["angular-margin", "perturbation", "row-norm", "centroid-distance", "unused-cosine"]
 
 OTHERS = 250
-"""Tokens of the study that training met."""
+"""The number of tokens in the study that training met."""
 
 
 def main() -> None:
     """Print the table and draw the figure, or write the tokens."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "measured", type=Path, nargs="?", help="what geom measure printed, as jsonl"
+        "measured", type=Path, nargs="?", help="the output of geom measure, as jsonl"
     )
-    parser.add_argument("--out", type=Path, help="where to draw the figure")
-    parser.add_argument("--tokens-out", type=Path, help="where to write the tokens of the study")
+    parser.add_argument("--out", type=Path, help="the file to draw the figure in")
+    parser.add_argument("--tokens-out", type=Path, help="the file to write the study's tokens to")
     arguments = parser.parse_args()
     never = counts() == 0
     if arguments.tokens_out is not None:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def counts() -> NDArray[np.int64]:
-    """How often training met each token of the demo model (V,)."""
+    """Return how often training met each token of the demo model (V,)."""
     folder = files("geom_plugins.sources").joinpath("demo_checkpoint")
     data = BytesIO(folder.joinpath("training_counts.npy").read_bytes())
     found: NDArray[np.int64] = np.load(data, allow_pickle=False)
@@ -61,13 +61,13 @@ def counts() -> NDArray[np.int64]:
 
 
 def chosen(never: NDArray[np.bool_]) -> list[int]:
-    """All tokens never met, and `OTHERS` of the rest."""
+    """Return all tokens never met, and `OTHERS` of the rest."""
     rest = np.random.default_rng(0).choice(np.flatnonzero(~never), OTHERS, replace=False)
     return sorted([*np.flatnonzero(never).tolist(), *rest.tolist()])
 
 
 def read(path: Path) -> dict[str, dict[int, float]]:
-    """Token to value, by measure; of tokens that can win only, and numbers only."""
+    """Return value by token, by measure; only of tokens that can win, and only numbers."""
     out: dict[str, dict[int, float]] = defaultdict(dict)
     for line in path.read_text().splitlines():
         row = json.loads(line)
@@ -77,14 +77,14 @@ def read(path: Path) -> dict[str, dict[int, float]]:
 
 
 def pairs(values: dict[str, dict[int, float]], name: str) -> tuple[NDArray[np.int64], Floats]:
-    """The tokens (n,) that have both numbers, and those (n, 2): the measure's and solid-angle's."""
+    """Return the tokens (n,) that have both numbers, and the numbers (n, 2), solid-angle last."""
     share = values["solid-angle"]
     ids = sorted(values[name].keys() & share.keys())
     return np.array(ids), np.array([(values[name][token], share[token]) for token in ids])
 
 
 def table(values: dict[str, dict[int, float]], never: NDArray[np.bool_]) -> None:
-    """Rank correlations."""
+    """Print the rank correlations."""
     print("| measure | all | met in training | never met | tokens |")
     print("|---|---|---|---|---|")
     for name in NAMES:
@@ -94,7 +94,7 @@ def table(values: dict[str, dict[int, float]], never: NDArray[np.bool_]) -> None
 
 
 def draw(values: dict[str, dict[int, float]], never: NDArray[np.bool_], path: Path) -> None:
-    """A panel a measure, solid-angle upwards."""
+    """Draw one panel per measure, with solid-angle upwards."""
     import matplotlib.style
     from matplotlib.figure import Figure
 

@@ -1,10 +1,10 @@
-"""Reading a checkpoint of GPT-2's shape, all 124 million parameters of it, against reading its W.
+"""The time to read a whole checkpoint of GPT-2's shape, against the time to read its W.
 
     tox -e bench
 
-The checkpoint is made here, in float32, with a byte-level tokenizer of its size; ``geom.load`` runs
-in a process of its own. The yardsticks are NumPy's reading of the same bytes of the unembedding,
-and its size in float32.
+The checkpoint is made here, in float32, with all 124 million parameters and a byte-level tokenizer
+of GPT-2's size; ``geom.load`` runs in a separate process. The yardsticks are NumPy's reading of the
+same bytes of the unembedding, and its size in float32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def make(folder: Path) -> None:
-    """A GPT-2 checkpoint with random weights, and a tokenizer with as many tokens."""
+    """Write a GPT-2 checkpoint with random weights, and a tokenizer with as many tokens."""
     rng = np.random.default_rng(0)
     tensors = {
         "wte.weight": rng.standard_normal((V, D), dtype=np.float32),
@@ -76,7 +76,7 @@ def make(folder: Path) -> None:
 
 
 def load(model: str) -> tuple[float, int, bool]:
-    """Seconds, peak memory in KiB and whether torch was imported, of a fresh process."""
+    """Return a new process's seconds, its peak memory in KiB, and whether it imported torch."""
     done = subprocess.run(
         [sys.executable, "-c", _LOAD, model], check=True, capture_output=True, text=True
     )
@@ -85,7 +85,7 @@ def load(model: str) -> tuple[float, int, bool]:
 
 
 def read(folder: Path) -> float:
-    """The time NumPy takes for the bytes of W alone."""
+    """Return the time that NumPy takes to read the bytes of W alone."""
     started = time.perf_counter()
     np.fromfile(folder / "model.safetensors", np.float32, V * D, offset=512)
     return time.perf_counter() - started

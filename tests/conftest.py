@@ -1,4 +1,4 @@
-"""Every run of the tests draws the same examples, however slow the machine."""
+"""Settings and fixtures for all tests: every run draws the same examples, on any machine."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-# Tests run a process a core, and libraries read these when they are loaded.
+# Tests run one process per core; libraries read these variables when they are loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -22,13 +22,13 @@ from support.server import Server, serving
 from support.strangers import W
 
 collect_ignore = ["fresh"]
-"""It installs packages, and has an environment of its own: ``tox -e fresh``."""
+"""The folder ``fresh`` installs packages and has its own environment: ``tox -e fresh``."""
 
 os.environ.pop("PYTHONUNBUFFERED", None)
-"""Commands hold back what they print, as a user's do."""
+"""Commands buffer their output, as a user's do."""
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-"""Ctrl-C reaches the commands that tests begin, even if the tests run in the background."""
+"""Ctrl-C reaches the commands that tests start, even if the tests run in the background."""
 
 settings.register_profile("geom", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("geom")
@@ -36,14 +36,14 @@ settings.load_profile("geom")
 
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test's own folder, in which it runs."""
+    """Run the test in its own folder, and return the folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of the test's own, and no proxy between it and its server."""
+    """Give the test its own cache, and bypass proxies to its server."""
     import huggingface_hub.utils._cache_assets as assets
 
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
@@ -53,7 +53,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def work(own_folder: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with room beside it, and a cache of its own; what waits for ever is ended."""
+    """Yield a folder inside the test's own, with its own cache; end a test that waits for ever."""
     folder = own_folder / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -70,7 +70,7 @@ def work(own_folder: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """One with the weights of a square."""
+    """Yield a server that has the weights of a square."""
     root = tmp_path / "served"
     root.mkdir()
     save_file({"lm_head.weight": W}, root / "m.safetensors")
@@ -80,7 +80,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def command(own_folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
-    """The command line in this process and in a folder of its own."""
+    """Return a function that runs the command line in this process and in the test's folder."""
 
     def run(*arguments: str) -> Done:
         with pytest.raises(SystemExit) as leaving:
@@ -92,6 +92,6 @@ def command(own_folder: Path, capfd: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def use() -> Iterator[Use]:
-    """Puts plugins in the place of the installed ones until the test ends."""
+    """Yield a function that replaces the installed plugins until the test ends."""
     with ExitStack() as stack:
         yield lambda plugins: stack.enter_context(using(plugins))

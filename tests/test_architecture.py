@@ -1,4 +1,4 @@
-"""The page of the architecture shows the tree as it is."""
+"""The architecture page shows the tree as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The campaigns, some cases of each; and that they would find what they look for."""
+"""The campaigns: a few cases of each, and that each finds the faults it looks for."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_some_cases_of_a_campaign_hold(draw: Draw, count: int) -> None:
     assert [case for case in cases(draw, count) if case.failure is not None] == []
 
 
-# What a campaign looks for, it finds
+# A campaign finds the faults it looks for
 
 
 def test_a_false_proof_by_nan_is_found() -> None:

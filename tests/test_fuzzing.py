@@ -14,7 +14,7 @@ from geom import InputError
 from support.fuzzing import DAMAGES, TARGETS, Target, feed, files
 
 INPUTS = 300
-"""Damaged files a reader."""
+"""The number of damaged files for each reader."""
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])
@@ -29,7 +29,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(target: Target) -> None:
 
 
 class Zeros(io.RawIOBase):
-    """So many zero bytes, that are never in memory at once."""
+    """A stream of zero bytes that are never in memory all at once."""
 
     def __init__(self, count: int) -> None:
         self.left = count

@@ -35,14 +35,14 @@ W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.1, 0.1], [0.2
 
 @dataclass(frozen=True)
 class Times:
-    """An option."""
+    """The options of a measure, with one factor."""
 
     times: Annotated[float, Meta(description="a factor")] = 1.0
 
 
 @dataclass
 class Brought:
-    """Measures of the tests' own, and how often each was asked."""
+    """Measures that the tests define, with a record of the calls to each."""
 
     asked: list[tuple[str, int]] = field(default_factory=list)
     priors: dict[int, Finding] = field(default_factory=dict)
@@ -189,7 +189,7 @@ def test_a_measure_that_fails_costs_its_own_numbers(brought: Brought, run: geom.
         "norm": None,
     }
     assert [name for name, row in found.items() if row.value is not None] == ["norm"]
-    assert list(run.measured()[0]) == ["norm"]  # what failed is tried again
+    assert list(run.measured()[0]) == ["norm"]  # a failed measure is tried again
 
 
 def test_notes_are_told_once_with_their_tokens(brought: Brought) -> None:

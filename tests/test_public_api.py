@@ -1,4 +1,4 @@
-"""What geom promises to those who import it; the promise is ``geom.__all__`` and design.md."""
+"""The promises of geom to those who import it, made in ``geom.__all__`` and design.md."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import pytest
 import geom
 
 PAIRS = [{"Measure", "measure"}, {"Run", "run"}]
-"""A record, and the function that makes or asks it: the contract names both."""
+"""A record, and the function that makes it or asks it: the contract names both."""
 
 HEAVY = ("dask", "distributed", "pyarrow", "torch", "transformer_lens", "transformers")
-"""What only some plugins need, and some users install."""
+"""Packages that only some plugins need and only some users install."""
 
 PAGES = Path(__file__).parent.parent / "docs"
 
@@ -29,14 +29,14 @@ DIRECTIVE = re.compile(r"^\.\. (auto\w+|py:data):: ([\w.]+)\n((?:   :.*\n)*)", r
 
 
 def loaded_after(*statements: str) -> set[str]:
-    """The top-level modules in a new interpreter after these statements."""
+    """Return the top-level modules that a new interpreter has loaded after these statements."""
     code = "; ".join([*statements, "import json, sys", "print(json.dumps(list(sys.modules)))"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
 def homes() -> dict[str, str]:
-    """Name -> the module that the stub of geom imports it from."""
+    """Return the module from which geom's stub imports each name."""
     stub = ast.parse(Path(geom.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     return {
         alias.name: f"geom.{node.module}"
@@ -51,7 +51,7 @@ HOMES = homes()
 
 @pytest.mark.parametrize("name", HOMES)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
-    described = f'\n{name} = .*\n"""\\w'  # a type alias has no docstring of its own
+    described = f'\n{name} = .*\n"""\\w'  # a type alias has no docstring attribute
     source = inspect.getsource(import_module(HOMES[name]))
     assert inspect.getdoc(getattr(geom, name)) or re.search(described, source)
 
@@ -63,7 +63,7 @@ def test_the_public_names_are_those_of_the_stub() -> None:
 
 
 def public() -> dict[str, object]:
-    """Every public name, as users write it, with what it names."""
+    """Return every public name, as users write it, with its object."""
     return {
         f"{module.__name__}.{name}": getattr(module, name)
         for module in (geom, geom.proofs)
@@ -72,7 +72,10 @@ def public() -> dict[str, object]:
 
 
 def described() -> list[str]:
-    """What a directive of some page describes, as often as one does; no module but a public one."""
+    """Return every name that a directive on a page describes, repeats included.
+
+    Of modules, only the public ones are returned.
+    """
     found = []
     for page in PAGES.glob("*.md"):
         for kind, name, options in DIRECTIVE.findall(page.read_text(encoding="utf-8")):
@@ -114,7 +117,7 @@ def test_no_two_public_names_are_a_letter_apart() -> None:
 
 
 def apart(a: str, b: str) -> int:
-    """The letters to change, add or drop to turn one name into the other."""
+    """Return how many letters to change, add or drop to turn one name into the other."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a):
         before, row = row, [i + 1]

@@ -1,4 +1,4 @@
-"""What a notebook or a debugger shows of a record fits a line, and holds no array."""
+"""The representation of a record in a notebook or debugger fits a line, and has no array."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_repr_fits_a_line_and_shows_no_array(record: Any) -> None:
 @pytest.mark.parametrize("name", geom.__all__)
 def test_every_public_record_has_this_repr(name: str) -> None:
     record = getattr(geom, name)
-    if is_dataclass(record) and fields(record) and record is not geom.Source:  # it is its text
+    if is_dataclass(record) and fields(record) and record is not geom.Source:  # shows its text
         assert record.__repr__ is short_repr
 
 

@@ -25,7 +25,7 @@ matrices = st.tuples(st.integers(1, 9), st.integers(1, 5)).flatmap(
 
 
 def brute(W: Floats, centre: bool = False) -> list[int]:
-    """The winners in Fractions, of rows centred in float64 as the documentation says."""
+    """Return the winners in Fractions, of rows centred in float64 as the documentation says."""
     rows = W - W.mean(axis=0) if centre else W
     return [truth.own_winner(rows, token) for token in range(len(W))]
 
@@ -104,7 +104,7 @@ def test_a_token_without_rivals_wins() -> None:
     assert winners(np.array([[1.0, 2.0]]), centre=True) == [0]
 
 
-# Who wins always
+# Rows that always win
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_rows_near_the_end_of_the_range_are_decided_without_centring() -> None:
 
 @pytest.fixture(params=["cpu", "torch"])
 def pruned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Small matrices are pruned as large ones are; gives how many tokens each block left whole."""
+    """Prune small matrices like large ones; yield how many tokens each block left whole."""
     found, note = find_device(request.param)
     if note:
         pytest.skip(note)
@@ -238,7 +238,7 @@ def test_pruning_keeps_ties_and_names_the_lowest_id(pruned: list[int]) -> None:
 
 @pytest.mark.parametrize("along", [0, 11], ids=["screened", "rest"])
 def test_pruning_tells_rows_apart_by_one_ulp(pruned: list[int], along: int) -> None:
-    """Each row has a twin that is longer by an ulp of its largest entry, or by a nudge."""
+    """Give each row a twin that is longer by an ulp of its largest entry, or by a nudge."""
     base = cloud(24, 12, 1.0)
     nudged = base + 2.0**-50 * orthogonal(12)[along]
     longer = np.nextafter(base, np.inf * np.sign(base))
@@ -254,7 +254,7 @@ def test_a_basis_that_is_not_orthonormal_is_refused() -> None:
 
 
 def test_bounds_of_the_screen_lie_above_all_scores() -> None:
-    """Also where the screen holds next to nothing but rounding: rows of its own span."""
+    """The bounds also hold if the screen sees little but rounding: rows in their own span."""
     for rows in (cloud(80, 12, 1.0), cloud(80, 4, 0.0) @ orthogonal(12)[:, :4].T):
         rows /= np.abs(rows).max()
         screen = self_argmax._Screen(orthogonal(12)[:, :4])

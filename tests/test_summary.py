@@ -18,7 +18,7 @@ CORNERS = ["a", "b", "c", "d"]
 
 
 def keep(path: Path, within: list[str | None] | None, rows: int = 6) -> Path:
-    """A run of a square's corners, which win, and of points within, which cannot."""
+    """Store a run of a square's corners, which win, and of points inside, which cannot."""
     texts = None if within is None else [*CORNERS, *within]
     geom.run(Readout.fold(SQUARE[:rows], tokens=texts), tokens="all", out=path).close()
     return path
@@ -95,7 +95,7 @@ def test_a_model_that_cannot_be_done_is_named_and_the_others_are_done(command: C
     done = command("run", "-m", "npz:absent.npz", "-m", "demo", "-t", "5")
     assert done.code == 2
     assert "absent.npz" in done.err
-    assert done.err.splitlines()[-1] == "geom: 1 of 2 models could not be done; see above"
+    assert done.err.splitlines()[-1] == "geom: 1 of 2 models failed; see above"
     assert len(list(Path().glob("geom-demo-*.db"))) == 1
     assert "demo" in done.out
 
@@ -109,7 +109,7 @@ def test_fail_on_watches_all_of_them(tokens: str, code: int, command: Command) -
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["run", "-m", "demo", "-m", "demo?bias=no", "--out", "file"], "give --out a folder"),
+        (["run", "-m", "demo", "-m", "demo?bias=no", "--out", "file"], "give a folder as --out"),
         (["run", "--config", "both.toml"], "give model or models, not both"),
         (["show", "a.db", "b.db", "--token", "5"], "are for one run"),
         (["show", "a.db", "absent.db"], "absent.db does not exist"),

@@ -1,4 +1,4 @@
-"""Token text on a terminal: nothing that a stranger wrote may act on it."""
+"""Token text on a terminal: no text from a stranger may act on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each claim of the threat model names a test, and the test is there."""
+"""Each claim of the threat model names a test, and that test exists."""
 
 from __future__ import annotations
 

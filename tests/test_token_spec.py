@@ -1,4 +1,4 @@
-"""Lists of tokens as users write them; what they mean is written out by hand."""
+"""Lists of tokens as users write them, with their meanings written out by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_runs_are_written_as_ranges(tokens: list[int], spec: str) -> None:
 def test_what_is_no_id_and_no_range_is_named(part: str) -> None:
     with pytest.raises(InputError, match="is no id and no range") as caught:
         parse_tokens(f"1,{part}", 100)
-    whole = len(part) < 100  # a longer one is cut short, as every message is
+    whole = len(part) < 100  # a longer part is cut short, like every message
     assert (repr(part) if whole else part[:100]) in str(caught.value)
     assert len(str(caught.value)) <= 2000
 

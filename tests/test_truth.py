@@ -1,4 +1,4 @@
-"""The truths of these tests: each proves itself, or agrees with a second one from elsewhere."""
+"""The tests' own sources of truth: each proves itself, or agrees with an independent one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rivals(W: Floats, b: Floats, place: Place) -> Rivals:
 
 
 def drawn(seed: int) -> tuple[Floats, Floats]:
-    """Rows and biases, whole or not."""
+    """Draw rows and biases, whole or not."""
     rng = np.random.default_rng(seed)
     V, d = int(rng.integers(2, 8)), int(rng.integers(1, 5))
     if seed % 2 == 0:

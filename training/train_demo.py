@@ -43,11 +43,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 0
 
-# Read by the tokenizer alone: tests, character tables, an editor, an old grammar, and a help text.
+# Only the tokenizer reads these: tests, character tables, an editor, an old grammar, a help text.
 TOKENIZER_ONLY = frozenset(
     {"encodings", "idlelib", "lib2to3", "pydoc_data", "test", "tests", "turtledemo"}
 )
-# Not the standard library proper: third-party packages, and files that describe one machine.
+# Not part of the standard library proper: third-party packages, files that describe one machine.
 LEFT_OUT = ("__pycache__", "site-packages", "config-", "_sysconfigdata")
 
 # One file in twenty is held out for validation, starting with the eighth.
@@ -63,7 +63,7 @@ Counts = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the model, beside the corpus and the library versions."""
+    """The settings that decide the model, together with the corpus and the library versions."""
 
     vocab_size: int = 3072
     width: int = 64
@@ -94,14 +94,14 @@ class Corpus:
     tokenizer_only: Mapping[str, str]
 
     def all_texts(self) -> Iterator[str]:
-        """Every text the tokenizer learns from."""
+        """Yield every text the tokenizer learns from."""
         for part in (self.training, self.validation, self.tokenizer_only):
             yield from part.values()
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Mean cross-entropy in nats per token."""
+    """The mean cross-entropy in nats per token."""
 
     train: float
     validation: float
@@ -121,7 +121,7 @@ def library_files(root: Path) -> Iterator[tuple[PurePosixPath, Path]]:
 
 
 def read_corpus(root: Path) -> Corpus:
-    """Read the library below ``root`` and divide it. Files that are not UTF-8 are passed over."""
+    """Read the library below ``root`` and divide it. Files that are not UTF-8 are skipped."""
     narrow: dict[str, str] = {}
     tokenizer_only: dict[str, str] = {}
     for relative, path in library_files(root):
@@ -142,7 +142,7 @@ def read_corpus(root: Path) -> Corpus:
 
 
 def digest(texts: Mapping[str, str]) -> str:
-    """SHA-256 of names and texts, each followed by a zero byte."""
+    """Return the SHA-256 of names and texts, each followed by a zero byte."""
     sha = hashlib.sha256()
     for name, text in texts.items():
         sha.update(f"{name}\0{text}\0".encode())
@@ -165,7 +165,7 @@ def learn_vocabulary(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> TokenIds:
-    """Token ids of the texts, shape (n,), an end-of-text token after each."""
+    """Return the token ids of the texts, shape (n,), with an end-of-text token after each."""
     ids: list[int] = []
     for text in texts:
         ids.extend(tokenizer.encode(text).ids)
@@ -174,12 +174,12 @@ def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> TokenIds:
 
 
 def count_tokens(ids: TokenIds, vocab_size: int) -> Counts:
-    """How often each token occurs in ``ids``, shape (vocab_size,)."""
+    """Return how often each token occurs in ``ids``, shape (vocab_size,)."""
     return np.bincount(ids, minlength=vocab_size).astype(np.uint32)
 
 
 def build_model(recipe: Recipe) -> GPT2LMHeadModel:
-    """A GPT-2 with random weights. Its readout is its input embedding, as GPT-2's is."""
+    """Return a GPT-2 with random weights. Its readout is its input embedding, like GPT-2's."""
     torch.manual_seed(recipe.seed)
     config = GPT2Config(
         vocab_size=recipe.vocab_size,
@@ -198,13 +198,13 @@ def build_model(recipe: Recipe) -> GPT2LMHeadModel:
 
 
 def build_optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW that decays matrices, not vectors.
+    """Return an AdamW that decays matrices, not vectors.
 
     The embedding has its own settings. A token that never occurs has a tiny gradient, all of one
     sign, which Adam divides by its own size: with the usual epsilon such tokens march outward
     together for as long as training lasts. The larger epsilon lets their steps shrink with their
-    gradients, and the stronger decay makes them forget where they started, so they gather near
-    one point.
+    gradients, and the stronger decay makes them forget where they started, so they gather near one
+    point.
     """
     embedding = model.transformer.wte.weight
     others = [parameter for parameter in model.parameters() if parameter is not embedding]
@@ -229,7 +229,7 @@ def build_optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine down to the final fraction."""
+    """Return the rate: a linear warm-up, then a cosine down to the final fraction."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps)
     cosine = 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
     floor = recipe.final_learning_rate_fraction
@@ -237,13 +237,13 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def windows(ids: Tensor, starts: Tensor, context: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets, both (len(starts), context): the targets lie one token further on."""
+    """Return inputs and targets, both (len(starts), context); the targets are one token later."""
     positions = starts[:, None] + torch.arange(context)
     return ids[positions], ids[positions + 1]
 
 
 def batches(ids: Tensor, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches. Each pass cuts the text at another offset and visits all of it once."""
+    """Yield batches endlessly; each pass cuts the text at another offset and visits it all once."""
     generator = torch.Generator().manual_seed(recipe.seed)
     while True:
         offset = int(torch.randint(recipe.context, (1,), generator=generator))
@@ -254,7 +254,7 @@ def batches(ids: Tensor, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def token_loss(model: GPT2LMHeadModel, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats per token, a scalar."""
+    """Return the mean cross-entropy in nats per token, a scalar."""
     logits: Tensor = model(inputs).logits
     return cross_entropy(logits.flatten(0, 1), targets.flatten())
 
@@ -281,7 +281,7 @@ def train(model: GPT2LMHeadModel, ids: TokenIds, recipe: Recipe) -> float:
 
 
 def round_weights(model: torch.nn.Module) -> None:
-    """Round the weights in place to float16, in which they are stored, so figures refer to those.
+    """Round the weights in place to float16, the stored form, so that the figures refer to it.
 
     Arithmetic stays in float32.
     """
@@ -290,7 +290,7 @@ def round_weights(model: torch.nn.Module) -> None:
 
 @torch.no_grad()
 def evaluate(model: GPT2LMHeadModel, ids: TokenIds, recipe: Recipe) -> float:
-    """Mean loss over consecutive windows of ``ids``, in nats per token."""
+    """Return the mean loss over consecutive windows of ``ids``, in nats per token."""
     tokens = torch.from_numpy(ids.astype(np.int64))
     starts = torch.arange(0, len(tokens) - recipe.context, recipe.context)
     total = 0.0
@@ -320,7 +320,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 def save_checkpoint(
     out: Path, model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe
 ) -> None:
-    """Write what ``from_pretrained`` reads of a model and its tokenizer."""
+    """Write the files from which ``from_pretrained`` reads a model and its tokenizer."""
     torch.nn.Module.half(model)
     model.save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
@@ -339,7 +339,7 @@ def save_checkpoint(
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, object]:
-    """Files, characters and digest of each part of the corpus."""
+    """Return the files, characters and digest of each part of the corpus."""
     return {
         name: {
             "files": len(texts),
@@ -353,7 +353,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, object]:
 def describe_training(
     recipe: Recipe, corpus: Corpus, counts: Counts, losses: Losses, seconds: float, text: str
 ) -> dict[str, object]:
-    """The content of ``training.json``."""
+    """Return the content of ``training.json``."""
     libraries = ("numpy", "tokenizers", "torch", "transformers")
     return {
         "recipe": asdict(recipe),
@@ -417,7 +417,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the script."""
+    """Train the model that the command line describes."""
     options = parse_arguments(arguments)
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True)

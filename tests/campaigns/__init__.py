@@ -1,1 +1,1 @@
-"""Random and hostile cases by the hundred thousand, whose answers come from elsewhere."""
+"""Random and hostile cases by the hundred thousand, with answers from outside geom."""

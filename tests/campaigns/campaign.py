@@ -1,12 +1,12 @@
-"""What the campaigns share: how many cases, from which seed, in how many processes.
+"""The shared program of the campaigns: how many cases, from which seed, in how many processes.
 
-A campaign draws random or hostile cases by the thousand and asks of each one question whose answer
-comes from elsewhere. Each is a program, begun in the folder `tests`::
+A campaign draws random or hostile cases by the thousand, and asks of each one question whose answer
+comes from outside geom. Each campaign is a program, started in the folder `tests`::
 
     python -m campaigns.judge --cases 100000 --seed 1
 
-prints how many cases it drew and how many failed, names the failures so that ``--case N`` draws one
-of them again, and ends with 1 if there are any. ``tox -e campaigns`` runs them all.
+It prints how many cases it drew and how many failed, names the failures so that ``--case N`` draws
+one of them again, and exits with 1 if there are any. ``tox -e campaigns`` runs all campaigns.
 """
 
 from __future__ import annotations
@@ -25,23 +25,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Case:
-    """What one case came to: its kind, for the counts, and what is wrong, if anything."""
+    """The outcome of one case: its kind, for the counts, and its failure, if any."""
 
     kind: str
     failure: str | None = None
 
 
 Draw = Callable[[np.random.Generator, int], Case]
-"""Draws the case of that number from the generator, and answers its question."""
+"""The function that draws the case of a number from the generator, and answers its question."""
 
 
 def main(name: str, draw: Draw, cases: int) -> None:
-    """The program of a campaign: ``cases`` is how many it draws unless told otherwise."""
+    """Run a campaign; ``cases`` is the number of cases it draws by default."""
     parser = argparse.ArgumentParser(prog=name)
-    parser.add_argument("--cases", type=int, default=cases, help="how many to draw")
+    parser.add_argument("--cases", type=int, default=cases, help="the number of cases to draw")
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same cases")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--case", type=int, help="draw this one only")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="the number of processes"
+    )
+    parser.add_argument("--case", type=int, help="draw only this case")
     asked = parser.parse_args()
     begun = time.monotonic()
     numbers = range(asked.cases) if asked.case is None else [asked.case]
@@ -63,7 +65,7 @@ def main(name: str, draw: Draw, cases: int) -> None:
 def _drawn(
     draw: Draw, numbers: range | list[int], seed: int, workers: int
 ) -> Iterator[tuple[int, Case]]:
-    """Every case with its number, in order, each from a generator of its own."""
+    """Yield every case with its number, in order, each from its own generator."""
     global _draw, _seed
     _draw, _seed = draw, seed
     if workers == 1 or len(numbers) == 1:

@@ -1,11 +1,11 @@
-"""Whatever the checker for strangers calls proven, against the exact largest margin.
+"""Claims that the checker for strangers calls proven, against the exact largest margin.
 
     python -m campaigns.checker --cases 20000 --seed 1
 
 Each case is a small readout and a certificate about it: made by geom, made up near the border, or
-one of those with its JSON edited in a hostile way. The checker runs as a program, on files. What it
-says in its one line, and not what the certificate says, is then compared with the truth: rows,
-biases and the domain as Fractions, and `suprema`. A certificate that geom made must be proven; one
+one of those with its JSON edited in a hostile way. The checker runs as a program, on files. The
+line that it prints, not the certificate's claim, is then compared with the truth: rows, biases and
+the domain as Fractions, and `suprema`. A certificate that geom made must be proven; a certificate
 of no kind must be refused.
 """
 
@@ -38,7 +38,7 @@ from support.truth import Vector, dot, fractions
 
 CHECKER = Path(__file__).parent.parent.parent / "docs" / "check_certificate.py"
 SECONDS = 10
-"""Of the processor's time, for what takes some milliseconds."""
+"""The limit in seconds of processor time, for work that takes some milliseconds."""
 
 Floats = NDArray[np.float64]
 Claim = dict[str, Any]
@@ -47,7 +47,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Question:
-    """Arrays as they lie in the files, the rows and biases that they come to, and a domain."""
+    """A readout and a domain: the arrays as files hold them, the rows and biases they encode."""
 
     arrays: dict[str, NDArray[Any]]
     rows: list[Vector]
@@ -63,8 +63,8 @@ def pick(rng: Random, *choices: Any) -> Any:
 
 
 def speakable(rows: list[Vector], biases: Vector, token: int, place: Place) -> bool:
-    """Whether the token is the strict argmax somewhere in the domain, exactly."""
-    if place.size == 0 or (place.zero_sum and len(rows[0]) == 1):  # the origin is all there is
+    """Return whether the token is the strict argmax somewhere in the domain, exactly."""
+    if place.size == 0 or (place.zero_sum and len(rows[0]) == 1):  # the domain is the origin alone
         return all(biases[token] > bias for j, bias in enumerate(biases) if j != token)
     rivals = Rivals.of(np.array(rows, dtype=object), biases, place, token, homogeneous=False)
     return not rivals.at_most(Fraction(0))
@@ -74,7 +74,7 @@ def speakable(rows: list[Vector], biases: Vector, token: int, place: Place) -> b
 
 
 def question(rng: Random) -> Question:
-    """A readout of a few tokens, often in special position, and a domain."""
+    """Draw a readout of a few tokens, often in special position, and a domain."""
     V, d = int(pick(rng, 1, 2, 2, 3, 4, 5, 6, 7)), int(pick(rng, 1, 1, 2, 2, 3))
     W, bias = rows_of(rng, V, d), np.round(4 * rng.normal(size=V)) / 4
     bias *= pick(rng, 0.0, 1.0, 1.0, 2.0**-20)
@@ -102,7 +102,7 @@ def question(rng: Random) -> Question:
 
 
 def rows_of(rng: Random, V: int, d: int) -> Floats:
-    """Rows: small whole numbers, or any; some the middle of others, twins, huge, or in a line."""
+    """Draw rows, whole or real; some are midpoints of others, twins, huge, or on a line."""
     W = np.round(2 * rng.normal(size=(V, d))) if rng.random() < 0.7 else rng.normal(size=(V, d))
     if d + 1 < V and rng.random() < 0.3:
         W[-1] = W[:-1].mean(axis=0)
@@ -118,7 +118,7 @@ def rows_of(rng: Random, V: int, d: int) -> Floats:
 
 
 def stored(rng: Random, values: Floats) -> NDArray[Any]:
-    """The numbers as a file holds them."""
+    """Return the numbers as a file holds them."""
     small = np.abs(values).max() < 1e4
     return values.astype(pick(rng, "<f2", "<f4", "<f8") if small else "<f8")
 
@@ -127,7 +127,7 @@ def stored(rng: Random, values: Floats) -> NDArray[Any]:
 
 
 def certificate(asked: Question, token: int, **proof: Any) -> Claim:
-    """One that says of the domain, V and d what is so."""
+    """Return a certificate that states the domain, V and d truly."""
     size = asked.place.size
     domain = {
         "name": "of one's own",
@@ -141,7 +141,7 @@ def certificate(asked: Question, token: int, **proof: Any) -> Claim:
 
 
 def by_point(rng: Random, asked: Question, token: int) -> Claim:
-    """A point that may well win: along the row, the differences or anywhere; at the border."""
+    """Draw a point that may well win: along the row, the differences or anywhere; at the border."""
     d = len(asked.rows[0])
     own = np.array([float(max(min(v, 10**300), -(10**300))) for v in asked.rows[token]])
     x = pick(rng, own, -own, rng.normal(size=d), np.round(rng.normal(size=d)), np.zeros(d))
@@ -160,7 +160,7 @@ def by_point(rng: Random, asked: Question, token: int) -> Claim:
 
 
 def by_weights(rng: Random, asked: Question, token: int) -> Claim:
-    """Weights that nearly do: of as many tokens as dimensions, of all, or solved for and moved."""
+    """Draw weights that nearly prove it: on d tokens, on all, or solved for and then moved."""
     V, d = asked.arrays["W"].shape
     others = [j for j in range(V) if j != token]
     count = int(pick(rng, min(d, V - 1), V - 1, 1, int(rng.integers(1, V))))
@@ -180,7 +180,7 @@ def by_weights(rng: Random, asked: Question, token: int) -> Claim:
 
 
 def nearly(rng: Random, asked: Question, token: int, some: list[int]) -> Floats:
-    """Weights by least squares that nearly cancel, moved by little or not at all."""
+    """Find weights by least squares that nearly cancel, moved by little or not at all."""
     scale = max(1, *(abs(v) for row in asked.rows for v in row))
     a = np.array(
         [
@@ -199,7 +199,7 @@ def nearly(rng: Random, asked: Question, token: int, some: list[int]) -> Floats:
 
 
 def genuine(rng: Random, asked: Question, folder: Path) -> list[str]:
-    """What geom exports of all tokens."""
+    """Return geom's certificates of all tokens."""
     place, d = asked.place, len(asked.rows[0])
     names = {("ball", True): "layernorm", ("ball", False): "rmsnorm", ("all", False): "unbounded"}
     name = names.get((place.shape, place.zero_sum), "own")
@@ -214,7 +214,7 @@ def genuine(rng: Random, asked: Question, folder: Path) -> list[str]:
     )
     chain = [["highs"], ["maxent"], ["maxent", "highs"]]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of certifiers, which may say what they like
+        warnings.simplefilter("ignore")  # from certifiers, which may warn freely
         with geom.run(readout, tokens="all", certifiers=pick(rng, *chain), domain=domain) as run:
             geom.export(run, "certificate", folder / "all.jsonl")
     return (folder / "all.jsonl").read_text(encoding="utf-8").splitlines()
@@ -264,7 +264,7 @@ ODD: list[Any] = [
 
 
 def edit_a_value(rng: Random, claim: Claim) -> str:
-    """Another value in a random place."""
+    """Put another value in a random place."""
     holder: Any = claim
     while True:
         keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
@@ -277,7 +277,7 @@ def edit_a_value(rng: Random, claim: Claim) -> str:
 
 
 def edit_a_key(rng: Random, claim: Claim) -> str:
-    """A key less, or under another name."""
+    """Remove a key, or rename it."""
     holder = claim if rng.random() < 0.6 else claim["domain"]
     key = pick(rng, *holder)
     value = holder.pop(key)
@@ -287,7 +287,7 @@ def edit_a_key(rng: Random, claim: Claim) -> str:
 
 
 def edit_a_key_twice(rng: Random, claim: Claim) -> str:
-    """A key that is there twice, with another value."""
+    """Give a key twice, with another value."""
     key = pick(rng, *claim)
     value = pick(rng, *ODD, *(claim[k] for k in claim))
     pair = f"{json.dumps(key)}: {json.dumps(value)}"
@@ -296,7 +296,7 @@ def edit_a_key_twice(rng: Random, claim: Claim) -> str:
 
 
 def edit_bytes(rng: Random, claim: Claim) -> str:
-    """Some characters changed, lost or doubled."""
+    """Change, drop or repeat some characters."""
     text = json.dumps(claim)
     for _ in range(int(rng.integers(1, 4))):
         k, n = int(rng.integers(len(text))), int(pick(rng, 0, 1, 1, 5, 40))
@@ -308,7 +308,7 @@ def edit_bytes(rng: Random, claim: Claim) -> str:
 
 
 def edit_the_end(rng: Random, claim: Claim) -> str:
-    """Cut short, or followed by something."""
+    """Cut the text short, or append something."""
     text = json.dumps(claim)
     if rng.random() < 0.5:
         return text[: int(rng.integers(len(text)))]
@@ -316,7 +316,7 @@ def edit_the_end(rng: Random, claim: Claim) -> str:
 
 
 def edit_the_question(rng: Random, claim: Claim) -> str:
-    """Another token, verdict, domain or shape, each of a kind that there is."""
+    """Change the token, verdict, domain or shape to another valid one."""
     d = max(1, claim["d"])
     changes: list[Claim] = [
         {"token_id": int(rng.integers(claim["V"]))},
@@ -357,7 +357,7 @@ NO_KIND: dict[str, list[Any]] = {
 
 
 def of_no_kind(rng: Random, claim: Claim) -> str:
-    """A value that the format does not have: to be refused, whatever else there is."""
+    """Put a value that the format does not have; it must be refused, whatever else is there."""
     path = pick(rng, *NO_KIND)
     holder, key = (claim["domain"], path[7:]) if path.startswith("domain.") else (claim, path)
     holder[key] = pick(rng, *NO_KIND[path])
@@ -369,7 +369,7 @@ def of_no_kind(rng: Random, claim: Claim) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """Its exit code, what it wrote, and the processor's seconds that it took."""
+    """The checker's exit code, its output, and the processor seconds it took."""
 
     code: int
     out: str
@@ -382,7 +382,7 @@ def program() -> CodeType:
 
 
 def answered(text: str, arrays: list[str], folder: Path) -> Answer:
-    """What it says of a certificate and of the arrays that lie in the folder."""
+    """Return the checker's answer about a certificate and the arrays in the folder."""
     (folder / "claim.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     words = [str(CHECKER), str(folder / "claim.json"), str(folder / "W.npy")]
     for name in arrays:
@@ -395,7 +395,7 @@ def answered(text: str, arrays: list[str], folder: Path) -> Answer:
         except SystemExit as end:
             code = int(end.code or 0)
     if code is None:
-        raise AssertionError("it ends without a code")
+        raise AssertionError("the checker ends without an exit code")
     return Answer(code, out.getvalue(), err.getvalue(), time.process_time() - begun)
 
 
@@ -406,7 +406,7 @@ SAID = re.compile(
 
 
 def faults(answer: Answer, rows: list[Vector], biases: Vector) -> Iterator[str]:
-    """What is wrong with an answer: more than a line, a slow one, an odd one, a false one."""
+    """Yield what is wrong with an answer: several lines, too slow, odd, or false."""
     written = answer.out + answer.err
     if answer.seconds > SECONDS:
         yield f"it took {answer.seconds:.1f} s"
@@ -414,7 +414,7 @@ def faults(answer: Answer, rows: list[Vector], biases: Vector) -> Iterator[str]:
         yield f"it shows {written[:200]!r}"
     if answer.code == 2:
         if answer.out or not answer.err.startswith("cannot be read: ") or len(answer.err) > 150:
-            yield f"it refuses by {written[:200]!r}"
+            yield f"it refuses with {written[:200]!r}"
         return
     said = SAID.fullmatch(answer.out)
     if said is None or answer.err or answer.code != bool(said[8]):
@@ -431,7 +431,7 @@ def faults(answer: Answer, rows: list[Vector], biases: Vector) -> Iterator[str]:
 
 
 def draw(rng: Random, number: int) -> Case:
-    """A certificate, and whether the checker's answer to it is so."""
+    """Draw a certificate, and check that the checker's answer about it is true."""
     asked = question(rng)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -459,7 +459,7 @@ def draw(rng: Random, number: int) -> Case:
 
 
 def all_proven(rng: Random, asked: Question, others: list[str], folder: Path) -> Case:
-    """Whether all that geom exports of a readout is proven of the arrays that made it."""
+    """Check that every certificate geom exports is proven, by the arrays of its readout."""
     lines = genuine(rng, asked, folder)
     wrong = []
     for line in lines:

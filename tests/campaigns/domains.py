@@ -1,11 +1,11 @@
-"""What is proven of angles, balls and changes, against points and weights that say otherwise.
+"""Bounds on angles, balls and changes of rows, against points and weights that contradict them.
 
     python -m campaigns.domains --cases 20000 --seed 1
 
-Each case is a small problem with two rivals at least, on any domain (`hostile`), a finding, honest
-or not, and one of `angle_bounds`, `ball_bounds`, `silencing_bounds` and `freeing_bounds`. A lower
-bound must be proven by the finding's own point, an upper bound hold at the best point that
-`regions` finds, both in balls of 400 bits or in exact integers.
+Each case is a small problem with at least two rivals, on any domain (`hostile`), a finding, honest
+or not, and one of `angle_bounds`, `ball_bounds`, `silencing_bounds` and `freeing_bounds`. The
+finding's own point must prove a lower bound, and an upper bound must hold at the best point that
+`regions` finds; both are checked in balls of 400 bits or in exact integers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from support.suprema import Floats, Rivals
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """A problem, a finding and a measure, and what is proven of it that is not so."""
+    """Draw a problem, a finding and a measure, and check the bounds that geom proves."""
     name, ask, check = MEASURES[number % len(MEASURES)]
     drawn = ordinary(rng, name) if rng.random() < 0.4 else None
     while drawn is None or drawn[0].readout.V < 3:
@@ -76,7 +76,7 @@ def draw(rng: np.random.Generator, number: int) -> Case:
 
 
 def ordinary(rng: np.random.Generator, name: str) -> tuple[Problem, int]:
-    """Normal rows, and the token of which there is most to say: an outer one, or the innermost."""
+    """Draw normal rows, and the token with most to measure: the outermost, or the innermost."""
     V, d = int(rng.integers(3, 11)), int(rng.integers(2, 5))
     W = rng.standard_normal((V, d))
     b = rng.standard_normal(V) * pick(rng, 0.0, 0.1, 0.5)
@@ -89,7 +89,7 @@ Sought = tuple[Floats | None, Floats | None]
 
 
 def best(rng: np.random.Generator, name: str, truth: Rivals) -> Sought:
-    """A point and weights that say most about the measure, as far as float64 sees."""
+    """Find the point and weights that say most about the measure, as far as float64 sees."""
     if name == "angles":
         return directions(truth)
     if name == "balls":
@@ -101,7 +101,7 @@ def best(rng: np.random.Generator, name: str, truth: Rivals) -> Sought:
 
 
 def nearest_face(truth: Rivals) -> Floats:
-    """The direction with the least negative margin for its length, at several lengths."""
+    """Return the direction with the least negative margin per length, at several lengths."""
     a, c, radius = view(truth)
     points = normals(truth)
     with np.errstate(all="ignore"):
@@ -114,7 +114,7 @@ def nearest_face(truth: Rivals) -> Floats:
 def honest(
     rng: np.random.Generator, asked: Problem, truth: Rivals, sought: Sought, other: Finding
 ) -> Finding:
-    """The finding of somebody who looked well, one of its two parts at times another's."""
+    """Return an honest finding of a good search; at times one part comes from another finding."""
     x, lam = sought
     point, weights = other.x, other.weights
     if x is not None and rng.random() < 0.9:
@@ -144,7 +144,7 @@ def finite(low: float, high: float) -> bool:
 def angles(
     truth: Rivals, evidence: Finding, x: Floats | None, low: float, high: float
 ) -> Iterator[str]:
-    """The angle of the finding's direction, and that of the best direction."""
+    """Check the angle of the finding's direction, and that of the best direction."""
     if not finite(low, high) or high == math.inf:
         yield "no bounds"
         return
@@ -164,7 +164,7 @@ def angles(
 def balls(
     truth: Rivals, evidence: Finding, x: Floats | None, low: float, high: float
 ) -> Iterator[str]:
-    """The ball about the finding's point, that about the best, and whether there is any at all."""
+    """Check the ball about the finding's point, the ball about the best, and that there is any."""
     if math.isnan(low) or not low >= 0.0 or not high >= 0.0:
         yield "no bounds"
         return
@@ -186,7 +186,7 @@ def balls(
 
 
 def inside(truth: Rivals, x: Floats) -> Floats | None:
-    """The point with its sum made zero, where it has to be, on a grid of its own size."""
+    """Return the point with its sum made zero, if the domain requires it, on its own grid."""
     if not truth.region.zero_sum:
         return x
     top = float(np.abs(x).max())
@@ -200,7 +200,7 @@ def inside(truth: Rivals, x: Floats) -> Floats | None:
 def silencing(
     truth: Rivals, evidence: Finding, x: Floats | None, low: float, high: float
 ) -> Iterator[str]:
-    """The margin for its length at a point below, the change that weights ask for above."""
+    """Check the lower bound by a point's margin per length, the upper by the weights' change."""
     if not (low >= 0.0 and high >= 0.0):
         yield "no bounds"
         return
@@ -232,7 +232,7 @@ def after(high: float) -> float:
 
 
 def weights_of(truth: Rivals, evidence: Finding) -> Floats | None:
-    """The finding's weights on all rivals, where they are weights."""
+    """Return the finding's weights on all rivals, or None if they are not weights."""
     weights = evidence.weights
     if weights is None or weights.values.dtype != np.float64 or weights.values.ndim != 1:
         return None
@@ -246,7 +246,7 @@ def weights_of(truth: Rivals, evidence: Finding) -> Floats | None:
 def freeing(
     truth: Rivals, evidence: Finding, x: Floats | None, low: float, high: float
 ) -> Iterator[str]:
-    """What the token lacks for its length at a point is above; at none is it less than below."""
+    """Check what tokens lack per length: the point at most ``high``, no point less than ``low``."""
     if not (0.0 <= low < math.inf and high >= 0.0):
         yield "no bounds"
         return

@@ -1,9 +1,9 @@
 """Sound run files, edited: `geom.verify` must find every edit that makes a claim untrue.
 
-Each case takes one of some runs (every verdict, every kind of certificate, candidates, a list of
+Each case takes one of several runs (every verdict, every kind of certificate, candidates, a list of
 tokens, measures), edits it with Python's own sqlite3, and asks `geom.verify`. An edit that leaves
-every claim true must be accepted; any other must be found, or the file refused, in one line. What
-makes a claim untrue is known from Fractions and from what the run was made of, never from geom.
+every claim true must be accepted; for any other, either the edit must be found or the file refused
+in one line. Fractions and the data that made the run decide which claims are untrue, never geom.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEASURES = ("angular-margin", "chebyshev-radius", "logit-bias", "perturbation")
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A run as it was made, and what it was made of."""
+    """A run as it was made, and the data that made it."""
 
     readout: Readout
     content: bytes
@@ -41,7 +41,7 @@ class Subject:
 
 @cache
 def subject(name: str) -> Subject:
-    """The runs that are edited, made once in each process."""
+    """Make a run to edit, once in each process."""
     rng = np.random.default_rng(7)
     measured: tuple[str, ...] = ()
     norm: Any = "layernorm"
@@ -77,7 +77,7 @@ def subject(name: str) -> Subject:
 
 
 def _rows(rng: np.random.Generator, V: int, d: int) -> Any:
-    """Random rows, the last but two inside the hull of the others."""
+    """Draw random rows, the last but two inside the hull of the others."""
     W = rng.standard_normal((V, d)).astype(np.float32).astype(float)
     W[-4], W[-3] = (W[0] + W[1]) / 2.0, W[:8].mean(axis=0)
     return W
@@ -85,13 +85,13 @@ def _rows(rng: np.random.Generator, V: int, d: int) -> Any:
 
 @dataclass
 class File:
-    """A copy of a run that an edit changes, and where what it draws at random comes from."""
+    """A copy of a run that an edit changes, and the edit's random generator."""
 
     path: Path
     made: Subject
     rng: np.random.Generator
     tokens: set[int] = field(default_factory=set)
-    """Those whose claims are made untrue; empty where it is the whole run."""
+    """The tokens whose claims become untrue; empty if it is the whole run."""
 
     @cached_property
     def connection(self) -> sqlite3.Connection:
@@ -100,16 +100,16 @@ class File:
         return connection
 
     def sql(self, statement: str, *values: object) -> None:
-        """Change something: it must be there."""
+        """Execute a statement that must change at least one row."""
         assert self.connection.execute(statement, values).rowcount != 0, statement
 
     def ask(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(query, values).fetchall()
 
     def pick(self, where: str = "1") -> int:
-        """A token with a row that meets the condition, whose claim will not be true.
+        """Pick a token with a row that meets the condition; its claim will be untrue.
 
-        Raises LookupError where the run has none.
+        Raises LookupError if the run has no such token.
         """
         ids = [token for (token,) in self.ask(f"SELECT token_id FROM tokens WHERE {where}")]
         if not ids:
@@ -140,7 +140,7 @@ class File:
         return truth.margin(self.made.readout.W, self.made.readout.b, token, x)
 
     def measured(self) -> tuple[int, str]:
-        """A token and a measure whose number a point and weights prove closely."""
+        """Pick a token and a measure whose number is closely proven by a point and weights."""
         query = (
             "SELECT token_id, measure FROM measures WHERE x IS NOT NULL AND weights IS NOT NULL "
             "AND error > 0 AND error < 0.01 * abs(value)"
@@ -221,7 +221,7 @@ def take_the_proof(file: File) -> None:
 
 
 def swap_two_verdicts(file: File) -> None:
-    """The rows of a speakable and an unspeakable token, but for what they are."""
+    """Swap the rows of a speakable and an unspeakable token, except for their identities."""
     one, other = file.pick("verdict = 'speakable'"), file.pick(WEIGHED)
     columns = "verdict, proof, certifier, margin_lower, margin_upper, recipe"
     values = {
@@ -242,7 +242,7 @@ def raise_the_lower_margin(file: File) -> None:
 
 
 def raise_the_lower_margin_of_a_recipe(file: File) -> None:
-    """Above what any point of the ball can have: the distance to one rival."""
+    """Raise the bound above what any point of the ball can reach: the distance to one rival."""
     token = file.pick("recipe IS NOT NULL")
     W, b = file.made.readout.W, file.made.readout.b
     gaps = np.linalg.norm(np.delete(W, token, axis=0) - W[token], axis=1)
@@ -259,7 +259,7 @@ def take_the_lower_margin(file: File) -> None:
 
 
 def lower_the_upper_margin(file: File) -> None:
-    """Below the margin at the origin, which every domain has."""
+    """Lower the bound below the margin at the origin, which every domain contains."""
     token = file.pick(WEIGHED)
     origin = float(file.margin(token, np.zeros(file.made.readout.d)))
     file.set(token, "margin_upper = ?", origin - 2.0 ** -int(file.rng.integers(0, 40)))
@@ -332,7 +332,7 @@ def weights_below_zero(file: File) -> None:
 
 
 def weights_beside_the_point(file: File) -> None:
-    """On one token whose row differs, with a bias too low: it is beaten somewhere."""
+    """Put weights on one token whose row differs, with a bias too low: it is beaten somewhere."""
     token = file.pick(WEIGHED)
     W, b = file.made.readout.W, file.made.readout.b
     others = [j for j in range(len(W)) if b[j] <= b[token] and (W[j] != W[token]).any()]
@@ -358,7 +358,7 @@ def give_a_recipe(file: File) -> None:
     file.set(file.pick(WEIGHED), "recipe = 'own-direction'")
 
 
-# Which rows there are
+# Missing and added rows
 
 
 def delete_rows(file: File) -> None:
@@ -382,7 +382,7 @@ def delete_every_row(file: File) -> None:
 
 
 def add_a_row(file: File) -> None:
-    """A copy of another's, undecided and without evidence: it claims nothing but to be there."""
+    """Add a copy of another row, undecided and without evidence: it claims only to exist."""
     there = {token for (token,) in file.ask("SELECT token_id FROM tokens")}
     V = file.made.readout.V
     absent = [token for token in range(V) if token not in there] or [V, V + 7, -1]
@@ -401,7 +401,7 @@ def renumber_a_row(file: File) -> None:
     file.tokens.clear()
 
 
-# What rows say beside the verdict
+# Other claims of rows
 
 
 def change_the_text(file: File) -> None:
@@ -479,7 +479,7 @@ def change_the_tokens_asked_for(file: File) -> None:
 
 
 def change_the_domain(file: File) -> None:
-    """Another size, another shape, half of the words, or a smaller ball: no witness is in it."""
+    """Change the size, the shape, half of the words, or shrink the ball: no witness is in it."""
     d = file.made.readout.d
 
     def change(settings: dict[str, Any]) -> None:
@@ -613,7 +613,7 @@ def cut_the_file(file: File) -> None:
     file.path.write_bytes(content[: int(file.rng.integers(1, len(content) * 3 // 4))])
 
 
-# What is true stays true
+# Edits that leave every claim true
 
 
 def nothing(file: File) -> None:
@@ -681,7 +681,7 @@ EDITS: tuple[Edit, ...] = (
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """The edit of that number, at a place drawn at random, of a run drawn at random."""
+    """Make the edit of that number, at a random place, in a random run."""
     edit = EDITS[number % len(EDITS)]
     names = ("measured", "candidates", "list", "many")
     if edit in OF_MEASURES:
@@ -697,21 +697,21 @@ def draw(rng: np.random.Generator, number: int) -> Case:
             try:
                 with closing(file.connection):
                     edit(file)
-            except LookupError:  # it has no such token
+            except LookupError:  # the run has no such token
                 continue
             return Case(name, _wrong(file, edit in TRUE))
-    raise AssertionError(f"no run can be edited so: {name}")
+    raise AssertionError(f"the edit {name} applies to no run")
 
 
 def _wrong(file: File, true: bool) -> str | None:
-    """What `geom.verify` makes of the edited file that it should not."""
+    """Return what is wrong with `geom.verify`'s answer about the edited file, or None."""
     try:
         with geom.open_run(file.path) as run:
             found = geom.verify(run, file.made.readout)
     except GeomError as error:
         if true:
             return f"a true run is refused: {error}"
-        return None if "\n" not in str(error) else f"more than a line: {error}"
+        return None if "\n" not in str(error) else f"the refusal has several lines: {error}"
     if true:
         return None if found.ok else f"a true run is faulted: {found.faults[0]}"
     return _missed(found, file.tokens)
@@ -719,12 +719,12 @@ def _wrong(file: File, true: bool) -> str | None:
 
 def _missed(found: Verification, tokens: set[int]) -> str | None:
     if found.ok:
-        return f"it is accepted: {sorted(tokens)}"
+        return f"the untrue claims of {sorted(tokens)} are accepted"
     if any("\n" in str(fault) for fault in found.faults):
-        return "a fault of more than a line"
+        return "a fault has several lines"
     named = {fault.token for fault in found.faults}
     if not tokens <= named and None not in named:
-        return f"of {sorted(tokens)} only {named} are named"
+        return f"of {sorted(tokens)}, only {named} are named"
     return None
 
 

@@ -2,10 +2,10 @@
 
     python -m campaigns.forged --cases 100000 --seed 1
 
-Each case is a small problem with a finding (`hostile`) and a claim: a verdict, a proof and bounds,
-which may be those that the evidence proves, one unit in the last place better, infinite, no number
-at all, or another verdict's. A claim that is accepted must be true, and its evidence must prove it:
-the point its lower bound, and weights over the same tokens its upper bound.
+Each case is a small problem with a finding (`hostile`) and a claim: a verdict, a proof and bounds.
+The bounds may be those that the evidence proves, one unit in the last place better, infinite, NaN,
+or another verdict's. An accepted claim must be true, and its evidence must prove it: the point its
+lower bound, and weights over the same tokens its upper bound.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from support.suprema import Rivals
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """A claim, and whether it is accepted though it is not so."""
+    """Draw a claim, and check that it is not accepted if it is untrue."""
     drawn = draw_question(rng)
     if drawn is None:
         return Case("overflows when folded")
@@ -39,7 +39,7 @@ def draw(rng: np.random.Generator, number: int) -> Case:
             claim = forged(rng, asked, token, evidence, truth)
             accepted = [not faults(asked, token, evidence, claim)]
             if number % 4 == 3:
-                with flushed(True), suppress(GeomError):  # it may refuse
+                with flushed(True), suppress(GeomError):  # geom may refuse
                     accepted.append(not faults(asked, token, evidence, claim))
         except Exception as error:
             return Case("raised", raised(error))
@@ -53,7 +53,7 @@ def draw(rng: np.random.Generator, number: int) -> Case:
 def forged(
     rng: np.random.Generator, asked: Problem, token: int, evidence: Finding, truth: Rivals
 ) -> Verdict:
-    """The verdict that the evidence proves, or one with something changed."""
+    """Return the verdict that the evidence proves, or that verdict with something changed."""
     honest = judge(asked, token, evidence)
     name: Any = honest.name
     proof: Any = honest.proof
@@ -80,7 +80,7 @@ def forged(
 
 
 def exact_bounds(truth: Rivals, evidence: Finding) -> tuple[float | None, float | None]:
-    """The margin at the point, and the largest one where it is a rational, rounded to nearest."""
+    """Return the margin at the point, and the largest one if rational, rounded to nearest."""
     if not truth.ids:
         return None, None
     lower = upper = None
@@ -100,7 +100,7 @@ def nearest(value: Fraction) -> float:
 
 
 def bound(rng: np.random.Generator, near: float | None, better: float) -> float | None:
-    """A bound near this one, most often better than it by as little as can be."""
+    """Return a bound near this one, most often better by as little as possible."""
     kind = int(rng.integers(8))
     if kind == 0 or near is None or not math.isfinite(near):
         return pick(rng, None, math.inf, -math.inf, math.nan, 0.0, -0.0, 5e-324, -5e-324, LARGEST)
@@ -116,10 +116,10 @@ def bound(rng: np.random.Generator, near: float | None, better: float) -> float 
 
 
 def untrue(truth: Rivals, evidence: Finding, claim: Verdict) -> Iterator[str]:
-    """What an accepted claim says that its evidence does not prove."""
+    """Yield what an accepted claim says that its evidence does not prove."""
     lower, upper = claim.margin_lower, claim.margin_upper
     if not all(bound is None or math.isfinite(bound) for bound in (lower, upper)):
-        yield "has a bound that is none"
+        yield "has a bound that is not finite"
         return
     if not truth.ids:
         if claim.name == "unspeakable" or upper is not None:
@@ -137,7 +137,7 @@ def untrue(truth: Rivals, evidence: Finding, claim: Verdict) -> Iterator[str]:
         if not named or not at_most(truth, evidence, 0.0) or upper is None or upper > 0:
             yield "the weights do not prove it unspeakable"
     elif claim.name != "undecided" or claim.proof is not None:
-        yield "is no verdict"
+        yield "is not a verdict"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small problems and findings, random, degenerate, badly scaled and hostile, for the campaigns."""
+"""Small problems and findings for the campaigns: random, degenerate, badly scaled and hostile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.suprema import Floats, Optimum, Rivals
 
 try:
     from torch import set_flush_denormal
-except ImportError:  # then it stays off
+except ImportError:  # then flushing stays off
 
     def set_flush_denormal(mode: bool) -> bool:
         return False
@@ -37,12 +37,12 @@ NUMBERS = np.array(
         *(1.3407807929942596e154, 1e155, 1e160, 1e300, 5e307, LARGEST / 2, 1e308, 1.7e308, LARGEST),
     ]
 )
-"""From the least float64 to the largest, and what lies beside the borders of its arithmetic."""
+"""Numbers from the least float64 to the largest, and on both sides of its arithmetic's borders."""
 
 
 @contextmanager
 def flushed(on: bool) -> Iterator[None]:
-    """Within the block, where ``on``, subnormal numbers are zero to this thread's processor."""
+    """Within the block, if ``on``, flush subnormal numbers to zero in this thread's processor."""
     if on:
         set_flush_denormal(True)
     try:
@@ -52,7 +52,7 @@ def flushed(on: bool) -> Iterator[None]:
 
 
 def raised(error: Exception) -> str:
-    """An exception and the line that raised it, of what is not a library."""
+    """Return an exception and the last line outside of libraries that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "site-packages" not in frame.filename]
     return f"{error!r} at {ours[-1].filename}:{ours[-1].lineno}"
@@ -63,21 +63,21 @@ def pick(rng: np.random.Generator, *choices: Any) -> Any:
 
 
 def numbers(rng: np.random.Generator, shape: int | tuple[int, ...]) -> Floats:
-    """Numbers of `NUMBERS`, of either sign."""
+    """Draw from `NUMBERS`, with either sign."""
     return np.asarray(rng.choice(NUMBERS, shape) * rng.choice([-1.0, 1.0], shape))
 
 
 def scaled(values: Floats, exponents: NDArray[np.int64] | int) -> Floats:
-    """``values * 2**exponents``, the largest float in place of what is too large."""
+    """Return ``values * 2**exponents``, with the largest float for numbers too large."""
     with np.errstate(over="ignore", under="ignore"):
         return np.clip(np.ldexp(values, exponents), -LARGEST, LARGEST)
 
 
 def matrix(rng: np.random.Generator, V: int, d: int) -> Floats:
-    """Rows (V, d) of one of many kinds."""
+    """Draw rows (V, d) of one of many kinds."""
     kind = int(rng.integers(11))
     normal = rng.standard_normal((V, d))
-    if kind == 10:  # whose differences overflow
+    if kind == 10:  # with differences that overflow
         return np.asarray(rng.uniform(-1.0, 1.0, (V, d)) * LARGEST)
     if kind in (0, 1):
         return rng.integers(-3, 4, (V, d)).astype(np.float64)
@@ -105,13 +105,13 @@ def degenerate(rng: np.random.Generator, W: Floats, b: Floats, token: int) -> No
     V, d = W.shape
     j, k = (int(rng.integers(V)) for _ in range(2))
     kind = int(rng.integers(8))
-    if kind == 0:  # a twin, but for an ulp at times
+    if kind == 0:  # a twin, at times with an ulp of difference
         W[token], b[token] = W[j], b[j]
-    elif kind in (1, 2):  # a midpoint, of the biases too at times
+    elif kind in (1, 2):  # a midpoint, at times of the biases too
         W[token] = W[j] / 2 + W[k] / 2
         if kind == 2:
             b[token] = b[j] / 2 + b[k] / 2
-    elif kind == 3:  # the mean of some
+    elif kind == 3:  # the mean of several
         chosen = rng.integers(V, size=4)
         W[token] = (W[chosen] / 4).sum(axis=0)
         b[token] = (b[chosen] / 4).sum()
@@ -131,12 +131,12 @@ def degenerate(rng: np.random.Generator, W: Floats, b: Floats, token: int) -> No
 
 
 def biases(rng: np.random.Generator, W: Floats) -> Floats:
-    """Biases (V,) of one of many kinds and sizes."""
+    """Draw biases (V,) of one of many kinds and sizes."""
     V, d = W.shape
     kind = int(rng.integers(10))
     if kind in (0, 1):
         return np.zeros(V)
-    if kind == 9:  # whose differences overflow: all of them, or those of one
+    if kind == 9:  # with differences that overflow: all of them, or one token's
         if rng.random() < 0.5:
             return np.asarray(rng.uniform(-1.0, 1.0, V) * LARGEST)
         side = np.where(np.arange(V) == rng.integers(V), 1.0, -1.0) * pick(rng, -1.0, 1.0)
@@ -152,16 +152,16 @@ def biases(rng: np.random.Generator, W: Floats) -> Floats:
     if kind == 6:
         return scaled(rng.standard_normal(V), int(pick(rng, -60, -40, -10, 0, 10, 40)))
     with np.errstate(over="ignore", invalid="ignore"):
-        plane = W @ rng.integers(-2, 3, d)  # so that all tie at one point
-        paraboloid = -(W * W).sum(axis=1) / 2  # so that each wins somewhere
+        plane = W @ rng.integers(-2, 3, d)  # all tie at one point
+        paraboloid = -(W * W).sum(axis=1) / 2  # each wins somewhere
     return np.clip(np.nan_to_num(plane if kind == 7 else paraboloid), -LARGEST, LARGEST)
 
 
 def enclosed(rng: np.random.Generator, d: int) -> tuple[Floats, Floats]:
-    """Token 0 within a simplex of rivals, so that one combination of them meets it, and biases.
+    """Draw biases, and token 0 within a simplex of rivals, so that one combination meets it.
 
-    The biases are those of a tie, within a few units in the last place, or so large that their
-    differences overflow, whichever way the combination of them goes.
+    The biases make a tie, within a few units in the last place, or are so large that their
+    differences overflow, with the combination of them above or below.
     """
     lam = rng.dirichlet(np.full(d + 1, 0.7))
     whole = rng.random() < 0.3
@@ -174,13 +174,13 @@ def enclosed(rng: np.random.Generator, d: int) -> tuple[Floats, Floats]:
         return W, np.append(tie + ulps * abs(np.spacing(tie)), b)
     if rng.random() < 0.5:
         return W, rng.uniform(-1.0, 1.0, d + 2) * LARGEST
-    b = -rng.uniform(0.6, 1.0, d + 2)  # lower than the token's, but for the rival that counts least
+    b = -rng.uniform(0.6, 1.0, d + 2)  # below the token's, but for the least weighted rival
     b[0], b[1 + lam.argmin()] = rng.uniform(-0.5, 0.5), rng.uniform(0.6, 1.0)
     return W, b * LARGEST * pick(rng, 1.0, 1.0, -1.0)
 
 
 def problem(rng: np.random.Generator) -> tuple[Problem, int] | None:
-    """A problem and one of its tokens; None where geom refuses to read it."""
+    """Draw a problem and one of its tokens; None if geom refuses to read it."""
     V, d = (int(rng.integers(1, 13)), int(rng.integers(1, 5)))
     if rng.random() < 0.5:
         V = min(V, 5)
@@ -210,7 +210,7 @@ def problem(rng: np.random.Generator) -> tuple[Problem, int] | None:
 
 
 def draw_question(rng: np.random.Generator) -> tuple[Problem, int, Rivals, Finding] | None:
-    """A problem, a token with its rivals, and a finding; None where geom refuses to read it."""
+    """Draw a problem, a token with its rivals, and a finding; None if geom refuses to read it."""
     drawn = problem(rng)
     if drawn is None:
         return None
@@ -241,7 +241,7 @@ def domain(rng: np.random.Generator, d: int) -> Domain:
 
 
 def rivals(asked: Problem, token: int) -> Rivals:
-    """The rivals of a token, the shift of a final norm folded in without rounding."""
+    """Return the rivals of a token, with the shift of a final norm folded in without rounding."""
     readout = asked.readout
     biases = [Fraction(bias) for bias in readout.b.tolist()]
     if (shift := readout.shift) is not None:
@@ -256,7 +256,7 @@ def rivals(asked: Problem, token: int) -> Rivals:
 
 
 def finding(rng: np.random.Generator, asked: Problem, token: int, truth: Rivals) -> Finding:
-    """What a certifier may hand back: honest, nearly so, or not at all."""
+    """Draw a finding that a certifier may return: honest, nearly honest, or not at all."""
     kind = int(rng.integers(4))
     best = truth.program if truth.ids and rng.random() < 0.6 else None
     x = point(rng, asked, token, best) if kind != 0 else None
@@ -265,7 +265,7 @@ def finding(rng: np.random.Generator, asked: Problem, token: int, truth: Rivals)
 
 
 def point(rng: np.random.Generator, asked: Problem, token: int, best: Optimum | None) -> Floats:
-    """A point, most often of the domain, and often on its border."""
+    """Draw a point, most often in the domain, and often on its border."""
     W, d = asked.readout.W, asked.readout.d
     kind = int(rng.integers(12))
     if kind < 5 and best is not None:
@@ -278,7 +278,7 @@ def point(rng: np.random.Generator, asked: Problem, token: int, best: Optimum | 
             x = np.nan_to_num(x / (np.abs(x).max() or 1.0)) * pick(rng, 1.0, 1e3, 1e-3)
     elif kind in (2, 6):
         x = rng.standard_normal(d) * pick(rng, 1.0, 1e-3, 1e3, 1e300)
-    elif kind in (3, 7):  # of the length sqrt(d) exactly, or a corner of the box
+    elif kind in (3, 7):  # exactly of length sqrt(d), or a corner of the box
         x = rng.choice([-1.0, 1.0], d) * pick(rng, 1.0, min(asked.domain.radius, LARGEST))
         if rng.random() < 0.3:
             x = np.nextafter(x, rng.choice([-LARGEST, LARGEST], d))
@@ -297,7 +297,7 @@ def point(rng: np.random.Generator, asked: Problem, token: int, best: Optimum | 
 
 
 def rounded(values: list[Fraction]) -> Floats:
-    """Rationals as float64, scaled down where they are too large."""
+    """Return rationals as float64, scaled down if they are too large."""
     top = max(map(abs, values), default=Fraction(0))
     if top > Fraction(LARGEST):
         values = [value / top for value in values]
@@ -305,7 +305,7 @@ def rounded(values: list[Fraction]) -> Floats:
 
 
 def odd_point(rng: np.random.Generator, d: int) -> Any:
-    """What is no point."""
+    """Draw something that is not a point."""
     x = rng.standard_normal(d)
     if rng.random() < 0.5:
         x[int(rng.integers(d))] = pick(rng, math.nan, math.inf, -math.inf)
@@ -316,7 +316,7 @@ def odd_point(rng: np.random.Generator, d: int) -> Any:
 def combination(
     rng: np.random.Generator, asked: Problem, token: int, truth: Rivals, best: Optimum | None
 ) -> Weights:
-    """Weights over other tokens, most often; some are no weights."""
+    """Draw weights over other tokens, most often; some are not valid weights."""
     n, V = len(truth.ids), asked.readout.V
     ids = np.array(truth.ids, dtype=np.int64)
     kind = int(rng.integers(12))
@@ -347,7 +347,7 @@ def combination(
 
 
 def balanced(rng: np.random.Generator, truth: Rivals) -> Floats:
-    """Weights of the mean of several with ``r = 0``, where there are any."""
+    """Return the mean of several sets of weights with ``r = 0``, if there are any."""
     everywhere = Domain("own-all", len(truth.a[0]), "all", None, zero_sum=truth.region.zero_sum)
     draws = rng.integers(-9, 10, (int(rng.integers(1, 4)), len(truth.ids))).tolist()
     several = [
@@ -357,13 +357,13 @@ def balanced(rng: np.random.Generator, truth: Rivals) -> Floats:
 
 
 def fractions(lam: list[int]) -> Floats:
-    """Whole weights as float64, the largest of them 1."""
+    """Return whole weights as float64, with the largest of them 1."""
     top = max(lam)
     return np.array([float(Fraction(entry, top)) for entry in lam])
 
 
 def shaken(rng: np.random.Generator, values: Floats) -> Floats:
-    """Weights near these, as a solver's would be."""
+    """Return weights near these, as a solver's would be."""
     kind = int(rng.integers(6))
     if kind == 0:
         return values
@@ -381,7 +381,7 @@ def shaken(rng: np.random.Generator, values: Floats) -> Floats:
 
 
 def odd_weights(rng: np.random.Generator, V: int, token: int) -> Any:
-    """What is no weights."""
+    """Draw something that is not a set of weights."""
     ids = np.arange(V, dtype=np.int64)
     values = rng.random(V)
     others = ids[ids != token]

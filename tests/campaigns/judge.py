@@ -1,11 +1,11 @@
-"""Whatever `geom.exact` calls proven of a point or of weights, against the exact largest margin.
+"""Everything that `geom.exact` proves from a point or weights, against the exact largest margin.
 
     python -m campaigns.judge --cases 100000 --seed 1
 
-Each case is a small problem, one of its tokens and a finding (`hostile`). What is proven, the
-verdict with its bounds, the bounds in bulk, and those of `margin_bounds` and `rational_weights`,
-is compared with `suprema`. Half of the cases run with subnormal numbers flushed to zero, where
-torch is there to ask the processor for it: then geom may refuse, and must not be wrong.
+Each case is a small problem, one of its tokens and a finding (`hostile`). The verdict with its
+bounds, the bounds in bulk, and those of `margin_bounds` and `rational_weights` are compared with
+`suprema`. If torch is there to set the processor, half of the cases run with subnormal numbers
+flushed to zero: then geom may refuse, and must not be wrong.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Question:
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """A problem and a finding, and what is proven of them that is not so."""
+    """Draw a problem and a finding, and check all that is proven about them."""
     if number % 50 == 0:
         return Case("readout", next(built(rng), None))
     drawn = draw_question(rng)
@@ -56,18 +56,18 @@ def draw(rng: np.random.Generator, number: int) -> Case:
         warnings.simplefilter("error")
         wrong = list(answers(replace(case, flush=True))) if number % 2 else []
         wrong += answers(case)
-        with suppress(Exception):  # told above
+        with suppress(Exception):  # an error is reported above
             kind = judge(asked, token, evidence).name
     mode = "flushed to zero and not: " if number % 2 else ""
     return Case(f"{mode}{asked.domain.name} {kind}", "; ".join(wrong) or None)
 
 
 def answers(question: Question) -> Iterator[str]:
-    """What is proven and is not so, and what is raised but for a refusal to compute flushed."""
+    """Yield every untrue proof, and every error other than a refusal to compute while flushing."""
     for ask in (in_verdict, in_margins, in_bulk, in_own_directions, in_rationals):
         try:
             yield from ask(question)
-        except Exception as error:  # of one question, so that the others are asked
+        except Exception as error:  # in one question; the others are still asked
             if not (question.flush and isinstance(error, GeomError)):
                 yield f"{ask.__name__}: {raised(error)}"
 
@@ -89,7 +89,7 @@ def in_margins(question: Question) -> Iterator[str]:
 
 
 def proven(truth: Rivals, evidence: Finding, verdict: Verdict) -> Iterator[str]:
-    """What the verdict says and is not so."""
+    """Yield the untrue claims of a verdict."""
     lower, upper = verdict.margin_lower, verdict.margin_upper
     for bound in (lower, upper):
         if bound is not None and not math.isfinite(bound):
@@ -114,7 +114,7 @@ def wins(truth: Rivals, x: Floats | None) -> bool:
 
 
 def reached(truth: Rivals, x: Floats | None, lower: float) -> bool:
-    """Whether the point has a margin of ``lower``, over its length where lengths do not count."""
+    """Return whether the point has the margin ``lower``, per length if lengths do not count."""
     if x is None or not truth.holds(x):
         return False
     margin, low = truth.margin(x.tolist()), Fraction(lower)
@@ -126,21 +126,21 @@ def reached(truth: Rivals, x: Floats | None, lower: float) -> bool:
 
 
 def at_most(truth: Rivals, evidence: Finding, upper: float) -> bool:
-    """Whether some weights over the tokens of the evidence show margins of ``upper`` at most."""
+    """Return whether weights over the evidence's tokens prove all margins at most ``upper``."""
     weights, u = evidence.weights, Fraction(upper)
     if weights is None or not are_weights(weights, truth):
         return False
     ids, values = weights.indices.tolist(), weights.values.tolist()
-    if truth.shown(ids, values, u):  # which takes little time
+    if truth.shown(ids, values, u):  # a quick check
         return True
     return truth.only([j for j, value in zip(ids, values, strict=True) if value > 0.0]).at_most(u)
 
 
 def bounded(truth: Rivals, ends: tuple[float, float]) -> Iterator[str]:
-    """What `margin_bounds` says of the supremum and is not so."""
+    """Yield the untrue claims of `margin_bounds` about the supremum."""
     low, high = ends
     if math.isnan(low) or math.isnan(high) or high == -math.inf:
-        yield f"margins from {low} to {high} are no bounds"
+        yield f"{low} to {high} are not bounds on margins"
         return
     if not truth.ids:
         return
@@ -148,7 +148,7 @@ def bounded(truth: Rivals, ends: tuple[float, float]) -> Iterator[str]:
     endless = truth.free and value is None
     if low == math.inf:
         if not endless:
-            yield "its margins have an end, and it has none"
+            yield "margins are bounded, and the lower bound is infinite"
     elif low > -LARGEST and not endless:
         before = math.nextafter(low, -math.inf)
         below = value is not None and value < low if truth.free else truth.at_most(Fraction(before))
@@ -166,7 +166,7 @@ def supremum_at_most(truth: Rivals, high: float) -> bool:
 
 
 def in_bulk(question: Question) -> Iterator[str]:
-    """What is proven of points in bulk and is not so."""
+    """Yield the untrue proofs about points in bulk."""
     asked, rng = question.asked, np.random.default_rng(question.seed)
     V, d = asked.readout.V, asked.readout.d
     if V == 1:
@@ -184,7 +184,7 @@ def in_bulk(question: Question) -> Iterator[str]:
 
 
 def in_own_directions(question: Question) -> Iterator[str]:
-    """What is proven of own directions, as this machine builds them, and is not so."""
+    """Yield the untrue proofs about own directions, as this machine builds them."""
     asked, V = question.asked, question.asked.readout.V
     if V == 1:
         return
@@ -199,10 +199,10 @@ def in_own_directions(question: Question) -> Iterator[str]:
 
 
 def wide(truth: Rivals, x: Floats, lower: float, spread: float) -> bool:
-    """Whether every point within ``spread`` of ``x`` has a margin of ``lower``."""
+    """Return whether every point within ``spread`` of ``x`` has the margin ``lower``."""
     low = Fraction(lower)
     point, exponent = integers(x.tolist())
-    if truth.free and truth.homogeneous:  # over the length
+    if truth.free and truth.homogeneous:  # per length
         low *= root_above(square(point) * power(2 * exponent)) + Fraction(spread)
     for row, c in zip(truth.a, truth.c, strict=True):
         product = sum(map(int.__mul__, row, point)) * power(truth.a_exponent + exponent)
@@ -214,13 +214,13 @@ def wide(truth: Rivals, x: Floats, lower: float, spread: float) -> bool:
 
 
 def root_above(value: Fraction) -> Fraction:
-    """A rational above the square root, by less than 2^-100 of it."""
+    """Return a rational above the square root, by less than 2^-100 of it."""
     places = 128 + (value.denominator.bit_length() - value.numerator.bit_length()) // 2
     return (math.isqrt(math.floor(value * power(2 * places))) + 1) * power(-places)
 
 
 def in_rationals(question: Question) -> Iterator[str]:
-    """Integer weights that are to prove the token unspeakable, and do not."""
+    """Yield faults of integer weights that should prove the token unspeakable."""
     weights, truth = question.evidence.weights, question.truth
     if weights is None or not are_weights(weights, truth):
         return
@@ -231,7 +231,7 @@ def in_rationals(question: Question) -> Iterator[str]:
 
 
 def are_weights(weights: Weights, truth: Rivals) -> bool:
-    """Whether they are what they should be, as `rational_weights` asks for."""
+    """Return whether the weights are as `rational_weights` requires."""
     ids, values = weights.indices, weights.values
     if not (ids.dtype == np.int64 and values.dtype == np.float64 and ids.ndim == 1):
         return False
@@ -242,7 +242,7 @@ def are_weights(weights: Weights, truth: Rivals) -> bool:
 
 
 def built(rng: np.random.Generator) -> Iterator[str]:
-    """A readout made without `Readout.fold` of what it must not take, and is taken."""
+    """Yield if a readout made without `Readout.fold` accepts parts that it must refuse."""
     V, d = int(rng.integers(1, 6)), int(rng.integers(1, 5))
     W, b = rng.standard_normal((V, d)), rng.standard_normal(V)
     kind = int(rng.integers(8))
@@ -261,7 +261,7 @@ def built(rng: np.random.Generator) -> Iterator[str]:
         b = pick(rng, b[:-1], b[None], np.append(b, 0.0))
     elif kind == 6:
         W, b = pick(rng, (W.tolist(), b), (W, b.tolist()))
-    else:  # a bias that is not that of its shift
+    else:  # a bias that differs from its shift's
         shift = Shift(rng.standard_normal(d), rng.standard_normal(d), rng.standard_normal(V))
         b = W @ shift.rounded + shift.bias
         b[int(rng.integers(V))] += np.abs(W).max() * (1.0 + shift.length) * pick(rng, 1e-9, -1.0)

@@ -2,8 +2,8 @@
 
     python -m campaigns.readers --cases 33000 --seed 1
 
-The files, the readers and the damages are those of ``tests/support/fuzzing.py``; a file takes one
-to three.
+The files, the readers and the kinds of damage are those of ``tests/support/fuzzing.py``; each file
+is damaged one to three times.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from campaigns.hostile import raised
 from support.fuzzing import DAMAGES, TARGETS, Target, feed, files
 
 SECONDS = 30
-"""More than any damaged file of these may take."""
+"""The limit for reading a damaged file."""
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """A damaged file, and whether its reader does anything but read or refuse it."""
+    """Draw a damaged file, and check that its reader either reads or refuses it."""
     target = TARGETS[number % len(TARGETS)]
     beside, data = sound(target)
     for _ in range(int(rng.integers(1, 4))):
@@ -48,7 +48,7 @@ def draw(rng: np.random.Generator, number: int) -> Case:
 
 @cache
 def sound(target: Target) -> tuple[list[tuple[str, bytes]], bytes]:
-    """What stands beside the target's file, and the file before it is damaged."""
+    """Return the other files that a target needs, and its sound file."""
     with files(target) as (folder, data):
         beside = [path for path in folder.iterdir() if path.is_file()]
         return [(path.name, path.read_bytes()) for path in beside], data
@@ -56,7 +56,7 @@ def sound(target: Target) -> tuple[list[tuple[str, bytes]], bytes]:
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Raise TimeoutError within the block once it takes too long."""
+    """Raise TimeoutError within the block if it takes too long."""
 
     def late(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"it takes more than {SECONDS} s")

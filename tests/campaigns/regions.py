@@ -1,10 +1,10 @@
-"""The truth of campaigns about a token's region: angles, balls, and changes of its row.
+"""The truth for campaigns about a token's region: angles, balls, and changes of its row.
 
 Nothing here comes from geom. A number that geom bounds is a supremum or an infimum over points or
 over weights, so any point and any weights bound it too: `angle_at`, `ball_at`, `clears` and
-`silencing_at` do, in exact integers or in balls of 400 bits. Where to look is found in float64, by
-trying all sets of active rivals (`directions`, `normals`), and by Clarabel (`centre`, `blend`); how
-well that was done decides only how sharp a campaign is.
+`silencing_at` compute such bounds, in exact integers or in balls of 400 bits. A search in float64
+finds where to compute them, by trying all sets of active rivals (`directions`, `normals`) and by
+Clarabel (`centre`, `blend`); the quality of the search only decides how sharp a campaign is.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ def ball(value: Fraction) -> arb:
 
 
 def plane(truth: Rivals, point: Integers) -> Integers:
-    """The part of a point that the domain sees, d times where ``sum(x) = 0``."""
+    """Return the part of a point that the domain sees, times d if ``sum(x) = 0``."""
     if not truth.region.zero_sum:
         return point
     return [len(point) * entry - sum(point) for entry in point]
 
 
 def squares(truth: Rivals) -> list[Fraction]:
-    """``|a_j|^2`` of all rivals, as the domain sees them."""
+    """Return ``|a_j|^2`` of all rivals, as the domain sees them."""
     scale = len(truth.a[0]) if truth.region.zero_sum else 1
     unit = power(2 * truth.a_exponent) / scale**2
     return [square(row) * unit for row in truth.level]
 
 
 def full_length(truth: Rivals) -> Fraction | None:
-    """The square of the length of all directions, None where lengths do not count."""
+    """Return the square of the length of all directions, None if lengths do not count."""
     return None if truth.homogeneous or truth.free else truth.region.size
 
 
 def angle_at(truth: Rivals, x: Floats) -> arb | None:
-    """By how much the direction of ``x`` can be turned; None where it wins nowhere."""
+    """Return the angle by which the direction of ``x`` can turn; None if it wins nowhere."""
     point, _ = integers(x.tolist())
     seen, full, worst = plane(truth, point), full_length(truth), None
     for row, c, size in zip(truth.level, truth.c, squares(truth), strict=True):
@@ -70,7 +70,7 @@ def angle_at(truth: Rivals, x: Floats) -> arb | None:
 
 
 def ball_at(truth: Rivals, x: Floats) -> arb | None:
-    """The radius of the ball about a point of the domain; None where nothing ends it."""
+    """Return the radius of the ball about a point of the domain; None if nothing limits it."""
     point, exponent = integers(x.tolist())
     unit, d = power(exponent), len(point)
     ends = []
@@ -94,7 +94,7 @@ def ball_at(truth: Rivals, x: Floats) -> arb | None:
 
 
 def clears(truth: Rivals, x: Floats, bound: float) -> bool | None:
-    """Whether ``margin(x) >= bound |x|``, exactly; None at the origin."""
+    """Return whether ``margin(x) >= bound |x|``, exactly; None at the origin."""
     point, exponent = integers(x.tolist())
     length = square(point) * power(2 * exponent)
     if not length:
@@ -104,7 +104,7 @@ def clears(truth: Rivals, x: Floats, bound: float) -> bool | None:
 
 
 def silencing_at(truth: Rivals, weights: Floats) -> arb | None:
-    """The length of a change of the row with which these weights show the token unspeakable."""
+    """Return the length of a row's change with which these weights prove the token unspeakable."""
     lam, _ = integers(weights.tolist())
     total, g = sum(lam), sum(map(int.__mul__, lam, truth.c)) * truth.c_unit
     if total == 0 or g < 0:
@@ -130,9 +130,9 @@ def silencing_at(truth: Rivals, weights: Floats) -> arb | None:
 
 
 def view(truth: Rivals) -> tuple[Floats, Floats, float]:
-    """Rows and biases in float64, as the domain sees them and in units of a ball of radius 1.
+    """Return rows, biases and the radius in float64, as the domain sees them.
 
-    Rows are divided by their largest entry. Also the radius.
+    The units are those of a ball of radius 1, and the rows are divided by their largest entry.
     """
     rows = truth.level
     top = max((abs(entry) for row in rows for entry in row), default=0) or 1
@@ -147,12 +147,12 @@ def view(truth: Rivals) -> tuple[Floats, Floats, float]:
 
 
 def short(value: Fraction) -> float:
-    """A rational as float64, cut to 1e30."""
+    """Return a rational as float64, clipped to 1e30."""
     return float(max(Fraction(-(10**30)), min(Fraction(10**30), value)))
 
 
 def directions(truth: Rivals) -> tuple[Floats, Floats]:
-    """A direction that can be turned far, best of all in float64, and ``q`` that bound its angle.
+    """Return the direction that float64 finds to turn farthest, and ``q`` that bound its angle.
 
     At the best u each active rival has ``cos(phi_j - m) = -a_j . u / |a_j|``, and u lies in their
     span: the square of its length, 1, is a quadratic equation for ``tan m``.
@@ -204,7 +204,7 @@ def directions(truth: Rivals) -> tuple[Floats, Floats]:
 
 
 def normals(truth: Rivals) -> Floats:
-    """Directions (n, d) across the faces of the hull of the rivals' rows, and along the rows."""
+    """Return directions (n, d) across the faces of the rivals' hull, and along their rows."""
     a, _, _ = view(truth)
     d = a.shape[1]
     out = [a, -a, np.eye(d), -np.eye(d)]
@@ -218,7 +218,7 @@ def normals(truth: Rivals) -> Floats:
 
 
 def solved(cost: Floats, A: Floats, b: Floats, cones: list[object]) -> tuple[Floats, Floats] | None:
-    """Clarabel's ``min cost . z`` with ``b - A z`` in the cones, and its multipliers."""
+    """Return Clarabel's ``min cost . z`` with ``b - A z`` in the cones, and its multipliers."""
     if not np.isfinite(A).all() or not np.isfinite(b).all():
         return None
     settings = clarabel.DefaultSettings()
@@ -234,7 +234,7 @@ def solved(cost: Floats, A: Floats, b: Floats, cones: list[object]) -> tuple[Flo
 
 
 def centre(truth: Rivals) -> tuple[Floats, Floats] | None:
-    """The centre of the largest ball in float64, in the domain's units, and weights."""
+    """Return the largest ball's centre in float64, in the domain's units, and weights."""
     a, c, radius = view(truth)
     n, d = a.shape
     lengths = np.linalg.norm(a, axis=1)
@@ -269,11 +269,11 @@ def centre(truth: Rivals) -> tuple[Floats, Floats] | None:
 
 
 def blend(truth: Rivals) -> tuple[Floats, Floats] | None:
-    """Weights with a short change that silences the token, in float64, and a point against it.
+    """Return weights, in float64, with a short change that silences the token, and a point against.
 
-    ``min |r| - g`` over weights of the sum 1 with ``g >= 0``; lengths that do not count leave
-    ``min |r|``. With the price ``v`` of ``g``, that of the constraint included, the margin for its
-    length is the same at ``-r / (|r| v)``.
+    They solve ``min |r| - g`` over weights with sum 1 and ``g >= 0``, or ``min |r|`` if lengths do
+    not count. With ``v`` the price of ``g``, including that of the constraint, the margin per
+    length at ``-r / (|r| v)`` equals the minimum.
     """
     a, c, radius = view(truth)
     n, d = a.shape

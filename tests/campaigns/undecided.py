@@ -1,10 +1,10 @@
 """Readouts that strain float64: the default chain against exact truth, family by family.
 
-A family is a way to draw rows and biases; a case is one token of one readout on one domain. What
-the chain says must be so, by a simplex method in rationals where the domain is a polyhedron, and by
-the boxes inside and around it where it is a ball that biases meet. How many of each family end
-undecided is counted; `tests/builtin/certifiers/test_undecided.py` holds the share below one in a
-hundred.
+A family is a way to draw rows and biases; a case is one token of one readout on one domain. A
+verdict of the chain must be true, by a simplex method in rationals if the domain is a polyhedron,
+and by the boxes inside and around it if it is a ball and biases matter. The cases that end
+undecided are counted in each family; `tests/builtin/certifiers/test_undecided.py` holds their share
+below one in a hundred.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from support.truth import fractions, largest_margin, margin
 
 Floats = NDArray[np.float64]
 Drawn = tuple[Floats, Floats, int]
-"""Rows (V, d), biases (V,) and the token that is asked for."""
+"""Rows (V, d), biases (V,) and the token in question."""
 
 
 def plain(rng: np.random.Generator) -> Drawn:
-    """Normal or whole rows, with copies and means among them; the token is one of those, or any."""
+    """Draw normal or whole rows, some copies and means; the token is one of these, or any."""
     V, d = int(rng.integers(5, 41)), int(rng.integers(1, 7))
     whole = rng.random() < 0.5
     W = rng.integers(-4, 5, (V, d)) + 0.0 if whole else np.float32(rng.standard_normal((V, d)))
@@ -47,7 +47,7 @@ def plain(rng: np.random.Generator) -> Drawn:
 
 
 def scaled_rows(rng: np.random.Generator) -> Drawn:
-    """Each row times a power of two from 2^-60 to 2^60."""
+    """Draw rows, each multiplied by a power of two from 2^-60 to 2^60."""
     W, b, token = plain(rng)
     some = rng.random() < 0.5
     exponents = rng.choice([-60, 0, 60], len(W)) if some else rng.integers(-60, 61, len(W))
@@ -58,7 +58,7 @@ def scaled_rows(rng: np.random.Generator) -> Drawn:
 
 
 def tiny_biases(rng: np.random.Generator) -> Drawn:
-    """Biases of at most 1e-12."""
+    """Draw biases of at most 1e-12."""
     W, _, token = plain(rng)
     b = rng.uniform(-1.0, 1.0, len(W)) * 10.0 ** -rng.uniform(12.0, 18.0)
     if rng.random() < 0.3:
@@ -67,7 +67,7 @@ def tiny_biases(rng: np.random.Generator) -> Drawn:
 
 
 def near_ties(rng: np.random.Generator) -> Drawn:
-    """A token that is another or a mean of others but for 2^-30 to 2^-60."""
+    """Draw a token that differs from another, or from a mean of others, by 2^-30 to 2^-60."""
     W, b, token = plain(rng)
     others = np.delete(np.arange(len(W)), token)
     picked = rng.choice(others, int(rng.integers(1, 4)), replace=False)
@@ -85,14 +85,14 @@ def near_ties(rng: np.random.Generator) -> Drawn:
 
 
 def huge(rng: np.random.Generator) -> Drawn:
-    """All of the readout above 1e160."""
+    """Draw a readout with all numbers above 1e160."""
     W, b, token = plain(rng)
     exponent = int(rng.integers(532, 1015))
     return np.ldexp(W, exponent), np.ldexp(b, exponent), token
 
 
 def minute(rng: np.random.Generator) -> Drawn:
-    """All of the readout below 1e-200."""
+    """Draw a readout with all numbers below 1e-200."""
     W, b, token = plain(rng)
     exponent = -int(rng.integers(668, 1001))
     return np.ldexp(W, exponent), np.ldexp(b, exponent), token
@@ -111,14 +111,14 @@ DOMAINS = ("box", "layernorm", "rmsnorm", "unbounded")
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """One token of a family's readout on a domain: its verdict, held against the truth."""
+    """Draw a token of a family's readout on a domain, and hold its verdict against the truth."""
     family = list(FAMILIES)[number % len(FAMILIES)]
     domain = rng.choice(DOMAINS, p=[0.4, 0.2, 0.2, 0.2])
     return case(family, domain, rng)
 
 
 def case(family: str, domain: str, rng: np.random.Generator) -> Case:
-    """The same for a family and a domain by name."""
+    """Draw such a case for a family and a domain by name."""
     W, b, token = FAMILIES[family](rng)
     with geom.run(Readout.fold(W, b), tokens=[token], domain=domain) as run:
         (row,) = run.rows()
@@ -137,9 +137,10 @@ def case(family: str, domain: str, rng: np.random.Generator) -> Case:
 
 
 def largest(W: Floats, b: Floats, token: int, domain: str) -> Fraction:
-    """The largest margin, exactly; of a ball, that of a box inside it, and so of its sign at most.
+    """Return the largest margin exactly, or for a ball that of a box inside it.
 
-    Without biases the sign is that of any domain.
+    The box's margin gives at most the sign of the ball's. Without biases the sign is that of any
+    domain.
     """
     rows = [fractions(row) for row in W]
     radius = None if domain == "unbounded" else Fraction(1)

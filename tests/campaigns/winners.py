@@ -1,10 +1,10 @@
-"""Who wins along each token's own direction, against products of integers.
+"""The winner along each token's own direction, against products of integers.
 
     python -m campaigns.winners --cases 5000 --seed 1
 
-Each case is a matrix of some dozen to some hundred rows, random, degenerate, badly scaled or all
-three (`hostile`), whose winners are found in float32 by whole rows, or by the screen of a few
-columns that large vocabularies take.
+Each case is a matrix of some dozens to some hundreds of rows, random, degenerate, badly scaled or
+all three (`hostile`). Its winners are found in float32 by whole rows, or by the screen of a few
+columns that large vocabularies use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from support.suprema import Floats, Integers, integers, square
 
 
 def draw(rng: np.random.Generator, number: int) -> Case:
-    """A matrix, and tokens for which somebody else is named than wins."""
+    """Draw a matrix, and check the winner named for each token."""
     W = rows(rng)
     centre = bool(rng.random() < 0.5)
     screen = number % 2 == 1
@@ -45,7 +45,7 @@ def draw(rng: np.random.Generator, number: int) -> Case:
 
 
 def rows(rng: np.random.Generator) -> Floats:
-    """Rows of one kind, or of several, some of them near to others or far shorter."""
+    """Draw rows of one kind, or of several, some of them near others or far shorter."""
     V, d = int(rng.integers(8, 120)), int(rng.integers(1, 10))
     W = matrix(rng, V, d)
     if rng.random() < 0.3:
@@ -66,9 +66,9 @@ def rows(rng: np.random.Generator) -> Floats:
 
 @contextmanager
 def screened(on: bool) -> Iterator[None]:
-    """Within the block the screen is taken for any matrix, or for none of these.
+    """Within the block, screen every matrix, or none of these.
 
-    What decides it says how fast an answer comes, never which.
+    The setting affects how fast an answer comes, never the answer.
     """
     before = self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER
     if on:
@@ -80,7 +80,7 @@ def screened(on: bool) -> Iterator[None]:
 
 
 def winner(W: Floats, token: int) -> int:
-    """The token if it alone scores highest along its row, else the first of the others that do."""
+    """Return the token if it alone scores highest along its row, else the first other that does."""
     V, d = W.shape
     flat, _ = integers(W.ravel().tolist())
     own: Integers = flat[token * d : token * d + d]

@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, one line that says what is wrong and what to do, and nothing written.
+"""Bad input: exit code 2, one line that says what is wrong and what to do, and no file written.
 
 Damaged files are made by hand, byte by byte, from sound ones.
 """
@@ -33,7 +33,7 @@ HEADER = {"lm_head.weight": {"dtype": "F32", "shape": [4, 2], "data_offsets": [0
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sound model and a sound run of it, in the folder of the test."""
+    """Write a sound model and a sound run of it, in the test's folder."""
     monkeypatch.chdir(tmp_path)
     np.savez("good.npz", W=W, b=np.zeros(4))
     Path("good.safetensors").write_bytes(safetensors(HEADER, DATA))
@@ -41,7 +41,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refused(command: Command, *arguments: str) -> str:
-    """The one line of a command that must fail and leave every file as it was."""
+    """Return the single line of a command that must fail and leave every file unchanged."""
     before = snapshot()
     done = command(*arguments)
     assert (done.code, done.out) == (2, "")
@@ -56,14 +56,14 @@ def snapshot() -> dict[str, bytes]:
 
 
 def saved(write: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
-    """What ``numpy.save`` or ``numpy.savez`` puts into a file."""
+    """Return the bytes that ``numpy.save`` or ``numpy.savez`` writes."""
     file = BytesIO()
     write(file, *arrays, **named)
     return file.getvalue()
 
 
 def npy(header: str, data: bytes = bytes(64)) -> bytes:
-    """A ``.npy`` file with this header; see numpy.lib.format."""
+    """Return a ``.npy`` file with this header; see numpy.lib.format."""
     text = header.ljust(117).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
 
@@ -77,12 +77,12 @@ def archive(method: int = zipfile.ZIP_STORED, **members: bytes) -> bytes:
 
 
 def flipped(data: bytes, start: int, stop: int) -> bytes:
-    """``data`` with every bit of a stretch turned over."""
+    """Return ``data`` with every bit of a stretch inverted."""
     return data[:start] + bytes(byte ^ 0xFF for byte in data[start:stop]) + data[stop:]
 
 
 def marked(flag: int = 0, method: int = 0) -> bytes:
-    """A zip archive of W whose flags or method, in both its headers, are these."""
+    """Return a zip archive of W with these flags or this method, in both its headers."""
     data = bytearray(archive(W=saved(np.save, W)))
     central = data.index(b"PK\x01\x02")
     data[6] = data[central + 8] = flag
@@ -91,13 +91,13 @@ def marked(flag: int = 0, method: int = 0) -> bytes:
 
 
 def safetensors(header: Any, data: bytes = DATA) -> bytes:
-    """A safetensors file: eight bytes of the header's length, the header, the data."""
+    """Return a safetensors file: eight bytes of the header's length, the header, the data."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
 
 
 class Payload:
-    """Makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("pwned",)
@@ -198,7 +198,7 @@ def test_a_pickle_in_a_run_is_never_unpickled(command: Command) -> None:
 
 
 def entry(**changes: Any) -> bytes:
-    """A file of one tensor whose description is changed like this."""
+    """Return a file of one tensor whose description has these changes."""
     return safetensors({"lm_head.weight": HEADER["lm_head.weight"] | changes})
 
 

@@ -1,4 +1,4 @@
-"""``geom compare``: rows, tables, plots and refusals as a user has them.
+"""``geom compare``: rows, tables, plots and refusals as a user sees them.
 
 In the model of these tests token 0 is ahead of token 1 along (1, 0) by 2^-13, which half precision
 cannot see; token 2 is far off, and its text is nasty.
@@ -31,7 +31,7 @@ MODEL = "npz:model.npz"
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Use) -> None:
-    """A model, a run and a point in the folder of the test."""
+    """Write a model, a run and a point in the test's folder."""
     monkeypatch.chdir(tmp_path)
     np.savez("model.npz", W=ROWS)
     np.save("x.npy", np.array([1.0, 0.0]))
@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-# SlicedArray
+# Rows
 
 
 def test_a_model_is_compared_row_by_row(command: Command) -> None:
@@ -212,7 +212,7 @@ def test_a_plot_is_a_picture(command: Command) -> None:
     assert image.shape[0] > 400
     assert image[:3, :3, :3].min() == 1.0  # a light background
     colours = {tuple(pixel) for pixel in (255 * image[::2, ::2, :3]).astype(int).reshape(-1, 3)}
-    assert {(31, 119, 180), (255, 127, 14), (44, 160, 44)} <= colours  # a line a token
+    assert {(31, 119, 180), (255, 127, 14), (44, 160, 44)} <= colours  # one line per token
 
 
 def test_a_plot_spells_tokens_out() -> None:
@@ -294,9 +294,9 @@ def test_a_damaged_point_of_a_run_is_one_line(command: Command, run: Path) -> No
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is no .npy file"),
-        (b"no array at all", "is no .npy file"),
-        (b"\x93NUMPY\x01\x00\x05\x00{1:2}", "is no .npy file"),
+        (b"", "is not a .npy file"),
+        (b"no array at all", "is not a .npy file"),
+        (b"\x93NUMPY\x01\x00\x05\x00{1:2}", "is not a .npy file"),
         (None, "does not exist; give a .npy file"),
     ],
 )
@@ -310,7 +310,7 @@ def test_a_bad_file_of_points_is_one_line(
 
 def test_nothing_pickled_is_read(command: Command) -> None:
     np.save("bad.npy", np.array([{}, {}]), allow_pickle=True)
-    assert "is no .npy file" in refused(command, "-m", MODEL, "-t", "0", "--at", "bad.npy")
+    assert "is not a .npy file" in refused(command, "-m", MODEL, "-t", "0", "--at", "bad.npy")
     assert "several arrays" in refused(command, "-m", MODEL, "-t", "0", "--at", "model.npz")
 
 

@@ -23,7 +23,7 @@ TEXTS = [" ünï", "two\nlines", None, 'a,"b"', "日本"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run with both verdicts, tokens that need quoting, and one without a text."""
+    """Write a run with both verdicts, tokens that need quoting, and one without a text."""
     path = tmp_path / "run.db"
     options: dict[str, Any] = {"tokens": "all", "detectors": ["self-argmax", "random-directions"]}
     geom.run(Readout.fold(W, tokens=TEXTS), out=path, **options).close()

@@ -1,4 +1,4 @@
-"""``geom plugins``: what is installed, against a list by hand and a plugin of the test's own."""
+"""``geom plugins``: the installed plugins, against a list by hand and a plugin of this test."""
 
 from __future__ import annotations
 

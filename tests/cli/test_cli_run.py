@@ -1,4 +1,4 @@
-"""``geom run``, flag by flag. The rows are a square's corners and a point inside: known by hand."""
+"""``geom run``, flag by flag, on a square's corners and a point inside, whose rows are known."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def geom_certifiers():
 
 @pytest.fixture(autouse=True)
 def square(tmp_path: Path) -> Path:
-    """The square as a file in the folder of the test."""
+    """Write the square as a file in the test's folder."""
     path = tmp_path / "square.npz"
     np.savez(path, W=SQUARE)
     return path
@@ -56,7 +56,7 @@ def examined(done: Done) -> list[int]:
     return [row["token_id"] for row in done.rows]
 
 
-# What comes out
+# Output
 
 
 def test_all_tokens_are_decided_as_geometry_says(command: Command) -> None:
@@ -90,7 +90,7 @@ def test_a_jsonl_row_says_what_is_known_by_hand(command: Command) -> None:
 
 
 def test_margins_are_bounds_on_the_closed_form(command: Command) -> None:
-    # over the unit ball the corner (1, 1) wins by most along its difference to (1/4, 1/2)
+    # over the unit ball the corner (1, 1) wins by most along its difference from (1/4, 1/2)
     row = command(*RUN, "--tokens", "0").rows[0]
     largest = float(np.linalg.norm(SQUARE[0] - SQUARE[INSIDE]))
     assert 0 < row["margin_lower"] <= largest
@@ -249,7 +249,7 @@ def test_the_certifier_that_decided_is_named(command: Command) -> None:
 def test_the_domain_decides_where_a_token_may_win(
     arguments: list[str], verdict: str, command: Command, tmp_path: Path
 ) -> None:
-    # token 1 wins where x > 3 alone
+    # token 1 wins only where x > 3
     np.savez(tmp_path / "square.npz", W=[[1.0], [2.0]], b=[0.0, -3.0])
     (row,) = command(*RUN, "--tokens", "1", *arguments).rows
     assert row["verdict"] == verdict
@@ -266,7 +266,7 @@ def test_by_default_the_domain_is_what_the_norm_implies(
 
 
 def test_options_reach_the_plugin(command: Command) -> None:
-    # at one point drawn, one token wins and the others are flagged
+    # at the one point drawn, one token wins and the others are flagged
     arguments = ("-d", "random-directions", "-o", "detector.random-directions.samples=1")
     assert len(command(*RUN, *arguments, "-c", "none").rows) == 4
 
@@ -343,7 +343,7 @@ def test_a_run_states_what_memory_it_takes_where_that_is_much(
     assert "memory" not in command(*RUN, "--tokens", "0").err
     monkeypatch.setattr("geom.cli.one_model.STATED", 1)
     stated = command(*RUN, "--tokens", "1", "--out", "other.db").err
-    assert re.match(r"geom: memory: about [0-9.]+ KiB; [0-9.]+ GiB can be had\n", stated)
+    assert re.match(r"geom: memory: about [0-9.]+ KiB; [0-9.]+ GiB available\n", stated)
 
 
 def test_an_interrupted_run_leaves_130_and_goes_on(
@@ -372,7 +372,7 @@ def test_an_interrupted_run_leaves_130_and_goes_on(
 
 
 def wait_for_a_row(path: Path) -> float:
-    """The seconds that the first token took, once the file has them."""
+    """Return the seconds that the first token took, once the file has them."""
     for _ in range(6000):
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:

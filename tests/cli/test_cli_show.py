@@ -1,6 +1,6 @@
-"""``geom show``: what a person reads, and that no token can act on the terminal it is read on.
+"""``geom show``: output for people, and no token acts on the terminal.
 
-How wide a line is comes from Unicode's own tables; what is shown from the run's rows.
+Unicode's own tables give the width of a line, and the run's rows give its contents.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ NASTY = {
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run of the square: corners, a point inside (4), and two equal tokens (0 and 5)."""
+    """Write a run of the square: corners, a point inside (4), and two equal tokens (0 and 5)."""
     path = tmp_path / "run.db"
     geom.run(Readout.fold(SQUARE, tokens=TEXTS), tokens="0-2,4-5", out=path).close()
     return path
 
 
 def keep(path: Path, texts: list[str | None]) -> None:
-    """A run that lists tokens of these texts; the first wins along the others' directions."""
+    """Write a run that lists tokens of these texts; the first wins along the others' directions."""
     rest = [[1.0, 0.0]] * (len(texts) - 1)
     readout = Readout.fold([[2.0, 0.0], *rest, [-50.0, 0.0]], tokens=[*texts, "far"])
     listed = range(len(texts))
@@ -95,7 +95,7 @@ def test_a_verdict_picks_its_tokens(
 
 
 def test_a_hard_token_is_told_from_an_easy_one(command: Command, tmp_path: Path) -> None:
-    # all four are corners, but along (9, 2.9) the row (10, 0) is a little higher
+    # all four are corners, but along (9, 2.9) the row (10, 0) scores a little higher
     rows = [[10.0, 0.0], [9.0, 2.9], [-10.0, 0.0], [0.0, -8.0]]
     detail = {"detector.self-argmax.centre": False}
     flags = {"detectors": ["self-argmax"], "options": detail, "tokens": "all"}

@@ -23,7 +23,7 @@ INSIDE = 4
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run of every token of the square: corners that can be said, and a point inside."""
+    """Write a run of every token of the square: corners that can be said, and a point inside."""
     monkeypatch.chdir(tmp_path)
     np.savez("square.npz", W=SQUARE)
     path = tmp_path / "run.db"

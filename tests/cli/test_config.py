@@ -1,4 +1,4 @@
-"""``--config FILE.toml`` and the flags beside it."""
+"""``--config FILE.toml`` and the flags that override it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``geom doctor``, against the metadata that pip has of this environment."""
+"""``geom doctor``, against pip's metadata of this environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``geom new-plugin``: what it writes and what it refuses; ``tests/fresh`` installs it."""
+"""``geom new-plugin``: what it writes and what it refuses; ``tests/fresh`` installs the package."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ import geom
 from geom import InputError, Readout, TokenKind, visible
 from support.command import Command
 
-# Where they are shown
+# Where kinds are shown
 
 
 def keep(tokens: list[str | None], marks: list[TokenKind], path: str = "run.db") -> None:
-    """A run that lists tokens of these texts and kinds; the first wins along every direction."""
+    """Write a run of tokens with these texts and kinds; the first wins along every direction."""
     W = np.array([[float(len(tokens) - t), 0.0] for t in range(len(tokens))])
     readout = Readout.fold(W, tokens=tokens, kinds=marks)
     options = {"detector.self-argmax.centre": False}
@@ -109,7 +109,7 @@ def test_kinds_that_do_not_fit_are_refused(marks: Any, reason: str) -> None:
         Readout.fold(np.eye(2), tokens=["a", "b"], kinds=marks)
 
 
-# What is printed can be told apart
+# Printed tokens can be told apart
 
 
 PIECES = st.binary(max_size=4) | st.sampled_from(
@@ -121,7 +121,7 @@ KINDS: st.SearchStrategy[TokenKind] = st.sampled_from(
 
 
 def token(data: bytes, spell: bool) -> tuple[str, TokenKind]:
-    """A token of these bytes, by the rule that `geom.text` states."""
+    """Return a token of these bytes, by the rule that `geom.text` states."""
     try:
         return data.decode(), "byte" if spell and len(data) == 1 else "normal"
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Verdicts of rows in general position, against Qhull in up to eight dimensions."""
+"""Verdicts on rows in general position, against Qhull in up to eight dimensions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.truth import Floats
 
 
 def cloud(d: int, seed: int) -> tuple[Floats, Floats]:
-    """Rows in general position, half of them well inside, and biases."""
+    """Draw rows in general position, half of them well inside, and biases."""
     rng = np.random.default_rng([d, seed])
     W = rng.normal(size=(8 + 5 * d, d))
     W[::2] *= 0.3

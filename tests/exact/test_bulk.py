@@ -31,7 +31,7 @@ def problem(W: Floats, b: Floats | None = None, domain: str = "rmsnorm") -> Prob
 
 
 def margin(question: Problem, token: int, x: Floats) -> Fraction:
-    """The margin at ``x`` in Fractions."""
+    """Return the margin at ``x`` in Fractions."""
     point = [Fraction(float(value)) for value in x]
     logits = [
         sum(Fraction(float(w)) * v for w, v in zip(row, point, strict=True)) + Fraction(float(b))
@@ -84,7 +84,7 @@ def test_a_bound_from_an_own_direction_is_below_the_margin_there(question: Probl
         if lower[token] > 0.0:
             at = margin(question, token, x)
             if question.homogeneous and not question.domain.bounded:
-                at *= 1 + Fraction(1, 2**40)  # the point is a unit vector but for its rounding
+                at *= 1 + Fraction(1, 2**40)  # the point is a unit vector, except for rounding
             assert Fraction(lower[token]) <= at
 
 
@@ -201,7 +201,7 @@ def audited(readout: Readout, tmp_path_factory: pytest.TempPathFactory) -> bytes
 
 @pytest.fixture
 def audit(audited: bytes, tmp_path: Path) -> Path:
-    """The run, in a file that a test may edit."""
+    """Return the run, in a file that a test may edit."""
     (tmp_path / "run.db").write_bytes(audited)
     return tmp_path / "run.db"
 

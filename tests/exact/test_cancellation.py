@@ -17,7 +17,7 @@ from support.judging import LARGEST, LEAST, at, by
 from support.problems import problem
 
 CANCEL = [[2.0**53, 1.0], [2.0**53 + 2.0, 1.0]], [1.0, -1.5], np.ones(2)
-"""Logits 2^53 + 2 and 2^53 + 1.5, whose float64 roundings are in the other order."""
+"""The logits are 2^53 + 2 and 2^53 + 1.5, whose float64 roundings are in the other order."""
 
 
 @pytest.mark.parametrize(("token", "naive", "exactly"), [(0, -2.0, 0.5), (1, 2.0, -0.5)])

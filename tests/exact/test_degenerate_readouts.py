@@ -1,4 +1,4 @@
-"""Readouts of one token, of fewer tokens than dimensions, of flat or of equal rows."""
+"""Readouts of one token, of fewer tokens than dimensions, and of flat or equal rows."""
 
 from __future__ import annotations
 

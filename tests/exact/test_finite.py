@@ -1,4 +1,4 @@
-"""What is proven at the ends of float64, where sums overflow, vanish, or are no numbers."""
+"""Proofs at the ends of float64, where sums overflow, vanish or are NaN."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ weights = st.one_of(st.sampled_from([LEAST, 2.0**-1030, 0.1, 1.0, 1e308]), st.fl
 
 @contextmanager
 def flushing() -> Iterator[None]:
-    """The processor takes subnormal numbers for zero, as some models are run."""
+    """Flush subnormal numbers to zero in the processor, as some programs do for their models."""
     torch = pytest.importorskip("torch")
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor keeps subnormal numbers")
@@ -116,7 +116,7 @@ def test_measures_of_any_finite_numbers_are_bounded_rightly(
 
 
 def truth_of_interval(w: truth.Floats, b: truth.Floats, radius: Fraction) -> Fraction:
-    """Half the length of the interval of [-radius, radius] on which token 0 wins."""
+    """Return half the length of the interval of [-radius, radius] on which token 0 wins."""
     left, right = -radius, radius
     for slope, bias in zip(w[1:], b[1:], strict=True):
         a, c = Fraction(slope) - Fraction(w[0]), Fraction(bias) - Fraction(b[0])
@@ -203,7 +203,7 @@ def test_what_was_asked_for_where_subnormals_are_flushed_is_not_remembered() -> 
 
 
 def test_rows_whose_squares_underflow_are_compared_exactly() -> None:
-    """What is added to lengths for underflow is not small beside these: it hid the wrong rival."""
+    """An allowance for underflow in lengths is not small for these rows: it hid the wrong rival."""
     W = [
         [1.0988571499523328e-151, 6.0181465730975e-152],
         [-2.5240184725917813e-151, -1.345172899672332e-152],

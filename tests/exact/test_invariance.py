@@ -1,4 +1,4 @@
-"""Changes of a question that leave its verdicts as they are."""
+"""Changes of a question that leave its verdicts unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens on faces, edges and vertices, where the answer is plain to see."""
+"""Tokens on faces, edges and vertices, whose verdicts are obvious."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_weights_off_by_a_solvers_tolerance_still_prove_a_midpoint() -> None:
 
 
 def test_a_solvers_dust_on_other_tokens_does_not_hide_a_midpoint() -> None:
-    W = [[1.0, 4.0], [3.0, 8.0], [2.0, 6.0], [7.0, 1.0], [6.0, -1.0]]  # both on one side
+    W = [[1.0, 4.0], [3.0, 8.0], [2.0, 6.0], [7.0, 1.0], [6.0, -1.0]]  # 3 and 4 on one side
     verdict = judge(problem(W), 2, by(w0=0.5, w1=0.5, w3=1e-13, w4=3e-14))
     assert verdict.proof == "rational"
 

@@ -1,4 +1,4 @@
-"""A verdict that was stored is confirmed by its evidence, and an edited one is refused."""
+"""A stored verdict is confirmed by its evidence, and an edited verdict is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.problems import problem
 
 
 def line() -> tuple[Problem, Finding]:
-    """A token between two others on a box, with a point and weights from HiGHS."""
+    """Return a token between two others on a box, with a point and weights from HiGHS."""
     question = problem([[0.0], [2.0], [-3.0]], [0.5, 0.0, 0.0], "box")
     return question, both(question, 0, 1.0)
 

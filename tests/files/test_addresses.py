@@ -1,4 +1,4 @@
-"""Which addresses may be opened, whoever names them."""
+"""Which addresses may be opened, no matter who names them."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_hubs_token_goes_to_no_other_server(
 
 
 def listening(seen: list[Any]) -> type[BaseHTTPRequestHandler]:
-    """A server that has nothing, and keeps the headers of who asks."""
+    """Return a server that has no files and records the headers of its clients."""
 
     class Listener(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:

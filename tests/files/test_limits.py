@@ -74,7 +74,7 @@ def test_a_gguf_file_with_a_hole_is_refused_at_once(
 ) -> None:
     with Path("W.gguf").open("wb") as file:
         file.write(b"GGUF" + struct.pack("<I", 3) + header)
-        file.truncate(1 << 38)  # of which nothing is on the disk
+        file.truncate(1 << 38)  # a sparse file: nothing is on the disk
     started = time.monotonic()
     assert reason in refused(command(*READERS["W.gguf"]))
     assert time.monotonic() - started < 10

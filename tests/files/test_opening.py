@@ -1,4 +1,4 @@
-"""What is no file, or another than is expected, is neither waited for nor shown."""
+"""A path that is not a file, or not the expected kind, is neither waited for nor shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def device(path: Path) -> None:
 
 def unix_socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # its address is short
+    os.chdir(path.parent)  # keeps its address short
     try:
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(path.name)
@@ -45,7 +45,7 @@ MAKERS = (pipe, device, unix_socket, folder)
 
 
 def prepared(name: str) -> Path:
-    """The place of the file, in a folder that is sound but for it."""
+    """Return the path of the file, in a folder in which all else is sound."""
     if name.startswith("model/"):
         checkpoint(Path("model"))
         Path(name).unlink()

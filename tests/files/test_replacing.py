@@ -1,4 +1,4 @@
-"""What geom writes at a path: whole, and never over a run, through a link or over a stranger."""
+"""Files that geom writes: whole, and never over a run, through a link or over another's file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from geom import InputError, Readout
 from geom.files.replacing import COMPANIONS, replacing
 from support.command import Command
 
-POSIX = pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX links and pipes")
 
 SQUARE = Readout.fold([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5]])
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the test is in, with a run, another database and a file of the user's."""
+    """Return the test's folder, with a run, another database and a file of the user's."""
     monkeypatch.chdir(tmp_path)
     make_run("run.db")
     make_run("run.html")
@@ -38,7 +38,7 @@ def make_run(name: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
-    """The bytes of each file, and where each link leads."""
+    """Return the bytes of each file, and the target of each link."""
     return {
         path.name: os.readlink(path) if path.is_symlink() else path.read_bytes()
         for path in folder.iterdir()
@@ -63,7 +63,7 @@ PLACES: dict[str, Callable[[], None]] = {
     "/dev/null": lambda: None,
     **{f"run.db{suffix}": lambda: None for suffix in COMPANIONS},
 }
-"""Places that are no place for a file, and what makes them so."""
+"""Places where a file must not be written, and how to make them."""
 
 WRITERS = {
     "export": lambda out: ("export", "run.db", "--out", out),
@@ -121,7 +121,7 @@ def test_a_report_does_not_take_the_place_of_the_run_it_is_of(
 ) -> None:
     before = contents(folder)
     done = command("report", "run.html", "--model", "npz:W.npz")
-    assert (done.code, "run.html is there and is no report of geom" in done.err) == (2, True)
+    assert (done.code, "run.html exists and is not a report of geom" in done.err) == (2, True)
     assert contents(folder) == before
 
 
@@ -138,9 +138,9 @@ def test_a_report_whose_name_nobody_gave_replaces_reports_alone(
     Path("k.html").write_text("<!doctype html><p>My diary")
     done = command(*report)
     assert (done.code, done.out) == (2, "")
-    assert "k.html is there and is no report of geom: name another --out" in done.err
+    assert "k.html exists and is not a report of geom: name another --out" in done.err
     assert Path("k.html").read_text() == "<!doctype html><p>My diary"
-    assert command(*report, "--out", "k.html").code == 0  # its name is given
+    assert command(*report, "--out", "k.html").code == 0  # the user gave its name
 
 
 @POSIX
@@ -262,7 +262,7 @@ def test_a_socket_is_no_place_for_a_file(tmp_path: Path, monkeypatch: pytest.Mon
             pass
 
 
-# Where a run goes
+# The file of a run
 
 
 RUN = ("run", "--model", "npz:W.npz", "--tokens", "all", "--certifier", "maxent", "--out")
@@ -320,7 +320,7 @@ def test_a_lock_is_taken_neither_through_a_link_nor_over_a_file(
     assert contents(folder) == before
 
 
-# A package of one's own
+# A new plugin's package
 
 
 def test_a_plugin_that_cannot_be_written_whole_leaves_nothing(

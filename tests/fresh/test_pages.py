@@ -1,4 +1,4 @@
-"""Every page of the documentation, walked through as its reader would."""
+"""Every page of the documentation, followed as its reader would follow it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ README = DOCS.parent / "README.md"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 INSTALLED = ("geom-along-centroid", "geom-perceptron", "geom-small-norm")
-"""What the pages install."""
+"""The packages that the pages install."""
 
 
 def to_do(page: Path) -> int:
-    """How many commands and programs a page has that are not excused."""
+    """Return the number of commands and programs on a page that are not excused."""
     mine = [block for block in blocks(page) if not block.excused and block.caption is None]
     commands = sum(block.body.count("\n$ ") + 1 for block in mine if block.language == "console")
     return commands + sum(block.language == "python" for block in mine)

@@ -1,6 +1,6 @@
 """Plugins of every kind as ``geom new-plugin`` writes them: built, installed, tested and used.
 
-This installs packages, so it runs in an environment of its own: ``tox -e fresh``.
+This installs packages, so it runs in its own environment: ``tox -e fresh``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ USES = {
     "reporter": ("export", "run.db", "--format", "my-reporter"),
     "executor": ("run", "--executor", "my-executor", "--tokens", "100-140"),
 }
-"""What the README of each kind says to type, or as good as."""
+"""The commands in each kind's README, or equivalent ones."""
 
 
 def call(*words: str, where: Path) -> str:
@@ -37,7 +37,7 @@ def geom(*words: str, where: Path) -> str:
 
 @pytest.fixture(params=USES)
 def kind(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A kind of plugin; what is installed of it is taken away again."""
+    """Yield a kind of plugin, and uninstall its package afterwards."""
     yield request.param
     pip = [sys.executable, "-m", "pip", "uninstall", "-q", "-y", f"geom-my-{request.param}"]
     subprocess.run(pip, capture_output=True, check=True)

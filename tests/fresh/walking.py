@@ -1,10 +1,10 @@
-"""A page of the documentation as a reader walks through it: files written, commands typed.
+"""A documentation page, followed as a reader would: files written, commands typed.
 
 A block of the language ``console`` holds commands after ``$``, each followed by what it prints;
-``...`` stands for anything, within a line or for lines, and rules are not compared. A code block
-with a caption is a file of that name, and any other of Python is run. A comment
-``<!-- not run: WHY -->`` before a block excuses it; where machines differ in what a solver returns,
-``<!-- numbers vary -->`` excuses its lines that hold a digit.
+``...`` stands for anything, within a line or for several lines, and table rules are not compared. A
+code block with a caption is a file of that name; any other Python block is run. A comment ``<!--
+not run: WHY -->`` before a block excuses it. If machines differ in what a solver returns, ``<!--
+numbers vary -->`` excuses those lines of the block that hold a digit.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page, in order."""
+    """Yield the blocks of a page, in order."""
     for match in _BLOCK.finditer(page.read_text(encoding="utf-8")):
         language, body = match["language"].strip(), match["body"]
         caption = None
@@ -56,7 +56,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
-    """The commands of a console block, each with the lines that it is said to print."""
+    """Yield the commands of a console block, each with the output lines that the page claims."""
     for part in re.split(r"^\$ ", block.body, flags=re.MULTILINE)[1:]:
         lines = part.replace("\\\n", " ").splitlines()
         said = [line for line in lines[1:] if line.strip()]
@@ -64,7 +64,10 @@ def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
 
 
 def walk(page: Path, folder: Path) -> int:
-    """Do all that a page says, in that folder; the number of commands. Raises AssertionError."""
+    """Do all that a page says, in that folder, and return how many commands and programs ran.
+
+    Raises AssertionError if a command fails or prints something else.
+    """
     count = 0
     for program in DOCS.glob("check_*.py"):
         (folder / program.name).write_bytes(program.read_bytes())
@@ -86,7 +89,7 @@ def walk(page: Path, folder: Path) -> int:
 
 
 def typed(words: list[str], folder: Path) -> str:
-    """What a command prints, with this environment's programs first on the path."""
+    """Return the output of a command, with this environment's programs first on the path."""
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         words,
@@ -102,7 +105,7 @@ def typed(words: list[str], folder: Path) -> str:
 
 
 def shows(command: str, said: list[str], printed: str) -> None:
-    """Whether the lines that the page shows were printed, in that order."""
+    """Assert that the lines shown on the page were printed, in that order."""
     lines = iter(printed.splitlines())
     for line in said:
         if line.strip() == "..." or not line.strip(" ─"):

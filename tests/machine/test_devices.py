@@ -1,6 +1,6 @@
-"""Devices: chosen by name, the same verdicts on each, and a word where one is missing.
+"""Devices: chosen by name, with the same verdicts on each, and a message if one is missing.
 
-Torch on the processor stands in for a GPU, which the tests do not ask for.
+Torch on the processor stands in for a GPU, which the tests do not require.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def readout(V: int = 320, d: int = 6) -> Readout:
 
 def test_arrays_go_to_torch_and_come_back() -> None:
     on, warning = find_device("torch")
-    frozen = readout().W  # which nobody may write to
+    frozen = readout().W  # an array nobody may write to
     there = on.put(frozen, np.float32)
     assert (on.name, warning, there.dtype) == ("torch", None, torch.float32)
     assert (on.get(there) == frozen.astype(np.float32)).all()

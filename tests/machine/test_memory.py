@@ -1,4 +1,4 @@
-"""What there is of memory: the machine's figure, made-up control groups, and ``ulimit -v``."""
+"""Available memory: the machine's figure, made-up control groups, and ``ulimit -v``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tree(root: Path, files: Mapping[str, str]) -> None:
 
 
 def left(tmp_path: Path, groups: str, files: Mapping[str, str]) -> int:
-    """What is free where ``/proc/self/cgroup`` and the folders of the groups say this."""
+    """Return the memory left if ``/proc/self/cgroup`` and the folders of the groups say this."""
     proc, root = tmp_path / "cgroup", tmp_path / "fs"
     proc.write_text(groups)
     tree(root, files)

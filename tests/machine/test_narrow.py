@@ -1,7 +1,7 @@
-"""Narrow matrices, where numbers for each token weigh more than rows: stated is what is used.
+"""Narrow matrices, where per-token numbers outweigh rows: the stated memory is what is used.
 
-What is used is measured by tracemalloc, which sees NumPy's arrays too, and in a process of its own
-by the system.
+The memory used is measured by tracemalloc, which sees NumPy's arrays too, and by the system for a
+separate process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ V = 200_000
 
 
 def used(work: Callable[[], object]) -> int:
-    """Bytes that the work took at its peak."""
+    """Return the most bytes that the work held at once."""
     tracemalloc.start()
     try:
         work()
@@ -41,7 +41,7 @@ def narrow(d: int, tokens: int = V) -> Readout:
 
 
 def until(stage: str, after: float) -> Callable[[str, float, float, str], None]:
-    """A watcher that ends the work when so much of the stage is done."""
+    """Return a watcher that ends the work once this much of the stage is done."""
 
     def watch(name: str, done: float, total: float, unit: str) -> None:
         if name == stage and done >= after:
@@ -70,7 +70,7 @@ def test_the_winners_of_a_few_tokens_take_no_more_than_stated() -> None:
 
 
 def flags_all(readout: Readout, domain: Domain, options: NoOptions) -> Iterator[Candidate]:
-    """A detector of everything, which knows who wins."""
+    """Flag every token, and name its winner."""
     for token in range(readout.V):
         yield Candidate(token, 0)
 
@@ -85,7 +85,7 @@ def test_candidates_take_no_more_than_is_stated_for_each_token() -> None:
         with pytest.raises(KeyboardInterrupt):
             execute(asked, progress=until("certify", 0))
 
-    assert used(work) <= readout.V * (ARRAYS + EXAMINED) / 2  # the rest is for showing them
+    assert used(work) <= readout.V * (ARRAYS + EXAMINED) / 2  # the other half is for printing them
     assert asked.memory >= readout.V * (ARRAYS + EXAMINED)
 
 
@@ -100,10 +100,10 @@ def test_all_tokens_are_listed_without_a_set_of_them() -> None:
     assert used(lambda: parse_tokens("all", V)) <= 48 * V
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc says what a process took, on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux states a process's memory in /proc")
 @pytest.mark.parametrize("shape", ["400000x1", "100000x8"])
 def test_a_run_takes_no_more_than_its_plan_states(shape: str) -> None:
-    """Of the whole process, less what it takes to import geom and to audit the demo."""
+    """The whole process is measured, minus the memory to import geom and audit the demo."""
     rows, d = map(int, shape.split("x"))
     code = f"""
 import re

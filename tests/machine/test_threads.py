@@ -1,4 +1,4 @@
-"""Cores and pools of threads; what a pool has is what threadpoolctl reads from the library."""
+"""Cores and thread pools; threadpoolctl reads from the library how many threads a pool has."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ print(json.dumps([*seen, pools()]))
 
 
 def pools(most: int | None, **variables: str) -> list[dict[str, int]]:
-    """Threads of NumPy's and SciPy's pools before, within and after `limited_threads`."""
+    """Return the threads of NumPy's and SciPy's pools before, in and after `limited_threads`."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS")
     environment = {key: value for key, value in os.environ.items() if key not in names}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The domains: who is in them is decided in Fractions here, and by hand on their borders."""
+"""The domains: Fractions decide membership here, and hand computation on the borders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ vectors = st.integers(1, 9).flatmap(
 
 
 def inside(domain: Domain, x: Floats) -> bool:
-    """Membership from the sets' definitions, in Fractions."""
+    """Return membership by the sets' definitions, in Fractions."""
     entries = fractions(x)
     d, radius = len(entries), Fraction(domain.radius) if domain.name == "box" else None
     return {

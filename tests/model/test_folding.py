@@ -17,7 +17,7 @@ SIZES = st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 4))
 
 
 def rationals(A: np.ndarray, B: np.ndarray) -> list[list[Fraction]]:
-    """The product without any rounding."""
+    """Return the product without any rounding."""
     left = [[Fraction(float(a)) for a in row] for row in A]
     right = [[Fraction(float(b)) for b in column] for column in B.T]
     return [
@@ -27,7 +27,7 @@ def rationals(A: np.ndarray, B: np.ndarray) -> list[list[Fraction]]:
 
 
 def rounded(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """The exact product, rounded once to float64."""
+    """Return the exact product, rounded once to float64."""
     return np.array([[float(entry) for entry in row] for row in rationals(A, B)])
 
 

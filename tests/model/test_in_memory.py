@@ -25,7 +25,7 @@ EPS = 1e-5
 
 @dataclass
 class Model:
-    """What geom asks a model in memory for."""
+    """The attributes that geom reads from a model in memory."""
 
     W_U: Any
     b_U: Any
@@ -41,7 +41,7 @@ def tensors(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def hooked(kind: str | None, *names: str, **cfg: Any) -> Model:
-    """A HookedTransformer's readout, its final norm with the parts named."""
+    """Return a model like a HookedTransformer, whose final norm has the named parts."""
     parts = tensors()
     norm = SimpleNamespace(**{name: parts[name] for name in names})
     cfg = {"normalization_type": kind, **cfg}
@@ -49,7 +49,7 @@ def hooked(kind: str | None, *names: str, **cfg: Any) -> Model:
 
 
 def normalised(h: torch.Tensor, norm: str | None) -> NDArray[np.float64]:
-    """What the norm makes of ``h`` before its scale and shift."""
+    """Return ``h`` as the norm leaves it before its scale and shift."""
     if norm == "layernorm":
         h = functional.layer_norm(h.double(), (D,), eps=EPS)
     elif norm == "rmsnorm":
@@ -224,7 +224,7 @@ def test_what_is_no_model_is_refused_in_one_line(call: Any, model: Any, message:
 
 
 def texts(tokenizer: Tokenizer, size: int) -> list[str | None]:
-    """What a readout of so many tokens shows with that tokenizer, wrapped as transformers does."""
+    """Return the texts of a readout of this size, with the tokenizer as transformers wraps it."""
     wrapper = SimpleNamespace(backend_tokenizer=tokenizer)
     model = Model(np.ones((2, size)), np.zeros(size), tokenizer=wrapper)
     return list(geom.load(model).tokens or ())

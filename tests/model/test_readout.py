@@ -72,7 +72,7 @@ def test_without_a_bias_it_is_zero() -> None:
     assert Readout.fold([[1.0], [2.0]]).b.tolist() == [0.0, 0.0]
 
 
-# What it holds
+# Contents
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint64", ">f4"])
@@ -241,7 +241,7 @@ def test_a_number_of_texts_other_than_of_rows_is_refused() -> None:
 
 
 class Stored:
-    """Rows that remember what was asked of them."""
+    """Rows that record the slices asked of them."""
 
     def __init__(self, array: Floats) -> None:
         self.array, self.asked = array, list[slice]()

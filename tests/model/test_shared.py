@@ -1,4 +1,4 @@
-"""Weights in files: what travels, what is mapped, and that nothing is left behind."""
+"""Weights in files: what is sent, what is mapped, and that no file is left behind."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def mapped_file(array: Any) -> Path:
-    """The file that the array's memory is a map of."""
+    """Return the file that the array's memory maps."""
     while not isinstance(array.base, mmap.mmap):
         array = array.base
     return Path(array.filename)
 
 
 def sent(readout: Readout) -> Readout:
-    """The readout as another process gets it."""
+    """Return the readout as another process receives it."""
     arrived = pickle.loads(pickle.dumps(readout))
     assert isinstance(arrived, Readout)
     return arrived
@@ -144,14 +144,14 @@ def test_no_room_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_disk_that_fills_up_is_said_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^/dev/full has no room"):
         shared_memory._filed(_Full("/dev/full/geom/W.npy"), READOUT.W)
 
 
-class _Full(type(Path())):  # type: ignore[misc]  # its base is the system's kind of path
-    """A path that opens as the device that is always full."""
+class _Full(type(Path())):  # its base is the system's type of path
+    """A path that opens the device that is always full."""
 
     def open(self, *arguments: Any, **others: Any) -> Any:
         return Path("/dev/full").open("wb")
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_in_one_line(tmp_path: Path) 
         pass
 
 
-@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX locks")
 def test_what_a_killed_process_left_is_removed_and_what_another_uses_is_not(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; import numpy as np; "

@@ -1,4 +1,4 @@
-"""A final norm's shift, kept exactly: what it leaves as it is, and what it moves."""
+"""A final norm's shift, kept exactly: what it leaves unchanged, and what it moves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("layernorm", "rmsnorm", "box", "unbounded")
 
 
 def parts(V: int, d: int, seed: int, size: float = 0.1) -> tuple[Floats, Floats, Floats]:
-    """Rows, scale and shift as a checkpoint in float32 has them."""
+    """Draw rows, scale and shift as a float32 checkpoint has them."""
     rng = np.random.default_rng(seed)
     W, gamma, beta = rng.standard_normal((V, d)), rng.normal(1.0, 0.3, d), rng.standard_normal(d)
     return tuple(v.astype(np.float32).astype(float) for v in (W, gamma, size * beta))  # type: ignore[return-value]
@@ -42,7 +42,7 @@ def asked(readout: Readout, name: str) -> Problem:
 def true_logits(
     W: Floats, gamma: Floats, beta: Floats, x: Floats, b: Floats | None = None
 ) -> list[Fraction]:
-    """``W (gamma * x + beta) + b`` in Fractions, as the network's last layers would have it."""
+    """Return ``W (gamma * x + beta) + b`` in Fractions, as the network's last layers define it."""
     emitted = [
         g * v + shift for g, v, shift in zip(*map(truth.fractions, (gamma, x, beta)), strict=True)
     ]
@@ -85,7 +85,7 @@ def test_no_token_is_left_undecided_by_a_shift(name: str, seed: int) -> None:
     run = geom.run(readout, tokens="all", domain=name)
     verdicts = {row.token_id: row.verdict for row in run.rows()}
     assert "undecided" not in verdicts.values()
-    if name != "layernorm":  # -beta/gamma is in the domain: what wins anywhere wins near it
+    if name != "layernorm":  # -beta/gamma is in the domain: a token that wins anywhere wins near it
         hull = truth.hull_tokens(readout.W)
         assert {t for t, verdict in verdicts.items() if verdict == "speakable"} == hull
     assert geom.verify(run, readout).ok
@@ -129,7 +129,7 @@ def test_a_midpoint_of_two_rows_is_unspeakable_wherever_the_shift_is_undone() ->
 
 
 def test_where_a_sum_of_zero_is_asked_the_shift_counts_along_ones() -> None:
-    """On the plane ``sum(x) = 0`` in R^2 the rows [1, 0] and [0, -1] differ by ones alone."""
+    """On the plane ``sum(x) = 0`` in R^2 the rows [1, 0] and [0, -1] differ only along ones."""
     W, beta = np.array([[1.0, 0.0], [0.0, -1.0]]), np.array([0.25, 0.5])
     readout = Readout.fold(W, norm="layernorm", beta=beta)
     problem = asked(readout, "layernorm")  # logits x + 1/4 and x - 1/2
@@ -199,7 +199,7 @@ def test_no_shift_is_kept_where_none_is() -> None:
     W = parts(5, 3, 1)[0]
     assert Readout.fold(W, beta=np.zeros(3)).shift is None
     hidden = Readout.fold(W, gamma=np.array([1.0, 0.0, 1.0]), beta=np.array([0.0, 1.0, 1.0]))
-    assert hidden.shift is None  # a scale of zero hides x from a part of it
+    assert hidden.shift is None  # a scale of zero hides part of x
     assert hidden.b == pytest.approx(W[:, 1] + W[:, 2])
 
 

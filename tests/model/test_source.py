@@ -1,4 +1,4 @@
-"""A readout's source as a value and as text: the one gives the other back."""
+"""A readout's source as a value and as text: each converts to the other and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is printed of a proven number holds as it is printed: Fractions of the text say so."""
+"""The printed form of a proven number holds as printed: Fractions of the text decide it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ radii = st.floats(0.0, allow_infinity=False, allow_nan=False) | st.sampled_from(
 
 
 def digits_of(text: str) -> int:
-    """The significant digits of a decimal."""
+    """Return the number of significant digits of a decimal."""
     return len(re.sub(r"e.*|[-.]", "", text).lstrip("0")) or 1
 
 
@@ -135,7 +135,7 @@ def test_values_have_the_digits_that_their_errors_leave(
     assert with_error(value, error, proven) == text
 
 
-# What the commands print
+# The commands' output
 
 
 MEASURES = ("angular-margin", "chebyshev-radius", "perturbation", "logit-bias")
@@ -144,14 +144,14 @@ BOUNDS = re.compile(rf"(?:(?P<low>{NUMBER}) \.\. )?(?:(?P<sign>[<>]=) )?(?P<last
 
 
 def interval(text: str) -> tuple[Fraction, Fraction]:
-    """The ends of a printed ``value ± radius``."""
+    """Return the ends of a printed ``value ± radius``."""
     value, _, radius = text.partition(" ± ")
     middle, reach = Fraction(value), Fraction(radius or 0)
     return middle - reach, middle + reach
 
 
 def ends(text: str) -> tuple[Fraction | None, Fraction | None]:
-    """The bounds that a printed enclosure gives."""
+    """Return the bounds that a printed enclosure gives."""
     if text == "-":
         return None, None
     found = BOUNDS.fullmatch(text)
@@ -163,7 +163,7 @@ def ends(text: str) -> tuple[Fraction | None, Fraction | None]:
 
 
 def assert_margin_holds(row: TokenRow, text: str) -> None:
-    """The printed bounds are those of the row, and neither is tighter nor of another sign."""
+    """Check that the printed bounds are the row's, neither tighter nor of another sign."""
     low, high = ends(text)
     assert (low is None, high is None) == (row.margin_lower is None, row.margin_upper is None)
     if low is not None and row.margin_lower is not None:
@@ -175,7 +175,7 @@ def assert_margin_holds(row: TokenRow, text: str) -> None:
 
 
 def assert_measure_holds(item: MeasureRow, text: str) -> None:
-    """A printed ``± radius`` holds the interval that is stored."""
+    """Check that a printed ``± radius`` holds the stored interval."""
     assert item.value is not None
     if not item.proven or item.error is None or math.isinf(item.value):
         return
@@ -186,7 +186,7 @@ def assert_measure_holds(item: MeasureRow, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of random rows, in a ball with biases, some of them inside of the hull; measured."""
+    """Store and measure a run of random rows, some inside the hull, in a ball with biases."""
     rng = np.random.default_rng(5)
     rows = rng.standard_normal((60, 4)) * 10.0 ** rng.uniform(-1.0, 1.0, (60, 1))
     readout = Readout.fold(rows, rng.standard_normal(60) * 0.1, norm="rmsnorm")
@@ -267,7 +267,7 @@ def test_a_notebook_and_a_page_show_no_more_than_is_proven(run: Run) -> None:
 
 
 def test_files_have_every_digit(command: Command, run: Run, kept: Path) -> None:
-    """Jsonl and csv are for programs: float64 as it is."""
+    """Jsonl and csv are for programs: they hold every float64 exactly."""
     rows = {row.token_id: row for row in run.rows()}
     by_json = {row["token_id"]: row for row in command("export", str(kept)).rows}
     command("export", str(kept), "--format", "csv", "--out", "run.csv")

@@ -1,4 +1,4 @@
-"""Floats as rationals: everything is compared with Python's own Fractions."""
+"""Floats as rationals, compared throughout with Python's own Fractions."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_sum_of_squares_is_exact() -> None:
     assert square_sum([Fraction(1, 3), Fraction(-2)]) == Fraction(37, 9)
 
 
-# Back to floats, from the safe side
+# Back to floats, rounded to the safe side
 
 
 @given(rationals)

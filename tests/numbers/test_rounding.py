@@ -1,4 +1,4 @@
-"""Bounds on rounding: what float64 gets wrong, measured in Fractions, stays below them."""
+"""Bounds on rounding: float64's errors, measured in Fractions, stay below them."""
 
 from __future__ import annotations
 

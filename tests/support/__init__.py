@@ -1,4 +1,4 @@
-"""What several tests stand on: the truth from elsewhere, toy models, a server, the command."""
+"""Shared parts of the tests: independent truth, toy models, a file server, the command line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command line as a user has it: exit code, standard output, standard error."""
+"""The command line as a user sees it: exit code, standard output, standard error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GEOM = (sys.executable, "-m", "geom.cli")
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind."""
+    """The outcome of a command."""
 
     code: int
     out: str
@@ -24,16 +24,16 @@ class Done:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Standard output, every line of it a JSON object."""
+        """Return standard output, in which every line is a JSON object."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 Command = Callable[..., Done]
-"""Runs ``geom`` with the arguments given, in the folder of the test."""
+"""The type of the fixture that runs ``geom`` with the given arguments, in the test's folder."""
 
 
 def separately(*arguments: str, python_path: Path | None = None) -> Done:
-    """``geom`` in a process of its own; modules and plugins in ``python_path`` are found."""
+    """Run ``geom`` in a separate process that also finds modules and plugins in ``python_path``."""
     done = subprocess.run(
         [*GEOM, *arguments],
         capture_output=True,
@@ -46,14 +46,14 @@ def separately(*arguments: str, python_path: Path | None = None) -> Done:
 
 
 def environment(python_path: Path | None) -> dict[str, str]:
-    """The environment of this process, with one folder more to import from."""
+    """Return the environment of this process, with one more folder to import from."""
     known = [str(python_path or ""), os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(filter(None, known))
     return os.environ | ({"PYTHONPATH": path} if path else {})
 
 
 def install(folder: Path, distribution: str, code: str) -> None:
-    """A distribution as pip leaves it: a module, which is a plugin of geom, and its metadata."""
+    """Install a distribution as pip would: a module that is a geom plugin, and its metadata."""
     module = distribution.replace("-", "_")
     (folder / f"{module}.py").write_text(code, encoding="utf-8")
     info = folder / f"{module}-1.5.dist-info"

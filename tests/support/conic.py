@@ -1,7 +1,7 @@
-"""Truth from Clarabel, an interior-point solver for conic programs of another family than ours.
+"""Truth from Clarabel, an interior-point conic solver of a different family than geom's solvers.
 
 P. J. Goulart and Y. Chen, Clarabel: an interior-point solver for conic programs with quadratic
-objectives, 2024. Rows ``a`` (n, d) and biases ``c`` (n,) are a token's rivals less the token.
+objectives, 2024. Rows ``a`` (n, d) and biases ``c`` (n,) are a token's rivals minus the token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 def solve(cost: Floats, A: Floats, b: Floats, cones: list[Any]) -> Floats:
-    """``min cost . z`` with ``b - A z`` in the cones."""
+    """Minimise ``cost . z`` with ``b - A z`` in the cones."""
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-11
@@ -30,7 +30,7 @@ def solve(cost: Floats, A: Floats, b: Floats, cones: list[Any]) -> Floats:
 
 
 def largest_margin(a: Floats, c: Floats, shape: str, radius: float) -> float:
-    """``max min_j -(a_j . x + c_j)`` over the ball, the box, or all of R^d."""
+    """Return ``max min_j -(a_j . x + c_j)`` over the ball, the box, or all of R^d."""
     n, d = a.shape
     A = [np.column_stack([a, np.ones(n)])]
     b = [-c]
@@ -49,11 +49,11 @@ def largest_margin(a: Floats, c: Floats, shape: str, radius: float) -> float:
 
 
 def least_change(a: Floats, c: Floats, shape: str, radius: float) -> float:
-    """The shortest D with weights p >= 0, sum 1, that hold ``-(a' p - D)`` against ``g = c . p``.
+    """Return the length of the shortest D for which weights p >= 0 with sum 1 silence the token.
 
-    That is ``radius |a' p - D|_2 <= g`` on the ball and ``radius |a' p - D|_1 <= g`` on the box;
-    on all of R^d ``a' p = D`` and ``g >= 0``. The unknowns are p, D, its length, and on a box
-    bounds on the entries of ``a' p - D``.
+    With ``g = c . p`` they do so if ``radius |a' p - D|_2 <= g`` on the ball, ``radius |a' p - D|_1
+    <= g`` on the box, and on all of R^d ``a' p = D`` and ``g >= 0``. The unknowns are p, D, its
+    length, and on a box bounds on the entries of ``a' p - D``.
     """
     n, d = a.shape
     box = d if shape == "box" else 0
@@ -83,9 +83,9 @@ def least_change(a: Floats, c: Floats, shape: str, radius: float) -> float:
 
 
 def largest_ball(a: Floats, c: Floats, shape: str, radius: float, lean: float = 1.0) -> float:
-    """The radius of the largest ball in ``a_j . x + c_j <= 0`` and in the ball or the box.
+    """Return the radius of the largest ball in ``a_j . x + c_j <= 0`` and in the ball or the box.
 
-    ``lean`` is by what the distance to a wall of the box is multiplied.
+    ``lean`` is the factor that multiplies the distance to a wall of the box.
     """
     n, d = a.shape
     lengths = np.linalg.norm(a, axis=1)

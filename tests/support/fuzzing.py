@@ -1,10 +1,11 @@
-"""Damaged files for every reader: nothing but a readout, a run, or one line that says why not.
+"""Damaged files for every reader: each gives a readout, a run, or one line that says why not.
 
     python -m pip install atheris
     python tests/support/fuzzing.py safetensors -runs=100000
 
-looks for more of them, led by the branches that each reaches (libFuzzer); `test_fuzzing.py` draws
-some hundreds of each at random, and `campaigns/readers.py` thousands.
+This searches for further damaged files, guided by the branches that each file reaches (libFuzzer).
+`test_fuzzing.py` draws some hundreds for each reader at random, and `campaigns/readers.py`
+thousands.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ V, D = 12, 4
 
 @dataclass(frozen=True)
 class Target:
-    """A reader: a sound file of its kind, the file's name, and what reads it."""
+    """A reader under test: its name, a sound file, the file's name, and the reading function."""
 
     name: str
     sound: Callable[[Path], bytes]
@@ -65,7 +66,7 @@ def leave_out(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def lie(rng: np.random.Generator, data: bytes) -> bytes:
-    """An extreme number in place of some bytes."""
+    """Put an extreme number in place of some bytes."""
     number = NUMBERS[rng.integers(len(NUMBERS))]
     at = int(rng.integers(len(data)))
     return data[:at] + number + data[at + len(number) :]
@@ -75,7 +76,7 @@ DAMAGES: list[Damage] = [flip, cut, repeat, leave_out, lie]
 
 
 def feed(target: Target, folder: Path, data: bytes) -> bool:
-    """Whether the file is read; geom's own errors are a no, and any other is not caught."""
+    """Return whether the file is read: False for geom's own errors; any other error propagates."""
     path = folder / target.file
     path.write_bytes(data)
     try:
@@ -85,13 +86,13 @@ def feed(target: Target, folder: Path, data: bytes) -> bool:
     else:
         return True
     if not message.isprintable() or len(message) > 2500:
-        raise AssertionError(f"no short line: {message!r}")
+        raise AssertionError(f"the message is not one short line: {message!r}")
     return False
 
 
 @contextmanager
 def files(target: Target) -> Iterator[tuple[Path, bytes]]:
-    """A folder with what the target needs beside its file, and a sound file."""
+    """Yield a folder that holds the target's other files, and a sound file for the target."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sound = target.sound(folder)
@@ -155,7 +156,7 @@ def torch_bin(folder: Path) -> bytes:
 
 
 def repacked(folder: Path) -> bytes:
-    """The same, deflated."""
+    """Return the torch file, deflated."""
     file = BytesIO()
     with (
         zipfile.ZipFile(BytesIO(torch_bin(folder))) as before,
@@ -176,7 +177,7 @@ CONFIG = {
 
 
 def checkpoint(folder: Path) -> None:
-    """What stands beside the weights."""
+    """Write the file that belongs next to the weights."""
     (folder / "config.json").write_text(json.dumps(CONFIG))
 
 
@@ -204,7 +205,7 @@ def run(folder: Path) -> bytes:
 
 
 def look(path: Path) -> None:
-    """All that a run says, in every form."""
+    """Read all that a run holds, in every form."""
     from geom_plugins.reporters import csv_file, html_page, jsonl
 
     with geom.open_run(path, Readout.fold(matrix())) as found:
@@ -253,7 +254,7 @@ TARGETS = [
 
 
 def ours() -> Iterator[FunctionType]:
-    """Our functions and methods, of all that was imported to read a sound file."""
+    """Yield geom's functions and methods in all modules imported to read a sound file."""
     modules = [module for name, module in sys.modules.items() if name.startswith("geom")]
     found = {id(value): value for module in modules for value in vars(module).values()}
     for value in found.values():
@@ -264,7 +265,7 @@ def ours() -> Iterator[FunctionType]:
 
 
 def main() -> None:
-    """One target, by atheris, from its sound file on; libFuzzer's own flags follow its name."""
+    """Fuzz one target with atheris, from its sound file; libFuzzer's own flags follow its name."""
     import atheris
 
     name = sys.argv.pop(1)

@@ -1,4 +1,4 @@
-"""GGUF files, written by the gguf package."""
+"""A writer of GGUF files, by the gguf package."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(
     tokens: Callable[[GGUFWriter], None] | None = None,
     **options: Any,
 ) -> None:
-    """A file by the gguf package's writer; ``kinds`` say what bytes stand for."""
+    """Write a file with the gguf package's writer; ``kinds`` name the token types."""
     writer = GGUFWriter(path, arch, **options)
     for key, value in settings.items():
         add = writer.add_string if isinstance(value, str) else writer.add_float32

@@ -1,4 +1,4 @@
-"""What makes a run hostile, with Python's own sqlite3, and what is said of it then."""
+"""Hostile edits of a run, made with Python's own sqlite3, and checks of how geom refuses it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BAD = "\x1b[2J\x07\r\x9b31m\u202e\u2066\u200b\u2028\u2029\ufeff\u00ad\U000e0041[
 
 
 def edit(path: Path, *statements: str, values: tuple[Any, ...] = ()) -> None:
-    """Carries out statements, the last with the values; SQLite lets anything through."""
+    """Execute statements, the last one with the values; SQLite accepts anything."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute("PRAGMA writable_schema = ON")
@@ -39,12 +39,12 @@ def edit(path: Path, *statements: str, values: tuple[Any, ...] = ()) -> None:
 
 
 def acting(text: str) -> set[str]:
-    """The characters of a text that act on a terminal or are not seen; ends of lines may be."""
+    """Return a text's characters, other than newlines, that act on a terminal or are invisible."""
     return {c for c in text if not c.isprintable()} - {"\n"}
 
 
 def refusal(done: Done) -> str:
-    """The one line of a command that refused its run."""
+    """Return the single line with which a command refused its run."""
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("geom: ")
     assert done.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Findings written short, the best that a solver finds, and what is proven by them."""
+"""Findings in short notation, the best findings of a solver, and the verdicts that they prove."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def at(*x: float) -> Finding:
 
 
 def by(**values: float) -> Finding:
-    """Weights as ``by(w3=0.5)``: one half on token 3."""
+    """Return a finding of weights: ``by(w3=0.5)`` puts one half on token 3."""
     ids = [int(name[1:]) for name in values]
     return Finding(weights=Weights(np.array(ids, dtype=np.int64), np.array([*values.values()])))
 
 
 def both(question: Problem, token: int, radius: float | None = None) -> Finding:
-    """HiGHS's best point, in the domain, and best weights."""
+    """Return HiGHS's best point, moved into the domain, and its best weights."""
     W, b = question.readout.W, question.readout.b
     x = truth.point(W, b, token, 1e3 if radius is None else radius)
     return Finding(question.domain.fit(x), truth.weights(W, b, token, radius))
 
 
 def verdicts(question: Problem, radius: float | None = None) -> dict[int, Verdict]:
-    """What is proven of every token from HiGHS's certificates, each re-checked."""
+    """Judge every token by HiGHS's certificates, and re-check each verdict."""
     out = {}
     for token in range(question.readout.V):
         finding = both(question, token, radius)
@@ -44,6 +44,6 @@ def verdicts(question: Problem, radius: float | None = None) -> dict[int, Verdic
 
 
 def speakable(found: dict[int, Verdict]) -> set[int]:
-    """The tokens proven speakable, where every other one is proven unspeakable."""
+    """Return the tokens proven speakable; all others must be proven unspeakable."""
     assert all(verdict.decided for verdict in found.values())
     return {token for token, verdict in found.items() if verdict.name == "speakable"}

@@ -1,4 +1,4 @@
-"""Runs with token texts of strangers, their reports, and what an HTML parser makes of a page."""
+"""Runs with hostile token texts, their reports, and an HTML parser's view of a page."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ SHOWN = [
     r'"\\ud800 alone"',
     r'"\u2028<!--"',
 ]
-"""The same as a page shows them."""
+"""The hostile texts as a page shows them."""
 
 
 def hostile() -> Run:
-    """A run of a cube's corners, whose texts are `HOSTILE`, and of a point within."""
+    """Run a cube whose corners have the texts in `HOSTILE`, and a point inside it."""
     corners = [[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)]
     readout = Readout.fold([*corners, [0.1, 0.2, 0.3]], tokens=[*HOSTILE, "inside"])
     return geom.run(readout, detectors=["self-argmax"], tokens="all")
 
 
 def page_of(run: Run) -> str:
-    """The report."""
+    """Return the report of a run."""
     file = BytesIO()
     html_page.write(run, file, NoOptions())
     return file.getvalue().decode("utf-8")
 
 
 class Page(HTMLParser):
-    """What is in a page: its elements, the texts of its scripts, and what is data in it."""
+    """The contents of a page: its elements, the texts of its scripts, and its data."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -61,23 +61,23 @@ class Page(HTMLParser):
         self.data: dict[str, Any] = json.loads(self.scripts[0])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """An element."""
+        """Record an element."""
         self.elements.append((tag, dict(attrs)))
         if tag == "script":
             self._in_script = True
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """The end of one."""
+        """Note the end of a script."""
         if tag == "script":
             self._in_script = False
 
     def handle_data(self, data: str) -> None:
-        """Text, of which only a script's is kept."""
+        """Keep text that is inside a script."""
         if self._in_script:
             self.scripts[-1] += data
 
 
 def numbers(text: str, kind: str) -> NDArray[Any]:
-    """A column of the page."""
+    """Decode a column of the page."""
     return np.frombuffer(base64.b64decode(text), dtype=kind)

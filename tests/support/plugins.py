@@ -1,4 +1,4 @@
-"""Plugins of the tests' own, beside those of the environment."""
+"""Plugins that tests define, added to those of the environment."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from geom.plugins.registry import Origin, Plugins
 
 Use = Callable[[Plugins], None]
-"""The fixture `use`: these plugins are the installed ones until the test ends."""
+"""The type of the fixture `use`: the given plugins are the installed ones until the test ends."""
 
 
 def installed_and(plugin: object) -> Plugins:
-    """The plugins of the environment and this one, of the distribution ``the-tests`` 3.2."""
+    """Return the environment's plugins plus this one, from the distribution ``the-tests`` 3.2."""
     plugins = Plugins()
     plugins.discover()
     plugins.register(plugin, "given", Origin("the-tests", "3.2", "tests"))

@@ -1,4 +1,4 @@
-"""Precisions of the tests' own: NumPy's floats, rationals by Python's fractions, and bad ones."""
+"""Precisions that tests define: NumPy's floats, Python's fractions, and bad ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Margin = Callable[[Readout, int, Any, Any], PrecisionMargin]
 
 @dataclass(frozen=True)
 class Yielded:
-    """A plugin whose hook yields what it was given."""
+    """A plugin whose hook returns the given precisions."""
 
     precisions: tuple[Precision[Any], ...]
 
@@ -30,13 +30,13 @@ class Yielded:
 
 @dataclass(frozen=True)
 class Shift:
-    """An option that shows in the answer."""
+    """The options of a precision, with one that changes the answer."""
 
     by: Annotated[float, Meta(description="added to every margin")] = 0.0
 
 
 def floats(dtype: type[np.floating[Any]]) -> Margin:
-    """Everything in one of NumPy's types, summed in order."""
+    """Return a margin function that computes in one of NumPy's types and sums in order."""
 
     def margin(readout: Readout, token: int, x: Any, options: Any) -> PrecisionMargin:
         logits = readout.b.astype(dtype)
@@ -79,7 +79,7 @@ NAMES = ["half", "single", "double", "rational"]
 
 
 def only(*records: Precision[Any]) -> Plugins:
-    """These precisions alone, and all other plugins of the environment."""
+    """Return the environment's plugins, with these precisions in place of all others."""
     plugins = installed_and(Yielded(records))
     plugins._listed = {
         key: item

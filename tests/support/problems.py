@@ -1,4 +1,4 @@
-"""Random questions, and what tests of measures ask of the answers."""
+"""Random problems, and the questions that tests of measures ask about the answers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Floats = NDArray[np.float64]
 def problem(
     W: ArrayLike, b: ArrayLike | None = None, domain: str | Domain = "unbounded"
 ) -> Problem:
-    """The question of these rows and biases, on a domain or one of that name."""
+    """Return the problem of these rows and biases, on a domain or on the domain of that name."""
     readout = Readout.fold(W, b)
     found = named(domain, readout.d, None) if isinstance(domain, str) else domain
     return Problem(readout, found)
 
 
 def cloud(V: int, d: int, seed: int) -> Floats:
-    """Normal rows (V, d) that float32 holds."""
+    """Draw normal rows (V, d) whose entries float32 holds exactly."""
     return np.random.default_rng(seed).standard_normal((V, d)).astype(np.float32).astype(float)
 
 
 def rivals(asked: Problem, token: int) -> tuple[Floats, Floats]:
-    """The other rows and biases less the token's, as the domain sees them."""
+    """Return the other rows and biases minus the token's, as the domain sees them."""
     W, b = asked.readout.W, asked.readout.b
     a = np.delete(W, token, axis=0) - W[token]
     if asked.domain.zero_sum:
@@ -35,7 +35,7 @@ def rivals(asked: Problem, token: int) -> tuple[Floats, Floats]:
 
 
 def ends(found: Measurement) -> tuple[float, float]:
-    """The bounds of a proven number."""
+    """Return the bounds of a proven number."""
     assert found.proven
     assert found.error is not None
     return found.value - found.error, found.value + found.error

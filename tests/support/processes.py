@@ -1,4 +1,4 @@
-"""Work for other processes, and waiting for what they do."""
+"""Work for other processes, and a way to wait for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def last_a_minute(folder: Path, item: int) -> Iterator[int]:
-    """The first item comes at once; others say which process has them, and outlast any test."""
+    """Yield item 0 at once; for others, name this process in a file, then outlast any test."""
     if item > 0:
         (folder / f"{os.getpid()}").touch()
         time.sleep(60)

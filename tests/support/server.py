@@ -1,4 +1,4 @@
-"""A file server on this machine that counts what it sends, and misbehaves where it is told to."""
+"""A local file server that counts what it sends, and misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 1 << 16
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the files of a folder, with HEAD, ranges and an ETag, as the attributes have it."""
+    """A server of the files in a folder, with HEAD, ranges and an ETag; its attributes set how."""
 
     daemon_threads = True
 
@@ -25,30 +25,30 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.root = root
         self.sent = 0
-        """Bytes of bodies so far."""
+        """The bytes of bodies sent so far."""
         self.requests: list[tuple[str, str, str | None]] = []
-        """Method, path and range of each request so far."""
+        """The method, path and range of each request so far."""
         self.etag: str | None = '"one"'
         self.ranges = True
         self.lengths = True
         self.cut_at: int | None = None
-        """A body that is longer is cut here, and the connection with it."""
+        """A longer body is cut off here, and the connection is closed."""
         self.cuts = 0
-        """How many bodies are cut; one less after each."""
+        """How many bodies to cut; reduced by one after each cut."""
         self.short_by = 0
-        """So many bytes less are sent than were asked for, by an honest Content-Length."""
+        """How many bytes fewer than asked for are sent, with an honest Content-Length."""
         self.really: int | None = None
-        """The file's true length, where it is less than what the server says."""
+        """The file's true length, if it is less than the server claims."""
         self.shift = 0
-        """How far a range is off."""
+        """How far a range is off, in bytes."""
         self.pace = 0.0
-        """Seconds between pieces."""
+        """The seconds between pieces."""
         self.user: str | None = None
-        """user:password that is wanted."""
+        """The user:password that the server requires."""
         self.refuse: list[int] = []
-        """Statuses of the next GETs."""
+        """The statuses of the next GETs."""
         self.always: int | None = None
-        """Status of every request."""
+        """The status of every request."""
         self.coding: str | None = None
         self.silent = False
         self.stop = threading.Event()
@@ -58,16 +58,16 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has gone is no news."""
+        """Ignore a client that has disconnected."""
 
     def find(self, path: str) -> Path | None:
-        """The file at a path."""
+        """Return the file at a path, or None."""
         file = self.root / path.lstrip("/")
         return file if file.is_file() else None
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """The handler of one connection."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(head=False)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing is printed."""
+        """Print nothing."""
 
     def answer(self, head: bool) -> None:
         server = self.server
@@ -148,14 +148,14 @@ class Handler(BaseHTTPRequestHandler):
                 begin += len(piece)
                 time.sleep(server.pace)
         if begin < end:
-            time.sleep(1.0)  # what its reader has not taken out of a buffer by now is lost to it
+            time.sleep(1.0)  # whatever the client has not read from its buffer by now is lost
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
 
 
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
-    """The server at work within the block."""
+    """Run the server within the block."""
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""Whole runs of a square with its centre, with plugins of the tests' own.
+"""Whole runs of a square with its centre, with plugins that tests define.
 
 The corners can be said; the centre, a mean of opposite corners, cannot.
 """
@@ -40,7 +40,7 @@ Detect = Callable[[Readout, Domain, Any], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Given:
-    """A plugin whose hooks yield what it was given."""
+    """A plugin whose hooks return the given records."""
 
     detectors: tuple[Detector[Any], ...] = ()
     certifiers: tuple[Certifier[Any], ...] = ()
@@ -60,7 +60,7 @@ class Given:
 
 
 def planned(plugin: Given, **asked: Any) -> Plan:
-    """A plan for the square, with the plugin beside the installed ones."""
+    """Plan a run of the square, with the plugin next to the installed ones."""
     with using(installed_and(plugin)):
         return plan(READOUT, **asked)
 
@@ -74,7 +74,7 @@ def flags(*candidates: Any) -> Detect:
 
 
 def detected(*detectors: Detector[Any], **asked: Any) -> Run:
-    """A run of these detectors and no certifier."""
+    """Run these detectors and no certifier."""
     names = [record.name for record in detectors]
     return execute(planned(Given(detectors), detectors=names, certifiers=[], **asked))
 

@@ -1,4 +1,4 @@
-"""Edits of a stored run, with Python's own sqlite3."""
+"""Edits of a stored run, made with Python's own sqlite3."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def edit(path: Path, sql: str, *values: object) -> None:
-    """Carries out a statement, which must find something to change."""
+    """Execute a statement that must change at least one row."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA synchronous = OFF")
         assert connection.execute(sql, values).rowcount != 0

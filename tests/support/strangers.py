@@ -1,4 +1,4 @@
-"""What a stranger hands over: run files and checkpoints; and how they are refused."""
+"""Run files and checkpoints from strangers, and the way they are refused."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ READERS: dict[str, tuple[str, ...]] = {
     "model/config.json": ("run", "-m", "hf:model", "-t", "0", "--out", "run.db"),
     "model/model.safetensors": ("run", "-m", "hf:model", "-t", "0", "--out", "run.db"),
 }
-"""Whatever is opened by a name, and a command that opens it."""
+"""Every kind of file that is opened by name, with a command that opens it."""
 
 
 def refused(done: Done) -> str:
-    """The one line of a command that must fail."""
+    """Return the single line of a command that must fail."""
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("geom: ")
     assert done.err.count("\n") == 1
@@ -43,7 +43,7 @@ def refused(done: Done) -> str:
 
 
 def stranger(name: str, model: str) -> Path:
-    """A run of the square whose file says that its weights are elsewhere."""
+    """Write a run of the square whose file claims that its weights are elsewhere."""
     path = Path(name)
     path.unlink(missing_ok=True)
     geom.run(geom.Readout.fold(W), tokens="all", out=path).close()
@@ -55,7 +55,7 @@ def stranger(name: str, model: str) -> Path:
 
 
 def checkpoint(folder: Path, index: dict[str, str] | None = None) -> Path:
-    """A checkpoint of the square, whole or as an index has it."""
+    """Write a checkpoint of the square, in one file or as the index splits it."""
     folder.mkdir(parents=True)
     config = {"model_type": "llama", "hidden_size": 2, "tie_word_embeddings": False}
     (folder / "config.json").write_text(json.dumps(config))

@@ -1,18 +1,18 @@
-"""The truth of margins: the largest one, and whether it is at most a number, in exact integers.
+"""The truth of margins, in exact integers: the largest margin, and whether it is at most u.
 
-Nothing here comes from geom. Rows and biases are floats, hence integers times powers of two.
-``a_j = w_j - w_t`` and ``c_j = b_j - b_t`` are the rivals of token t, and its margin at x is
-``min_j -(a_j . x + c_j)``.
+Nothing here comes from geom. Rows and biases are floats, hence integers times powers of two. ``a_j
+= w_j - w_t`` and ``c_j = b_j - b_t`` are the rivals of token t, and its margin at x is ``min_j
+-(a_j . x + c_j)``.
 
 *On a box, and on all of R^d*, the largest margin is a linear program, solved by the simplex method
-on integers (`Rivals.program`): Bland's rule, pivots that divide exactly (J. Edmonds, 1967), costs
-of several orders of magnitude compared one after the other.
+on integers (`Rivals.program`) with Bland's rule, pivots that divide exactly (J. Edmonds, 1967), and
+costs of several orders of magnitude, compared one after the other.
 
-*On a ball* of radius R the largest margin is above u if and only if it is above u on all of R^d
-and the point nearest to the origin with a margin of u lies inside the ball: on the way from there
-to any point of a margin above u, margins are above u and some lie inside. That point is the
-solution of a quadratic program with rational numbers alone, found by trying its sets of active
-rivals.
+*On a ball* of radius R the largest margin is above u if and only if it is above u on all of R^d and
+the point nearest to the origin with a margin of u lies inside the ball: on the way from that point
+to any point of a margin above u, margins are above u, and some of these points lie inside. The
+nearest point solves a quadratic program in rational numbers alone, and is found by trying the sets
+of active rivals.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Integers = list[int]
 
 
 class Region(Protocol):
-    """What is asked of a domain: its description, and none of its methods."""
+    """The description of a domain, without any of its methods."""
 
     @property
     def shape(self) -> str: ...
@@ -47,7 +47,7 @@ class Region(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """A domain: ``x . x <= size`` (ball), ``|x_i| <= size`` (box) or all, perhaps of sum 0."""
+    """A domain: ``x . x <= size`` (ball), ``|x_i| <= size`` (box) or all, perhaps with sum 0."""
 
     shape: str
     size: Fraction | None
@@ -55,7 +55,7 @@ class Place:
 
 
 def integers(values: Iterable[float | Fraction]) -> tuple[Integers, int]:
-    """Integers and the exponent of the power of two by which they are to be multiplied.
+    """Return integers, and the exponent of the power of two that multiplies them.
 
     The values are floats, or Fractions whose denominators are powers of two.
     """
@@ -72,9 +72,9 @@ def power(exponent: int) -> Fraction:
 class Optimum:
     """The solution of `Rivals.program`.
 
-    ``value`` is the largest margin, None where it is infinite. ``lam`` are weights of the rivals
-    that show it, up to a factor. On a box ``x`` is a point where it is attained; where it is
-    infinite, ``x`` is a direction along which margins grow for ever.
+    ``value`` is the largest margin, None if it is infinite. ``lam`` are weights of the rivals that
+    prove the value, up to a factor. On a box, ``x`` is a point that attains it; if it is infinite,
+    ``x`` is a direction along which margins grow without end.
     """
 
     value: Fraction | None
@@ -93,7 +93,7 @@ class Rivals:
     c_unit: Fraction
     region: Region
     homogeneous: bool
-    """Whether no bias tells tokens apart."""
+    """Whether all biases are equal."""
 
     @classmethod
     def of(
@@ -110,7 +110,7 @@ class Rivals:
         return cls(ids, a, a_exponent, c, Fraction(1, parts), region, homogeneous)
 
     def only(self, ids: Sequence[int]) -> Rivals:
-        """Some of the rivals: their largest margin is at least that of all."""
+        """Return some of the rivals; their largest margin is at least that of all."""
         kept = [k for k, j in enumerate(self.ids) if j in set(ids)]
         return replace(
             self,
@@ -125,7 +125,7 @@ class Rivals:
         return self.region.shape == "all"
 
     def margin(self, x: Iterable[float]) -> Fraction:
-        """The margin at a point of float64 numbers; there must be a rival."""
+        """Return the margin at a point of float64 numbers; there must be a rival."""
         point, exponent = integers(x)
         unit = power(self.a_exponent + exponent)
         parts = math.lcm(unit.denominator, self.c_unit.denominator)
@@ -137,7 +137,7 @@ class Rivals:
         return Fraction(-highest, parts)
 
     def holds(self, x: Floats) -> bool:
-        """Whether a point lies in the domain."""
+        """Return whether a point lies in the domain."""
         if not np.isfinite(x).all():
             return False
         point, exponent = integers(x.tolist())
@@ -152,17 +152,17 @@ class Rivals:
 
     @cached_property
     def level(self) -> list[Integers]:
-        """The rows as the domain sees them: where ``sum(x) = 0``, d times the rows less means."""
+        """The rows as the domain sees them: for ``sum(x) = 0``, d times rows minus their means."""
         if not self.region.zero_sum:
             return self.a
         return [[len(row) * entry - sum(row) for entry in row] for row in self.a]
 
     @cached_property
     def program(self) -> Optimum:
-        """The largest margin on the box, or on all of R^d where the domain is no box.
+        """The largest margin on the box, or on all of R^d if the domain is not a box.
 
-        As its dual, the least of ``cost |r| - g`` over weights of the sum 1, ``r = p - n (+ m 1)``,
-        with a cost of ``p`` and ``n`` that is the box's radius, or larger than all else.
+        It is solved as its dual: the least ``cost |r| - g`` over weights with sum 1, where ``r = p
+        - n (+ m 1)`` and the cost of ``p`` and ``n`` is the box's radius, or larger than all else.
         """
         box = self.region.shape == "box"
         leant = box and self.region.zero_sum
@@ -205,9 +205,9 @@ class Rivals:
         return Optimum(value, solution[:n], y)
 
     def at_most(self, u: Fraction) -> bool:
-        """Whether the largest margin over the domain is at most ``u``.
+        """Return whether the largest margin over the domain is at most ``u``.
 
-        Where the domain is unbounded and no bias tells tokens apart, over its unit ball.
+        If the domain is unbounded and all biases are equal, the domain's unit ball takes its place.
         """
         if not self.ids:
             return False
@@ -220,7 +220,7 @@ class Rivals:
         return self._nearest(u) >= size
 
     def _nearest(self, u: Fraction) -> Fraction:
-        """The least ``|x|^2`` of a point whose margin is ``u`` at least, where there is one."""
+        """Return the least ``|x|^2`` of a point whose margin is at least ``u``; one must exist."""
         limits = [-(c * self.c_unit + u) for c in self.c]
         if min(limits) >= 0:
             return Fraction(0)
@@ -247,10 +247,10 @@ class Rivals:
                     length = -sum(h[i] * m for i, m in zip(active, mu, strict=True))
                     down = Fraction(length, den * places * places)
                     return down * scale * scale / power(2 * self.a_exponent)
-        raise AssertionError("a set of margins above u that has no nearest point")
+        raise AssertionError("margins above u exist, and no point with them is nearest")
 
     def shown(self, ids: Sequence[int], values: Sequence[float | int], u: Fraction) -> bool:
-        """Whether these weights, as they are, show that the largest margin is at most ``u``."""
+        """Return whether these very weights prove that the largest margin is at most ``u``."""
         lam = whole(values)
         if not lam or min(lam) < 0 or max(lam) == 0 or not set(ids) <= set(self.ids):
             return False
@@ -268,7 +268,7 @@ class Rivals:
         return self.reach_square(r) <= room * room
 
     def reach(self, r: Integers) -> Fraction:
-        """``sup -(r . x)`` over a box."""
+        """Return ``sup -(r . x)`` over a box."""
         assert self.region.size is not None
         if self.region.zero_sum:
             middle = sorted(r)[len(r) // 2]
@@ -276,7 +276,7 @@ class Rivals:
         return self.region.size * sum(map(abs, r)) * power(self.a_exponent)
 
     def reach_square(self, r: Integers) -> Fraction:
-        """The square of ``sup -(r . x)`` over a ball; over all of R^d 2^9999 for infinity."""
+        """Return the square of ``sup -(r . x)`` over a ball; on R^d, 2^9999 means infinity."""
         length = Fraction(square(r))
         if self.region.zero_sum:
             length -= Fraction(sum(r) ** 2, len(r))
@@ -287,14 +287,14 @@ class Rivals:
 
 
 def at_least(value: Fraction, bound: Fraction, length: Fraction) -> bool:
-    """Whether ``value >= bound sqrt(length)``."""
+    """Return whether ``value >= bound sqrt(length)``."""
     if bound > 0:
         return value > 0 and value * value >= bound * bound * length
     return value >= 0 or value * value <= bound * bound * length
 
 
 def whole(values: Sequence[float | int]) -> Integers:
-    """Weights as integers, up to a common factor."""
+    """Return weights as integers, up to a common factor."""
     if all(isinstance(value, int) for value in values):
         return [int(value) for value in values]
     return integers(values)[0]
@@ -305,7 +305,7 @@ def square(values: Integers) -> int:
 
 
 def solved(matrix: list[Integers], right: Integers) -> tuple[Integers, int] | None:
-    """``m`` and ``den > 0`` with ``matrix m = den right``; None where the matrix is singular."""
+    """Solve ``matrix m = den right`` with ``den > 0``; return None if the matrix is singular."""
     n = len(matrix)
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     den = 1
@@ -329,11 +329,11 @@ def solved(matrix: list[Integers], right: Integers) -> tuple[Integers, int] | No
 def simplex(
     rows: list[Integers], costs: list[Integers], basis: list[int]
 ) -> tuple[Integers, Integers, int, list[Integers]]:
-    """The least cost of ``z >= 0`` with the ``rows``, whose last entry is the right side.
+    """Find the least cost of ``z >= 0`` with the ``rows``, whose last entry is the right side.
 
-    ``basis`` are columns of the identity to begin with. Of several costs an earlier one counts for
-    infinitely more than those after it. Returns the costs and the solution, both to be divided by
-    the third number, and the reduced costs.
+    ``basis`` names columns of the identity to begin with. If there are several costs, each counts
+    for infinitely more than all later ones. Returns the costs and the solution, both to be divided
+    by the third number returned, and the reduced costs.
     """
     rows, reduced = [list(row) for row in rows], [list(cost) for cost in costs]
     for cost in reduced:
@@ -369,7 +369,7 @@ def simplex(
 
 
 def _entering(reduced: list[Integers], width: int) -> int | None:
-    """The first column by which the costs would fall."""
+    """Return the first column that would lower the costs."""
     for k in range(width):
         for cost in reduced:
             if cost[k]:

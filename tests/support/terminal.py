@@ -1,4 +1,4 @@
-"""A terminal of a known width, and what stands on it."""
+"""A terminal of a known width, and the text on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")  # colours and weights of type, which rich writes
+SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")  # colours and font weights, which rich writes
 
 
 def width(line: str) -> int:
@@ -15,6 +15,6 @@ def width(line: str) -> int:
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
-    """Standard output as a terminal of so many columns."""
+    """Make standard output a terminal with this many columns."""
     for name, value in {"TTY_COMPATIBLE": "1", "COLUMNS": str(columns), "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The tokens that geom reads from the folder of a test, and tokenizers to save there."""
+"""Tokenizers to save in a test's folder, and the tokens that geom reads from there."""
 
 from __future__ import annotations
 

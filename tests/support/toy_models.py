@@ -1,4 +1,4 @@
-"""Toy models of every architecture, built by transformers at random, norms and biases included."""
+"""Toy models of every architecture, with random weights, norms and biases, by transformers."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "mbart": _SEQ2SEQ,
     "pegasus": _SEQ2SEQ,
 }
-"""What an architecture names in its own way, or needs besides."""
+"""The settings that an architecture names differently or needs in addition."""
 
 _AUTO = {
     "causal": transformers.AutoModelForCausalLM,
@@ -151,11 +151,11 @@ _AUTO = {
 
 
 def build(kind: str, seed: int = 0, **changes: Any) -> transformers.PreTrainedModel:
-    """A toy model of the architecture with all its numbers drawn at random, in float32."""
+    """Build a toy model of the architecture in float32, with all its numbers drawn at random."""
     sizes = _SIZES | _OWN.get(kind, {}) | changes
     sizes = {key: value for key, value in sizes.items() if value is not None}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # configurations grumble at each other's settings
+        warnings.simplefilter("ignore")  # configurations warn about each other's settings
         config = transformers.AutoConfig.for_model(kind, **sizes)
         torch.manual_seed(seed)
         model = _AUTO[ARCHITECTURES[kind].task].from_config(config)
@@ -177,7 +177,7 @@ def build(kind: str, seed: int = 0, **changes: Any) -> transformers.PreTrainedMo
 
 
 def save(model: transformers.PreTrainedModel, where: Path, **options: Any) -> Path:
-    """The model as transformers saves it."""
+    """Save the model as transformers does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.save_pretrained(where, **options)
@@ -185,7 +185,7 @@ def save(model: transformers.PreTrainedModel, where: Path, **options: Any) -> Pa
 
 
 def forward(model: transformers.PreTrainedModel, kind: str) -> torch.Tensor:
-    """The logits (n, V) of a few fixed tokens."""
+    """Return the logits (n, V) of a few fixed tokens."""
     ids = torch.tensor([[5, 9, 30, 8, 77, 41]])
     given = {"decoder_input_ids": ids} if ARCHITECTURES[kind].task == "seq2seq" else {}
     with torch.no_grad(), warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 `largest_margin`, `margin` and `own_winner` are exact and share no code with geom. `hull_tokens`,
 `upper_hull_tokens` and `box_tokens` ask Qhull. `point` and `weights` ask HiGHS, through SciPy, for
-certificates that geom is then to judge; what they say is never taken for true.
+certificates that geom must then judge; no test takes these certificates for true.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Vector = list[Fraction]
 
 
 def fractions(values: ArrayLike) -> Vector:
-    """The numbers of a vector, floats or Fractions, as the rationals they are."""
+    """Return the entries of a vector, floats or Fractions, as exact rationals."""
     return [v if isinstance(v, Fraction) else Fraction(float(v)) for v in np.asarray(values)]
 
 
@@ -31,7 +31,7 @@ def dot(u: Vector, v: Vector) -> Fraction:
 
 
 def margin(W: ArrayLike, b: ArrayLike, token: int, x: ArrayLike) -> Fraction:
-    """The margin of a token at x, every product and sum in Fractions."""
+    """Return the margin of a token at x, with every product and sum in Fractions."""
     point = fractions(x)
     logits = [
         dot(fractions(row), point) + c for row, c in zip(np.asarray(W), fractions(b), strict=True)
@@ -41,7 +41,7 @@ def margin(W: ArrayLike, b: ArrayLike, token: int, x: ArrayLike) -> Fraction:
 
 
 def own_winner(rows: ArrayLike, token: int) -> int:
-    """The strict winner along a row's own direction, or the lowest of the others that reach it."""
+    """Return the strict winner along a row's own direction, or the lowest rival that reaches it."""
     matrix = [fractions(row) for row in np.asarray(rows)]
     scores = [dot(row, matrix[token]) for row in matrix]
     others = [j for j, score in enumerate(scores) if score == max(scores) and j != token]
@@ -51,9 +51,10 @@ def own_winner(rows: ArrayLike, token: int) -> int:
 def largest_margin(
     W: ArrayLike, b: ArrayLike, token: int, radius: float | Fraction | None = None
 ) -> Fraction:
-    """The largest margin on the box of that radius, or on all of R^d.
+    """Return the largest margin on the box of that radius, or on all of R^d.
 
-    On all of R^d it may have no end: there it is told up to one, or the margin at the origin.
+    On all of R^d it may be infinite; there it is computed up to one, or up to the margin at the
+    origin.
     """
     size = None if radius is None else Fraction(radius)
     place = Place("all" if size is None else "box", size)
@@ -67,20 +68,20 @@ def largest_margin(
 
 
 def hull_tokens(W: Floats) -> set[int]:
-    """The vertices of the hull of rows in general position: what is speakable without a bias."""
+    """Return the hull's vertices for rows in general position: without a bias, the speakable."""
     if W.shape[1] == 1:
         return {int(W.argmin()), int(W.argmax())}
     return set(ConvexHull(W).vertices.tolist())
 
 
 def upper_hull_tokens(W: Floats, b: Floats) -> set[int]:
-    """The vertices of the upper hull of the lifted points (w_j, b_j): speakable on all of R^d."""
+    """Return the vertices of the upper hull of the points (w_j, b_j): speakable on all of R^d."""
     hull = ConvexHull(np.column_stack([W, b]))
     return set(hull.simplices[hull.equations[:, -2] > 0].ravel().tolist())
 
 
 def box_tokens(W: Floats, b: Floats, radius: float) -> set[int]:
-    """The tokens whose plane is a facet of ``max_j (w_j . x + b_j)`` over the box."""
+    """Return the tokens whose plane is a facet of ``max_j (w_j . x + b_j)`` over the box."""
     V, d = W.shape
     ceiling = 4.0 * (np.abs(W).sum(axis=1) * radius + np.abs(b)).max()
     planes = np.column_stack([W, -np.ones(V), b])
@@ -93,14 +94,14 @@ def box_tokens(W: Floats, b: Floats, radius: float) -> set[int]:
 
 
 def differences(W: ArrayLike, b: ArrayLike, token: int) -> tuple[list[int], Floats, Floats]:
-    """The other tokens, and their rows and biases less the token's, in float64."""
+    """Return the other tokens, and their rows and biases minus the token's, in float64."""
     matrix, biases = np.asarray(W, dtype=np.float64), np.asarray(b, dtype=np.float64)
     others = [j for j in range(len(matrix)) if j != token]
     return others, matrix[others] - matrix[token], biases[others] - biases[token]
 
 
 def point(W: ArrayLike, b: ArrayLike, token: int, radius: float = 1.0) -> Floats:
-    """A point of the box where HiGHS finds the margin largest."""
+    """Return a point of the box where HiGHS finds the margin largest."""
     _, a, c = differences(W, b, token)
     n, d = a.shape
     found = linprog(
@@ -113,10 +114,10 @@ def point(W: ArrayLike, b: ArrayLike, token: int, radius: float = 1.0) -> Floats
 
 
 def weights(W: ArrayLike, b: ArrayLike, token: int, radius: float | None = None) -> Weights:
-    """Weights that HiGHS finds best on the box, or on R^d: of ``r = 0`` the greatest ``g``.
+    """Return the weights HiGHS finds best on the box, or on R^d: the greatest ``g`` with ``r = 0``.
 
-    On R^d the residual is kept small by its price and not by a constraint, so that there always
-    is an answer, if often a useless one.
+    On R^d a price keeps the residual small, not a constraint, so that there is always an answer,
+    even if it is often useless.
     """
     others, a, c = differences(W, b, token)
     n, d = a.shape

@@ -1,4 +1,4 @@
-"""The command line: one module a command, and no logic that the Python API lacks."""
+"""The command line: one module per command, and no logic that the Python API lacks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from geom.errors import Escape, GeomError, contained, raised
 
 app = typer.Typer(
     name="geom",
-    help="Which tokens a language model can and cannot say, with proof.",
+    help="Prove which tokens a language model can and cannot say.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,22 +60,22 @@ def _version(asked: bool) -> None:
 def options(
     context: typer.Context,
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Which tokens a language model can and cannot say, with proof."""
+    """Prove which tokens a language model can and cannot say."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and leave with its exit code; every expected error is one line."""
+    """Run a command and exit with its code; every expected error is one line."""
     try:
         code = app(args=arguments, prog_name="geom", standalone_mode=False)
     except GeomError as error:
         code = _refuse(str(error))
-    except Escape as error:  # where nobody thought that a plugin has its say
-        code = _refuse(f"a plugin raised {raised(error)}, which ends no command of geom")
+    except Escape as error:  # raised by a plugin at a point that does not expect one
+        code = _refuse(f"a plugin raised {raised(error)}; plugins cannot end a command of geom")
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "geom"
@@ -92,7 +92,7 @@ def _refuse(message: str) -> int:
 
 
 def _drop_unwritable_output() -> None:
-    """Let go of output that cannot be written, or Python tries again on leaving and exits 120."""
+    """Discard output that cannot be written; else Python tries again at exit and exits with 120."""
     try:
         sys.stdout.flush()
     except OSError:

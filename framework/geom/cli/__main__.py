@@ -1,4 +1,4 @@
-"""``python -m geom.cli``."""
+"""The entry point of ``python -m geom.cli``."""
 
 from geom.cli import main
 

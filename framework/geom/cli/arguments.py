@@ -1,4 +1,4 @@
-"""What several commands take: each argument and option once, for their signatures."""
+"""The arguments and options that several commands share, each defined once."""
 
 from __future__ import annotations
 
@@ -12,69 +12,69 @@ _DOMAINS = "auto, layernorm, rmsnorm, box or unbounded."
 
 
 class RowFormat(StrEnum):
-    """What goes to standard output: a table, or a JSON object a row."""
+    """The form of standard output: a table, or one JSON object per row."""
 
     table = "table"
     jsonl = "jsonl"
 
 
 class ListFormat(StrEnum):
-    """How to print a list: as a table, or as one JSON array."""
+    """The form of a printed list: a table, or one JSON array."""
 
     table = "table"
     json = "json"
 
 
 def model_option(help: str) -> Any:
-    """``--model``, which each command has its own use for."""
+    """Return the ``--model`` option, with the help text of one command."""
     return typer.Option("--model", "-m", metavar="SOURCE:LOCATION", help=help)
 
 
 def tokens_option(help: str) -> Any:
-    """``--tokens``, of which not every command takes the same."""
+    """Return the ``--tokens`` option; the help text names the forms that a command accepts."""
     return typer.Option("--tokens", "-t", metavar="SPEC", help=help)
 
 
 def plugin_option(metavar: str, help: str) -> Any:
-    """``-o``, by which plugins get their options."""
+    """Return the ``-o`` option, which sets the options of plugins."""
     return typer.Option("--option", "-o", metavar=metavar, help=help)
 
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN", help="A file that geom run wrote.")]
-"""Of the commands that read a run."""
+"""The argument of the commands that read a run."""
 
 RunFileIfAny = Annotated[
     Path | None, typer.Argument(metavar="[RUN]", help="A file that geom run wrote.")
 ]
-"""Of the commands that work on a run or on a model."""
+"""The argument of the commands that work on a run or on a model."""
 
 ModelOrWeights = Annotated[
-    str | None, model_option("The model; beside a RUN, its weights.  [default: demo]")
+    str | None, model_option("The model; with a RUN, the run's weights.  [default: demo]")
 ]
-"""Of the commands that work on a run or on a model."""
+"""``--model`` of the commands that work on a run or on a model."""
 
 Domain = Annotated[str | None, typer.Option(metavar="NAME", help=_DOMAINS)]
-"""Where the points of a model lie."""
+"""``--domain``: the set in which the points of a model lie."""
 
-DomainOfModel = Annotated[str | None, typer.Option(metavar="NAME", help=f"Of a model: {_DOMAINS}")]
-"""Of the commands that work on a run, which has its own, or on a model."""
+DomainOfModel = Annotated[str | None, typer.Option(metavar="NAME", help=f"For a model: {_DOMAINS}")]
+"""``--domain`` of the commands that work on a run, which stores its domain, or on a model."""
 
 PluginOptions = Annotated[
     list[str] | None, plugin_option("KIND.NAME.OPTION=VALUE", "A plugin's option.")
 ]
-"""Of the commands that let several kinds of plugins work."""
+"""``-o`` of the commands that use several kinds of plugins."""
 
 AllowFetch = Annotated[
     bool,
     typer.Option(
         "--allow-fetch",
-        help="Load the weights from where the run says, be it a server or another folder.",
+        help="Load the weights from the place the run names, even a server or another folder.",
     ),
 ]
-"""Of the commands that need the weights of a run."""
+"""``--allow-fetch`` of the commands that need the weights of a run."""
 
-PrintRows = Annotated[RowFormat, typer.Option(help="What to print.")]
+PrintRows = Annotated[RowFormat, typer.Option(help="Print a table, or a JSON object per row.")]
 """``--format`` of the commands whose result is rows."""
 
-PrintList = Annotated[ListFormat, typer.Option(help="How to print.")]
+PrintList = Annotated[ListFormat, typer.Option(help="Print a table, or one JSON array.")]
 """``--format`` of the commands that list what is installed."""

@@ -1,4 +1,4 @@
-"""``geom compare``: what each arithmetic says of a margin, beside what it is exactly."""
+"""``geom compare``: margins as each arithmetic computes them, next to the exact margins."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ Precisions = Annotated[
         "--precision",
         "-p",
         metavar="NAME",
-        help="An arithmetic, as in arb?bits=300; may be given again.  [default: all installed]",
+        help="An arithmetic, such as arb?bits=300; repeatable.  [default: all installed]",
     ),
 ]
 Tokens = Annotated[
     str | None,
     tokens_option(
-        "5,9,100-120, @FILE, all, candidates, borderline or borderline=N, the N nearest.  "
-        "[default: the 20 of the run nearest the border]"
+        "5,9,100-120, @FILE, all, candidates, borderline, or borderline=N for the N nearest.  "
+        "[default: the run's 20 tokens nearest the border]"
     ),
 ]
 Multiple = Annotated[
     float | None,
     typer.Option(
         metavar="X",
-        help="borderline: a margin within X epsilons of float32, relative to |w||x|.  [default: 8]",
+        help="How near is borderline: a margin of X float32 epsilons of |w||x|.  [default: 8]",
     ),
 ]
 Points = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.npy", help="Points to look at: (d,), or (n, d) for n tokens."),
+    typer.Option(metavar="FILE.npy", help="Compare at these points: (d,), or (n, d) for n tokens."),
 ]
 Solver = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="A certifier: look at the directions it returns."),
+    typer.Option(metavar="NAME", help="A certifier: compare at the directions it returns."),
 ]
 PlotFile = Annotated[
-    Path | None, typer.Option(metavar="FILE.png|.svg", help="Draw a plot there as well.")
+    Path | None, typer.Option(metavar="FILE.png|.svg", help="Also draw a plot in this file.")
 ]
 
 
@@ -72,7 +72,7 @@ def compare(
     out: PlotFile = None,
     format: PrintRows = RowFormat.table,
 ) -> None:
-    """Compare margins in several arithmetics with the exact one, token by token."""
+    """Compare margins in several arithmetics with the exact ones."""
     from geom.cli.display.messages import say, say_skipped_plugins
     from geom.cli.display.progress import bars
     from geom.cli.subject import subject
@@ -105,7 +105,7 @@ def compare(
 
 
 def _points(path: Path) -> Floats:
-    """The array of a .npy file. Raises InputError where it is none."""
+    """Return the array in a .npy file. Raises InputError if the file is not one."""
     import numpy as np
 
     from geom.errors import InputError
@@ -117,12 +117,14 @@ def _points(path: Path) -> Floats:
             if not isinstance(array, np.ndarray):
                 raise InputError(f"{path} holds several arrays; give a .npy file, which holds one")
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no .npy file of numbers; write it with numpy.save") from error
+        raise InputError(
+            f"{path} is not a .npy file of numbers; write it with numpy.save"
+        ) from error
     return array
 
 
 def _print(result: Comparison, format: RowFormat) -> None:
-    """A table with the claims of a solver, or a line a cell and the claims beside them."""
+    """Print a table and a solver's claims, or one line per cell with the claims as messages."""
     from geom.cli.display.comparison_tables import print_comparison
     from geom.cli.display.lines import print_lines
     from geom.cli.display.messages import say

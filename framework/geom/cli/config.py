@@ -1,4 +1,4 @@
-"""``--config FILE.toml``: what the flags of ``geom run`` say, and tables of plugin options."""
+"""``--config FILE.toml``: the flags of ``geom run`` as keys, and tables of plugin options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geom.plugins.registry import HOOKS
 
 @dataclass(frozen=True)
 class Config:
-    """The keys of a configuration file beside its tables of options; None where absent."""
+    """The keys of a configuration file, without its tables of options; None if absent."""
 
     model: str | None = None
     models: list[str] | None = None
@@ -29,15 +29,15 @@ class Config:
     out: str | None = None
 
     def all_models(self) -> list[str]:
-        """The models named, the default one where none is."""
+        """Return the models that the settings name, or the default model if they name none."""
         return self.models or [self.model or DEFAULT_MODEL]
 
     def overridden(self, **flags: Any) -> Config:
-        """The settings, with those in their place that flags give; None gives nothing."""
+        """Return the settings with each flag that is not None in place of the file's value."""
         return replace(self, **{key: flag for key, flag in flags.items() if flag is not None})
 
     def planned(self) -> dict[str, Any]:
-        """What is asked of `plan` beside the model and options; it knows what to do without."""
+        """Return the arguments for `plan` other than model and options, leaving out unset ones."""
         asked = {
             "detectors": self.detectors,
             "certifiers": [] if self.certifiers == ["none"] else self.certifiers,
@@ -50,9 +50,9 @@ class Config:
 
 
 def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]:
-    """The file's keys, and its options with the ``-o`` flags winning over them.
+    """Return the file's keys and its options; the ``-o`` flags override the options.
 
-    Raises InputError where the file is malformed or holds a key that means nothing.
+    Raises InputError if the file is malformed or holds an unknown key.
     """
     content = read_config(path) if path else {}
     keys = {field.name for field in fields(Config)}
@@ -77,14 +77,17 @@ def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]
 
 
 def _only_name(kind: str, table: dict[str, Any], path: Path | None) -> str:
-    """What a table of options names where a run has one of the kind: TOML has no room for both."""
+    """Return the plugin that a table of options names, for a kind of which a run has just one.
+
+    TOML cannot hold both a string and a table under one key.
+    """
     if len(table) != 1:
         raise InputError(f"{path}: a run has one {kind}; write one table, [{kind}.NAME]")
     return next(iter(table))
 
 
 def _flattened(tables: dict[str, Any], path: Path | None) -> dict[str, Any]:
-    """``{"certifier": {"highs": {"tolerance": 1}}}`` as ``{"certifier.highs.tolerance": 1}``."""
+    """Turn ``{"certifier": {"highs": {"x": 1}}}`` into ``{"certifier.highs.x": 1}``."""
     out: dict[str, Any] = {}
     for kind, plugins in tables.items():
         for name, values in plugins.items() if isinstance(plugins, dict) else [(None, None)]:

@@ -1,4 +1,4 @@
-"""``geom doctor``: what geom runs on, for bug reports."""
+"""``geom doctor``: a description of the installation, for bug reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from geom.cli.arguments import ListFormat, PrintList
 
 
 def doctor(format: PrintList = ListFormat.table) -> int:
-    """Print versions, extras, threads, devices, plugins; exit code 1 where something is amiss."""
+    """Print versions, extras, threads, devices and plugins.
+
+    The exit code is 1 if something is wrong.
+    """
     from geom.cli.display.output import print_line
     from geom.cli.display.plugin_tables import print_diagnosis
     from geom.diagnosis import diagnose

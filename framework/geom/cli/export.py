@@ -1,4 +1,4 @@
-"""``geom export``: a run as a file that other programs read."""
+"""``geom export``: write a run as a file that other programs read."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ def export(
     ] = "jsonl",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to; text goes to standard output unless told."),
+        typer.Option(
+            metavar="FILE", help="The file to write.  [default: standard output, for text]"
+        ),
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="ID|TEXT", help="Of certificate: the one token to write."),
+        typer.Option(metavar="ID|TEXT", help="For the format certificate: the token to write."),
     ] = None,
     model: Annotated[
         str | None, model_option("The weights, if the format needs them.  [default: the run's]")
     ] = None,
     allow_fetch: AllowFetch = False,
     option: Annotated[
-        list[str] | None, plugin_option("reporter.NAME.OPTION=VALUE", "An option.")
+        list[str] | None, plugin_option("reporter.NAME.OPTION=VALUE", "An option of the reporter.")
     ] = None,
 ) -> None:
-    """Write a run in the form of a reporter: jsonl has one token examined a line."""
+    """Write a run in a reporter's format. In jsonl, each examined token has one line."""
     from geom import exporting
     from geom.cli.display.console import standard_output
     from geom.cli.subject import open_with_weights
@@ -43,7 +45,7 @@ def export(
     from geom.plugins.registry import installed
 
     if out is None and not (reporter := installed().get("reporter", format)).text:
-        raise InputError(f"format {format} is no text: give --out FILE{reporter.suffix}")
+        raise InputError(f"format {format} is not text: give --out FILE{reporter.suffix}")
     options = parse_assignments(option or [])
     if token is not None:
         options[f"reporter.{format}.token"] = token

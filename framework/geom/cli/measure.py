@@ -1,4 +1,4 @@
-"""``geom measure``: how hard tokens are to speak, in numbers with their errors."""
+"""``geom measure``: measure how hard tokens are to speak, in numbers with their errors."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def measure(
     model: ModelOrWeights = None,
     measures: Annotated[
         list[str] | None,
-        typer.Option("--measure", metavar="NAME", help="A measure; may be given again."),
+        typer.Option("--measure", metavar="NAME", help="A measure; repeatable."),
     ] = None,
     tokens: Annotated[
-        str, tokens_option("candidates, all (of a run, what it examined), 5,9,100-120, or @FILE.")
+        str, tokens_option("candidates, all (for a run, all it examined), 5,9,100-120, or @FILE.")
     ] = "candidates",
     domain: DomainOfModel = None,
     option: PluginOptions = None,
     allow_fetch: AllowFetch = False,
     format: PrintRows = RowFormat.table,
 ) -> None:
-    """Measure how hard tokens are to speak. What is measured of a RUN is kept in it."""
+    """Measure how hard tokens are to speak. The results for a RUN are stored in it."""
     from geom.cli.display.lines import print_lines
     from geom.cli.display.measure_tables import print_measurements
     from geom.cli.display.messages import say, say_skipped_plugins

@@ -1,4 +1,4 @@
-"""``geom new-plugin``: a plugin of one's own, as a package that installs and passes its tests."""
+"""``geom new-plugin``: write a plugin package that installs and passes its tests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ def new_plugin(
         ),
     ],
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What geom is to call it, as in my-detector.")
+        str, typer.Argument(metavar="NAME", help="The plugin's name in geom, such as my-detector.")
     ],
     dir: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="The folder to make its folder in.")
+        Path,
+        typer.Option("--dir", metavar="DIR", help="The folder in which to create the package."),
     ] = Path(),
 ) -> None:
-    """Write a package with a plugin, its entry point, tests that pass and a README."""
+    """Write a plugin as a package.
+
+    The package has an entry point, tests that pass and a README.
+    """
     from geom.cli.display.messages import say
     from geom.cli.display.output import print_line
     from geom.scaffold import new_plugin as write
@@ -32,7 +36,7 @@ def new_plugin(
     place = write(kind, name, dir)
     print_line(place)
     where = shlex.quote(str(place))
-    say(f"{kind} {name} is in {place}; to install it, test it and see it:")
+    say(f"{kind} {name} is in {place}; to install it, test it and list it:")
     for line in (
         f"python -m pip install -e {shlex.quote(f'{place}[test]')}",
         f"pytest {where}",

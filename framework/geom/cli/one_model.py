@@ -1,4 +1,4 @@
-"""What ``geom run`` does with a model: from its name to a run that is done and shown."""
+"""The work of ``geom run`` on one model: from its name to a finished and printed run."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from geom.runs.planning import Plan, plan
 from geom.store import Run
 
 STATED = 256 * 2**20
-"""Bytes from which on a run says what memory it takes."""
+"""A run that takes at least this many bytes says how much memory it needs."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of every model: for `plan`, of the plugins, to print and to watch for."""
+    """What a command asks of every model: settings, plugin options, output, watched verdict."""
 
     planned: Mapping[str, Any]
     given: Given
@@ -42,12 +42,12 @@ class Request:
     fail_on: str | None
 
     def failed(self, finished: Run) -> bool:
-        """Whether a token of the run has the verdict that is watched for."""
+        """Return whether a token of the run has the verdict that ``--fail-on`` names."""
         return self.fail_on is not None and finished.counts()[self.fail_on] > 0
 
 
 def run_one(model: str, request: Request, out: Path | None) -> bool:
-    """Run a model and print the run; whether a token has the verdict watched for."""
+    """Run a model and print the run; return whether a token has the ``--fail-on`` verdict."""
     with decide(model, request, out) as finished:
         say_troubles(finished, request.format)
         if request.format is RowFormat.jsonl:
@@ -58,7 +58,7 @@ def run_one(model: str, request: Request, out: Path | None) -> bool:
 
 
 def decide(model: str, request: Request, out: Path | None, folder: Path | None = None) -> Run:
-    """The run of a model, done, in the file ``out``, or in one of its own in the folder."""
+    """Run a model, in the file ``out`` or in a file in ``folder`` named after the settings."""
     with bars() as watcher:
         with watched(watcher):
             readout = load(model, request.given)
@@ -72,7 +72,7 @@ def decide(model: str, request: Request, out: Path | None, folder: Path | None =
 
 
 def say_troubles(finished: Run, format: RowFormat) -> None:
-    """Name the plugins that raised: certifiers, and what no table will say of the others."""
+    """Name the certifiers that raised and, unless a table shows them, print the warnings."""
     if format is RowFormat.jsonl:
         for warning in finished.warnings:
             say(warning)
@@ -81,15 +81,15 @@ def say_troubles(finished: Run, format: RowFormat) -> None:
 
 
 def _announce(planned: Plan) -> None:
-    """What a user should know before the work begins."""
+    """Say what a user should know before the work begins."""
     for warning in planned.warnings:
         say(warning)
     if planned.memory >= STATED:
-        say(f"memory: about {describe(planned.memory)}; {describe(available())} can be had")
+        say(f"memory: about {describe(planned.memory)}; {describe(available())} available")
 
 
 def _file(planned: Plan) -> Path:
-    """A name of its own for every model and settings, so that runs never collide."""
+    """Return a file name unique to the model and settings, so that runs never collide."""
     source = planned.readout.source
     digest = hashlib.sha256(json.dumps(planned.settings, sort_keys=True).encode()).hexdigest()
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", source.location.rstrip("/").rpartition("/")[2])[:40]
@@ -97,6 +97,6 @@ def _file(planned: Plan) -> Path:
 
 
 def _weights(finished: Run) -> str:
-    """What to add to ``geom verify RUN`` so that it finds the weights."""
+    """Return the option that ``geom verify RUN`` needs to find the weights, or nothing."""
     elsewhere = finished.model != "python" and unasked(finished) is not None
     return f" --model {shlex.quote(finished.model)}" if elsewhere else ""

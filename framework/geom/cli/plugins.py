@@ -1,4 +1,4 @@
-"""``geom plugins``: what is installed, where it comes from, and what it can be told."""
+"""``geom plugins``: the installed plugins, where they come from, and their options."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def plugins(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One plugin.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="List this plugin's options.")
+    ] = None,
     format: PrintList = ListFormat.table,
 ) -> None:
-    """List the plugins by kind, or the options of one."""
+    """List the plugins by kind, or the options of one plugin."""
     from geom.cli.display.messages import say_skipped_plugins
     from geom.cli.display.output import print_line
     from geom.cli.display.plugin_tables import print_options, print_plugins

@@ -1,4 +1,4 @@
-"""``geom report``: a run as a page to look at."""
+"""``geom report``: write a run as a web page."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import typer
 from geom.cli.arguments import AllowFetch, RunFile, model_option
 
 MARK = b'<meta name="generator" content="geom">'
-"""What every report has near its beginning: the file is geom's to replace."""
+"""The mark near the beginning of every report: geom may replace a file that has it."""
 
 
 def report(
     run: RunFile,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.html", help="Where to.  [default: RUN with the ending .html]"),
+        typer.Option(
+            metavar="FILE.html", help="The file to write.  [default: RUN with the ending .html]"
+        ),
     ] = None,
-    model: Annotated[
-        str | None, model_option("Its weights, where the run cannot find them.")
-    ] = None,
+    model: Annotated[str | None, model_option("The weights, if the run cannot find them.")] = None,
     allow_fetch: AllowFetch = False,
 ) -> None:
-    """Write a run as one self-contained page: verdicts, pictures, and the table of tokens."""
+    """Write a run as one self-contained page.
+
+    The page shows the verdicts, pictures, and the table of tokens.
+    """
     from geom.cli.display.messages import say
     from geom.cli.display.progress import bars
     from geom.cli.subject import open_with_weights
@@ -45,7 +48,10 @@ def report(
 
 
 def _beside(run: Path) -> Path:
-    """The run's name with the ending .html. Raises InputError if another's page has that name."""
+    """Return the run's name with the ending .html.
+
+    Raises InputError if a file of that name is not a report of geom.
+    """
     from geom.errors import InputError
     from geom.files.replacing import kind_of
 
@@ -53,5 +59,5 @@ def _beside(run: Path) -> Path:
     if kind_of(path) == "a file":
         with path.open("rb") as file:
             if MARK not in file.read(1024):
-                raise InputError(f"{path} is there and is no report of geom: name another --out")
+                raise InputError(f"{path} exists and is not a report of geom: name another --out")
     return path

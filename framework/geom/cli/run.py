@@ -1,4 +1,4 @@
-"""``geom run``: decide tokens and keep the verdicts with their certificates."""
+"""``geom run``: decide tokens and store the verdicts with their certificates."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from geom.cli.arguments import (
 
 
 class FailOn(StrEnum):
-    """Verdicts that ``--fail-on`` can watch for."""
+    """The verdicts that ``--fail-on`` can watch for."""
 
     unspeakable = "unspeakable"
     undecided = "undecided"
 
 
-Models = Annotated[
-    list[str] | None, model_option("The model; may be given again.  [default: demo]")
-]
+Models = Annotated[list[str] | None, model_option("The model; repeatable.  [default: demo]")]
 Detectors = Annotated[
     list[str] | None,
-    typer.Option("--detector", "-d", metavar="NAME", help="Flags candidates; may be given again."),
+    typer.Option(
+        "--detector", "-d", metavar="NAME", help="A plugin that flags candidates; repeatable."
+    ),
 ]
 Certifiers = Annotated[
     list[str] | None,
@@ -38,12 +38,12 @@ Certifiers = Annotated[
         "--certifier",
         "-c",
         metavar="NAME",
-        help="The chain, in order; 'none' only detects.  [default: maxent, highs]",
+        help="The chain, in order; repeatable; 'none' only detects.  [default: maxent, highs]",
     ),
 ]
 Tokens = Annotated[str | None, tokens_option("candidates, all, 5,9,100-120 or @FILE.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option(metavar="FILE.toml", help="Settings; flags win over them.")
+    Path | None, typer.Option(metavar="FILE.toml", help="A file of settings; flags override it.")
 ]
 Device = Annotated[
     str | None,
@@ -59,12 +59,10 @@ NewRun = Annotated[
     Path | None,
     typer.Option(
         metavar="RUN",
-        help="The run's file, a folder for several.  [default: named after the settings]",
+        help="The run's file; for several models, a folder.  [default: named after the settings]",
     ),
 ]
-WatchedFor = Annotated[
-    FailOn | None, typer.Option(help="Leave with 1 where some token has this verdict.")
-]
+WatchedFor = Annotated[FailOn | None, typer.Option(help="Exit with 1 if a token has this verdict.")]
 
 
 def run(
@@ -81,7 +79,7 @@ def run(
     fail_on: WatchedFor = None,
     format: PrintRows = RowFormat.table,
 ) -> None:
-    """Decide which tokens the model can say, and keep the proofs."""
+    """Decide which tokens the model can say, and store the proofs."""
     from geom.cli.config import configure
     from geom.cli.display.messages import say_skipped_plugins
     from geom.cli.one_model import Request, run_one

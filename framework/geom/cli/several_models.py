@@ -1,4 +1,4 @@
-"""What ``geom run`` does with several models: one after another, and their summary."""
+"""The work of ``geom run`` on several models: one after another, then a summary."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from geom.summary import summarise
 
 
 def run_several(models: Sequence[str], request: Request, folder: Path | None) -> bool:
-    """Run the models and print the summary; whether one has the verdict watched for.
+    """Run the models and print the summary; return whether one has the ``--fail-on`` verdict.
 
-    One that cannot be done is named and the others are; then InputError is raised.
+    A model that fails is named, and the others still run; then InputError is raised.
     """
     if folder is not None:
         _make(folder)
@@ -44,19 +44,19 @@ def run_several(models: Sequence[str], request: Request, folder: Path | None) ->
     if request.format is RowFormat.table:
         print_summary(summarise(paths))
     if broken:
-        raise InputError(f"{broken} of {len(models)} models could not be done; see above")
+        raise InputError(f"{broken} of {len(models)} models failed; see above")
     return failed
 
 
 def _make(folder: Path) -> None:
-    """The folder, made if it is not there. Raises InputError for a file of that name."""
+    """Make the folder unless it exists. Raises InputError if a file has that name."""
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: for several models give --out a folder")
+        raise InputError(f"{folder} is a file: for several models, give a folder as --out")
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def _own(request: Request, model: str, sources: set[str]) -> Request:
-    """The request less the options of the sources that only other models come from."""
+    """Return the request without the options of sources that only other models use."""
     others = {("source", name) for name in sources - {Source.parse(model).name}}
     given = {key: values for key, values in request.given.items() if key not in others}
     return replace(request, given=given)
@@ -64,7 +64,7 @@ def _own(request: Request, model: str, sources: set[str]) -> Request:
 
 @dataclass(frozen=True)
 class _RowOfModel:
-    """A row, with the model that it is of."""
+    """A row, with the model it belongs to."""
 
     model: str
     row: TokenRow

@@ -1,4 +1,4 @@
-"""``geom show``: a run for the terminal."""
+"""``geom show``: print a run on the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 def show(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="A file that geom run wrote; or several."),
+        typer.Argument(metavar="RUN", help="One or more files that geom run wrote."),
     ],
     verdict: Annotated[
         str | None,
@@ -21,7 +21,10 @@ def show(
         str | None, typer.Option(metavar="ID|TEXT", help="One token, with its certificate.")
     ] = None,
 ) -> None:
-    """Show the verdicts of a run, all that it knows of one token, or several runs side by side."""
+    """Show a run's verdicts, one of its tokens, or several runs.
+
+    For one token, everything that the run knows is shown; several runs are shown side by side.
+    """
     from geom.cli.display.run_tables import print_run, print_summary, print_token
     from geom.errors import InputError, unknown
     from geom.loading import open_run
@@ -32,7 +35,7 @@ def show(
         raise unknown("verdict", verdict, verdicts)
     if len(runs) > 1:
         if verdict is not None or token is not None:
-            raise InputError("--verdict and --token are for one run: name one")
+            raise InputError("--verdict and --token are for one run: give one RUN")
         print_summary(summarise(runs))
         return
     (run,) = runs

@@ -1,4 +1,4 @@
-"""What a command works on: a run, with its weights where they are named, or a model."""
+"""The subject of a command: a run, with its weights if they are named, or a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def subject(
     watcher: Watcher,
     allow_fetch: bool,
 ) -> AbstractContextManager[Run | str]:
-    """The run, open, or else the model's name, which is ``demo`` unless told."""
+    """Return the opened run, or without a run the model's name, by default ``demo``."""
     if run is None:
         return nullcontext(model or DEFAULT_MODEL)
     return open_with_weights(run, model, allow_fetch, watcher, options)
@@ -34,7 +34,7 @@ def open_with_weights(
     watcher: Watcher | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The run, open, with the weights that are named, or those that it finds itself."""
+    """Open the run with the weights of ``model``, or with the weights that it finds itself."""
     weights = named_weights(model, watcher, options)
     return open_run(run, weights, allow_fetch=allow_fetch)
 
@@ -44,7 +44,7 @@ def named_weights(
     watcher: Watcher | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Readout | None:
-    """The readout of the model, None where none is named."""
+    """Return the readout of the model, or None if no model is named."""
     if not model:
         return None
     with watched(watcher):

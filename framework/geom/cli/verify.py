@@ -14,10 +14,10 @@ def verify(
     model: Annotated[str | None, model_option("The weights.  [default: the run's]")] = None,
     allow_fetch: AllowFetch = False,
 ) -> None:
-    """Check a run again, in exact arithmetic: all that a reader relies on.
+    """Check all that a run's readers rely on, in exact arithmetic.
 
-    The first line says what is not checked. Leaves with 1 where something does not hold, where the
-    run has no verdict and where it did not come to its end. No solver is called.
+    The first line says what is not checked. The exit code is 1 if a check fails, if the run has no
+    verdict, or if the run is unfinished. No solver is called.
     """
     from geom.cli.display.messages import plain
     from geom.cli.display.output import print_line

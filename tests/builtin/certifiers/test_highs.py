@@ -26,7 +26,7 @@ NUDGE = 2.0**-40
 def verdicts(
     W: ArrayLike, b: ArrayLike | None = None, domain: str | geom.Domain = "unbounded"
 ) -> list[str]:
-    """Every token's verdict, after geom verify has found each certificate to hold."""
+    """Return every token's verdict; `geom.verify` must accept each certificate."""
     readout = geom.Readout.fold(W, b)
     with geom.run(readout, tokens="all", certifiers=["highs"], domain=domain) as run:
         assert geom.verify(run, readout).ok
@@ -36,7 +36,7 @@ def verdicts(
 def speakable(
     W: ArrayLike, b: ArrayLike | None = None, domain: str | geom.Domain = "unbounded"
 ) -> set[int]:
-    """The speakable tokens, where every token must be decided."""
+    """Return the speakable tokens; every token must be decided."""
     found = verdicts(W, b, domain)
     assert "undecided" not in found
     return {token for token, verdict in enumerate(found) if verdict == "speakable"}
@@ -90,7 +90,7 @@ def test_on_a_disc_with_bias_the_verdicts_are_those_of_a_fine_grid(seed: int) ->
         assert found[token] != "undecided"
         if best[token] > 0.0:
             assert found[token] == "speakable"
-        if best[token] < -0.2:  # more than a logit can move between points of the grid
+        if best[token] < -0.2:  # more than a logit can change between points of the grid
             assert found[token] == "unspeakable"
 
 

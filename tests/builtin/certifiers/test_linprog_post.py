@@ -1,4 +1,4 @@
-"""The post's linear program: what its slip does to it, and that its word is never a verdict."""
+"""The post's linear program: the effect of its slip, and that its answer is never a verdict."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MENDED = PostOptions(margin=1e-3, own_row=False)
 
 
 def rows(seed: int, V: int = 40, d: int = 3) -> NDArray[np.float64]:
-    """Random rows, a quarter of them close to the middle."""
+    """Draw random rows, a quarter of them close to the middle."""
     W = np.random.default_rng(seed).normal(size=(V, d))
     W[-V // 4 :] *= 0.3
     return W
 
 
 def vertices(W: NDArray[np.float64]) -> set[int]:
-    """The rows on the hull by Qhull: the speakable tokens where there is no bias."""
+    """Return the rows on the hull by Qhull: without a bias, the speakable tokens."""
     return set(ConvexHull(W).vertices.tolist())
 
 
 def feasible(problem: Problem, options: PostOptions) -> set[int]:
-    """The tokens for which the program has a solution, by the solver's word."""
+    """Return the tokens for which the solver claims a solution of the program."""
     tokens = range(problem.readout.V)
     return {t for t in tokens if ask(problem, t, Finding(), options).x is not None}
 
@@ -83,7 +83,7 @@ def test_mended_program_finds_witnesses_that_exact_arithmetic_proves() -> None:
 
 
 def test_below_the_tolerance_it_calls_a_token_inside_the_hull_feasible() -> None:
-    """The middle of a cube; exact arithmetic does not follow."""
+    """The token is the middle of a cube; exact arithmetic does not confirm the program's answer."""
     corners = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)], dtype=float)
     problem = Problem(Readout.fold(np.vstack([np.zeros(3), corners])), box(3))
     options = PostOptions(margin=1e-9)
@@ -121,7 +121,7 @@ def test_point_outside_another_domain_is_fitted_into_it_and_said_so() -> None:
         assert domain.contains(found.x)
         assert found.note is not None
         assert found.note.endswith(f"its point was fitted into the domain {domain}")
-    for domain in (rmsnorm(3), unbounded(3)):  # they hold the whole box
+    for domain in (rmsnorm(3), unbounded(3)):  # they contain the whole box
         found = ask(Problem(Readout.fold(W), domain), token, Finding(), MENDED)
         assert found.note is not None
         assert "fitted" not in found.note

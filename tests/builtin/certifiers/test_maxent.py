@@ -1,4 +1,4 @@
-"""``maxent`` against Qhull, exact rationals, closed forms, a grid and HiGHS; never wrong alone."""
+"""``maxent`` against Qhull, exact rationals, closed forms, a grid and HiGHS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOMAINS = ("layernorm", "rmsnorm", "box", "unbounded")
 def decided(
     W: ArrayLike, b: ArrayLike | None = None, domain: str | geom.Domain = "unbounded", **chosen: Any
 ) -> list[Verdict]:
-    """What `exact` makes of each token's finding."""
+    """Return the verdict of `geom.exact` on each token's finding."""
     asked = problem(W, b, domain)
     tokens = range(asked.readout.V)
     findings = maxent.certify_many(
@@ -36,7 +36,7 @@ def decided(
 
 
 def speakable(*args: Any) -> set[int]:
-    """The speakable tokens, where every token must be decided."""
+    """Return the speakable tokens; every token must be decided."""
     names = [verdict.name for verdict in decided(*args)]
     assert "undecided" not in names
     return {token for token, name in enumerate(names) if name == "speakable"}
@@ -79,7 +79,7 @@ def test_on_a_disc_with_bias_the_verdicts_are_those_of_a_fine_grid(seed: int) ->
         assert verdict.name != "undecided"
         if best[token] > 0.0:
             assert verdict.name == "speakable"
-        if best[token] < -0.2:  # more than a logit can move between points of the grid
+        if best[token] < -0.2:  # more than a logit can change between points of the grid
             assert verdict.name == "unspeakable"
 
 
@@ -128,7 +128,7 @@ def test_of_a_lattice_cube_only_the_corners_are_speakable(d: int) -> None:
 
 
 def test_the_tight_clump_of_the_demo_is_decided_and_nothing_is_divided_by_zero() -> None:
-    """154 tokens that were never trained, on a grid a few float16 steps wide; highs agrees."""
+    """The clump has 154 untrained tokens, on a grid a few float16 steps wide; highs agrees."""
     readout = geom.load("demo")
     asked = Problem(readout, readout.domain)
     rows = readout.W - np.median(readout.W, axis=0)

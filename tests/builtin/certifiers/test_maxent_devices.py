@@ -1,4 +1,4 @@
-"""``maxent`` on torch says what it says on NumPy, and keeps a readout on a device but once."""
+"""``maxent`` on torch answers as on NumPy, and keeps a readout on a device only once."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_between_two_tokens_on_a_ball_the_closed_form_decides_on_torch(d: int, s
 def test_products_in_float32_part_no_verdicts(
     domain: str, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of small problems too, which are not given any: degenerate ones and those of all scales."""
+    """Also on small problems, which do not use float32 by default: degenerate, at all scales."""
     asked = []
     for seed in range(12):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The mpmath certifier: its enclosures hold the exact numbers, and its notes say no more."""
+"""The mpmath certifier: its enclosures hold the exact numbers, and its notes claim no more."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def dot(u: list[Fraction], v: list[Fraction]) -> Fraction:
 
 
 def true_margin(readout: Readout, token: int, x: Floats) -> Fraction:
-    """The margin by the definition, in fractions."""
+    """Return the margin by its definition, in fractions."""
     logits = [
         dot(exact(w), exact(x)) + Fraction(float(b))
         for w, b in zip(readout.W, readout.b, strict=True)
@@ -52,7 +52,7 @@ def true_margin(readout: Readout, token: int, x: Floats) -> Fraction:
 def true_sums(
     readout: Readout, token: int, weights: Weights
 ) -> tuple[list[Fraction], Fraction, Fraction]:
-    """``r``, ``g`` and the sum of the weights by their definitions, in fractions."""
+    """Return ``r``, ``g`` and the sum of the weights by their definitions, in fractions."""
     lam = exact(weights.values)
     rows = [exact(readout.W[j]) for j in weights.indices]
     own = exact(readout.W[token])
@@ -71,19 +71,19 @@ def true_sums(
 
 
 def seen(domain: Domain, r: list[Fraction]) -> list[Fraction]:
-    """The part of r that vectors of the domain can tell from zero."""
+    """Return the part of r that vectors of the domain can tell from zero."""
     mean = sum(r, Fraction(0)) / len(r) if domain.zero_sum else Fraction(0)
     return [entry - mean for entry in r]
 
 
 def holds_root(enclosure: Enclosure, square: Fraction) -> bool:
-    """Whether the enclosure holds the square root, compared without taking it."""
+    """Return whether the enclosure holds the square root, by comparing squares."""
     low, high = max(Fraction(0), enclosure.low), enclosure.high
     return high >= 0 and low * low <= square <= high * high
 
 
 def holds_bound(enclosure: Enclosure, problem: Problem, token: int, weights: Weights) -> bool:
-    """Whether the enclosure holds ``(-g + sup -(r . x)) / S``, for a ball by comparing squares."""
+    """Return whether the enclosure holds ``(-g + sup -(r . x)) / S``, on a ball by its square."""
     r, g, total = true_sums(problem.readout, token, weights)
     r = seen(problem.domain, r)
     reach = Enclosure(enclosure.low * total + g, enclosure.high * total + g)
@@ -97,7 +97,7 @@ def holds_bound(enclosure: Enclosure, problem: Problem, token: int, weights: Wei
 def random_problem(
     seed: int, domain: str | None = None, V: int = 30, d: int = 6, bias: bool = True
 ) -> tuple[Problem, Floats, Weights]:
-    """A problem, a point of its domain and weights against token 0, rows at many scales."""
+    """Draw a problem with rows at many scales, a point of its domain, and weights for token 0."""
     rng = np.random.default_rng(seed)
     scales = 10.0 ** rng.integers(-12, 12, size=(V, 1))
     W = rng.normal(size=(V, d)) * rng.choice([1.0, 1.0, scales.max()], size=(V, 1))
@@ -170,7 +170,7 @@ def test_sign_is_right_where_float64_has_it_wrong() -> None:
 
 
 def test_least_row_is_found_where_float64_takes_another_for_it() -> None:
-    """Every row has large parts that cancel; the part that tells rows apart is lost among them."""
+    """Every row has large parts that cancel and hide the part that tells rows apart."""
     x = np.array([1.0, 0.75, 1.0, 0.5, 0.5])
     mistaken = 0
     for seed in range(20):
@@ -233,7 +233,7 @@ def test_thousands_of_copies_cost_no_more_than_one() -> None:
     assert time.perf_counter() - started < 5.0
 
 
-# What weights show
+# What weights prove
 
 
 @pytest.mark.parametrize("name", NAMES)

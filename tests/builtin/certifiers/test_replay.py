@@ -19,7 +19,7 @@ TOKENS = range(12)
 
 
 def replayed(model: str, dtype: str = "checkpoint", **options: Any) -> geom.Run:
-    """A run of some tokens with the real model at its end."""
+    """Run some tokens and replay them through the real model."""
     return geom.run(
         model,
         certifiers=["highs", "replay"],
@@ -68,7 +68,7 @@ def test_opt_350ms_norm_inside_its_last_layer_is_replayed(tmp_path: Path) -> Non
 def test_the_note_is_what_the_models_head_computes_in_that_dtype(
     dtype: str, tmp_path: Path
 ) -> None:
-    """Rows of W are made to differ by less than bfloat16 resolves, so that it ties or errs."""
+    """Rows of W differ by less than bfloat16 resolves, so that bfloat16 gives ties or errors."""
     model = build("gpt2")
     W, norm = model.transformer.wte.weight, model.transformer.ln_f
     with torch.no_grad():

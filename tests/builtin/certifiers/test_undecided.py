@@ -1,4 +1,4 @@
-"""Readouts that strain float64 are decided, and what is small and close is decided in rationals."""
+"""Readouts that strain float64: they are decided, small close ones in rationals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import undecided  # a program beside the tests
+import undecided  # a campaign
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,7 +128,7 @@ def test_many_rows_are_priced_in_part_and_none_is_overlooked() -> None:
     assert vertex is not None
     assert max(dot(row, [*vertex.x, Fraction(1)]) for row in rows) == -vertex.m
     assert max(map(abs, vertex.x)) <= 1
-    # as good a bound by multipliers, as duality has it at an optimum alone
+    # the multipliers prove the same bound, which by duality happens only at an optimum
     used = dict(zip(vertex.basis, vertex.multipliers, strict=True))
     lam = [used.get(j, Fraction(0)) for j in range(700)]
     r = [dot(lam, column) for column in zip(*rows, strict=True)]
@@ -138,7 +138,7 @@ def test_many_rows_are_priced_in_part_and_none_is_overlooked() -> None:
 
 
 def test_a_point_is_rounded_along_a_wedge_that_no_plain_rounding_enters() -> None:
-    # between two rows 2^-60 apart, across digits that float64 has no room for
+    # between two rows 2^-60 apart, with more digits than float64 can hold
     row = [3 << 60, 7 << 60, -5 << 60]
     x = [Fraction(1, 3), Fraction(1, 7), Fraction(2, 5)]
     bounds = [([row[0] + 1, *row[1:]], Fraction(1)), ([-v for v in row], Fraction(1))]

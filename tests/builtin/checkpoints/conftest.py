@@ -1,4 +1,4 @@
-"""A tokenizer that several files of tests read."""
+"""A tokenizer that several test files read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.tokenizers import LINES
 
 @pytest.fixture
 def byte_level(own_folder: Path) -> Tokenizer:
-    """A byte-level BPE like GPT-2's, which cut some characters into bytes."""
+    """Save a byte-level BPE like GPT-2's, which splits some characters into bytes."""
     built = Tokenizer(models.BPE())
     built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     built.decoder = decoders.ByteLevel()

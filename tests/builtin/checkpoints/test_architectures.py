@@ -32,13 +32,13 @@ _SCALED = {
     "t5": lambda config: config.d_model**-0.5 if config.scale_decoder_outputs else 1.0,
     "umt5": lambda config: config.d_model**-0.5 if config.tie_word_embeddings else 1.0,
 }
-"""What a model multiplies its logits by, as its modelling code has it."""
+"""The factor that a model applies to its logits, from its modelling code."""
 
 _CAPPED = {"gemma2": "final_logit_softcapping", "recurrent_gemma": "logits_soft_cap"}
 
 
 def normalised(h: torch.Tensor, norm: str, eps: float) -> Floats:
-    """A final norm without its scale and shift, in float64."""
+    """Apply a final norm without its scale and shift, in float64."""
     x = h.double()
     if norm == "layernorm":
         x = x - x.mean(-1, keepdim=True)
@@ -46,7 +46,7 @@ def normalised(h: torch.Tensor, norm: str, eps: float) -> Floats:
 
 
 def before_the_norm(model: Any, kind: str, path: str) -> tuple[Floats, Floats]:
-    """What reaches the readout of geom, and the logits W x + b that the model makes of it."""
+    """Return the vectors that reach geom's readout, and the model's logits W x + b for them."""
     caught: list[torch.Tensor] = []
     module = model.get_submodule(path)
     hook = module.register_forward_pre_hook(lambda _, given: caught.append(given[0].detach()))
@@ -60,7 +60,7 @@ def before_the_norm(model: Any, kind: str, path: str) -> tuple[Floats, Floats]:
 
 
 def check(model: Any, kind: str, where: Path, query: str = "") -> Readout:
-    """The readout of the saved model makes the model's own logits."""
+    """Check that the readout of the saved model gives the model's own logits."""
     config = json.loads((where / "config.json").read_bytes())
     path = ARCHITECTURES[kind].stems[0] + ARCHITECTURES[kind].final_norm_of(config)
     x, logits = before_the_norm(model, kind, path)
@@ -343,7 +343,7 @@ def test_every_architecture_has_a_name_of_its_own() -> None:
 
 
 def rename(where: Path, renamed: Any, more: dict[str, torch.Tensor] | None = None) -> None:
-    """Give the tensors of a checkpoint other names, and add some."""
+    """Rename tensors of a checkpoint, and add some."""
     path = where / "model.safetensors"
     tensors = {renamed(name): tensor for name, tensor in load_file(path).items()}
     save_file(tensors | (more or {}), path)

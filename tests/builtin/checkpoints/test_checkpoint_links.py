@@ -1,4 +1,4 @@
-"""No file of a checkpoint lies outside its folder."""
+"""A file of a checkpoint that lies outside the checkpoint's folder is refused."""
 
 from __future__ import annotations
 

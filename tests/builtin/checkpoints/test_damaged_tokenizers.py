@@ -1,4 +1,4 @@
-"""Files of a tokenizer that are missing or damaged."""
+"""Tokenizer files that are missing or damaged."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def random_blocks(kind: Kind, rows: int, width: int = D) -> NDArray[np.uint8]:
-    """Bytes of blocks of any type, such that no scale is infinite."""
+    """Draw the bytes of blocks of any type, without infinite scales."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
     return RNG.integers(0, 0x3C, (rows, width // block * size), np.uint8)
 
@@ -39,18 +39,18 @@ def half(data: bytes) -> np.float32:
 
 
 def by_hand_q8_0(block: bytes) -> list[np.float32]:
-    """A scale and 32 signed bytes."""
+    """Decode a scale and 32 signed bytes."""
     return [half(block[:2]) * np.float32(q) for q in struct.unpack("<32b", block[2:])]
 
 
 def by_hand_q4_0(block: bytes) -> list[np.float32]:
-    """A scale and 16 bytes: low halves are the first 16 numbers, high ones the others, less 8."""
+    """Decode a scale and 16 bytes: 16 numbers in low halves, then 16 in high ones, minus 8."""
     nibbles = [byte & 15 for byte in block[2:]] + [byte >> 4 for byte in block[2:]]
     return [half(block[:2]) * np.float32(q - 8) for q in nibbles]
 
 
 def by_hand_q6_k(block: bytes) -> list[np.float32]:
-    """256 numbers of 6 bits, less 32: 4 low bits, 2 high bits, a scale for every 16, a scale."""
+    """Decode 256 numbers of 6 bits, minus 32: 4 low bits, 2 high bits, a scale per 16, a scale."""
     low, high = block[:128], block[128:192]
     scales, d = struct.unpack("<16b", block[192:208]), half(block[208:])
     out = []
@@ -64,7 +64,7 @@ def by_hand_q6_k(block: bytes) -> list[np.float32]:
 
 
 def by_hand_q4_k(block: bytes) -> list[np.float32]:
-    """256 numbers of 4 bits in eight parts, each with a scale and a minimum of 6 bits."""
+    """Decode 256 numbers of 4 bits in eight parts, each with a scale and a minimum of 6 bits."""
     d, least = half(block[:2]), half(block[2:4])
     packed, nibbles = block[4:16], block[16:]
     out = []
@@ -176,7 +176,7 @@ def test_rows_are_read_a_slice_at_a_time(path: Path) -> None:
 def test_the_dequantised_matrix_is_never_whole_beside_W(path: Path) -> None:  # noqa: N802
     rows = 16384
     write(path, parts(random_blocks(Kind.Q4_K, rows)), kinds={"output.weight": Kind.Q4_K})
-    geom.load(f"gguf:{path}")  # what is imported is not counted
+    geom.load(f"gguf:{path}")  # imports first, so that they are not counted
     tracemalloc.start()
     readout = geom.load(f"gguf:{path}")
     peak = tracemalloc.get_traced_memory()[1]

@@ -1,4 +1,4 @@
-"""``hf:OWNER/NAME`` against a Hub on this machine, in processes of their own as users have them."""
+"""``hf:OWNER/NAME`` against a local Hub, in separate processes as users have them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ COMMIT, OLDER = "c0ffee" + "0" * 34, "decade" + "0" * 34
 TOKEN = "hf_letmein"
 RNG = np.random.default_rng(11)
 W = RNG.standard_normal((4096, 256)).astype(np.float32)
-"""4 MiB."""
+"""The matrix has 4 MiB."""
 GAMMA = RNG.uniform(0.5, 2, 256).astype(np.float32)
 
 
 class Hub(Server):
-    """The addresses that huggingface_hub asks for, of one model."""
+    """The addresses that huggingface_hub requests for one model."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -42,14 +42,14 @@ class Hub(Server):
         self.down = False
         self.elsewhere = self.url.replace("127.0.0.1", "localhost")
         self.leaked: set[str] = set()
-        """Credentials that came to the other host."""
+        """The credentials that reached the other host."""
 
     def find(self, path: str) -> Path | None:
         return super().find(path.removeprefix("/cdn"))
 
 
 class HubHandler(Handler):
-    """As https://huggingface.co/docs/hub/api has it, and what huggingface_hub reads of it."""
+    """The API as https://huggingface.co/docs/hub/api describes and huggingface_hub reads it."""
 
     server: Hub
 
@@ -88,7 +88,7 @@ class HubHandler(Handler):
         self.wfile.write(body)
 
     def resolve(self, name: str) -> None:
-        """Large files are elsewhere, as on the Hub."""
+        """Redirect large files to another host, as the Hub does."""
         path = self.server.root / name
         if not path.is_file():
             self.tell(404, "EntryNotFound")
@@ -116,7 +116,7 @@ class HubHandler(Handler):
 
 
 def write(path: Path, tensors: dict[str, NDArray[Any] | int]) -> None:
-    """A safetensors file; a number is a tensor of so many bytes that takes no disk."""
+    """Write a safetensors file; a number means a tensor of so many bytes that takes no disk."""
     header, at = {}, 0
     for name, array in tensors.items():
         size = array if isinstance(array, int) else array.nbytes
@@ -174,7 +174,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def run(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A command line, in a process that knows this Hub and keeps its cache here."""
+    """Return a command line whose process uses this Hub and caches files here."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
         monkeypatch.delenv(name)
@@ -225,7 +225,7 @@ def test_only_the_readout_is_fetched_and_only_once(
     layout(hub.root)
     assert sum(path.stat().st_size for path in hub.root.iterdir()) > 200 * MIB
     assert digest(run, "hf:acme/toy") == TRUTH
-    assert hub.sent < 2 * MIB + W.nbytes  # and not all of W once more
+    assert hub.sent < 2 * MIB + W.nbytes  # W is not sent a second time
     before = hub.sent
     assert digest(run, "hf:acme/toy") == TRUTH
     assert hub.sent == before
@@ -342,7 +342,7 @@ def test_a_server_that_is_no_hub_is_one_line(hub: Hub, run: Run) -> None:
 
 
 class _NoHub(BaseHTTPRequestHandler):
-    """Answers everything with a page."""
+    """A handler that answers every request with a web page."""
 
     def do_GET(self) -> None:
         body = b"<html>Log in to the wireless network</html>"
@@ -354,4 +354,4 @@ class _NoHub(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, *_: Any) -> None:
-        """Nothing is printed."""
+        """Print nothing."""

@@ -1,4 +1,4 @@
-"""Tokens of the files that came before tokenizer.json: vocab.json, merges.txt, vocab.txt."""
+"""Tokens from the files that preceded tokenizer.json: vocab.json, merges.txt, vocab.txt."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_end_of_word_in_byte_level_files_is_a_space() -> None:
     built.model.save(".")
     wrapped = transformers.CLIPTokenizer.from_pretrained(".")
     V = len(wrapped)
-    built.decoder = decoders.ByteLevel()  # leaves the mark where it is
+    built.decoder = decoders.ByteLevel()  # leaves the mark in place
     decoded = [built.decode([t], skip_special_tokens=False) for t in range(V)]
     marked = [text.replace("</w>", " ") for text in decoded]
     whole = [t for t in range(V) if UNKNOWN not in marked[t]]

@@ -32,12 +32,12 @@ from support.server import Server
 MIB = 1 << 20
 RNG = np.random.default_rng(7)
 W = RNG.standard_normal((4096, 256)).astype(np.float32)
-"""4 MiB."""
+"""The matrix has 4 MiB."""
 GAMMA = RNG.uniform(0.5, 2, 256).astype(np.float32)
 
 
 def checkpoint(path: Path, filler: int = 98 * MIB) -> Path:
-    """A safetensors file of W between two large tensors that nobody needs, which take no disk."""
+    """Write a safetensors file of W between two large unused tensors that take no disk."""
     places: dict[str, tuple[NDArray[Any] | None, list[int], int]] = {
         "layers.0": (None, [filler // 4], filler),
         "lm_head.weight": (W, list(W.shape), W.nbytes),
@@ -73,7 +73,7 @@ def load(server: Server, query: str = QUERY) -> geom.Readout:
 
 
 def truth() -> str:
-    """The digest of the readout as it is."""
+    """Return the digest of the true readout."""
     return geom.Readout.fold(W, gamma=GAMMA, norm="rmsnorm").digest
 
 
@@ -81,7 +81,7 @@ def cached(tmp_path: Path, pattern: str = "*") -> list[Path]:
     return [p for p in (tmp_path / "cache").rglob(pattern) if p.is_file()]
 
 
-# Only what is wanted
+# Only the bytes that are needed
 
 
 def test_of_200_mib_the_readout_of_4_is_read(server: Server) -> None:
@@ -141,7 +141,7 @@ def test_a_cut_connection_is_resumed(server: Server) -> None:
     server.cut_at, server.cuts = 2 * MIB, 1
     assert load(server).digest == truth()
     assert server.cuts == 0
-    assert server.sent < 2 * MIB + W.nbytes  # and not all of W once more
+    assert server.sent < 2 * MIB + W.nbytes  # W is not sent a second time
 
 
 def test_a_server_that_cuts_every_connection_is_read_bit_by_bit(server: Server) -> None:
@@ -157,7 +157,7 @@ def test_answers_shorter_than_asked_for_are_continued(server: Server) -> None:
     server.short_by = 1000
     server.etag = '"two"'
     with pytest.raises(InputError, match="changed while it was read"):
-        open_file(f"{server.url}/m.safetensors").span(0, 5000)  # HEAD is short, too
+        open_file(f"{server.url}/m.safetensors").span(0, 5000)  # HEAD is short as well
     server.short_by = 0
     file = open_file(f"{server.url}/m.safetensors")
     server.short_by = 1000
@@ -191,7 +191,7 @@ def test_a_killed_process_is_continued(server: Server, tmp_path: Path) -> None:
     assert kept > 0
     server.pace, before = 0.0, server.sent
     assert load(server).digest == truth()
-    assert server.sent - before <= W.nbytes - kept + MIB // 4  # and what was on its way
+    assert server.sent - before <= W.nbytes - kept + MIB // 4  # and bytes already on their way
     assert cached(tmp_path, "*.part") == []
 
 
@@ -227,7 +227,7 @@ def test_without_ranges_reading_stops_after_the_last_wanted_byte(server: Server)
     checkpoint(server.root / "m.safetensors", 64 * MIB)
     server.ranges = False
     assert load(server, "").digest == geom.Readout.fold(W).digest
-    assert server.sent <= (64 + 4 + 16) * MIB  # and what the sockets hold
+    assert server.sent <= (64 + 4 + 16) * MIB  # and the sockets' buffers
 
 
 def test_without_ranges_going_back_starts_again(server: Server) -> None:
@@ -456,7 +456,7 @@ def test_credentials_are_not_sent_on_to_another_host(server: Server, tmp_path: P
             pass
 
     (server.root / "f").write_bytes(b"0123456789")
-    server.user = "ann:secret"  # it would be let in, were they sent
+    server.user = "ann:secret"  # the credentials would be accepted
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as front:
         threading.Thread(target=front.serve_forever, args=(0.02,), daemon=True).start()
         with pytest.raises(InputError, match="access denied"):
@@ -477,11 +477,11 @@ def test_secrets_in_addresses_are_hidden(address: str, shown: str) -> None:
     assert transport.hidden(address) == shown
 
 
-# Stores of objects
+# Object stores
 
 
 class Bucket(MemoryFileSystem):
-    """In memory, and found where fsspec looks for S3."""
+    """A filesystem in memory that fsspec finds in place of S3."""
 
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]

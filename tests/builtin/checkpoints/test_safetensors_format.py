@@ -31,7 +31,7 @@ def save(path: Path, **tensors: torch.Tensor) -> LocalFile:
 
 
 def write(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> LocalFile:
-    """A file by the format's description; its header may lie."""
+    """Write a file by the format's description; its header may lie."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
     return LocalFile(path)
@@ -56,7 +56,7 @@ def test_every_finite_float8_is_read_without_loss(kind: str, tmp_path: Path) -> 
 
 
 def bits(dtype: type, kind: Any) -> NDArray[Any]:
-    """Every pattern of 16 bits that is a finite number."""
+    """Return every pattern of 16 bits that is a finite number."""
     words = np.arange(2**16, dtype=np.uint16)
     with np.errstate(invalid="ignore"):  # signalling NaNs
         finite = np.isfinite(words.view(kind).astype(np.float64))

@@ -1,4 +1,4 @@
-"""Tokens of sentencepiece models, as the library and transformers say them."""
+"""Tokens of sentencepiece models, as the library and transformers decode them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def train(path: str, **options: Any) -> SentencePieceProcessor:
-    """A sentencepiece model of a tiny corpus, in a file."""
+    """Train a sentencepiece model on a tiny corpus and save it."""
     content = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=iter(LINES),

@@ -31,7 +31,7 @@ def test_pieces_become_texts_and_kinds() -> None:
 
 
 def byte_pieces() -> dict[int, str]:
-    """The character for every byte that UTF-8 has, as the tokenizers library writes texts."""
+    """Return the character for each byte that UTF-8 uses, as the tokenizers library has it."""
     step = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     codes = [*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x110000, 0x1000)]
     written = ((chr(code), step.pre_tokenize_str(chr(code))[0][0]) for code in codes)

@@ -1,7 +1,7 @@
-"""Tokens of a tokenizer.json: texts and kinds as the libraries that tokenize have them.
+"""Tokens of a tokenizer.json: texts and kinds agree with the libraries that tokenize.
 
-A library drops the space at the start of a line, or at its end; what a token adds to the text of
-another shows it.
+A library drops a space at the start of a line, or at its end. The text that a token adds to another
+token's text shows the space.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def test_a_token_named_unused_is_unused(name: str) -> None:
 
 @pytest.fixture
 def llama_like() -> Tokenizer:
-    """Pieces with U+2581 for a space and a piece for every byte, decoded as Llama's file says."""
+    """Return pieces with U+2581 for a space and one for each byte, decoded like Llama's file."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     words = ["▁the", "▁", "the", "▁▁", "日本", "\\", "a"]
     scored = [(piece, 0.0) for piece in pieces] + [(word, -1.0) for word in words]
@@ -223,7 +223,7 @@ def test_a_large_vocabulary_is_read_in_two_seconds_and_little_is_imported(
     vocabulary = {"Ġ" + word: id for id, word in enumerate(words)}
     file["model"] |= {"vocab": vocabulary, "merges": [["a", "b"]] * len(vocabulary)}
     as_json("tokenizer.json", file)
-    # a program of its own, as what measures coverage would be measured too
+    # a separate program, because a coverage tool would be measured too
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     seconds, text, *modules = done.stdout.decode().split()
     assert (float(seconds) < 2, text) == (True, words[5])

@@ -1,4 +1,4 @@
-"""torch's own format: bits against the tensors that were saved, and nothing is ever run."""
+"""torch's own format: bits agree with the tensors saved, and no code in a file is ever run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def drawn(*shape: int) -> torch.Tensor:
 
 
 class TouchesAFile:
-    """An object whose pickle creates a file when it is read freely."""
+    """An object whose pickle creates a file if it is unpickled without restrictions."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -49,7 +49,7 @@ class TouchesAFile:
         return os.mkdir, (str(self.file),)
 
 
-# What is read
+# Files that are read
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -114,7 +114,7 @@ def test_other_tensors_of_a_large_file_stay_on_the_disk(path: Path) -> None:
     assert private() - before < 16 << 20
 
 
-# What is refused, in one line
+# Files that are refused, in one line
 
 
 def refusal(path: Path) -> str:
@@ -135,7 +135,7 @@ def test_a_pickle_that_would_run_code_runs_none(path: Path, tmp_path: Path, zipp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.load(path, weights_only=False)
-    assert trace.is_dir()  # the file does what it is made for
+    assert trace.is_dir()  # without restrictions, the file runs code
     trace.rmdir()
     message = refusal(path)
     assert "Python objects" in message
@@ -174,14 +174,14 @@ def test_whatever_is_no_plain_mapping_of_tensors_is_refused(
 
 def test_a_quantised_tensor_is_refused(path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch gives them up
+        warnings.simplefilter("ignore")  # torch deprecates them
         torch.save({"w": torch.quantize_per_tensor(drawn(3, 3), 0.1, 0, torch.qint8)}, path)
     assert "is quantised" in refusal(path)
 
 
 def test_a_torchscript_program_is_refused(path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch gives them up
+        warnings.simplefilter("ignore")  # torch deprecates them
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
     assert "TorchScript" in refusal(path)
 
@@ -206,7 +206,7 @@ def test_a_file_damaged_anywhere_ends_in_numbers_or_one_line(path: Path) -> None
         except InputError as error:
             said.append(str(error))
     assert not any("\n" in line for line in said)
-    assert "[120]" in said  # a number of the tensor is none of the format's business
+    assert "[120]" in said  # the format cannot tell a damaged number
     assert any("damaged" in line for line in said)
 
 

@@ -1,8 +1,8 @@
 """Detectors: winning angles in the plane by closed form, own winners by the plain product.
 
-Along a direction of the plane, the row that wins is the corner of the hull whose normal cone holds
+Along a direction of the plane, the winning row is the corner of the hull whose normal cone holds
 the direction; its share of the circle is the turn of the hull at that corner. Seeds are fixed, and
-a count may lie five standard deviations off: about one fixed draw in a million would.
+a count may be five standard deviations off, which happens to about one fixed draw in a million.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNBOUNDED = domains.unbounded(2)
 def flagged(
     name: str, readout: Readout, domain: Domain | None = None, **options: Any
 ) -> dict[int, int | None]:
-    """The tokens that a detector flags, with the winners it names."""
+    """Return the tokens that a detector flags, with the winners it names."""
     detector = installed().get("detector", name)
     values = validate("detector", detector, options)
     found = detector.detect(readout, domain or readout.domain, values)
@@ -37,7 +37,7 @@ def flagged(
 
 
 def shares(W: Floats) -> Floats:
-    """The share of all directions of the plane along which each row wins."""
+    """Return the share of all directions of the plane along which each row wins."""
     out = np.zeros(len(W))
     corners = ConvexHull(W).vertices  # counter-clockwise
     points = W[corners]
@@ -48,7 +48,7 @@ def shares(W: Floats) -> Floats:
 
 
 def close(counts: NDArray[np.int64], expected: Floats) -> bool:
-    """Whether every count is within five binomial standard deviations."""
+    """Return whether every count is within five binomial standard deviations."""
     n = counts.sum()
     return bool((np.abs(counts - n * expected) <= 5 * np.sqrt(n * expected * (1 - expected))).all())
 
@@ -70,7 +70,7 @@ def test_without_a_bias_a_ball_gives_the_same_shares(W: Floats) -> None:
 
 
 def test_on_the_sum_zero_ball_the_larger_difference_wins_half() -> None:
-    # sum zero leaves the line (s, -s): the two ends of W along it share it, whatever its middle
+    # sum zero leaves the line (s, -s): W's two ends along it share it, whatever its middle
     readout = Readout.fold([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]], norm="layernorm")
     counts = count_wins(readout, readout.domain, SAMPLES, 0)
     assert close(counts, np.array([0.5, 0.5, 0.0]))
@@ -134,7 +134,7 @@ def test_the_default_is_20000_samples() -> None:
     assert set(flagged("random-directions", readout)) == set(np.flatnonzero(wins == 0))
 
 
-# What is drawn
+# The points drawn
 
 DOMAINS = {
     "layernorm": domains.layernorm(6),
@@ -188,7 +188,7 @@ def test_in_one_dimension_the_sum_zero_ball_is_the_origin() -> None:
 
 
 def plain_winners(W: Floats, centre: bool) -> NDArray[np.int64]:
-    """The argmax of ``W W^T`` in float64; every row's best two must be far apart."""
+    """Return the argmax of ``W W^T`` in float64; every row's best two must be far apart."""
     rows = W - W.mean(axis=0) if centre else W
     scores = rows @ rows.T
     best = np.sort(scores, axis=1)[:, -2:]

@@ -26,7 +26,10 @@ DOMAINS = ("layernorm", "rmsnorm", "box", "unbounded")
 
 
 def passed(readout: Readout, domain: Domain | None = None, **options: Any) -> set[int]:
-    """The tokens passed over; each token must be named once, and `geom.judge` accept its point."""
+    """Return the tokens passed over, after checks.
+
+    Each token must be named once, and `geom.judge` must accept the points of those passed over.
+    """
     domain = domain or readout.domain
     detector = installed().get("detector", "hull-vertex")
     found = list(detector.detect(readout, domain, validate("detector", detector, options)))
@@ -123,14 +126,14 @@ def test_huge_and_tiny_numbers_are_flagged_or_right_and_raise_nothing(
 ) -> None:
     W, b = cloud(30, 3, seed=1), cloud(30, 1, seed=2)[:, 0]
     for biases in (None, b * scale):
-        quickly(W * scale, biases, domain)  # every point is judged there
+        quickly(W * scale, biases, domain)  # `passed` judges every point
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
 @pytest.mark.parametrize("bias", [0.0, 0.5])
 def test_duplicates_and_inner_points_are_flagged(bias: float, domain: str) -> None:
     W = np.vstack([np.eye(4), -np.eye(4), np.eye(4)[:1], np.zeros((1, 4)), np.full((1, 4), 0.25)])
-    W[-1, 0] = 0.0  # inside; on the layernorm domain too
+    W[-1, 0] = 0.0  # inside the hull; on the layernorm domain too
     b = np.append(np.full(9, bias), [0.0, 0.0])
     assert quickly(W, b, domain) == set(range(1, 8))
 
@@ -208,7 +211,7 @@ def test_it_answers_the_same_again() -> None:
 def test_a_run_with_maxent_decides_every_token_as_qhull_does(bias: bool, flat: bool) -> None:
     W = cloud(150, 4, seed=11)
     b = cloud(150, 1, seed=12)[:, 0] if bias else np.zeros(150)
-    if flat:  # in a plane of their own, where Qhull has nothing to say
+    if flat:  # in a plane of their own, for which Qhull has no answer
         W = np.column_stack([W[:, :3], W[:, :3].sum(axis=1)])
     span = W[:, :3] if flat else W
     right = upper_hull_tokens(span, b) if bias else hull_tokens(span)

@@ -1,7 +1,7 @@
-"""The detector ``reflections``, and the sanity experiments of the paper that it comes from.
+"""The detector ``reflections``, and the sanity experiments of the paper that proposes it.
 
 Grivas, Bogoychev and Lopez (2022) check their algorithms on random layers of 300 x 8 against Qhull,
-and on rows of one length, all of which are argmaxable.
+and on rows of equal length, all of which are argmaxable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def flagged(readout: Readout, **options: int) -> set[int]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_layers_of_300_by_8_agree_with_qhull(seed: int) -> None:
-    """What is flagged holds all that is inside the hull; geom's verdicts are Qhull's."""
+    """The flagged tokens include all that are inside the hull; geom's verdicts are Qhull's."""
     W = np.random.default_rng(seed).normal(size=(300, 8))
     readout = Readout.fold(W)
     inside = set(range(300)) - hull_tokens(W)

@@ -26,11 +26,11 @@ from support.processes import until as until_within
 
 until = partial(until_within, seconds=60.0)
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and 127.0.0.2 are POSIX's")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and 127.0.0.2")
 
 
 class Sent:
-    """Something that leaves a file in a folder wherever it arrives."""
+    """An object that leaves a file in a folder wherever it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ def arrived(folder: Path) -> Sent:
 
 
 def where(sent: Sent, item: int) -> Iterator[Any]:
-    """The address of the worker, and the item."""
+    """Yield the worker's address, and the item."""
     from distributed import get_worker
 
     time.sleep(0.05)
@@ -57,7 +57,7 @@ def square(item: int) -> Iterator[int]:
 
 
 def last(folder: Path, item: int) -> Iterator[int]:
-    """The item's square after a while; which process has it is in a file."""
+    """Yield the item's square after a while; a file names the process that has it."""
     (folder / f"{os.getpid()}").touch()
     time.sleep(0.3)
     yield item * item
@@ -75,7 +75,7 @@ def refuse(item: int) -> Iterator[int]:
 
 
 class Cluster:
-    """A scheduler and workers, each a process of its own."""
+    """A scheduler and workers, each in its own process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ class Cluster:
 
     def _begin(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
-        anywhere = ["--dashboard-address", "127.0.0.1:0"]  # two schedulers may live side by side
+        anywhere = ["--dashboard-address", "127.0.0.1:0"]  # two schedulers may run side by side
         known = [str(Path(__file__).parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
         with (self.folder / f"{what}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -102,7 +102,7 @@ class Cluster:
         return process
 
     def worker(self, host: str = "127.0.0.1") -> psutil.Process:
-        """A worker more, which its nanny begins again when it is killed."""
+        """Start another worker, which its nanny restarts when it is killed."""
         nanny = psutil.Process(
             self._begin("worker", "--host", host, "--nthreads", "1", "--nworkers", "1").pid
         )
@@ -111,14 +111,14 @@ class Cluster:
         return nanny
 
     def _known(self) -> int:
-        """The workers that the scheduler knows."""
+        """Return the number of workers that the scheduler knows."""
         from distributed import Client
 
         with Client(self.address) as client:
             return len(client.scheduler_info(n_workers=-1)["workers"])
 
     def managed(self) -> bool:
-        """Whether its memory manager is at work, as it is from the start."""
+        """Return whether the scheduler's memory manager runs, as it does from the start."""
         from distributed import Client
 
         with Client(self.address) as client:
@@ -140,7 +140,7 @@ def children(pid: int) -> list[psutil.Process]:
 
 
 def grandchildren(nanny: psutil.Process) -> list[psutil.Process]:
-    """The workers of a nanny, beside the tracker that Python begins."""
+    """Return the workers of a nanny, without the resource tracker that Python starts."""
     return [child for child in children(nanny.pid) if "spawn_main" in " ".join(child.cmdline())]
 
 
@@ -204,7 +204,7 @@ def test_workers_that_are_killed_cost_nothing_but_time(
             worker.kill()
     found += results
     assert {value for part in found for value in part} == {item * item for item in range(30)}
-    assert len(list(marks.iterdir())) > killed  # somebody who lived finished
+    assert len(list(marks.iterdir())) > killed  # a surviving worker finished
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -249,7 +249,7 @@ def begun(path: str) -> bool:
     try:
         with geom.open_run(path) as run:
             return any(True for _ in run.rows())
-    except geom.StoreError:  # it is being made
+    except geom.StoreError:  # the file is being created
         return False
 
 

@@ -31,13 +31,13 @@ from support import TESTS
 from support.command import environment
 from support.processes import last_a_minute, until
 
-POSIX = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 Verdicts = list[tuple[int, str, float | None, float | None]]
 
 
 class UnsendableError(Exception):
-    """An exception that cannot be made again from its arguments."""
+    """An exception that cannot be rebuilt from its arguments."""
 
     def __init__(self, word: str, number: int) -> None:
         super().__init__(f"{word} is {number}")
@@ -52,7 +52,7 @@ def countdown(item: int) -> Iterator[int]:
 
 
 def die_once(folder: Path, item: int) -> Iterator[int]:
-    """The item's square; item 5 kills the first process that has it."""
+    """Yield the item's square; item 5 kills the first process that has it."""
     if item == 5 and not (folder / "died").exists():
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -92,8 +92,8 @@ def print_twice(item: int) -> Iterator[int]:
 
 
 def threads_and_map(readout: Readout, item: int) -> Iterator[dict[str, Any]]:
-    """Threads of the pools in a worker, and what its matrix is."""
-    import scipy.linalg  # noqa: F401 - its pool is there when it is looked at
+    """Yield the threads of a worker's pools, and the file that its matrix maps."""
+    import scipy.linalg  # noqa: F401 - loads its pool before the pools are read
     from threadpoolctl import threadpool_info
 
     base: Any = readout.W.base
@@ -111,7 +111,7 @@ def threads_and_map(readout: Readout, item: int) -> Iterator[dict[str, Any]]:
 
 
 def hardly(options: object) -> bool:
-    """What a certifier's record says, in a form that can be sent."""
+    """Stand in for a certifier's function, in a form that can be sent."""
     return False
 
 
@@ -121,7 +121,7 @@ def verdicts(problem: Problem, chain: Sequence[Link], tokens: list[int]) -> Iter
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; whose parent was killed may stay in the table for a while."""
+    """Return whether a process has ended; an orphan may stay in the process table for a while."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -276,9 +276,9 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process, alone in its group, that has just begun, and the folder its workers write to.
+    """Yield a process that has just begun, alone in its group, and its workers' folder.
 
-    The two will be busy for a minute.
+    The two workers will be busy for a minute.
     """
     script, folder = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(SCRIPT)
@@ -302,7 +302,7 @@ def begun(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 
 def busy(folder: Path) -> list[int]:
-    """The two workers, once both are at work."""
+    """Return the two workers, once both are at work."""
     assert until(lambda: len(list(folder.iterdir())) == 2)
     return [int(file.name) for file in folder.iterdir()]
 
@@ -330,7 +330,7 @@ def test_ctrl_c_is_for_the_process_and_not_for_its_workers(
 def test_ctrl_c_does_not_reach_workers_that_are_still_beginning(
     begun: tuple[subprocess.Popen[str], Path],
 ) -> None:
-    time.sleep(0.2)  # imports of a worker take longer; and whatever the moment, this must hold
+    time.sleep(0.2)  # a worker's imports take longer; but the test must hold at any moment
     os.killpg(begun[0].pid, signal.SIGINT)
     assert begun[0].communicate(timeout=10) == ("interrupted\n", "")
 

@@ -118,7 +118,7 @@ def test_without_bias_clarabel_finds_the_same_sine(d: int, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_with_bias_clarabel_finds_no_direction_of_a_larger_angle(seed: int) -> None:
-    """At the upper end no point of the ball is in all the caps, made smaller by that angle."""
+    """At the upper end no point of the ball is in all the caps, each shrunk by that angle."""
     d = 4
     W, b = cloud(25, d, seed), 2.0 * cloud(25, 1, 50 + seed)[:, 0]
     checked = 0
@@ -154,8 +154,8 @@ def test_on_a_circle_with_bias_it_is_half_the_widest_winning_arc(seed: int) -> N
         assert found.value - found.error <= half + 1e-4
         assert half <= found.value + found.error + 1e-4
         if half > 1e-3:
-            assert found.value - found.error >= half - 1e-4  # the direction is the best
-        if found.error > 1e-6:  # the sphere is not convex, and the program's ball is
+            assert found.value - found.error >= half - 1e-4  # the direction found is the best
+        if found.error > 1e-6:  # the sphere is not convex, but the ball of the program is
             assert found.note is not None
             assert "full length" in found.note
 
@@ -311,7 +311,7 @@ def test_weights_of_rivals_that_never_or_always_win() -> None:
     assert angle_bounds(never, 0, Finding(weights=both)) == full
     always = problem(W, [0.0, 9.0, 8.0], "rmsnorm")
     assert angle_bounds(always, 0, Finding(weights=both)) == (0.0, 0.0)
-    one = problem(W, [0.0, math.sqrt(2.0), -9.0], "rmsnorm")  # wins but opposite itself
+    one = problem(W, [0.0, math.sqrt(2.0), -9.0], "rmsnorm")  # wins except opposite itself
     assert angle_bounds(one, 0, Finding(weights=both))[1] <= 1e-7
 
 

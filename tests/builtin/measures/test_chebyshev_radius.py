@@ -225,7 +225,7 @@ def test_bounds_hold_of_exact_integers_whatever_the_evidence(
 
 
 def margin_of(asked: Problem, j: int, x: Floats) -> Fraction:
-    """By how much token 0 beats j at x, in rationals."""
+    """Return by how much token 0 beats j at x, in rationals."""
     W, b = asked.readout.W[[0, j]], asked.readout.b[[0, j]]
     return margin(W, b, 0, x)
 
@@ -244,7 +244,7 @@ def test_units_of_the_rows_change_nothing(scale: float) -> None:
 def test_squares_that_overflow_or_underflow_loosen_bounds_and_do_not_break_them(
     exponent: int, bounds: Callable[[Problem, int, Finding], tuple[float, float]]
 ) -> None:
-    """Where long rows nearly cancel, their lengths overflow and that of their sum does not."""
+    """If long rows nearly cancel, their lengths overflow while the length of their sum does not."""
     W = np.ldexp([[0.0, 0.0], [1.0, -(2.0**-27)], [-1.0, -(2.0**-27)]], exponent)
     found = Finding(np.array([0.0, 1.0]), Weights(np.array([1, 2]), np.ones(2)))
     low, high = bounds(problem(W, None, "rmsnorm"), 0, found)

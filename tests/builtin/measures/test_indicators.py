@@ -1,4 +1,4 @@
-"""The cheap indicators, by their formulas and on rows that are known to be unused."""
+"""The cheap indicators, against their formulas and on rows that are known to be unused."""
 
 from __future__ import annotations
 
@@ -92,4 +92,4 @@ def test_the_bytes_that_no_text_has_lie_together_in_the_demo() -> None:
     readout = geom.load("demo")
     found = values(readout, "unused-cosine")
     assert np.quantile(found, 0.5) < 0.3
-    assert sum(value > 0.99 for value in found) > 13  # the others that no text had, too
+    assert sum(value > 0.99 for value in found) > 13  # also the other tokens that occur in no text

@@ -29,7 +29,7 @@ def measured(asked: Problem, token: int = 0, prior: Finding | None = None) -> Me
 
 
 def clarabel(asked: Problem, token: int) -> float:
-    """Minus the largest margin over the domain."""
+    """Return minus the largest margin over the domain."""
     domain = asked.domain
     radius = domain.radius if domain.bounded else 0.0
     return -conic.largest_margin(*rivals(asked, token), domain.shape, radius)
@@ -84,7 +84,7 @@ def test_that_much_and_a_little_more_lets_it_win_and_a_little_less_does_not(doma
 
 @pytest.mark.parametrize("domain", ["rmsnorm", "box"])
 def test_between_two_rivals_on_a_line_it_is_known_by_heart(domain: str) -> None:
-    # logits x, -x and b at |x| <= 1: token 2 lies b under the lower of the other two
+    # logits x, -x and b at |x| <= 1: token 2 is b below the lower of the other two
     for b in (-2.0, 0.0, 0.5):
         found = measured(problem([[1.0], [-1.0], [0.0]], [0.0, 0.0, b], domain), 2)
         assert found.value == pytest.approx(-b, abs=1e-12)
@@ -190,7 +190,7 @@ def test_on_all_of_space_the_margin_of_a_speakable_token_has_no_end() -> None:
 
 
 def test_weights_of_few_rivals_are_made_exact_by_rationals() -> None:
-    # token 0 lies on the middle of an edge, 0.5 under it
+    # token 0 is at the middle of an edge, 0.5 below it
     W = [[0.0, 1.0 / 3.0], [1.0 / 3.0, 1.0 / 3.0], [-1.0 / 3.0, 1.0 / 3.0], [0.0, -1.0]]
     asked = problem(W, [-0.5, 0.0, 0.0, 0.0], "unbounded")
     weights = Weights(np.array([1, 2]), np.array([0.4999999, 0.5000001]))
@@ -203,7 +203,7 @@ def test_weights_of_few_rivals_are_made_exact_by_rationals() -> None:
 
 def test_without_rivals_there_is_no_end_and_with_too_many_no_rationals() -> None:
     assert margin_bounds(problem([[1.0]], [0.0], "rmsnorm"), 0, Finding()) == (math.inf, math.inf)
-    # a simplex of more corners than rationals are tried for, with weights that do not balance
+    # a simplex with too many corners for rationals, and weights that do not balance
     d = 3000
     rng = np.random.default_rng(0)
     W = np.vstack([np.zeros(d), rng.standard_normal((900, d))])

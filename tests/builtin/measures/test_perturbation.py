@@ -94,7 +94,7 @@ def test_less_leaves_it_speakable_whatever_the_direction(domain: str) -> None:
 
 @pytest.mark.parametrize("domain", SHAPES)
 def test_a_little_more_than_the_upper_end_silences(domain: str) -> None:
-    """Against the best direction, which without biases is the shortest way."""
+    """The row is changed against the best direction, which without biases is the shortest way."""
     W = cloud(25, 3, 5)
     asked = problem(W, None, domain)
     tried = 0
@@ -124,11 +124,11 @@ def test_alone_in_its_vocabulary_nothing_silences_it() -> None:
     assert (found.value, found.note) == (math.inf, "it has no rival")
 
 
-# Freeing an unspeakable one
+# Freeing an unspeakable token
 
 
 def depth(points: Floats, inner: Floats) -> float:
-    """The distance from a point inside the hull to its nearest facet."""
+    """Return the distance from a point inside the hull to its nearest facet."""
     equations = ConvexHull(points).equations
     return float(-(equations[:, :-1] @ inner + equations[:, -1]).max())
 
@@ -232,7 +232,7 @@ def test_more_starts_do_not_make_the_upper_end_worse() -> None:
         assert many <= few * (1.0 + 1e-9)
 
 
-# The bounds, whoever asks
+# The bounds, for any evidence
 
 
 def integers(seed: int) -> tuple[Floats, Floats]:
@@ -283,4 +283,4 @@ def test_in_a_box_weights_that_leave_no_room_silence_without_any_change() -> Non
     less = problem([[0.0, 0.0], [4.0, 3.0]], [0.0, 5.0], "box")
     low, high = silencing_bounds(less, 0, Finding(weights=weights))
     assert low == 0.0
-    assert math.sqrt(2.0) <= high <= math.sqrt(2.0) + 1e-10  # 4 and 3 less 1 each: a sum of 5
+    assert math.sqrt(2.0) <= high <= math.sqrt(2.0) + 1e-10  # (4 - 1) + (3 - 1) = 5

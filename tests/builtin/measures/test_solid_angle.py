@@ -1,4 +1,4 @@
-"""Shares of directions against closed forms, and errors that are what they say."""
+"""Shares of directions against closed forms, with errors that are as stated."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Floats = NDArray[np.float64]
 
 
 def silent(error: float, steps: int) -> None:
-    """No report."""
+    """Report nothing."""
 
 
 def cone(normals: Floats) -> Cone:
-    """The x with ``normals @ x < 0``."""
+    """Return the cone of the x with ``normals @ x < 0``."""
     unit = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     d = normals.shape[1]
     return Cone(unit, d, False, False, np.zeros(d))
@@ -40,13 +40,13 @@ def found(normals: Floats, inside: Floats, seed: int = 0, target: float = 0.2) -
 
 
 def off(estimate: Estimate, truth: float) -> float:
-    """How many standard errors the estimate is off."""
+    """Return how many standard errors the estimate is off."""
     assert estimate.reason is None
     return (estimate.log - truth) / estimate.error
 
 
 def wedge(d: int, angle: float) -> tuple[Floats, Floats]:
-    """Two half-spaces with that angle left between them, and a point there."""
+    """Return two half-spaces that leave this angle between them, and a point there."""
     normals, inside = np.zeros((2, d)), np.zeros(d)
     normals[0, 0], normals[1, :2] = -1.0, [math.cos(angle), -math.sin(angle)]
     inside[:2] = math.sin(angle / 2.0), math.cos(angle / 2.0)
@@ -54,7 +54,7 @@ def wedge(d: int, angle: float) -> tuple[Floats, Floats]:
 
 
 def token_in(normals: Floats, bias: Sequence[float] | None = None) -> Readout:
-    """A readout whose token 0 wins where ``normals @ x < 0`` (with ``+ bias``)."""
+    """Return a readout whose token 0 wins where ``normals @ x < 0`` (with ``+ bias``)."""
     W = np.vstack([np.zeros(normals.shape[1]), normals])
     return Readout.fold(W, None if bias is None else np.array([0.0, *bias]))
 
@@ -95,7 +95,7 @@ def test_a_cone_of_three_half_spaces_is_a_spherical_triangle(seed: int) -> None:
 
 @pytest.mark.parametrize(("d", "rho"), [(5, 0.5), (12, 0.3), (12, 0.9), (30, 0.5)])
 def test_a_cone_of_equal_angles_is_an_integral_over_one_number(d: int, rho: float) -> None:
-    # all x_i > 0 where every two correlate by rho: x_i = sqrt(rho) z + sqrt(1 - rho) e_i
+    # all x_i > 0, every two with correlation rho: x_i = sqrt(rho) z + sqrt(1 - rho) e_i
     spread = math.sqrt(rho / (1.0 - rho))
     truth, _ = quad(lambda z: norm.pdf(z) * ndtr(spread * z) ** d, -12, 12, epsabs=0, limit=200)
     covariance = np.full((d, d), rho) + (1.0 - rho) * np.eye(d)
@@ -114,7 +114,7 @@ def test_two_half_spaces_are_the_angle_between_them(d: int, angle: float) -> Non
 
 
 def test_errors_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways, "STEPS", 25)  # too few, so that ways have to be made longer
+    monkeypatch.setattr(ways, "STEPS", 25)  # too few, so that the ways must be made longer
     scores = []
     for seed in range(200):
         d = 3 + seed % 10
@@ -253,7 +253,7 @@ def test_a_token_without_rivals_has_all() -> None:
 
 
 def test_a_token_that_wins_inside_the_ball_alone_has_no_number() -> None:
-    # its bias carries it at the centre; on the surface some other is always larger
+    # its bias makes it win at the centre; on the surface another is always larger
     W = np.vstack([np.zeros(3), 5.0 * np.eye(3), -5.0 * np.eye(3)])
     readout = Readout.fold(W, [1.0, 0, 0, 0, 0, 0, 0], norm="rmsnorm")
     options = ShareOptions(steps=20_000)

@@ -57,7 +57,7 @@ def truth(readout: Readout, token: int, x: Any) -> Fraction:
 
 
 def cases(count: int, seed: int) -> Iterator[tuple[Readout, int, list[float]]]:
-    """Random readouts at many scales, with biases, near ties and twins."""
+    """Yield random readouts at many scales, with biases, near ties and twins."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         V, d = int(rng.integers(2, 7)), int(rng.integers(1, 8))
@@ -214,9 +214,9 @@ def test_numbers_are_rounded_once_to_nearest_with_ties_to_even(name: str) -> Non
     )
     bits = 8 * np.dtype(dtype).itemsize
     words = np.arange(2 ** (bits - 1), dtype=f"u{bits // 8}")
-    with np.errstate(invalid="ignore"):  # the words that are NaN
+    with np.errstate(invalid="ignore"):  # for the words that are NaN
         numbers = words.view(dtype).astype(np.float64)
-    numbers = numbers[np.isfinite(numbers)]  # ascending, as words are
+    numbers = numbers[np.isfinite(numbers)]  # ascending, because the words are
     low, high = numbers[:-1], numbers[1:]
     middle = (low + high) / 2.0
     tie = np.where(words[: low.size] % 2 == 0, low, high)
@@ -272,7 +272,7 @@ def test_double_doubles_products_and_sums_are_within_their_bound() -> None:
     for d in (1, 2, 3, 31, 33, 100, 257):
         W, x, b = rng.normal(size=(5, d)), rng.normal(size=d), rng.normal(size=5)
         if d > 1:
-            x[-1] = -(W[0, :-1] @ x[:-1]) / W[0, -1]  # the sum all but vanishes
+            x[-1] = -(W[0, :-1] @ x[:-1]) / W[0, -1]  # the sum nearly vanishes
         high, low, bound = double_double.logits(W, x, b)
         for i in range(5):
             exact = sum(Fraction(w) * Fraction(v) for w, v in zip(W[i], x, strict=True))
@@ -330,7 +330,7 @@ def test_a_double_doubles_slices_at_their_largest_are_summed_exactly(d: int) -> 
 def test_what_is_below_all_slices_is_in_a_double_doubles_bound() -> None:
     rng = np.random.default_rng(14)
     W, x = rng.normal(size=(6, 64)) * 2.0**-65, rng.normal(size=64) * 2.0**-65
-    W[:, 0], x[-1], W[:, -1], x[0] = 1.0, 1.0, 0.0, 0.0  # each is cut where its rest is all
+    W[:, 0], x[-1], W[:, -1], x[0] = 1.0, 1.0, 0.0, 0.0  # most entries fall below the slices
     x[1:3] = 2.0**-50
     high, low, bound = double_double.logits(W, x, np.zeros(6))
     for row, top, rest, error in zip(W.tolist(), high, low, bound, strict=True):
@@ -353,7 +353,7 @@ def test_products_of_numbers_at_the_ends_of_the_range_are_enclosed_or_refused(na
             for shape, end in zip(((n, d), (d,)), ends, strict=True)
         )
         if d > 1 and abs(x[-1]) > 2.0**-20 and max(ends) < 900:
-            rows[0, -1] = -(rows[0, :-1] @ (x[:-1] / x[-1]))  # the sum all but vanishes
+            rows[0, -1] = -(rows[0, :-1] @ (x[:-1] / x[-1]))  # the sum nearly vanishes
         try:
             found = record.products(rows, x, record.options())
         except ArithmeticError:

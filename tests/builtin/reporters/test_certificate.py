@@ -1,7 +1,7 @@
-"""The stranger's checker of ``docs``, on certificates of each proof and on forgeries.
+"""The checker for strangers in ``docs``, on certificates of each proof and on forgeries.
 
-It is run as a stranger runs it: a process that gets files, on a path where geom is not to be found.
-What is true of a token comes from how it is made, or from Qhull.
+It runs as a stranger runs it: in a process that gets files, on a path without geom. The truth about
+a token comes from its construction, or from Qhull.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 
 def exported(run: Run, where: Path) -> list[dict[str, Any]]:
-    """The certificates of a run, and its weights beside them."""
+    """Write the weights of a run to files, and return its certificates."""
     np.save(where / "W.npy", run.problem.readout.W)
     np.save(where / "b.npy", run.problem.readout.b)
     geom.export(run, "certificate", where / "all.jsonl")
@@ -43,7 +43,7 @@ def exported(run: Run, where: Path) -> list[dict[str, Any]]:
 
 
 def check(claim: object, where: Path, *arrays: str) -> tuple[int, str]:
-    """The exit code of the checker and what it says."""
+    """Return the checker's exit code and output."""
     (where / "claim.json").write_text(claim if isinstance(claim, str) else json.dumps(claim))
     words = arrays or ("W.npy", "--bias", "b.npy")
     done = subprocess.run(
@@ -59,14 +59,14 @@ def check(claim: object, where: Path, *arrays: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def checker() -> dict[str, Any]:
-    """What is in the program, to be called without a process each time."""
+    """Return the names in the program, to call without starting a process each time."""
     names: dict[str, Any] = {"__name__": "checker"}
     exec(compile(CHECKER.read_text(), CHECKER, "exec"), names)
     return names
 
 
 def clouds() -> Iterator[tuple[Readout, dict[str, Any]]]:
-    """Readouts whose tokens have every proof."""
+    """Yield readouts whose tokens have every kind of proof."""
     for seed in range(6):
         draw = np.random.default_rng(seed)
         W = draw.normal(size=(120, 6)) * (0.2 + draw.random((120, 1)))
@@ -117,7 +117,7 @@ def test_every_answer_that_is_known_is_proven(checker: dict[str, Any], tmp_path:
 
 
 def test_it_folds_the_norm_itself(command: Command, tmp_path: Path) -> None:
-    """From a checkpoint's own arrays, it comes to the same verdicts."""
+    """From a checkpoint's own arrays the checker reaches the same verdicts."""
     draw = np.random.default_rng(3)
     parts = {
         "W": draw.normal(size=(40, 5)),
@@ -138,7 +138,7 @@ def test_it_folds_the_norm_itself(command: Command, tmp_path: Path) -> None:
     assert {claim["verdict"] for claim in claims} == {"speakable", "unspeakable"}
     some = claims[:: len(claims) // 8]
     assert [check(claim, tmp_path, *given)[0] for claim in some] == [0] * len(some)
-    assert 1 in [check(claim, tmp_path, *given[:3])[0] for claim in some]  # they are others now
+    assert 1 in [check(claim, tmp_path, *given[:3])[0] for claim in some]  # other weights now
 
 
 def test_the_page_of_the_format_names_every_key(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ WEIGHTS = {
 
 @pytest.fixture
 def square(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    """The certificates of a corner of a square and of a point inside it, on the disc."""
+    """Return the certificates of a corner of a square and of a point inside it, on the disc."""
     W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.125, 0.0625]])
     with geom.run(Readout.fold(W, norm="rmsnorm"), tokens="all", certifiers=["highs"]) as run:
         claims = exported(run, tmp_path)
@@ -289,27 +289,27 @@ def test_another_format_has_no_token(command: Command) -> None:
 
 
 def small(where: Path, W: list[list[float]], b: list[float] | None = None) -> None:
-    """The weights that certificates made by hand are about."""
+    """Write the weights for certificates made by hand."""
     np.save(where / "W.npy", np.array(W))
     np.save(where / "b.npy", np.zeros(len(W)) if b is None else np.array(b))
 
 
 def claimed(V: int, d: int, token: int, **more: Any) -> dict[str, Any]:
-    """A certificate made by hand, on all of R^d unless told."""
+    """Return a certificate made by hand, by default on all of R^d."""
     domain = {"name": "unbounded", "shape": "all", "size": None, "zero_sum": False}
     out = {"format": "geom certificate 1", "token_id": token, "V": V, "d": d, "domain": domain}
     return out | more
 
 
 def weighed(V: int, d: int, token: int, weights: dict[int, float], **more: Any) -> dict[str, Any]:
-    """The same, by weights."""
+    """Return such a certificate with weights."""
     values = [float(value).hex() for value in weights.values()]
     given = {"tokens": list(weights), "values": values}
     return claimed(V, d, token, verdict="unspeakable", weights=given) | more
 
 
 def test_weights_that_the_correction_takes_away_whole_prove_nothing(tmp_path: Path) -> None:
-    """Token 0 of [0], [1] wins at every x < 0; the one weight, corrected, is none."""
+    """Token 0 of [0], [1] wins at every x < 0; the correction leaves nothing of the one weight."""
     small(tmp_path, [[0.0], [1.0]])
     code, said = check(weighed(2, 1, 0, {1: 1.0}), tmp_path)
     assert (code, said) == (1, "token 0 of 2 is unspeakable on R^1: NOT proven\n")
@@ -325,7 +325,7 @@ def test_what_the_correction_costs_the_biases_is_counted(tmp_path: Path) -> None
 
 
 def test_a_shift_of_the_norm_does_not_blur_the_border(tmp_path: Path) -> None:
-    """The middle of two rows, each shifted: weights that are a little off have an r that is too."""
+    """Token 0 is midway between two rows, all shifted; weights slightly off shift r as slightly."""
     small(tmp_path, [[0.0], [1.0], [-1.0]])
     np.save(tmp_path / "h.npy", np.array([0.1], dtype=np.float32))
     arrays = ("W.npy", "--beta", "h.npy")
@@ -343,7 +343,7 @@ def test_the_smallest_questions(tmp_path: Path) -> None:
     assert check(claimed(1, 1, 0, verdict="speakable", x=["0x0p+0"]), tmp_path)[0] == 0
     for nothing in ({}, {0: 1.0}):
         assert check(weighed(1, 1, 0, nothing), tmp_path)[0] == 2
-    # sum(x) = 0 leaves d = 1 the origin alone, where biases decide
+    # sum(x) = 0 leaves only the origin for d = 1, where biases decide
     layernorm = {"name": "layernorm", "shape": "ball", "size": "1", "zero_sum": True}
     small(tmp_path, [[9.0], [1.0]], [-1.0, 0.0])
     assert check(weighed(2, 1, 0, {1: 1.0}, domain=layernorm), tmp_path)[0] == 0
@@ -387,7 +387,7 @@ DOMAINS: list[dict[str, Any]] = [
     {"shape": "ball", "size": "inf"},
     {"shape": "ball", "size": "1.5"},
     {"shape": "ball", "size": "1 "},
-    {"shape": "ball", "size": "\u0661"},  # a digit, and none of ours
+    {"shape": "ball", "size": "\u0661"},  # a digit, but not an ASCII one
     {"shape": "ball", "size": 1},
     {"shape": "ball", "size": 1.0},
     {"shape": "ball", "size": float("nan")},
@@ -462,7 +462,7 @@ def test_weights_are_numbers_on_other_tokens(
 
 
 def test_no_number_decides_that_is_not_one(tmp_path: Path) -> None:
-    """Of weights or of the points."""
+    """Neither in weights nor in points."""
     for bad in (np.nan, np.inf, -np.inf):
         small(tmp_path, [[0.0], [bad]])
         assert check(weighed(2, 1, 0, {1: 1.0}), tmp_path)[0] == 2
@@ -476,7 +476,7 @@ def test_no_number_decides_that_is_not_one(tmp_path: Path) -> None:
 
 
 def test_what_is_proven_is_told_and_not_what_is_said(tmp_path: Path) -> None:
-    """Of two values of a key the last is taken, and shown; names and texts are not shown at all."""
+    """If a key has two values, the last is used and shown; names and texts are never shown."""
     small(tmp_path, [[0.0], [0.0], [1.0]])
     claim = weighed(3, 1, 0, {1: 1.0}) | {"token": "\x1b[2J", "model": "\u202e", "proof": "slack"}
     claim["domain"] = {"name": "x\x07", "shape": "box", "size": "5/2", "zero_sum": False}
@@ -490,7 +490,7 @@ def test_what_is_proven_is_told_and_not_what_is_said(tmp_path: Path) -> None:
 
 
 def test_only_the_shape_of_the_file_is_believed(tmp_path: Path) -> None:
-    """V and d that fit the bytes in another way, and files that have no shape."""
+    """V and d may fit the bytes in another way, and a file may have no shape."""
     W = [[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]
     small(tmp_path, W)
     assert check(weighed(4, 2, 3, {0: 1.0, 1: 1.0, 2: 1.0}), tmp_path)[0] == 0
@@ -543,7 +543,7 @@ def test_a_file_of_another_kind_is_refused_within_seconds(name: str, tmp_path: P
 
 
 def test_a_long_sum_ends_within_seconds(tmp_path: Path) -> None:
-    """Weights of as many digits as are read, at the size of the demo."""
+    """The weights have the most digits that are read, at the size of the demo."""
     draw = np.random.default_rng(0)
     W = draw.normal(size=(300, 64))
     np.save(tmp_path / "W.npy", W)
@@ -560,7 +560,7 @@ def test_cases_of_the_campaign() -> None:
     campaign = importlib.import_module("checker")
     kinds: Counter[str] = Counter()
     for number in range(200):
-        if number % 10 or number < 50:  # a run of geom in five of them
+        if number % 10 or number < 50:  # one run of geom in five
             case = campaign.draw(np.random.default_rng([0, number]), number)
             assert case.failure is None, (number, case)
             kinds[case.kind] += 1

@@ -1,4 +1,4 @@
-"""``geom report``: what is in the page, by an HTML parser, NumPy and the run's rows."""
+"""``geom report``: the contents of the page, against an HTML parser, NumPy and the run's rows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_columns_are_the_rows_of_the_run() -> None:
     data = Page(page_of(run)).data["rows"]
     ids = numbers(data["id"], "<i4").tolist()
     assert sorted(ids) == sorted(rows)
-    assert ids[0] == len(HOSTILE)  # the only one that is unspeakable
+    assert ids[0] == len(HOSTILE)  # the only unspeakable token
     for name, field in (("lower", "margin_lower"), ("upper", "margin_upper")):
         expected = [getattr(rows[i], field) for i in ids]
         np.testing.assert_array_equal(

@@ -24,7 +24,7 @@ from support.pages import SHOWN, hostile
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")),
-    reason="no chromium and chromedriver: Debian has them as chromium and chromium-driver",
+    reason="needs chromium and chromedriver, on Debian the packages chromium and chromium-driver",
 )
 
 FLAGS = (
@@ -71,7 +71,7 @@ def wait(until: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 def show(browser: Chrome, page: Path) -> None:
-    """Open the page, and wait until all is drawn."""
+    """Open the page, and wait until everything is drawn."""
     browser.get_log("performance")
     browser.get_log("browser")
     browser.get(page.as_uri())
@@ -80,7 +80,7 @@ def show(browser: Chrome, page: Path) -> None:
 
 
 def ids(browser: Chrome) -> list[int]:
-    """The tokens of the table that are in sight, or near."""
+    """Return the tokens of the table that are in sight, or near."""
     return [int(found.text) for found in browser.find_elements(By.CSS_SELECTOR, "#body .unfold")]
 
 
@@ -89,7 +89,7 @@ def problems(browser: Chrome) -> list[str]:
 
 
 def requests(browser: Chrome) -> set[str]:
-    """The schemes of all that the page asked for."""
+    """Return the schemes of all URLs that the page requested."""
     events = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
     return {
         e["params"]["request"]["url"].partition(":")[0]
@@ -102,7 +102,7 @@ def test_it_draws_all_pictures_and_asks_for_nothing(browser: Chrome, demo: Path)
     show(browser, demo)
     assert len(browser.find_elements(By.CSS_SELECTOR, ".js-plotly-plot")) == 4
     drawn = "return document.getElementById(arguments[0]).data.map(t => t.x.length)"
-    assert sum(browser.execute_script(drawn, "places")) == 3072 + 1  # and the centroid
+    assert sum(browser.execute_script(drawn, "places")) == 3072 + 1  # the last is the centroid
     assert sum(browser.execute_script(drawn, "norms")) == 413
     heights = "return document.getElementById('margins').data.flatMap(t => t.y)"
     assert sum(browser.execute_script(heights)) == 413

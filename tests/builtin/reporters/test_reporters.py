@@ -1,4 +1,4 @@
-"""Reporters: every row comes back as it was, read by json, csv and pyarrow."""
+"""Reporters: every row comes back unchanged, read by json, csv and pyarrow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def written(write: Write, run: Run) -> bytes:
 
 
 def listing(tokens: list[str | None]) -> Run:
-    """A run in memory that lists tokens of these texts and decides nothing."""
+    """Make a run in memory that lists tokens of these texts and decides none."""
     W = np.random.default_rng(0).normal(size=(len(tokens), 2))
     return geom.run(Readout.fold(W, tokens=tokens), tokens="all", certifiers=[])
 

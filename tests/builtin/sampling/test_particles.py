@@ -15,7 +15,7 @@ CASES = [(D, a) for D in (1, 2, 3, 50, 768) for a in (-2.0, 0.0, 0.3, 4.0, 400.0
 
 
 def integral(dimension: int, a: float, up_to: float = math.inf) -> tuple[float, float]:
-    """The density's integral over its largest value, and the logarithm of that."""
+    """Return the integral of the density over its largest value, and that value's logarithm."""
     mode = max((a + math.sqrt(a * a + 4.0 * (dimension - 1))) / 2.0, 1e-9)
 
     def log(r: float) -> float:

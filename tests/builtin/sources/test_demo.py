@@ -1,6 +1,7 @@
 """The embedded demo, against transformers' own GPT-2 and tokenizers' own decoder.
 
-What GPT-2 hands to its readout is seen by a hook on the final LayerNorm and normalised here.
+A hook on the final LayerNorm records the vectors that GPT-2 hands to its readout, and the tests
+normalise them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def readout() -> Readout:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[GPT2LMHeadModel]:
-    """The checkpoint as anyone would load it, computing in float64."""
+    """Yield the checkpoint as anyone would load it, computing in float64."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield GPT2LMHeadModel.from_pretrained(demo.CHECKPOINT).double().eval()
@@ -44,7 +45,7 @@ def tokenizer() -> Tokenizer:
 def seen(
     network: GPT2LMHeadModel, tokenizer: Tokenizer
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The normalised vectors before the readout, and the network's logits there."""
+    """Return the normalised vectors before the readout, and the network's logits there."""
     hidden = []
     final = network.transformer.ln_f
     hook = final.register_forward_hook(lambda _, inputs, __: hidden.append(inputs[0]))

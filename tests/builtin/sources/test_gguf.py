@@ -1,4 +1,4 @@
-"""``gguf:``: which tensors make the readout, tokens, split models."""
+"""``gguf:``: the tensors that make the readout, tokens, split models."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_file_without_tokens_has_none(path: Path) -> None:
 
 @pytest.fixture
 def split(tmp_path: Path) -> list[Path]:
-    """The three parts of a model, settings in the first, the output in the last."""
+    """Write a model in three parts, with settings in the first and the output in the last."""
     path = tmp_path / "split.gguf"
     tensors = {"token_embd.weight": drawn(V, 8)}
     tensors |= {f"blk.{i}.attn_norm.weight": drawn(8) for i in range(4)}

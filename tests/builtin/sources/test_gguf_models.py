@@ -1,4 +1,4 @@
-"""``gguf:``: logits of transformers' models, turned into GGUF tensors."""
+"""``gguf:``: logits of transformers' models, converted to GGUF tensors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NORMS = {
 }
 LAYERNORM = ("gpt2", "phi", "gpt_neox", "cohere", "olmo", "nemotron")
 PLUS_ONE = ("gemma", "nemotron")
-"""Their converter adds one to the weights of norms."""
+"""The architectures whose converter adds one to the weights of norms."""
 
 
 @pytest.mark.parametrize("case", MODELS)
@@ -81,5 +81,5 @@ def test_readout_makes_the_models_logits(case: str, path: Path) -> None:
 
 
 def _epsilon(module: torch.nn.Module) -> float:
-    """OLMo's is a constant."""
+    """Return the module's epsilon, which for OLMo is a constant."""
     return float(getattr(module, "eps", None) or getattr(module, "variance_epsilon", 1e-5))

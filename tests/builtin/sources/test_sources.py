@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_safetensors(path: str, tensors: Arrays, kinds: dict[str, str] | None = None) -> None:
-    """A safetensors file by the format's own description; ``kinds`` renames the types."""
+    """Write a safetensors file by the format's own description; ``kinds`` renames the types."""
     header, data = {}, b""
     for name, array in tensors.items():
         content = np.ascontiguousarray(array).tobytes()
@@ -46,7 +46,7 @@ def write_safetensors(path: str, tensors: Arrays, kinds: dict[str, str] | None =
 
 
 def expected_logits(x: NDArray[np.float64], *names: str) -> NDArray[np.float64]:
-    """Logits of the parts named, in float64, as a network computes them."""
+    """Return logits from the named parts, in float64, as a network computes them."""
     parts = {name: part.astype(np.float64) for name, part in PARTS.items()}
     scaled = x * (parts["g"] if "g" in names else 1.0) + (parts["s"] if "s" in names else 0.0)
     return scaled @ parts["W"].T + (parts["b"] if "b" in names else 0.0)
@@ -146,7 +146,7 @@ def test_the_norm_sets_the_domain(model: str, norm: str, domain: str) -> None:
 
 
 def decoded(bits: NDArray[np.unsignedinteger[Any]], exponent: int, mantissa: int) -> list[float]:
-    """Floats of so many exponent and mantissa bits by IEEE 754's formula, in Python integers."""
+    """Decode floats with these exponent and mantissa bits by IEEE 754, in Python integers."""
     bias, out = 2 ** (exponent - 1) - 1, []
     for word in bits.ravel().tolist():
         sign = -1.0 if word >> (exponent + mantissa) else 1.0
@@ -200,7 +200,7 @@ def test_tensors_that_are_not_asked_for_are_not_looked_at() -> None:
     assert geom.load("safetensors:model.safetensors?unembed=W").V == 7
 
 
-# Finding it again
+# Finding the model again
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_the_norm_can_be_chosen_and_changes_no_number(norm: str) -> None:
 
 @pytest.mark.parametrize("length", [0.0, 0.7, 3.0])
 def test_the_rows_share_a_mean_of_the_length_asked_for(length: float) -> None:
-    # the mean of V rows of spread about 1 is off by about V ** -0.5 = 0.016
+    # the mean of V rows with spread near 1 is off by about V ** -0.5 = 0.016
     mean = geom.load(f"{SMALL}&mean={length}").W.mean(axis=0)
     assert np.linalg.norm(mean) == pytest.approx(length, abs=0.06)
 

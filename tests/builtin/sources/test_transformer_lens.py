@@ -27,9 +27,9 @@ from support.truth import dot, fractions
 
 FORMS = ("processed=no", "processed=yes")
 SHRUNK = (5, 17, 40, 41, 90)
-"""Tokens whose rows are put so near to the mean row that they are inside the hull."""
+"""The tokens whose rows are moved so near the mean row that they are inside the hull."""
 
-# as many as there are heads: a setting that some architectures lack, and TransformerLens believes
+# TransformerLens trusts this setting, which some architectures lack: the number of heads
 toy = partial(build, num_key_value_heads=4)
 
 
@@ -38,7 +38,7 @@ def lens(where: Path, form: str = "processed=yes") -> Readout:
 
 
 def boot(where: Path, **options: Any) -> Any:
-    """The model as TransformerLens's users boot it; toys have no tokenizer, and get the demo's."""
+    """Load the model as TransformerLens's users do; toys lack a tokenizer and get the demo's."""
     from transformer_lens.model_bridge import TransformerBridge  # takes ten seconds
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(demo.CHECKPOINT)
@@ -48,7 +48,7 @@ def boot(where: Path, **options: Any) -> Any:
 
 
 def shrunk(kind: str, **changes: Any) -> transformers.PreTrainedModel:
-    """A toy model with some rows of the unembedding next to the mean row."""
+    """Build a toy model with some rows of the unembedding next to the mean row."""
     model = toy(kind, **changes)
     with torch.no_grad():
         W = model.get_output_embeddings().weight
@@ -59,7 +59,7 @@ def shrunk(kind: str, **changes: Any) -> transformers.PreTrainedModel:
 def before_the_norm(
     model: transformers.PreTrainedModel, kind: str, norm: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a forward pass hands to the final norm, (n, d), and the logits it ends with."""
+    """Return the input of the final norm in a forward pass, (n, d), and the final logits."""
     seen = []
     hook = model.get_submodule(norm).register_forward_hook(lambda _, given, __: seen.append(given))
     logits = forward(model, kind)
@@ -96,7 +96,7 @@ def test_logits_are_those_of_the_model(kind: str, norm: str, form: str, tmp_path
     found = readout.logits(normalise(h, (readout.d,), eps=eps).numpy())
     cap = getattr(model.config, "final_logit_softcapping", None)
     wanted = (cap * torch.atanh(logits / cap) if cap else logits).numpy()
-    if form == "processed=yes":  # centred over the vocabulary, which moves all logits by the same
+    if form == "processed=yes":  # centred over the vocabulary, which moves all logits equally
         found, wanted = (z - z.mean(axis=1, keepdims=True) for z in (found, wanted))
     scale = (found * wanted).sum() / (found * found).sum()
     assert scale > 0
@@ -134,8 +134,9 @@ def test_the_processed_form_is_folded_and_centred_twice() -> None:
 def test_verdicts_on_the_demo_differ_only_where_processing_rounds_a_token_off_its_face() -> None:
     """A token exactly on a face of the hull is unspeakable by a margin of zero.
 
-    Centring is no change of the question, but rounds each row to float32: by ``error``, which
-    moves no margin by more than ``reach``. Tokens with a twin keep it, as both are rounded alike.
+    Centring does not change the question, but rounds each row to float32: by ``error``, which
+    changes no margin by more than ``reach``. Tokens with a twin keep it, because both are rounded
+    alike.
     """
     raw, processed = geom.load("demo"), lens(demo.CHECKPOINT)
     W, b = raw.W - raw.W.mean(axis=1, keepdims=True), raw.b - raw.b.mean()
@@ -164,7 +165,7 @@ def test_verdicts_on_the_demo_differ_only_where_processing_rounds_a_token_off_it
 
 
 def listing(model: Any) -> NDArray[np.int64]:
-    """The post's lines: who wins along each token's own direction."""
+    """Return the winner along each token's own direction, by the post's code."""
     with torch.no_grad():
         dots = model.W_U.T @ model.W_U
         winners: NDArray[np.int64] = dots.argmax(dim=-1).numpy()
@@ -173,11 +174,11 @@ def listing(model: Any) -> NDArray[np.int64]:
 
 @pytest.mark.parametrize("centre", ["true", "false"])
 def test_the_posts_first_listing_is_reproduced(command: Command, centre: str) -> None:
-    """Float32 may order two scores wrongly if they are closer than it can tell; it must be so.
+    """Where float32 and geom differ, the two scores must be closer than float32 can tell.
 
     A product of d terms in float32 is off by at most ``d u |w||w'|`` in either score, to first
-    order; ties are a case of it. ``centre`` subtracts a mean that is zero but for rounding, and
-    then the rows are off by that too.
+    order; this covers ties. ``centre`` subtracts a mean that is zero but for rounding, and then the
+    rows are off by that mean too.
     """
     model = boot(demo.CHECKPOINT)
     model.enable_compatibility_mode()
@@ -216,7 +217,7 @@ def test_a_tie_is_no_win_for_geom_and_goes_to_the_lower_id_in_torch(tmp_path: Pa
     assert winners[[20, 30]].tolist() == [30, 20]
 
 
-# what goes with it
+# what else a model brings
 
 
 def test_a_checkpoint_without_a_tokenizer_has_no_texts(tmp_path: Path) -> None:
@@ -279,11 +280,11 @@ def test_progress_bars_and_logging_are_left_as_they_were() -> None:
     assert transformers.logging.is_progress_bar_enabled() == shown
 
 
-# what cannot be read
+# models that cannot be read
 
 
 def refused(command: Command, location: str) -> str:
-    """The one line on standard error with which a model is refused."""
+    """Return the single line on standard error with which a model is refused."""
     done = command("run", "--model", f"transformer-lens:{location}", "--certifier", "none")
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()

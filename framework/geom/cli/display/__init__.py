@@ -1,1 +1,1 @@
-"""How results, progress and messages reach the terminal."""
+"""The output of results, progress and messages to the terminal."""

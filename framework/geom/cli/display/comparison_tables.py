@@ -1,4 +1,4 @@
-"""Comparisons for people: margins of tokens in each precision, marked where they are wrong."""
+"""Tables of comparisons: tokens' margins in each precision, with a mark on wrong ones."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from geom.numbers.printing import rounded, rounded_down
 from geom.token_spec import format_tokens
 
 _TOKEN = 20
-"""Columns that the text of a compared token gets at most."""
+"""The most columns that the text of a compared token gets."""
 _CELL = 2
-"""Digits of a compared margin."""
+"""The digits of a compared margin."""
 
 
 def print_comparison(comparison: Comparison, limit: int = 40) -> None:
-    """Tokens by precisions, nearest the border first, and the least precision that is right.
+    """Print tokens by precisions, nearest the border first, and the least precision that is right.
 
-    Where the terminal is too narrow for all precisions, the rest follow in tables of their own.
+    If the terminal is too narrow for all precisions, the rest follow in further tables.
     """
     console = results_console()
     points = sorted(comparison.points, key=lambda point: abs(point.relative))
@@ -52,7 +52,7 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
 def _columns(
     console: Console, comparison: Comparison, points: Sequence[ComparedPoint]
 ) -> list[list[str]]:
-    """The precisions, in as many tables as the width asks for."""
+    """Split the precisions into as many tables as the console's width requires."""
     gap = 2
     head = gap + max(len(str(point.token_id)) for point in points)
     head += gap + max(len("token"), min(_TOKEN, max(_token(point).widest for point in points)))
@@ -73,7 +73,7 @@ def _columns(
 def _compared(
     comparison: Comparison, points: Sequence[ComparedPoint], names: Sequence[str]
 ) -> Table:
-    """One table of tokens by precisions, the exact margins in front."""
+    """Return one table of tokens by precisions, with the exact margins first."""
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("token", max_width=_TOKEN)
@@ -91,7 +91,7 @@ def _compared(
 
 
 def _cell(row: ComparisonRow) -> Text:
-    """A margin and what to think of it: a mark, as well as a colour; aligned by a blank."""
+    """Return a margin with a colour and a mark for how right it is; a blank keeps the column."""
     if row.margin is None:
         return Text("- ", style="dim")
     text = _margin(row.margin)
@@ -103,7 +103,7 @@ def _cell(row: ComparisonRow) -> Text:
 
 
 def _margin(value: float | Fraction) -> str:
-    """A compared margin, rounded down: the exact one is proven of the largest margin too."""
+    """Round a compared margin down: an exact one is a proven lower bound of the largest margin."""
     return rounded_down(value, _CELL)
 
 
@@ -112,7 +112,7 @@ def _token(point: ComparedPoint) -> Cut:
 
 
 def _least(comparison: Comparison) -> Table:
-    """Which tokens each precision is the least for, that it and every finer one gets right."""
+    """Return the tokens for which each precision is the coarsest right with all finer ones."""
     least = comparison.least()
     table = empty_table()
     table.add_column("least that is right", no_wrap=True)

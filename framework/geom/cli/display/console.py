@@ -1,4 +1,4 @@
-"""The terminal, as far as tables and bars are written to it: nothing in them acts on it."""
+"""Consoles that print tables and bars in which no text can act on the terminal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from geom.text import harmless
 
 
 class SafeConsole(Console):
-    """A console that takes no markup from a text, and spells out what could act on a terminal.
+    """A console that ignores markup in texts and spells out what could act on a terminal.
 
-    Columns are as wide as what is shown if the text went through `.messages.plain`
-    before; what did not is caught here.
+    Texts should pass through `.messages.plain` first, so that columns get the width of the text
+    that is shown; texts that did not are caught here.
     """
 
     def __init__(self, stderr: bool = False) -> None:
@@ -28,7 +28,7 @@ class SafeConsole(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """The segments of a renderable, its texts made harmless line by line."""
+        """Yield the segments of a renderable, their texts made harmless line by line."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -38,14 +38,14 @@ class SafeConsole(Console):
 
 
 class _Spelled(io.RawIOBase):
-    """What is written goes to a terminal, line by line, with what could act on it spelled out."""
+    """A stream to a terminal that spells out, line by line, what could act on the terminal."""
 
     def __init__(self, terminal: BinaryIO) -> None:
         self._terminal = terminal
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all we write
@@ -56,11 +56,11 @@ class _Spelled(io.RawIOBase):
         return len(data)
 
     def flush(self) -> None:
-        """Let the terminal have it."""
+        """Flush the terminal."""
         self._terminal.flush()
 
 
 def standard_output() -> BinaryIO:
-    """Standard output for a reporter: as it is for a file or a pipe, safe for a terminal."""
+    """Return standard output for a reporter: unchanged for a file or pipe, safe for a terminal."""
     file = out()
     return cast(BinaryIO, _Spelled(file.buffer)) if file.isatty() else file.buffer

@@ -14,7 +14,7 @@ class _Row(Protocol):
 
 
 def print_lines(rows: Iterable[_Row]) -> None:
-    """Each row as JSON has it, in UTF-8 whatever the locale."""
+    """Print each row as a line of JSON, in UTF-8 whatever the locale."""
     file = out().buffer
     for row in rows:
         file.write(json_line(row.as_dict()).encode() + b"\n")

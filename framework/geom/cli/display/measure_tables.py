@@ -1,4 +1,4 @@
-"""Measurements for people: tokens by measures."""
+"""Tables of measurements: tokens by measures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from geom.measuring import MeasureTable
 from geom.store import MeasureRow
 
 _TOKEN = 20
-"""Columns that the text of a measured token gets at most."""
+"""The most columns that the text of a measured token gets."""
 
 
 def print_measurements(result: MeasureTable, limit: int = 200) -> None:
-    """Tokens by measures, with their errors, then what the measures remark."""
+    """Print tokens by measures, with their errors, then the notes of the measures."""
     console = results_console()
     by_token: dict[int, dict[str, MeasureRow]] = {}
     for row in result:

@@ -1,4 +1,4 @@
-"""What a command says beside its results: lines on standard error."""
+"""The messages of a command, apart from its results: lines on standard error."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from geom.text import MESSAGE, harmless
 
 
 def say(message: str) -> None:
-    """One line, whatever is in the message, and nothing in it that acts on the terminal."""
+    """Print a message as one line, with anything that could act on the terminal made harmless."""
     typer.echo(f"geom: {plain(' '.join(message.split()))}", err=True)
 
 
 def say_skipped_plugins() -> None:
-    """Name the plugins that are installed and could not be used, a line each."""
+    """Name the installed plugins that could not be used, one line each."""
     from geom.plugins.registry import installed
 
     for skipped in installed().skipped:
@@ -21,5 +21,5 @@ def say_skipped_plugins() -> None:
 
 
 def plain(text: str, most: int = MESSAGE) -> str:
-    """Words of a run file, a plugin or a model, as a stranger may have written them, made safe."""
+    """Make text safe that a stranger may have written: in a run file, a plugin or a model."""
     return harmless(text, most)

@@ -1,8 +1,8 @@
-"""Standard output: for the results of a command alone, whatever plugins and libraries print.
+"""Standard output, kept for a command's results, even if plugins and libraries print.
 
-While a command works, file descriptor 1 and `sys.stdout` lead to standard error, so that a
-``print`` of a plugin, the banner of a C library and the output of the processes that an executor
-begins end there. What a command prints goes through `out`, which keeps the way to standard output.
+While a command works, file descriptor 1 and `sys.stdout` lead to standard error: a plugin's
+``print``, a C library's banner and the output of an executor's processes end there. The command
+itself prints through `out`, which still leads to standard output.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _kept: ContextVar[TextIO | None] = ContextVar("geom_standard_output", default=No
 
 
 def out() -> TextIO:
-    """Where results go."""
+    """Return the stream for results."""
     return _kept.get() or sys.stdout
 
 
 def print_line(text: object) -> None:
-    """A line of results."""
+    """Print a line of results."""
     typer.echo(text, file=out())
 
 
 @contextmanager
 def reserved() -> Iterator[None]:
-    """Within the block only what is written to `out` reaches standard output."""
+    """Let only writes to `out` reach standard output within the block."""
     before, mine = sys.stdout, _own(sys.stdout)
     token, descriptor = _kept.set(mine), _divert()
     sys.stdout = sys.stderr
@@ -43,25 +43,25 @@ def reserved() -> Iterator[None]:
         mine.flush()
     finally:
         _flush_c()
-        _flush(before)  # what was printed past `out` and held back is no result either
+        _flush(before)  # text that bypassed `out` and is still buffered is not a result
         sys.stdout = before
         _restore(descriptor)
         _kept.reset(token)
         if mine is not before:
-            with suppress(OSError, ValueError):  # what cannot be written has been said
+            with suppress(OSError, ValueError):  # a failed write was already reported
                 mine.close()
         atexit.unregister(_divert_for_good)
-        atexit.register(_divert_for_good)  # before what a plugin has registered
+        atexit.register(_divert_for_good)  # registered last, so it runs before any plugin's
 
 
 def _own(stream: TextIO | None) -> TextIO:
-    """The stream over a descriptor of its own; itself, if it has none."""
+    """Return the stream over a duplicate descriptor, or the stream itself if it has none."""
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     stream.flush()
     try:
         descriptor = os.dup(stream.fileno())
-    except (OSError, ValueError, AttributeError):  # it is in memory
+    except (OSError, ValueError, AttributeError):  # the stream is in memory
         return stream
     return TextIOWrapper(
         os.fdopen(descriptor, "wb"), encoding=stream.encoding, errors=stream.errors
@@ -69,7 +69,7 @@ def _own(stream: TextIO | None) -> TextIO:
 
 
 def _divert() -> int | None:
-    """Let descriptor 1 lead to standard error; return one to its old end, or None."""
+    """Let descriptor 1 lead to standard error; return a duplicate of the old one, or None."""
     before: int | None = None
     with suppress(OSError):
         before = os.dup(1)
@@ -91,20 +91,20 @@ def _restore(descriptor: int | None) -> None:
 
 
 def _flush(stream: TextIO | None) -> None:
-    """Write what Python code has printed and the stream holds back."""
+    """Write the output of Python code that the stream still buffers."""
     with suppress(OSError, ValueError, AttributeError):
         stream.flush()  # type: ignore[union-attr]  # None is an AttributeError
 
 
 def _flush_c() -> None:
-    """Write what C code has printed, which its library may hold back."""
-    with suppress(OSError, TypeError, AttributeError):  # Windows has no library of that name
+    """Write the output of C code that the C library may still buffer."""
+    with suppress(OSError, TypeError, AttributeError):  # Windows cannot load None
         library: Any = ctypes.CDLL(None)
         library.fflush(None)
 
 
 def _divert_for_good() -> None:
-    """What is printed while Python ends is no result."""
+    """Send to standard error whatever is printed while Python exits: it is not a result."""
     _flush(sys.stdout)
     with suppress(OSError):
         os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What is installed, for people: plugins, their options, and what geom runs on."""
+"""Tables of what is installed: plugins, their options, and the system geom runs on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geom.plugins.registry import Listed
 
 
 def print_plugins(listed: Sequence[Listed]) -> None:
-    """Every plugin by kind, with the distribution that brought it."""
+    """Print every plugin by kind, with the distribution that provides it."""
     table = empty_table()
     for column in ("kind", "name", "what it does", "from"):
         table.add_column(column, overflow="fold", no_wrap=column in ("kind", "name"))
@@ -28,7 +28,7 @@ def print_plugins(listed: Sequence[Listed]) -> None:
 
 
 def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
-    """One plugin and its options, with types and defaults."""
+    """Print one plugin and its options, with types and defaults."""
     console = results_console()
     print_whole(console, f"{item.kind} {item.record.name}: {item.record.summary}")
     print_whole(console, f"from {item.origin}, module {item.origin.module}")
@@ -50,7 +50,7 @@ def print_options(item: Listed, options: Sequence[OptionInfo]) -> None:
 
 
 def print_diagnosis(findings: Sequence[Symptom]) -> None:
-    """What geom runs on, a line a finding."""
+    """Print a description of the system geom runs on, one line per finding."""
     table = empty_table()
     for column in ("", "name", "found"):
         table.add_column(column, overflow="fold", no_wrap=column != "found")

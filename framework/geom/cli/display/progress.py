@@ -25,7 +25,7 @@ from geom.text import NAME
 
 @contextmanager
 def bars() -> Iterator[Watcher]:
-    """A watcher that draws one bar a stage; away from a terminal each bar is one last line."""
+    """Yield a watcher that draws one bar per stage; off a terminal, only each bar's last line."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -37,7 +37,7 @@ def bars() -> Iterator[Watcher]:
     stages = {}
 
     def watch(stage: str, done: float, total: float, unit: str) -> None:
-        progress.start()  # not before: a command that does nothing draws nothing
+        progress.start()  # only now: a command that does nothing draws nothing
         if stage not in stages:
             stages[stage] = progress.add_task(plain(stage, NAME), total=total, unit=unit)
         progress.update(stages[stage], completed=done, total=total, unit=unit)
@@ -50,7 +50,7 @@ def bars() -> Iterator[Watcher]:
 
 
 class _Amount(ProgressColumn):
-    """What is done of the total: bytes in the units people use, anything else counted."""
+    """The amount done of the total: bytes as kB or MB, anything else as a count."""
 
     def render(self, task: Task) -> Text:
         done, total = int(task.completed), int(task.total or 0)

@@ -1,4 +1,4 @@
-"""Runs for people: one run, several side by side, and all that a run knows of one token."""
+"""Tables of runs: one run, several side by side, and all that a run knows about one token."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
 def print_run(
     run: Run, verdict: str | None = None, limit: int | None = None, weights: str = ""
 ) -> None:
-    """Counts by class, then the tokens: unspeakable first, then the hardest to speak.
+    """Print counts by class, then the tokens: unspeakable first, then the hardest to speak.
 
-    ``weights`` is what to add to ``geom verify RUN`` so that it finds them.
+    ``weights`` is the option that ``geom verify RUN`` needs to find the weights.
     """
     console = results_console()
     rows = sorted(run.rows(verdict), key=lambda row: row.rank)
-    kinds, measured = run.winner_kinds(), run.measured()  # all that may be damaged, before a line
+    kinds, measured = run.winner_kinds(), run.measured()  # may be damaged: read before printing
     for warning in run.warnings:
         print_whole(console, f"warning: {warning}", style="yellow")
     title, counts = _title(run), _counts(run)
@@ -56,11 +56,11 @@ def print_run(
 
 
 def print_summary(summary: Summary, limit: int = 40) -> None:
-    """A line a run, then the tokens that are unspeakable in several of them."""
+    """Print one line per run, then the tokens that are unspeakable in several runs."""
     console = results_console()
     console.print(_models(summary.models))
     if not summary.shared:
-        print_whole(console, "no token is unspeakable in more than one of them")
+        print_whole(console, "no token is unspeakable in more than one run")
         return
     console.print(_shared(summary.shared[:limit]))
     if len(summary.shared) > limit:
@@ -68,7 +68,7 @@ def print_summary(summary: Summary, limit: int = 40) -> None:
 
 
 def print_token(run: Run, row: TokenRow) -> None:
-    """All that a run knows of one token."""
+    """Print all that a run knows about one token."""
     console = results_console()
     grid = empty_grid()
     grid.add_column(style="dim", no_wrap=True)
@@ -80,7 +80,7 @@ def print_token(run: Run, row: TokenRow) -> None:
 
 
 def _title(run: Run) -> Text:
-    """The model, its size and the domain."""
+    """Return the title: the model, its size and the domain."""
     settings = run.settings
     title = Text(plain(run.model), style="bold")
     title.append(
@@ -94,7 +94,7 @@ def _title(run: Run) -> Text:
 
 
 def _counts(run: Run) -> Table:
-    """How many tokens there are of each class, and what that means."""
+    """Return the number of tokens in each class, with the meaning of the class."""
     grid = empty_grid()
     grid.add_column(justify="right")
     for count, name, meaning in _classes(run):
@@ -104,7 +104,7 @@ def _counts(run: Run) -> Table:
 
 
 def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
-    """Each class of tokens: how many there are, its name and its meaning."""
+    """Yield each class of tokens: its count, its name and its meaning."""
     settings, pending = run.settings, run.counts()["pending"]
     rows = list(run.rows())
     counts = Counter(row.label for row in rows)
@@ -131,7 +131,7 @@ def _tokens(
     measures: Sequence[str],
     measured: Mapping[int, Mapping[str, MeasureRow]],
 ) -> Table:
-    """Tokens with their verdicts, who wins along their directions, and what was measured."""
+    """Return tokens with their verdicts, the winners along their directions, and measures."""
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("token", max_width=28)
@@ -156,7 +156,7 @@ def _tokens(
 
 
 def _own_direction(row: TokenRow, kind: TokenKind | None) -> Cut:
-    """The winner along the token's own direction, for a table."""
+    """Return the winner along the token's own direction, for a table."""
     return Cut("itself") if row.self_argmax else Cut(_winner(row, kind), len(mark(kind)))
 
 
@@ -167,7 +167,7 @@ def _winner(row: TokenRow, kind: TokenKind | None) -> str:
 
 
 def _models(models: Sequence[ModelSummary]) -> Table:
-    """A line a run: its model, and how many tokens are what."""
+    """Return one line per run: its model, and how many tokens each class has."""
     table = empty_table()
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("model", overflow="fold")
@@ -186,7 +186,7 @@ def _models(models: Sequence[ModelSummary]) -> Table:
 
 
 def _shared(tokens: Sequence[SharedToken]) -> Table:
-    """Tokens, and the runs in which they are unspeakable."""
+    """Return the tokens and the runs in which they are unspeakable."""
     table = empty_table()
     table.add_column("unspeakable in several", max_width=40)
     table.add_column("in", overflow="fold")
@@ -197,7 +197,7 @@ def _shared(tokens: Sequence[SharedToken]) -> Table:
 
 
 def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
-    """Names and values for `print_token`."""
+    """Yield names and values for `print_token`."""
     kind = run.winner_kinds()[row.token_id]
     yield "token", f"{row.token_id} {visible(row.token, row.token_kind)}"
     yield "verdict", f"{row.verdict} ({row.proof})" if row.proof else row.verdict
@@ -214,7 +214,7 @@ def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
 
 
 def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
-    """What of the token's certificate fits a line or some."""
+    """Yield as much of the token's certificate as fits in a few lines."""
     if run.recipe(row.token_id) is not None:
         yield "witness x", "the token's own direction, rebuilt from the weights"
         return

@@ -1,4 +1,4 @@
-"""What all tables for people share: the console, the table, a whole line, a token's cell."""
+"""The parts that all printed tables share: the console, the table, whole lines, token cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geom.text import TokenKind, mark, visible
 
 
 def results_console() -> Console:
-    """Standard output; a fixed width where it is no terminal, so that files look the same."""
+    """Return standard output; off a terminal its width is fixed, so that files look the same."""
     console = SafeConsole()
     if not console.is_terminal:
         console.width = 120
@@ -24,30 +24,30 @@ def results_console() -> Console:
 
 
 def empty_table() -> Table:
-    """A table without columns, in the style of all of them."""
+    """Return a table without columns, in the style of all tables."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def empty_grid() -> Table:
-    """A table without columns, heads and rules."""
+    """Return a table without columns, headings or rules."""
     return Table.grid(padding=(0, 2))
 
 
 def print_whole(console: Console, text: str, style: str = "") -> None:
-    """A line of its own that is never broken: a path in it can be copied."""
+    """Print a line that is never wrapped, so that a path in it can be copied."""
     console.print(Text(plain(text), style=style), soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Text that gives way, with an ellipsis, where the terminal is narrow; its end does not."""
+    """A text cut with an ellipsis if the terminal is narrow; its last ``end`` characters stay."""
 
     text: str
     end: int = 0
 
     @property
     def widest(self) -> int:
-        """The columns that all of it takes."""
+        """The number of columns that the whole text takes."""
         return Text(self.text).cell_len
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
@@ -61,5 +61,5 @@ class Cut:
 
 
 def token_cell(text: str | None, kind: TokenKind | None) -> Cut:
-    """The text of a token, whose kind is seen however narrow the terminal is."""
+    """Return the text of a token; its kind stays visible however narrow the terminal is."""
     return Cut(visible(text, kind), len(mark(kind)))

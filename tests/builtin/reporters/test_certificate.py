@@ -6,7 +6,6 @@ a token comes from its construction, or from Qhull.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import subprocess
@@ -23,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 import geom
+from campaigns import checker as campaign
 from geom import Readout, Run
 from geom.testing import known_problems
 from support import ROOT
@@ -557,7 +557,6 @@ def test_a_long_sum_ends_within_seconds(tmp_path: Path) -> None:
 
 
 def test_cases_of_the_campaign() -> None:
-    campaign = importlib.import_module("checker")
     kinds: Counter[str] = Counter()
     for number in range(200):
         if number % 10 or number < 50:  # one run of geom in five

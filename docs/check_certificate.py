@@ -2,8 +2,8 @@
 
     python -I check_certificate.py PROOF.json W.npy [--bias b.npy] [--gamma g.npy] [--beta h.npy]
 
-W has a row a token; gamma and beta are the final norm's scale and shift, if not in W and b already.
-Floats are read as the rationals they are. Exit code: 0 proven, 1 not proven, 2 refused.
+W has one row per token; gamma and beta are the final norm's scale and shift, unless W and b
+include them. Floats are read as exact rationals. Exit code: 0 proven, 1 not proven, 2 refused.
 """
 
 import argparse
@@ -22,30 +22,30 @@ CLAIM += r'("(ball|box)", "\d{1,999}(/\d{1,999})?"|"all", null), (true|false)\]'
 
 
 def need(holds, otherwise):
-    """Go on only if that holds."""
+    """Print the reason and exit with code 2 unless the condition holds."""
     if not holds:
         print(f"cannot be read: {otherwise}", file=sys.stderr)
         sys.exit(2)
 
 
 def array(path, *shape):
-    """A function from i to row i of the file, as whole numbers over one denominator."""
+    """Return a function from i to row i of the file, as integers over one denominator."""
     head = re.match(NPY, data := Path(path).read_bytes(), re.DOTALL)
-    need(head and head[2] == str(shape).encode(), f"no .npy file of floats, {shape} in C order")
+    need(head and head[2] == str(shape).encode(), f"not .npy floats of shape {shape}, C order")
     row = struct.Struct(f"<{shape[-1]}" + {b"2": "e", b"4": "f", b"8": "d"}[head[1]])
-    need(len(data) == head.end() + row.size * prod(shape[:-1]), "a .npy file of another length")
+    need(len(data) == head.end() + row.size * prod(shape[:-1]), "the .npy file has a wrong length")
     return lambda i: whole(row.unpack_from(data, head.end() + i * row.size))
 
 
 def whole(values):
-    """Floats or rationals, none infinite or NaN, as whole numbers over one denominator."""
+    """Return finite floats or rationals as integers over one denominator."""
     ratios = [value.as_integer_ratio() for value in values]
     common = lcm(*(q for _, q in ratios))
     return [p * (common // q) for p, q in ratios], common
 
 
 def readout(V, d, W, bias, gamma, beta):
-    """A function from a token to its row ``w * gamma`` and bias ``w . beta + b``; beta / gamma."""
+    """Return a function from a token to its row w * gamma and bias w . beta + b; beta / gamma."""
     W, (b, k) = array(W, V, d), array(bias, V)(0) if bias else ([0] * V, 1)
     g, m = array(gamma, d)(0) if gamma else ([1] * d, 1)
     h, n = array(beta, d)(0) if beta else ([0] * d, 1)
@@ -58,7 +58,7 @@ def readout(V, d, W, bias, gamma, beta):
 
 
 def speakable(token, V, t, shape, size, zero_sum, x, q):
-    """Whether x / q is in the domain and t is the strict argmax there."""
+    """Check that x / q is in the domain and t is the strict argmax there."""
     reach = {"ball": Fraction(sum(v * v for v in x), q * q), "box": Fraction(max(map(abs, x)), q)}
     inside = (shape == "all" or reach[shape] <= size) and not (zero_sum and sum(x))
     logits = [Fraction(sum(map(mul, w, x)), scale * q) + b for w, scale, b in map(token, range(V))]
@@ -66,12 +66,12 @@ def speakable(token, V, t, shape, size, zero_sum, x, q):
 
 
 def unspeakable(token, s, u, t, shape, size, zero_sum, others, lam):
-    """Whether r . x + g >= 0 on the domain: r, g are the sums of lam_j (w_j - w_t), (b_j - b_t)."""
+    """Check r . x + g >= 0 on the domain: r, g are the sums of lam_j (w_j - w_t), (b_j - b_t)."""
     rows, scales, biases = zip(*map(token, [t, *others]))
     q = lcm(*scales)
     rows = [[v * (q // scale) for v in row] for row, scale in zip(rows, scales)]
     A = [[v - w for v, w in zip(row, rows[0])] for row in rows[1:]]
-    A = [[v - zero_sum * a[-1] for v in a] for a in A]  # where sum(x) = 0, ones . x is nothing
+    A = [[v - zero_sum * a[-1] for v in a] for a in A]  # ones . x = 0 if sum(x) = 0
     c = [bias - biases[0] for bias in biases[1:]]
     r, g = [sum(map(mul, lam, column)) for column in zip(*A)], sum(map(mul, lam, c))  # r over q
     middle = zero_sum * (Fraction(sum(r), len(r)) if shape == "ball" else sorted(r)[len(r) // 2])
@@ -83,10 +83,10 @@ def unspeakable(token, s, u, t, shape, size, zero_sum, others, lam):
 
 
 def corrected(A, r, c, lam):
-    """Whether weights near these, all positive, have r = 0 exactly and g >= 0 still.
+    """Check that some positive weights near these have r = 0 exactly and still g >= 0.
 
-    Let B have columns lam_j A_j, and |one I - B G| <= one - f < one, adding up rows: B y = -r for a
-    y with |y_j| <= |G_j| |r| / f. If each is < 1, lam_j (1 + y_j) will do. Floats only guess G.
+    Let B have columns lam_j A_j, |one I - B G| <= one - f < one, summing over rows: B y = -r has
+    a y with |y_j| <= |G_j| |r| / f. If each is < 1, use lam_j (1 + y_j). Floats only guess G.
     """
     live = [i for i in range(len(r)) if any(a[i] for a in A)]
     heavy = sorted(range(len(A)), key=lambda j: -lam[j])[: 4 * len(r)]
@@ -103,7 +103,7 @@ def corrected(A, r, c, lam):
 
 
 def inverse(columns, n):
-    """Some of the columns, enough for a square matrix, and some 2**64 times its inverse."""
+    """Return some columns, enough for a square matrix, with about 2**64 times its inverse."""
     names, found, one = list(columns), {}, 2.0**64
     rows = [[columns[j][i] for j in names] + [one * (i == k) for k in range(n)] for i in range(n)]
     while left := set(range(n)) - found.keys():
@@ -117,10 +117,10 @@ def inverse(columns, n):
 
 
 def proven(claim, *arrays):
-    """What a certificate says, in words of this program, and whether it proves that."""
+    """Return what a certificate says, in this program's words, and whether it proves that."""
     head = [claim[key] for key in ("format", "V", "d", "token_id", "verdict")]
     head += [claim["domain"][key] for key in ("shape", "size", "zero_sum")]
-    need(re.fullmatch(CLAIM, json.dumps(head)) and head[3] < head[1], "what it claims is unclear")
+    need(re.fullmatch(CLAIM, json.dumps(head)) and head[3] < head[1], "the claim is unclear")
     _, V, d, t, verdict, shape, size, zero_sum = head
     place, (token, *shift) = (shape, Fraction(size or 0), zero_sum), readout(V, d, *arrays)
     if verdict == "speakable":
@@ -129,7 +129,7 @@ def proven(claim, *arrays):
     else:
         others, lam = claim["weights"]["tokens"], claim["weights"]["values"]
         fit = all(type(j) is int and 0 <= j < V for j in others) and max(map(len, lam)) < 1 << 16
-        need(fit and len(lam) == len(others) == len({t, *others}) - 1, "weights are of no kind")
+        need(fit and len(lam) == len(others) == len({t, *others}) - 1, "the weights are malformed")
         lam, _ = whole([float.fromhex(v) if "p" in v else int(v, 16) for v in lam])
         holds = min(lam) >= 0 < max(lam) and unspeakable(token, *shift, t, *place, others, lam)
     limit = f", {'x . x' if shape == 'ball' else '|x_i|'} <= {size}" if size else ""
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     try:
         with open(certificate, encoding="utf-8") as file:
             said, holds = proven(json.loads(file.read(1 << 24)), *arrays)
-    except Exception as error:  # whatever a file makes go wrong, it proves nothing
+    except Exception as error:  # a file that causes any error proves nothing
         need(False, getattr(error, "strerror", type(error).__name__))
     print(said + ("proven" if holds else "NOT proven"))
     sys.exit(not holds)

@@ -41,12 +41,12 @@ html_title = "geom"
 
 
 def as_html(draw: Callable[[], str]) -> str:
-    """A picture as a block of HTML."""
+    """Return a picture as a block of HTML."""
     return f"```{{raw}} html\n{draw()}\n```"
 
 
 def architectures() -> str:
-    """The table of architectures, from the code, each row with the test that covers it."""
+    """Return the table of architectures from the code, with the test of each row."""
     from geom_plugins.checkpoints.architectures import ARCHITECTURES
 
     lines = [
@@ -77,18 +77,18 @@ MADE = {
         f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()
     },
 }
-"""Page -> what stands in its text -> what makes what stands there on the site."""
+"""Page -> placeholder in its text -> function that makes the text to insert."""
 
 
 def leave_shapes(app, doctree):
-    """In a type such as ``ndarray of shape (n, d)`` the letters are no names to link."""
+    """Unlink the letters in types such as ``ndarray of shape (n, d)``: they are not names."""
     for link in list(doctree.findall(pending_xref)):
         if link["reftarget"] in ("V", "d", "k", "n"):
             link.replace_self(link.children)
 
 
 def setup(app):
-    """Put what is made from the code where the pages ask for it."""
+    """Replace the placeholders in the pages by text made from the code."""
 
     def insert(app, name, source):
         for mark, made in MADE.get(name, {}).items():

@@ -1,8 +1,8 @@
 """Check the docstrings of the public names against their signatures: ``python docs/docstrings.py``.
 
-They have numpydoc's sections. Of a function every parameter must stand in its Parameters, of a
-dataclass every field in its Attributes, with a type and a sentence; what is returned or yielded
-too. Private names keep their one-line docstrings and are not looked at.
+These docstrings have numpydoc's sections. Parameters must list every parameter of a function, and
+Attributes every field of a dataclass, with a type and a sentence; returned and yielded values need
+the same. Private names have one-line docstrings, which are not checked.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import Validator, validate
 
 MODULES = ("geom", "geom.proofs", "geom.testing", "geom.testing.strategies")
-"""Their ``__all__`` are the public names; without one, the functions that they define."""
+"""The modules whose ``__all__``, or else whose own functions, are the public names."""
 
 HOOKS = "geom.plugins.hookspecs"
 
 UNASKED = {
     "GL01",  # the summary begins on the line of the quotes
-    "GL02",  # and a docstring of one line ends there
+    "GL02",  # and a one-line docstring ends there
     "GL03",  # an example has two empty lines between its functions
-    "ES01",  # a summary may be all there is to say
+    "ES01",  # a summary may say everything
     "SA01",
     "EX01",  # the pages have the examples
 }
 
 
 class Docstring(Validator):
-    """A docstring; that of a dataclass describes the fields, which are what its class takes."""
+    """A docstring; for a dataclass, its fields take the place of parameters."""
 
     def __init__(self, obj_name: str) -> None:
         written = {"show_class_members": False}  # no sections made from the members
@@ -41,27 +41,27 @@ class Docstring(Validator):
 
     @property
     def signature_parameters(self) -> tuple[str, ...]:
-        """What must be described, in this order."""
+        """The names that must be described, in this order."""
         if dataclasses.is_dataclass(self.obj):
             return tuple(field.name for field in dataclasses.fields(self.obj) if field.init)
         return () if inspect.isclass(self.obj) else super().signature_parameters
 
     @property
     def doc_all_parameters(self) -> dict[str, tuple[str, str]]:
-        """What is described: name -> type and text."""
+        """The names that are described: name -> type and text."""
         sections = ["Attributes"] if inspect.isclass(self.obj) else ["Parameters"]
         return self._doc_parameters(sections)
 
     @property
     def parameter_mismatches(self) -> list[tuple[str, str]]:
-        """What is missing, unknown or out of order; a plain class may describe what it likes."""
+        """The names that are missing, unknown or out of order; a plain class is not checked."""
         if inspect.isclass(self.obj) and not dataclasses.is_dataclass(self.obj):
             return []
         return super().parameter_mismatches
 
 
 def public_names() -> Iterator[str]:
-    """Every public function and class, with its public methods and properties."""
+    """Yield every public function and class, with its public methods and properties."""
     for module in map(import_module, (*MODULES, HOOKS)):
         names = getattr(module, "__all__", None) or [
             name
@@ -78,7 +78,7 @@ def public_names() -> Iterator[str]:
 
 
 def _members(value: type[Any]) -> Iterator[str]:
-    """The methods and properties that the class itself defines."""
+    """Yield the methods and properties that the class itself defines."""
     fields = getattr(value, "__dataclass_fields__", {})
     for name, member in vars(value).items():
         described = callable(member) or hasattr(member, "__get__")
@@ -87,7 +87,7 @@ def _members(value: type[Any]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print what is wrong, a line a fault, and return 1 if there is any."""
+    """Print one line per fault, and return 1 if there are any."""
     names = list(dict.fromkeys(public_names()))
     faults = 0
     for name in names:

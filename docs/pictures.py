@@ -1,7 +1,7 @@
-"""The pictures of the questions page, drawn from what geom says when the documentation is built.
+"""The pictures of the questions page, drawn from geom's results when the documentation is built.
 
-The vocabulary is made up, in two dimensions, so that all of it can be seen; verdicts, witnesses,
-weights and measures of its tokens are geom's own. The last picture is of the demo model.
+The vocabulary is invented, in two dimensions, so that all of it can be seen; the verdicts,
+witnesses, weights and measures of its tokens are geom's. The last picture shows the demo model.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ ROWS = np.array(
         *((0.2, 0.3), (-0.4, -0.2), (0.35, -0.45), (-0.05, 0.65)),
     ]
 )
-"""The vocabulary: nine rows on the hull, and four inside."""
+"""The vocabulary: nine rows on the hull and four inside."""
 
 NAMES = list("abcdefghijklm")
 BIASES = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, -0.9, 0.6, 0.0, 0.0, 0.0])
-"""For the picture of the bias: j, inside, is lifted, and i, on the hull, pushed down."""
+"""The biases of the picture of domains: j, inside, is lifted; i, on the hull, is pushed down."""
 
 BORDERLINE = 2334
-"""A token of the demo that can be said by some hundredths of a logit."""
+"""A token of the demo that can win by some hundredths of a logit."""
 
 HARDEST, SAID, INSIDE = 0, 2, 10
-"""A token that loses along its own direction, one that does not, and one inside the hull."""
+"""A token that loses along its own direction, a token that wins, and a token inside the hull."""
 
 
 def problem(domain: str, b: Floats | None = None) -> geom.Problem:
-    """The question, of the made up vocabulary."""
+    """Return the question about the invented vocabulary."""
     return geom.Problem(geom.Readout.fold(ROWS, b), named(domain, 2, None))
 
 
 def judged(asked: geom.Problem, token: int) -> tuple[geom.Verdict, geom.Finding]:
-    """What geom says of a token, and the evidence."""
+    """Return geom's verdict on a token, and the evidence."""
     maxent = installed().get("certifier", "maxent")
     found = maxent.certify(asked, token, geom.Finding(), maxent.options())
     return geom.judge(asked, token, found), found
 
 
 def colour(asked: geom.Problem, token: int) -> str:
-    """That of the token's class."""
+    """Return the colour of the token's class."""
     if judged(asked, token)[0].name == "unspeakable":
         return UNSPEAKABLE
     own = geom.own_winners(asked.readout, [token], centre=False)[0]
@@ -69,7 +69,7 @@ def colour(asked: geom.Problem, token: int) -> str:
 
 
 def hull() -> str:
-    """Rows as points, and the hull of them all."""
+    """Draw the rows as points, and their hull."""
     from scipy.spatial import ConvexHull
 
     asked = problem("unbounded")
@@ -82,7 +82,7 @@ def hull() -> str:
 
 
 def fans() -> str:
-    """Who wins in which direction, and a token's own direction in another's fan."""
+    """Draw who wins in which direction, and a token's own direction in another token's fan."""
     asked = problem("rmsnorm")
     figure, (axes,) = sheet(1, 4.6)
     winners(axes, asked)
@@ -95,7 +95,7 @@ def fans() -> str:
 
 
 def domains() -> str:
-    """The same biases on all of space and on the ball."""
+    """Draw the same biases on all of space and on the ball."""
     figure, pair = sheet(2, 4.3)
     for axes, domain, title in zip(
         pair,
@@ -114,7 +114,7 @@ def domains() -> str:
 
 
 def certificates() -> str:
-    """A point where one token wins, and the weights that hold another down."""
+    """Draw a point where one token wins, and the weights that hold another down."""
     asked = problem("unbounded")
     figure, (left, right) = sheet(2, 4.3)
     u = direction(measured(asked, SAID, "angular-margin"))
@@ -137,20 +137,20 @@ def certificates() -> str:
 
 
 def measured(asked: geom.Problem, token: int, name: str) -> geom.Measurement:
-    """What a measure says of a token."""
+    """Return a measure of a token."""
     measure = installed().get("measure", name)
     found: geom.Measurement = measure.measure(asked, token, geom.Finding(), measure.options())
     return found
 
 
 def direction(found: geom.Measurement) -> Floats:
-    """The unit vector that shows it."""
+    """Return the unit vector along a measurement's point."""
     assert found.x is not None
     return np.asarray(found.x / np.linalg.norm(found.x))
 
 
 def measures() -> str:
-    """A token's region in the ball, with its angle and its largest ball."""
+    """Draw a token's region in the ball, with its angle and its largest ball."""
     asked = problem("rmsnorm")
     R, circle = math.sqrt(2), around(np.linspace(0, 2 * math.pi, 300))
     figure, (axes,) = sheet(1, 4.6)
@@ -178,19 +178,19 @@ def measures() -> str:
 
 
 def around(angle: float | Floats) -> Floats:
-    """The unit vectors (2, ...) of angles."""
+    """Return the unit vectors (2, ...) of angles."""
     return np.array([np.cos(angle), np.sin(angle)])
 
 
 def share(asked: geom.Problem, token: int) -> float:
-    """In which share of directions the token wins."""
+    """Return the share of directions in which the token wins."""
     turn = np.linspace(0, 2 * math.pi, 36000, endpoint=False)
     logits = asked.readout.logits(around(turn).T)
     return float(np.mean(logits.argmax(axis=1) == token))
 
 
 def precisions() -> str:
-    """The margin of a token of the demo across its border, as three precisions see it."""
+    """Draw the margin of a token of the demo across its border, in three precisions."""
     readout = geom.load("demo")
     asked = geom.Problem(readout, readout.domain)
     x = judged(asked, BORDERLINE)[1].x
@@ -216,7 +216,7 @@ def precisions() -> str:
 
 
 def sheet(panels: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of square panels without ticks."""
+    """Return a figure of square panels without ticks."""
     figure = Figure(figsize=(panels * height, height), layout="constrained")
     drawn = list(np.ravel(figure.subplots(1, panels)))
     for axes in drawn:
@@ -230,13 +230,13 @@ def sheet(panels: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def limits(axes: Axes, reach: float) -> None:
-    """How far the axes go."""
+    """Set how far the axes reach."""
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
 
 
 def grid_of(asked: geom.Problem, reach: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points (2, n, n) and who wins there (n, n)."""
+    """Return points (2, n, n) and who wins there (n, n)."""
     ticks = np.linspace(-reach, reach, 701)
     grid = np.array(np.meshgrid(ticks, ticks))
     logits = asked.readout.logits(grid.reshape(2, -1).T)
@@ -244,7 +244,7 @@ def grid_of(asked: geom.Problem, reach: float) -> tuple[NDArray[np.float64], NDA
 
 
 def winners(axes: Axes, asked: geom.Problem, reach: float = 1.45) -> None:
-    """The plane in the colours of who wins where, with their names."""
+    """Colour the plane by the token that wins, with the tokens' names."""
     grid, won = grid_of(asked, reach)
     ids = np.unique(won)
     axes.pcolormesh(
@@ -257,7 +257,7 @@ def winners(axes: Axes, asked: geom.Problem, reach: float = 1.45) -> None:
 
 
 def points(axes: Axes, asked: geom.Problem) -> None:
-    """The rows, in the colours of their classes."""
+    """Draw the rows in the colours of their classes."""
     for token, w in enumerate(ROWS):
         shade = colour(asked, token)
         axes.plot(*w, "o", color=shade, ms=6)
@@ -265,19 +265,19 @@ def points(axes: Axes, asked: geom.Problem) -> None:
 
 
 def arrow(axes: Axes, end: Floats, said: str, shade: str, off: tuple[int, int] = (3, 3)) -> None:
-    """An arrow from the origin, and what is said of it some points off its end."""
+    """Draw an arrow from the origin, with a text near its end."""
     style = {"arrowstyle": "-|>", "color": shade, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, (0, 0), arrowprops=style)
     axes.annotate(said, end, off, textcoords="offset points", color=shade, fontsize=9)
 
 
 def label(axes: Axes, said: str, where: Floats, shade: str) -> None:
-    """A word about a place."""
+    """Write a word at a place."""
     axes.annotate(said, where, color=shade, ha="center", va="center", fontsize=9)
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as text to be put into a page; names inside it are the figure's own."""
+    """Return the figure as SVG for a page; the ids inside it are unique to the figure."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

@@ -14,7 +14,7 @@ from geom.plugins.registry import HOOKS, installed
 
 
 def commands() -> str:
-    """Every command: what it does, how it is called, what it takes."""
+    """Return a section for every command: what it does, its usage and its arguments."""
     group = typer.main.get_command(app)
     return "\n".join(line for name in group.commands for line in _command(group, name))
 
@@ -31,12 +31,12 @@ def _command(group: Any, name: str) -> Iterator[str]:
 
 
 def _bare(argument: str) -> str:
-    """The name of an argument less its Python type."""
+    """Return the name of an argument without its Python type."""
     return argument if argument.startswith("-") else argument.partition(" <")[0]
 
 
 def plugins() -> str:
-    """Every plugin that comes with geom, by kind, with its options."""
+    """Return a section for every plugin that comes with geom, by kind, with its options."""
     listed = [p for p in installed().listed() if p.origin.distribution == DISTRIBUTION]
     return "\n".join(
         line
@@ -56,7 +56,7 @@ def _kind(listed: Iterable[Any]) -> Iterator[str]:
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table whose first column is code; all but the last two cells too, where there are four."""
+    """Return a table in which every column but the last is code."""
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for first, *rest in rows:
         cells = [f"`{first}`", *(f"`{cell}`" for cell in rest[:-1]), rest[-1]]

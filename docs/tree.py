@@ -1,7 +1,7 @@
 """The picture of the layers and the tables of the tree, made when the documentation is built.
 
-The layers are those of the import contracts in ``pyproject.toml``, which name every file and folder
-of a package. What a file holds is said by the first line of its docstring.
+The layers are those of the import contracts in ``pyproject.toml``, which name every file and
+folder of a package. The first line of a file's docstring says what the file holds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PACKAGES = {
     "geom_plugins": ROOT / "plugins" / "geom_plugins",
     "geom": ROOT / "framework" / "geom",
 }
-"""Package -> its folder; those that import another stand above it."""
+"""Package -> its folder; a package comes before those that it imports."""
 
 STYLE = """
 .layers{border:1px solid var(--color-background-border);border-radius:6px;padding:.6rem .8rem;
@@ -32,7 +32,7 @@ STYLE = """
 
 
 def layers(package: str) -> list[list[str]]:
-    """The names in each layer of a package's import contract, the highest layer first."""
+    """Return the names in each layer of a package's import contract, the highest layer first."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (found,) = [
         contract["layers"]
@@ -43,7 +43,7 @@ def layers(package: str) -> list[list[str]]:
 
 
 def picture() -> str:
-    """The layers of both packages as HTML, a row a layer, a box a folder or file."""
+    """Return the layers of both packages as HTML: a row per layer, a box per folder or file."""
     return f"<style>{STYLE}</style>" + "".join(_layered(package) for package in PACKAGES)
 
 
@@ -65,7 +65,7 @@ def _is_folder(package: str, name: str) -> bool:
 
 
 def tables(package: str) -> str:
-    """The package's own files in one table, then a table a folder, in the order of the layers."""
+    """Return a table of the package's own files, then one per folder, in the order of layers."""
     names = [name for layer in layers(package) for name in layer]
     folders = [name for name in names if _is_folder(package, name)]
     files = [PACKAGES[package] / f"{name}.py" for name in names if name not in folders]
@@ -83,13 +83,13 @@ def _table(folder: Path, files: list[Path]) -> str:
 
 
 def _named(folder: Path, files: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Files by their paths in the folder; a package inside it is named as a folder."""
+    """Yield files with their paths in the folder; a package inside it is named as a folder."""
     for path in files:
         name = path.relative_to(folder).as_posix()
         yield name.removesuffix("__init__.py"), path
 
 
 def said(path: Path) -> str:
-    """The first line of a file's docstring, as a cell of a table; nothing without one."""
+    """Return the first line of a file's docstring as a table cell, empty if there is none."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.partition("\n")[0].replace("``", "`").replace("|", "\\|")

@@ -32,9 +32,9 @@ from support.problems import problem
         ([0, 3], [0.5, 0.5], "outside"),
         ([-1, 0], [0.5, 0.5], "outside"),
         ([0, 2**40], [0.5, 0.5], "outside"),
-        ([0, 1], [0.5], "one value an index"),
-        ([[0, 1]], [[0.5, 0.5]], "one value an index"),
-        ([], [], "one value an index"),
+        ([0, 1], [0.5], "one value per index"),
+        ([[0, 1]], [[0.5, 0.5]], "one value per index"),
+        ([], [], "one value per index"),
     ],
 )
 def test_forged_weights_prove_nothing(indices: list[int], values: list[float], why: str) -> None:

@@ -108,7 +108,7 @@ def test_an_undecided_token_that_names_a_proof_is_refused() -> None:
 
 def test_a_verdict_that_is_none_of_the_three_is_refused() -> None:
     claim = replace(judge(problem(SQUARE), 0, Finding()), name="obvious")  # type: ignore[arg-type]
-    assert faults(problem(SQUARE), 0, Finding(), claim) == ["'obvious' is no verdict"]
+    assert faults(problem(SQUARE), 0, Finding(), claim) == ["'obvious' is not a verdict"]
 
 
 @pytest.mark.parametrize("token", [0, 2])

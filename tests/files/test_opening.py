@@ -81,7 +81,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
     Path("file").unlink()
     os.mkfifo("file")
     monkeypatch.setattr(Path, "stat", lambda *_, **__: looked)
-    with pytest.raises(InputError, match="file is a pipe, and no file"):
+    with pytest.raises(InputError, match="file is a pipe, not a file"):
         geom.open_regular(Path("file"))
 
 

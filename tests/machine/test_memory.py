@@ -130,7 +130,7 @@ def test_what_cannot_fit_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch)
             256000 * 3584 * 8, "W of 256000 x 3584 as float64", "take a larger machine"
         )
     assert str(refused.value) == (
-        "W of 256000 x 3584 as float64 takes 6.8 GiB of memory and 2.7 GiB can be had: "
+        "W of 256000 x 3584 as float64 takes 6.8 GiB of memory and only 2.7 GiB is available: "
         "take a larger machine"
     )
 
@@ -138,7 +138,9 @@ def test_what_cannot_fit_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch)
 def test_a_tenth_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda: 1000)
     memory.check_memory(900, "W")
-    with pytest.raises(InputError, match=r"W takes 901 bytes of memory and 900 bytes can be had: "):
+    with pytest.raises(
+        InputError, match=r"W takes 901 bytes of memory and only 900 bytes is available: "
+    ):
         memory.check_memory(901, "W")
 
 

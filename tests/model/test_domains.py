@@ -253,7 +253,7 @@ def test_a_domain_is_read_back_from_its_settings(domain: Domain) -> None:
     ids=repr,
 )
 def test_settings_that_describe_no_domain_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"describes no domain|name of its own|radius"):
+    with pytest.raises(InputError, match=r"does not describe a domain|name of its own|radius"):
         domains.from_settings(domains.as_settings(OWN) | change, 3)
 
 
@@ -261,7 +261,7 @@ def test_settings_that_describe_no_domain_are_refused(change: dict[str, object])
 def test_settings_that_lack_a_part_are_refused(missing: str) -> None:
     stored = domains.as_settings(OWN)
     del stored[missing]
-    with pytest.raises(InputError, match="describes no domain"):
+    with pytest.raises(InputError, match="does not describe a domain"):
         domains.from_settings(stored, 3)
 
 

@@ -100,5 +100,5 @@ def test_a_product_that_overflows_is_refused_with_its_row() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 5), (4,), (3, 0)])
 def test_a_projection_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"projection has shape .*: W asks for \(3, d\)"):
+    with pytest.raises(InputError, match=r"projection has shape .*: W needs \(3, d\)"):
         Readout.fold(np.ones((4, 3)), projection=np.ones(shape))

@@ -187,7 +187,7 @@ def test_what_is_not_finite_is_refused_with_its_place(name: str, bad: float) -> 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 2), (0, 3), (3, 0)], ids=str)
 def test_what_is_no_matrix_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="one row a token"):
+    with pytest.raises(InputError, match="one row per token"):
         Readout.fold(np.zeros(shape))
 
 
@@ -199,7 +199,7 @@ def test_vectors_of_another_length_are_refused(name: str, n: int) -> None:
 
 def test_a_number_is_no_vector_whatever_it_is() -> None:
     for number in (0.0, np.nan):
-        with pytest.raises(InputError, match=r"b has shape \(\): W asks for \(2,\)"):
+        with pytest.raises(InputError, match=r"b has shape \(\): W needs \(2,\)"):
             Readout.fold(np.eye(2), number)
 
 

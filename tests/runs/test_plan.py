@@ -143,7 +143,9 @@ def test_a_run_that_memory_cannot_hold_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory, "available", lambda: 1000)
-    with pytest.raises(InputError, match=r"takes .* of memory and 900 bytes can be had") as refused:
+    with pytest.raises(
+        InputError, match=r"takes .* of memory and only 900 bytes is available"
+    ) as refused:
         geom.run(READOUT, out=tmp_path / "run.db")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run.db").exists()

@@ -57,7 +57,7 @@ def test_a_domain_of_the_wrong_types_is_none(change: dict[str, Any], path: Path)
         "UPDATE meta SET value = ? WHERE key = 'settings'",
         values=(json.dumps(settings),),
     )
-    with pytest.raises(StoreError, match="describes no domain"):
+    with pytest.raises(StoreError, match="does not describe a domain"):
         geom.open_run(path)
 
 

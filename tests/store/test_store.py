@@ -533,7 +533,11 @@ def test_meta_of_the_wrong_type_is_refused(key: str, value: Any, finished: Path)
 def test_settings_of_the_wrong_type_are_refused(key: str, value: Any, finished: Path) -> None:
     text = json.dumps(SETTINGS | {key: value})
     edit(finished, "UPDATE meta SET value = ? WHERE key = 'settings'", text)
-    said = "describes no domain" if key == "domain" and isinstance(value, dict) else rf"\$\.{key}"
+    said = (
+        "does not describe a domain"
+        if key == "domain" and isinstance(value, dict)
+        else rf"\$\.{key}"
+    )
     with pytest.raises(StoreError, match=f"is no run of geom: its settings: .*{said}"):
         open_file(finished)
 

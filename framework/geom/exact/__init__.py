@@ -1,10 +1,10 @@
 """The only code that may say "proven". It calls no solver.
 
-Weights of a model are floats, so they are exact rationals, and "is this margin positive" has one
-answer. This package gives it, from a certificate: a point ``x`` that is to show a token speakable
-(`geom.exact.points`, and many at once in `geom.exact.bulk`), or weights that are to show it
-unspeakable (`geom.exact.weights`). A float step is followed by a bound on what its rounding can
-have done (`geom.numbers.rounding`), and where that does not settle the matter, rationals do
+The weights of a model are floats, so they are exact rationals, and the question "is this margin
+positive" has one answer. This package gives it from a certificate: a point ``x`` that should show a
+token speakable (`geom.exact.points`, and many at once in `geom.exact.bulk`), or weights that should
+show it unspeakable (`geom.exact.weights`). A float step is followed by a bound on its rounding
+error (`geom.numbers.rounding`); if that does not settle the matter, rationals do
 (`geom.numbers.rationals`).
 """
 
@@ -28,7 +28,8 @@ from geom.numbers.rounding import CLAIM, refuse_flushing
 def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) -> Verdict:
     """Say what a finding proves about a token, with proven bounds on its largest margin.
 
-    A wrong finding raises nothing: what proves nothing is ``undecided``, the note saying why.
+    A wrong finding raises nothing: a finding that proves nothing gives ``undecided``, and the note
+    says why.
 
     Parameters
     ----------
@@ -39,17 +40,17 @@ def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) 
     finding : Finding
         A point, weights, both or neither.
     widen : float, optional
-        Multiplies every bound on rounding: 1 checks again what was claimed with more.
+        Multiplies every bound on rounding; 1 checks again a claim that was made with more.
 
     Returns
     -------
     Verdict
-        The verdict, what proves it, and bounds in logits.
+        The verdict, its proof, and bounds in logits.
 
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
     """
     seen = _weigh(problem, token, finding, widen)
     verdict = partial(Verdict, margin_lower=seen.lower, margin_upper=seen.upper)
@@ -62,16 +63,16 @@ def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) 
 
 
 def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> list[str]:
-    """What a stored verdict claims and its stored evidence does not prove; empty when it holds.
+    """List what a stored verdict claims but its stored evidence does not prove; empty if it holds.
 
     ``evidence`` is what a run kept (point and weights), ``claim`` its verdict, proof and bounds.
-    The proof that is named must hold, not another. Evidence that is no point or no weights is
-    named where a claim falls with it; where nothing rests on it, it is no fault.
+    The named proof itself must hold, not another one. Evidence that is not a point or not weights
+    is reported if a claim falls with it; if nothing rests on it, it is not a fault.
     """
     seen = _weigh(problem, token, evidence, 1.0, claim.proof)
     out = []
     if claim.name not in get_args(VerdictName):
-        out.append(f"{claim.name!r} is no verdict")
+        out.append(f"{claim.name!r} is not a verdict")
     if claim.name == "speakable" and not (seen.speakable and claim.proof == "witness"):
         out.append("no stored point proves it speakable")
     if claim.name == "unspeakable" and (seen.proof is None or claim.proof in (None, "witness")):
@@ -92,7 +93,7 @@ def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> l
 
 @dataclass(frozen=True)
 class _Seen:
-    """What evidence proves: bounds on the largest margin, a proof of unspeakability, faults."""
+    """What evidence proves: bounds on the largest margin, a proof of unspeakability, and faults."""
 
     lower: float | None
     upper: float | None
@@ -107,7 +108,7 @@ class _Seen:
 def _weigh(
     problem: Problem, token: int, evidence: Finding, widen: float, named: ProofName | None = None
 ) -> _Seen:
-    """What the evidence proves; of the proofs by weights only the one ``named``, if one is."""
+    """Return what the evidence proves, trying only the proof ``named`` if one is given."""
     refuse_flushing()
     lower: float | None = None
     upper: float | None = None
@@ -124,7 +125,7 @@ def _weigh(
         if fault is None:
             tried = PROOFS if named in (None, "witness") else (named,)
             if lower is not None and lower > 0.0:
-                tried = ()  # a point that wins leaves nothing to prove but the bound
+                tried = ()  # if the point wins, only the bound is left to prove
             proof, upper = prove_unspeakable(problem, token, evidence.weights, widen, tried)
         else:
             found.append(fault)
@@ -134,36 +135,36 @@ def _weigh(
 
 
 def _known(bound: float | None) -> TypeGuard[float]:
-    """Whether it is a bound at all: infinity and what is not a number say nothing."""
+    """Return whether the bound says anything: None, infinity and NaN do not."""
     return bound is not None and math.isfinite(bound)
 
 
 def is_point(problem: Problem, x: Floats | None) -> bool:
-    """Whether ``x`` is a float64 vector (d,) of the domain, decided exactly."""
+    """Return whether ``x`` is a float64 vector (d,) of the domain, decided exactly."""
     return x is not None and _point_fault(problem, x) is None
 
 
 def is_weights(problem: Problem, token: int, weights: Weights | None) -> bool:
-    """Whether these are weights over other tokens, finite, >= 0 and not all zero."""
+    """Return whether these are weights over other tokens, finite, >= 0 and not all zero."""
     return weights is not None and _weights_fault(problem, token, weights) is None
 
 
 def _point_fault(problem: Problem, x: Floats) -> str | None:
-    """Why ``x`` is no point of the domain, None when it is one."""
+    """Say why ``x`` is not a point of the domain; None if it is."""
     if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):
-        return f"the point is no float64 vector of length {problem.readout.d}"
+        return f"the point is not a float64 vector of length {problem.readout.d}"
     if not problem.domain.contains(x):
         return f"the point is not in the domain {problem.domain}"
     return None
 
 
 def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None:
-    """Why these are no weights over other tokens, None when they are."""
+    """Say why these are not weights over other tokens; None if they are."""
     indices, values = weights.indices, weights.values
     if not (_is_array(indices, np.int64) and _is_array(values, np.float64)):
         return "the weights are not int64 indices and float64 values"
     if indices.ndim != 1 or indices.shape != values.shape or indices.size == 0:
-        return "the weights are not one value an index"
+        return "the weights are not one value per index"
     if indices.min() < 0 or indices.max() >= problem.readout.V or (indices == token).any():
         return "the weights name the token itself or ids outside the vocabulary"
     if np.unique(indices).size != indices.size:
@@ -174,5 +175,5 @@ def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None
 
 
 def _is_array(values: object, dtype: type[np.generic]) -> bool:
-    """Whether ``values`` is a plain array of that type: a finding comes from a stranger's code."""
+    """Return whether ``values`` is a plain array of that type: a plugin may return anything."""
     return type(values) is np.ndarray and values.dtype == dtype

@@ -1,25 +1,25 @@
 """Proven bounds on the angle by which a token's best direction can be turned and still win.
 
-At full length, ``x = R u`` with ``|u| = 1`` on a ball of radius R, rival j loses to t where
-``a_j . u < -c_j / R``: ``u`` is in the open cap around ``-a_j`` of the angle ``phi_j`` with
-``cos phi_j = c_j / (R |a_j|)``. Any turn of ``u`` by less than ``phi_j - angle(u, -a_j)`` stays in
-the cap, and some turn by just that leaves it. So the least of these over all j::
+At full length, ``x = R u`` with ``|u| = 1`` on a ball of radius R, rival j loses to t if
+``a_j . u < -c_j / R``: that is, if ``u`` is in the open cap around ``-a_j`` of the angle ``phi_j``
+with ``cos phi_j = c_j / (R |a_j|)``. Any turn of ``u`` by less than ``phi_j - angle(u, -a_j)``
+stays in the cap, and some turn by exactly that angle leaves it. So the least of these over all j::
 
     m(u) = min_j phi_j - angle(u, -a_j),
 
 is the angle by which ``u`` can be turned in any way, and the measure is its maximum. A rival that
-loses everywhere at full length (``c_j < -R |a_j|``) does not count. Where no bias counts, every
-``phi_j`` is a right angle, and ``sin m(u) = min_j -a_j . u / |a_j|``. Where ``sum(x) = 0``, the
+loses everywhere at full length (``c_j < -R |a_j|``) does not count. If no bias counts, every
+``phi_j`` is a right angle, and ``sin m(u) = min_j -a_j . u / |a_j|``. If ``sum(x) = 0``, the
 ``a_j`` stand for their parts in that plane.
 
 *Below*: ``m`` at any ``u``. *Above*: let ``m(u) >= m >= 0`` and ``q_j >= 0``. For every j
-``-a_j . u >= |a_j| cos(phi_j - m)``, and their sum with ``q_j``, by Cauchy and Schwarz, gives::
+``-a_j . u >= |a_j| cos(phi_j - m)``. Their sum, weighted by ``q_j``, gives by Cauchy and Schwarz::
 
     |sum q_j a_j| >= sum q_j |a_j| cos(phi_j - m) = C cos m + S sin m,                       (1)
 
 ``C = sum q_j c_j / R`` and ``S = sum q_j sqrt(|a_j|^2 - c_j^2 / R^2)``. The right side grows with m
-as long as ``m <= phi_j`` for every j, as it must be; so ``m`` is at most the angle at which (1) is
-an equality, ``atan2(S, C) - acos(|sum q_j a_j| / hypot(C, S))``.
+as long as ``m <= phi_j`` for every j, which must hold; so ``m`` is at most the angle at which (1)
+is an equality, ``atan2(S, C) - acos(|sum q_j a_j| / hypot(C, S))``.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from geom.numbers.rationals import above, below, integers, power_of_two
 from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_flushing
 
 _BITS = 320
-"""Of the balls in which angles are computed from exact numbers."""
+"""The precision of the balls in which angles are computed from exact numbers."""
 
 _LIBRARY = 1e-12
-"""More than a mathematical library can be wrong about an arc cosine (some 1e-15)."""
+"""More than the error of a mathematical library in an arc cosine (some 1e-15)."""
 
 
 def angle_bounds(
@@ -52,8 +52,8 @@ def angle_bounds(
 ) -> tuple[float, float]:
     """Bound a token's angular margin, by proof.
 
-    A token that wins nowhere at full length has the angle 0. On an unbounded domain directions
-    go on for ever, and biases do not count.
+    A token that wins nowhere at full length has the angle 0. On an unbounded domain lengths have no
+    limit, and biases do not count.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def angle_bounds(
     token : int
         The token.
     finding : Finding
-        A direction that may win as ``x``, and the ``q`` of (1) as ``weights``. What is missing,
-        or is not a direction of the domain, proves nothing.
+        A direction that may win as ``x``, and the ``q`` of (1) as ``weights``. A missing part, or
+        an ``x`` that is not a direction of the domain, proves nothing.
     widen : float, optional
         Multiplies the bounds on rounding, as in `geom.judge`.
 
@@ -77,9 +77,9 @@ def angle_bounds(
     Raises
     ------
     InputError
-        On a box with biases, whose directions are not equally long.
+        On a box with biases, because its directions are not equally long.
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
 
     References
     ----------
@@ -98,7 +98,7 @@ def angle_bounds(
 
 
 def full_length(problem: Problem) -> Fraction | None:
-    """The square of the length of all directions, None where no bias counts."""
+    """Return the square of the length of all directions, or None if no bias counts."""
     if problem.homogeneous or not problem.domain.bounded:
         return None
     if problem.domain.shape == "box":
@@ -110,7 +110,7 @@ def full_length(problem: Problem) -> Fraction | None:
 
 
 def is_direction(problem: Problem, x: Floats) -> bool:
-    """Whether ``x`` (d,) is a float64 vector, not zero, of the domain's linear space."""
+    """Return whether ``x`` (d,) is a nonzero float64 vector of the domain's linear space."""
     if x.dtype != np.float64 or x.shape != (problem.readout.d,) or not np.isfinite(x).all():
         return False
     if not x.any():
@@ -119,7 +119,7 @@ def is_direction(problem: Problem, x: Floats) -> bool:
 
 
 def _angle_below(problem: Problem, token: int, x: Floats, full: Fraction | None) -> float:
-    """``m(x / |x|)``, rounded down; not above zero where the direction does not win."""
+    """Return ``m(x / |x|)``, rounded down; it is not above zero if the direction does not win."""
     x = np.ldexp(x, -math.frexp(float(np.abs(x).max()))[1])
     turn = least_over_rivals(
         problem,
@@ -131,10 +131,10 @@ def _angle_below(problem: Problem, token: int, x: Floats, full: Fraction | None)
 
 
 def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats, Floats]:
-    """Bounds (n,) on ``phi_j - angle(x, -a_j)``; infinite where float64 cannot tell.
+    """Return bounds (n,) on ``phi_j - angle(x, -a_j)``; infinite if float64 cannot tell.
 
-    The cosines are off by no more than what the rows are, relative to their length, some d + 8
-    roundings, and what is added to two lengths; the arc cosines by `_LIBRARY` besides.
+    The error of the cosines is at most the error of the rows, relative to their length, plus some
+    d + 8 roundings, plus what is added to two lengths; the arc cosines add `_LIBRARY`.
     """
     d = x.size
     with np.errstate(all="ignore"):
@@ -153,7 +153,7 @@ def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats,
             wide[cosine - doubt <= -1.0] = np.inf
             narrow[cosine + doubt >= 1.0] = -np.inf
         low, high = narrow - far - 4 * _LIBRARY, wide - near + 4 * _LIBRARY
-    small = ~(rows.below > 2.0**-400)  # what `norm_above` adds for underflow counts there
+    small = ~(rows.below > 2.0**-400)  # here, what `norm_above` adds for underflow would count
     unknown = ~(slack < 0.01) | ~np.isfinite(turned) | np.isnan(low) | np.isnan(high) | small
     low[unknown], high[unknown] = -np.inf, np.inf
     return low, high
@@ -162,11 +162,11 @@ def _rough(rows: Differences, x: Floats, full: Fraction | None) -> tuple[Floats,
 def _exact_turns(
     problem: Problem, token: int, ids: Ids, x: Floats, full: Fraction | None
 ) -> list[float]:
-    """``phi_j - angle(x, -a_j)`` of some rivals, rounded down.
+    """Return ``phi_j - angle(x, -a_j)`` of some rivals, rounded down.
 
-    Squares, products and differences are exact, and angles balls: of ``a`` and ``x`` the angle to
-    ``-a`` is ``atan2(sqrt(|a|^2 |x|^2 - (a.x)^2), -a.x)``. Minus infinity for a rival that never
-    loses, infinity for one that always does.
+    Squares, products and differences are exact, and angles are balls: for ``a`` and ``x``, the
+    angle to ``-a`` is ``atan2(sqrt(|a|^2 |x|^2 - (a.x)^2), -a.x)``. The result is minus infinity
+    for a rival that never loses, and infinity for a rival that always does.
     """
     x_mantissas, x_exponent = integers(x)
     x_square = Fraction(sum(v * v for v in x_mantissas.tolist())) * power_of_two(2 * x_exponent)
@@ -177,7 +177,7 @@ def _exact_turns(
 def _turn(
     a_square: Fraction, x_square: Fraction, p: Fraction, c: Fraction, full: Fraction | None
 ) -> float:
-    """``phi - angle``, rounded down, of one rival: ``p = a . x``."""
+    """Return ``phi - angle`` of one rival, rounded down; ``p = a . x``."""
     if full is None:
         if a_square == 0:
             return -math.inf  # a twin
@@ -195,9 +195,9 @@ def _turn(
 def _angle_above(
     problem: Problem, token: int, weights: Weights, full: Fraction | None, widen: float
 ) -> float:
-    """The angle at which (1) is an equality, rounded up, from ``q`` = the weights.
+    """Return the angle at which (1) is an equality, rounded up, with the weights as ``q``.
 
-    Rivals that may lose everywhere at full length are left out, for which (1) has no term.
+    Rivals that may lose everywhere at full length are left out, because (1) has no term for them.
     """
     unit, S, cap = _sines(problem, token, normalised(weights), full)
     if unit is None:
@@ -215,9 +215,9 @@ def _angle_above(
 def _sines(
     problem: Problem, token: int, weights: Weights, full: Fraction | None
 ) -> tuple[Weights | None, float, float]:
-    """The weights of rivals that can win at full length, ``S`` from below, a ``phi_j`` from above.
+    """Return weights of rivals able to win at full length, ``S`` from below, ``phi_j`` from above.
 
-    That ``phi_j`` is the least or near it: no direction can be turned by more.
+    The one ``phi_j`` returned is the least or close to it: no direction can be turned by more.
     """
     kept, S, start = [], 0.0, 0
     narrowest, at = -math.inf, -1
@@ -250,7 +250,7 @@ def _sines(
 
 
 def _cap(problem: Problem, token: int, j: int, full: Fraction) -> float:
-    """``phi_j``, rounded up; 0 where j always wins."""
+    """Return ``phi_j``, rounded up; 0 if j always wins."""
     a_square, _, c = exact_rows(problem, token, np.array([j]), np.zeros(problem.readout.d))[0]
     room = full * a_square - c * c
     if room < 0:
@@ -260,7 +260,7 @@ def _cap(problem: Problem, token: int, j: int, full: Fraction) -> float:
 
 
 def _length_above(sums: Sums, zero_sum: bool) -> float:
-    """An upper bound on ``|r|``, less its mean where ``sum(x) = 0``."""
+    """Return an upper bound on ``|r|``, with its mean taken off if ``sum(x) = 0``."""
     r, error = sums.r, sums.r_error
     with np.errstate(over="ignore", invalid="ignore"):
         if zero_sum:
@@ -270,10 +270,10 @@ def _length_above(sums: Sums, zero_sum: bool) -> float:
 
 
 def _crossing(g: tuple[float, float], S: float, length: float, full: Fraction | None) -> float:
-    """An angle at which ``C cos m + S sin m`` is above ``length``, little above the least such.
+    """Return an angle at which ``C cos m + S sin m`` is above ``length``, close to the least such.
 
-    ``C = g / R`` lies between two ends, and the least of the two is what counts. As the right side
-    of (1) grows, no angle above this one is left.
+    ``C = g / R`` lies between two ends, and the worse of the two counts. Because the right side of
+    (1) grows, no angle above this one is possible.
     """
     with ctx.workprec(_BITS):
         radius = None if full is None else _arb(full).sqrt()
@@ -296,7 +296,7 @@ def _arb(value: Fraction) -> arb:
 
 
 def _below(value: arb) -> float:
-    """The lower end of a ball, rounded down."""
+    """Return the lower end of a ball, rounded down."""
     mantissa, exponent = map(int, value.lower().man_exp())
     return below(mantissa * power_of_two(exponent))
 
@@ -305,4 +305,4 @@ PI_BELOW = Fraction(884279719003555, 281474976710656)
 """pi, rounded down to float64."""
 
 PI_ABOVE = PI_BELOW + Fraction(1, 1 << 51)
-"""The float64 after it, above pi."""
+"""The next float64, above pi."""

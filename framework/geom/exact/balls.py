@@ -1,17 +1,17 @@
 """Proven bounds on the radius of the largest ball of vectors at all of which a token wins.
 
-The token wins at every point nearer to ``x`` than ``-(a_j . x + c_j) / |a_j|`` for every j, the
-distances of ``x`` from the planes where it ties with them. So, inside a domain of radius R, the
-ball about ``x`` has the radius::
+The token wins at every point nearer to ``x`` than ``-(a_j . x + c_j) / |a_j|`` for every j: these
+are the distances of ``x`` from the planes where it ties with them. So, inside a domain of radius R,
+the ball around ``x`` has the radius::
 
     r(x) = min(min_j -(a_j . x + c_j) / |a_j|, (R - |x|) / k),
 
-with ``|x|`` the largest ``|x_i|`` on a box. ``k`` is 1, but on a box with ``sum(x) = 0``, whose
-walls are leant by that plane, ``sqrt(1 - 1/d)``. Where ``sum(x) = 0`` the ball is one of that
-plane, and the ``a_j`` stand for their parts in it.
+with ``|x|`` the largest ``|x_i|`` on a box. ``k`` is 1, except on a box with ``sum(x) = 0``, where
+the walls meet that plane at a slant and ``k`` is ``sqrt(1 - 1/d)``. If ``sum(x) = 0`` the ball is a
+ball in that plane, and the ``a_j`` stand for their parts in it.
 
 *Below*: ``r`` at any ``x``. *Above*: let ``r(x) = r`` and ``q_j >= 0``. For every j
-``r |a_j| <= -(a_j . x + c_j)``, and the sum of these with ``q_j`` is, for ``v = sum q_j a_j``::
+``r |a_j| <= -(a_j . x + c_j)``. Their sum, weighted by ``q_j``, is, for ``v = sum q_j a_j``::
 
     r sum q_j |a_j| <= -v . x - sum q_j c_j <= (R - k r) |v| - sum q_j c_j,
 
@@ -19,11 +19,11 @@ with ``|v|`` the sum of ``|v_i|`` on a box, so that::
 
     r <= (R |v| - sum q_j c_j) / (sum q_j |a_j| + k |v|).                                      (1)
 
-On all of R^d weights near these with ``v = 0`` give ``r <= -sum q_j c_j / sum q_j |a_j|``.
+On all of R^d, weights near these with ``v = 0`` give ``r <= -sum q_j c_j / sum q_j |a_j|``.
 
 Source: the Chebyshev centre of S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004,
 section 8.5.1, which A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable
-classes in theory but rarely in practice, ACL 2022, ask of a class.
+classes in theory but rarely in practice, ACL 2022, apply to a class.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def ball_bounds(
     token : int
         The token.
     finding : Finding
-        A centre as ``x``, and the ``q`` of (1) as ``weights``. What is missing, or is not a point
-        of the domain, proves nothing.
+        A centre as ``x``, and the ``q`` of (1) as ``weights``. A missing part, or an ``x`` that is
+        not a point of the domain, proves nothing.
     widen : float, optional
         Multiplies the bounds on rounding, as in `geom.judge`.
 
@@ -74,7 +74,7 @@ def ball_bounds(
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
 
     References
     ----------
@@ -95,7 +95,7 @@ def ball_bounds(
 
 
 def _domain_above(domain: Domain) -> float:
-    """The radius of the largest ball in the domain, rounded up."""
+    """Return the radius of the largest ball in the domain, rounded up."""
     if domain.size is None:
         return math.inf
     square = domain.size if domain.shape == "ball" else domain.size**2
@@ -103,7 +103,7 @@ def _domain_above(domain: Domain) -> float:
 
 
 def _walls_below(domain: Domain, x: Floats) -> float:
-    """``(R - |x|) / k``, rounded down."""
+    """Return ``(R - |x|) / k``, rounded down."""
     if domain.size is None:
         return math.inf
     entries = scaled(x).fractions()
@@ -114,7 +114,7 @@ def _walls_below(domain: Domain, x: Floats) -> float:
 
 
 def _rivals_below(problem: Problem, token: int, x: Floats) -> float:
-    """The distance of ``x`` to the nearest plane where a rival ties, rounded down."""
+    """Return the distance of ``x`` to the nearest plane where a rival ties, rounded down."""
     if problem.readout.V == 1:
         return math.inf
     return least_over_rivals(
@@ -126,10 +126,10 @@ def _rivals_below(problem: Problem, token: int, x: Floats) -> float:
 
 
 def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
-    """Bounds (n,) on ``-(a_j . x + c_j) / |a_j|``; infinite where float64 cannot tell.
+    """Return bounds (n,) on ``-(a_j . x + c_j) / |a_j|``; infinite if float64 cannot tell.
 
-    The numerator is off by what the row and the bias are, and by some d + 4 roundings of the
-    products' sizes; the length lies between two bounds.
+    The error of the numerator is that of the row and the bias, plus some d + 4 roundings of the
+    sizes of the products; the length lies between two bounds.
     """
     with np.errstate(all="ignore"):
         length = float(norm_above(x))
@@ -146,10 +146,10 @@ def _rough(rows: Differences, x: Floats) -> tuple[Floats, Floats]:
 
 
 def _exact_distances(problem: Problem, token: int, ids: Ids, x: Floats) -> list[float]:
-    """The distances to the planes of some rivals, rounded down, negative beyond them.
+    """Return the distances to the planes of some rivals, rounded down, negative beyond the planes.
 
-    A rival with the token's own row ties nowhere or everywhere: infinitely far where its bias is
-    lower, and nowhere to win where it is not.
+    A rival with the token's own row ties nowhere or everywhere: its plane is infinitely far if its
+    bias is lower, and otherwise the token wins nowhere.
     """
     out = []
     for square, product, c in exact_rows(problem, token, ids, x):
@@ -163,7 +163,7 @@ def _exact_distances(problem: Problem, token: int, ids: Ids, x: Floats) -> list[
 
 
 def _weights_above(problem: Problem, token: int, weights: Weights, widen: float) -> float:
-    """The right side of (1), rounded up; infinity where it says nothing."""
+    """Return the right side of (1), rounded up; infinity if it says nothing."""
     unit = normalised(weights)
     sums = combine(problem, token, unit)
     low, high = _lengths(problem, token, unit)
@@ -188,7 +188,7 @@ def _weights_above(problem: Problem, token: int, weights: Weights, widen: float)
 
 
 def _length_below(domain: Domain, sums: Sums) -> float:
-    """A lower bound on ``|v|``, zero where float64 overflows."""
+    """Return a lower bound on ``|v|``, zero if float64 overflows."""
     v = sums.r - sums.r.mean() if domain.zero_sum else sums.r
     error = (sums.r_error + 2 * U * np.abs(v)) * UP
     if domain.shape == "box":
@@ -199,14 +199,14 @@ def _length_below(domain: Domain, sums: Sums) -> float:
 
 
 def _quotient(top: float, size: float) -> float:
-    """An upper bound on a ratio, zero at least; infinity where there is none."""
+    """Return an upper bound on a ratio, at least zero; infinity if there is none."""
     if not (math.isfinite(top) and 0.0 < size < math.inf):
         return math.inf
     return max(top, 0.0) / size * UP + TINY
 
 
 def _lengths(problem: Problem, token: int, weights: Weights) -> tuple[Floats, Floats]:
-    """Bounds (n,) on the lengths ``|a_j|`` of the weights' tokens."""
+    """Return bounds (n,) on the lengths ``|a_j|`` of the weights' tokens."""
     rows = list(differences(problem, token, weights.indices))
     low = np.concatenate([part.below for part in rows])
     return low, np.concatenate([part.above for part in rows])

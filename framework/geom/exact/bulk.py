@@ -1,26 +1,26 @@
 """The witness check for many tokens at once: lower bounds on margins from float32 products.
 
-A blocked product of points and rows costs a thousandth of what the same points cost one by one. Its
-rounding is bounded beforehand, so that a token whose margin clears the bound is proven speakable;
-nothing is said of the others.
+A blocked product of points and rows costs a thousandth of checking the same points one by one. Its
+rounding is bounded beforehand, so a token whose margin clears the bound is proven speakable.
+Nothing is said about the other tokens.
 
-Let ``v_j = w_j - m`` with ``m`` near the mean row: a shift of all rows moves no margin, and makes
-them shorter. Rows, points and biases are scaled by powers of two until no entry is above 1, and
-rounded to float32 (`geom.exact.single`, u = 2^-24). The product of a row and a point, with the
-bias and two columns of errors, has d + 3 terms. Each term carries at most three roundings of its
-factors, and summing them d + 3 more; float64 did the rest. With ``g`` for ``gamma_{d+8}`` of that
-u, and ``e`` for the two terms of errors, that product is off by at most
-``g (|v_j||x| + |b_j| + e)``, and by ``floor`` for what underflows. At a point within ``spread`` of
-x the score is higher by ``|v_j| spread`` at most. So the product is itself an upper bound on the
-score there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)``, and with ``epsilon = 1.05 g`` this
-holds of::
+Let ``v_j = w_j - m`` with ``m`` near the mean row: a shift of all rows changes no margin, and makes
+the rows shorter. Rows, points and biases are scaled by powers of two until no entry is above 1, and
+rounded to float32 (`geom.exact.single`, u = 2^-24). The product of a row and a point, with the bias
+and two columns of errors, has d + 3 terms. Each term carries at most three roundings of its
+factors, and summing them adds d + 3 more; float64 did the rest. With ``g`` for ``gamma_{d+8}`` of
+that u, and ``e`` for the two terms of errors, the error of that product is at most
+``g (|v_j||x| + |b_j| + e)``, plus ``floor`` for underflow. At a point within ``spread`` of x the
+score is higher by at most ``|v_j| spread``. So the product is itself an upper bound on the score
+there if ``e >= |v_j| spread + g (|v_j||x| + |b_j| + e)``, and with ``epsilon = 1.05 g`` this holds
+for::
 
     e = epsilon (|b_j| + h_j / epsilon) + |v_j| (epsilon (|x| + spread) + spread)
 
-as long as ``g (1 + epsilon) <= epsilon``, that is ``epsilon <= 0.05``: for d up to `_WIDEST`. (The
-rounding of ``e`` as it grows with ``spread`` is the one that is easily forgotten.) ``h_j`` is what
-the bias itself may be off by, where it has a shift in it (`geom.model.shift`). The token's own
-score is taken in float64 and bounded from below.
+as long as ``g (1 + epsilon) <= epsilon``, that is ``epsilon <= 0.05``: for d up to `_WIDEST`. (It
+is easy to forget the rounding of ``e`` itself, which grows with ``spread``.) ``h_j`` bounds the
+error of the bias itself, if a shift is folded into it (`geom.model.shift`). The token's own score
+is computed in float64 and bounded from below.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_flushing
 
 _WIDEST = 1 << 19
-"""The largest d for which float32 says anything: ``epsilon`` is 0.034 there."""
+"""The largest d for which float32 proves anything: ``epsilon`` is 0.034 there."""
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the scores of one block of points."""
@@ -53,8 +53,8 @@ def prove_points(
 ) -> Floats:
     """Bound the largest margins of many tokens from below, each from a point.
 
-    A bound above zero proves its token speakable if the point is in the domain, which is for the
-    caller to check; one that is not above zero, minus infinity included, proves nothing.
+    A bound above zero proves its token speakable if the point is in the domain, which the caller
+    must check. A bound that is not above zero, minus infinity included, proves nothing.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def prove_points(
     tokens : ndarray of shape (n,), int64
         The tokens.
     points : ndarray of shape (n, d), float64
-        A point a token.
+        One point per token.
     widen : float, optional
         Multiplies every bound on rounding, as in `geom.judge`.
     spread : float, optional
-        Each bound is that of the margin at every ``x`` within this distance of the point.
+        Each bound holds for the margin at every ``x`` within this distance of the point.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def prove_points(
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
 
     References
     ----------
@@ -107,8 +107,8 @@ def prove_points(
 def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM) -> Floats:
     """Bound the largest margins of many tokens from below, each from `own_direction`.
 
-    Bounds for a claim are remembered for as long as the readout lives: a detector and the run
-    that it serves ask for the same.
+    Bounds for a claim are remembered for as long as the readout lives, because a detector and the
+    run that it serves ask for the same bounds.
 
     Parameters
     ----------
@@ -122,13 +122,13 @@ def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM)
     Returns
     -------
     ndarray of shape (n,), float64
-        Lower bounds in logits: above zero if that point, as any machine rebuilds it, wins; minus
-        infinity elsewhere. Every such point is in the domain.
+        Lower bounds in logits. A bound is above zero if that point, as any machine rebuilds it,
+        wins, and minus infinity otherwise. Every such point is in the domain.
 
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
     """
     if widen != CLAIM:
         return _own_directions(problem, tokens, widen)
@@ -141,7 +141,7 @@ def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM)
 
 
 def _own_directions(problem: Problem, tokens: Ids, widen: float) -> Floats:
-    """`prove_own_directions`, computed."""
+    """Compute what `prove_own_directions` returns."""
     out = np.full(len(tokens), -np.inf)
     aim = _Aim.of(problem)
     height = max(1, BLOCK_BYTES // (8 * problem.readout.d))
@@ -159,8 +159,8 @@ def own_direction(problem: Problem, token: int) -> Floats:
     """Return the point of the domain along a token's own direction.
 
     That direction is the row less the mean of all rows, less its own mean if ``sum(x) = 0``. The
-    point lies on the edge of a ball or box; if the domain is unbounded it has length 1, or with a
-    bias a length at which rows count for more than biases do. Machines may differ in its last
+    point lies on the edge of a ball or box. If the domain is unbounded, the point has length 1 or,
+    with a bias, a length at which rows count for more than biases. Machines may differ in its last
     digits, which `prove_own_directions` allows for.
 
     Parameters
@@ -173,21 +173,21 @@ def own_direction(problem: Problem, token: int) -> Floats:
     Returns
     -------
     ndarray of shape (d,), float64
-        The point, zero if the token has no direction.
+        The point; zero if the token has no direction.
     """
     points, _ = _Aim.of(problem).points(np.array([token]))
     return problem.domain.fit(points[0])
 
 
 def memory(readout: Readout) -> int:
-    """Bytes that the proofs in bulk take besides the readout: rows in float32, and blocks."""
+    """Return the bytes that bulk proofs need beyond the readout: rows in float32, and blocks."""
     V, d = readout.W.shape
     return int(4 * V * (d + 3) + 4 * min(BLOCK_BYTES, 4 * V * max(V, d)))
 
 
 @dataclass(frozen=True)
 class _Aim:
-    """What own directions are made of: the mean row, a bound on its error, and the length."""
+    """The parts of own directions: the mean row, a bound on its error, and the length."""
 
     problem: Problem
     mean: Floats
@@ -208,13 +208,13 @@ class _Aim:
         return cls(problem, rows.mean, error, length)
 
     def points(self, tokens: Ids) -> tuple[Floats, Floats]:
-        """The points (n, d), and how far (n,) from them a rebuilt one may lie.
+        """Return the points (n, d), and how far (n,) from them a rebuilt point may lie.
 
-        With ``h`` the error of the row less the mean, relative to its length, the point moves by
-        ``(1 + sqrt(d)) h`` of its own length at most, the norm that divides it included, Euclidean
-        or of the largest entry. `Domain.fit` may shorten it by 2^-32, and puts it on a grid of 50
+        With ``h`` the error of the row less the mean, relative to its length, the point moves by at
+        most ``(1 + sqrt(d)) h`` of its own length, including the norm that divides it, Euclidean or
+        of the largest entry. `Domain.fit` may shorten it by 2^-32, and puts it on a grid of 50
         bits, which moves it by less than ``3 sqrt(d) 2^-49`` of its length. Spreads are rounded up
-        to powers of sixteen, so that few differ.
+        to powers of sixteen, so that few different ones remain.
         """
         readout, domain = self.problem.readout, self.problem.domain
         d = readout.d
@@ -238,7 +238,7 @@ class _Aim:
 
 
 class _Products:
-    """The rows of a readout less their mean, and its biases, ready for products on a device."""
+    """A readout's rows less their mean, and its biases, prepared for products on a device."""
 
     def __init__(self, readout: Readout, on: Device) -> None:
         refuse_flushing()
@@ -261,7 +261,7 @@ class _Products:
 
     @cached_property
     def _single(self) -> Any:
-        """The rows in float32 (V, d + 3) on the device, with bias, its size, and length."""
+        """The rows in float32 (V, d + 3) on the device, each with its bias, bias size, length."""
         V, d = self._readout.W.shape
         single = np.empty((V, d + 3), dtype=np.float32)
         for part, rows in self._rows.blocks():
@@ -274,13 +274,13 @@ class _Products:
         return self._device.put(single)
 
     def margins_below(self, tokens: Ids, points: Floats, widen: float, spread: float) -> Floats:
-        """Lower bounds (n,) on the margins at the points (n, d), and at all within ``spread``."""
+        """Return lower bounds (n,) on the margins at the points (n, d) and within ``spread``."""
         n, d = points.shape
         if not self._usable:
             return np.full(n, -np.inf)
         unit = _units(np.abs(points).max(axis=1) + spread)
         lengths = norm_above(points, axis=-1) * unit
-        weight = self._rows.unit * unit / self._bias_unit  # of a bias that is scaled to 1
+        weight = self._rows.unit * unit / self._bias_unit  # the factor of a bias scaled to 1
         epsilon = widen * self._epsilon
         left = np.empty((n, d + 3), dtype=np.float32)
         left[:, :d] = points * unit[:, None]
@@ -293,13 +293,13 @@ class _Products:
         own, error, norms = self._own(tokens, points * unit[:, None], weight)
         scaled = own - best - norms * moved
         scaled -= widen * (error + self._floor * (1.0 + weight) + 8 * U * np.abs(scaled))
-        # both units are powers of two: no rounding, but for what is below the least normal number
+        # both units are powers of two: nothing rounds except below the least normal number
         lower = np.ldexp(scaled, -(np.frexp(unit)[1] - 1 + math.frexp(self._rows.unit)[1] - 1))
         lower = np.minimum(lower, np.finfo(np.float64).max)
         return np.where(np.isfinite(best) & (lower > TINY), lower, -np.inf)
 
     def _own(self, tokens: Ids, points: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
-        """The tokens' own scores (n,) in float64, bounds on their errors, and on the rows."""
+        """Return the tokens' scores (n,) in float64, bounds on their errors and on their rows."""
         rows = self._rows.scaled(tokens)
         bias = self._bias[tokens] * self._bias_unit * weight
         scores = np.einsum("ij,ij->i", rows, points) + bias
@@ -315,7 +315,7 @@ _PREPARED: WeakKeyDictionary[Readout, dict[str, Any]] = WeakKeyDictionary()
 
 
 def _rows(readout: Readout) -> _Products:
-    """The rows on the device in use; those of the readout last asked for are kept."""
+    """Return the readout's rows on the device in use, kept until another device is used."""
     on = current_device()
     kept = _PREPARED.setdefault(readout, {})
     if on.name not in kept:
@@ -326,11 +326,11 @@ def _rows(readout: Readout) -> _Products:
 
 
 def _unit(largest: float) -> float:
-    """The power of two that scales ``largest`` to at most 1."""
+    """Return the power of two that scales ``largest`` to at most 1."""
     return 2.0 ** min(1000, max(-1000, -math.frexp(largest)[1])) if largest < math.inf else 1.0
 
 
 def _units(largest: Floats) -> Floats:
-    """`_unit` of every entry."""
+    """Return `_unit` of every entry."""
     exponents = np.clip(-np.frexp(largest)[1], -1000, 1000)
     return np.asarray(np.ldexp(np.ones(len(largest)), exponents))

@@ -1,32 +1,32 @@
 """Proven bounds on the least change of a token's own row that changes its verdict.
 
-With ``w_t + D`` for ``w_t`` the margin of t at x grows by ``D . x``. Throughout ``|D|`` is the
-Euclidean norm; where ``sum(x) = 0`` only the part of D in that plane counts. R is the length of the
-longest ``x``, infinite on an unbounded domain; without biases every length serves, and ``1 / R``
+With ``w_t + D`` for ``w_t`` the margin of t at x grows by ``D . x``. Throughout, ``|D|`` is the
+Euclidean norm; if ``sum(x) = 0``, only the part of D in that plane counts. R is the length of the
+longest ``x``, infinite on an unbounded domain. Without biases any length will do, and ``1 / R``
 counts as 0.
 
 *Silencing* a speakable token. At ``x`` the margin is gone only if ``D . x <= -margin(x)``, so
 ``|D| >= margin(x) / |x|``: the bound below. Let ``lam_j >= 0`` have the sum 1, with
 ``r = sum lam_j a_j`` and ``g = sum lam_j c_j >= 0``. The slack proof (`geom.exact.slack`)
 silences t once ``R |r - D| <= g``, which takes ``|D| = |r| - g / R``: the bound above. On a box of
-radius s it is ``s |r - D|_1 <= g``: the distance from ``r`` to a ball of the norm ``|.|_1``, which
-cuts every ``|r_i|`` to one height.
+radius s the condition is ``s |r - D|_1 <= g``, and ``|D|`` is the distance from ``r`` to a ball of
+the norm ``|.|_1``, which cuts every ``|r_i|`` to one height.
 
 *Freeing* an unspeakable token. At ``x`` it takes ``D . x > -margin(x)``, and a D along ``x`` just
-longer than ``-margin(x) / |x|`` does it: the bound above. Below there are two. With weights as
-above, ``-margin(x) >= r . x + g``, hence ``-margin(x) / |x| >= g / R - |r|`` where ``g >= R |r|``.
-And where ``r = 0``, the hull of the ``a_j`` holds a ball around the origin: let B be any matrix
-with ``|B' a_j| <= 1`` for every j of the support. For ``|u| <= 1`` the weights
+longer than ``-margin(x) / |x|`` is enough: the bound above. There are two bounds below. With
+weights as before, ``-margin(x) >= r . x + g``, hence ``-margin(x) / |x| >= g / R - |r|`` if
+``g >= R |r|``. And if ``r = 0``, the hull of the ``a_j`` holds a ball around the origin: let B be
+any matrix with ``|B' a_j| <= 1`` for every j of the support. For ``|u| <= 1`` the weights
 ``lam_j (1 + a_j . B u)`` are not negative, and their sum is 1, so at ``u = x / |x|``::
 
     -margin(x) / |x| >= sum lam_j (1 + a_j . B u) (a_j . u + c_j / |x|)
                       = u' C B u + (g + m . B u) / |x|,                                   (2)
 
 ``C = sum lam_j a_j a_j'`` and ``m = sum lam_j c_j a_j``. With B the inverse of C over the largest
-``|C^-1 a_j|`` the first term is at least the inverse of that largest, and where ``g`` is not enough
-for the second to be >= 0, a share of B is taken. The exact distance from a point inside a polytope
-to its border is a concave program, hard in general: this bound can be below it by a factor of the
-square root of d and more.
+``|C^-1 a_j|``, the first term is at least the inverse of that largest length; if ``g`` is not
+enough to make the second term >= 0, a share of B is taken. The exact distance from a point inside a
+polytope to its border is a concave program, hard in general: this bound can be below it by a factor
+of the square root of d and more.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def silencing_bounds(
 ) -> tuple[float, float]:
     """Bound the least change of a row that leaves a speakable token unspeakable, by proof.
 
-    It is infinite if the token has the largest bias of all, as it then wins at ``x = 0`` whatever
-    its row.
+    It is infinite if the token has the largest bias of all, because it then wins at ``x = 0`` with
+    any row.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def silencing_bounds(
     token : int
         The token.
     finding : Finding
-        A point whose margin is large for its length as ``x``, and the ``lam`` of
-        `geom.exact.changes` as ``weights``. What is missing proves nothing.
+        As ``x`` a point whose margin is large for its length, and as ``weights`` the ``lam`` of
+        `geom.exact.changes`. A missing part proves nothing.
     widen : float, optional
         Multiplies the bounds on rounding, as in `geom.judge`.
 
@@ -79,7 +79,7 @@ def silencing_bounds(
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
     """
     refuse_flushing()
     low, high = 0.0, math.inf
@@ -99,7 +99,7 @@ def freeing_bounds(
 ) -> tuple[float, float]:
     """Bound the least change of a row that makes an unspeakable token speakable, by proof.
 
-    The least change is an infimum: that change itself may just reach a tie.
+    The least change is an infimum: the change of that length may only reach a tie.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def freeing_bounds(
     token : int
         The token.
     finding : Finding
-        A point whose margin is least negative for its length as ``x``, and the ``lam`` of
-        `geom.exact.changes` as ``weights``, best with ``r = 0``. What is missing proves nothing.
+        As ``x`` a point whose margin is least negative for its length, and as ``weights`` the
+        ``lam`` of `geom.exact.changes`, best with ``r = 0``. A missing part proves nothing.
     widen : float, optional
         Multiplies the bounds on rounding, as in `geom.judge`.
 
@@ -123,7 +123,7 @@ def freeing_bounds(
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
 
     References
     ----------
@@ -146,7 +146,7 @@ def _wins_at_zero(problem: Problem, token: int) -> bool:
 
 
 def _margin_per_length(problem: Problem, token: int, x: Floats) -> tuple[Fraction, Fraction]:
-    """``margin(x) / |x|`` between two rationals; all of both where ``x = 0``."""
+    """Return rationals around ``margin(x) / |x|``; if ``x = 0``, beyond all floats both ways."""
     square = square_sum(scaled(x).fractions())
     margin = margin_at(problem, token, x)
     if square == 0 or margin is None:
@@ -158,7 +158,7 @@ def _margin_per_length(problem: Problem, token: int, x: Floats) -> tuple[Fractio
 
 
 def _per_length(problem: Problem) -> float:
-    """``1 / R``, rounded down; 0 where lengths are not bounded or do not matter."""
+    """Return ``1 / R``, rounded down; 0 if lengths are not bounded or do not matter."""
     domain = problem.domain
     if problem.homogeneous or domain.size is None:
         return 0.0
@@ -167,7 +167,7 @@ def _per_length(problem: Problem) -> float:
 
 
 def _silencing_above(problem: Problem, token: int, weights: Weights, widen: float) -> float:
-    """``|r| - g / R``, or a box's distance, rounded up; infinite where ``g`` may be negative."""
+    """Return ``|r| - g / R`` or a box's distance, rounded up; infinite if ``g`` may be negative."""
     sums = combine(problem, token, normalised(weights)).widened(widen)
     g = sums.g - sums.g_error * UP
     r = _size_above(sums, problem.domain.zero_sum)
@@ -186,10 +186,10 @@ def _silencing_above(problem: Problem, token: int, weights: Weights, widen: floa
 
 
 def _cut(r: Floats, room: float) -> float:
-    """The distance from ``r`` (d,), all >= 0, to what has a sum of ``room`` at most, rounded up.
+    """Return the distance from ``r`` (d,) >= 0 to vectors of sum at most ``room``, rounded up.
 
-    The nearest cuts all of ``r`` to one height: those below it to zero, the others by it. Any
-    height is right that leaves no more than ``room`` above it.
+    The nearest vector takes one height off every entry of ``r``, and entries below the height
+    become zero. Any height is valid that leaves no more than ``room`` above it.
     """
     with np.errstate(over="ignore"):
         total = float(r.sum()) * (1.0 + gamma(r.size))
@@ -206,7 +206,7 @@ def _cut(r: Floats, room: float) -> float:
 
 
 def _size_above(sums: Sums, zero_sum: bool) -> Floats:
-    """Upper bounds (d,) on the entries of ``|r|``, less its mean where ``sum(x) = 0``."""
+    """Return upper bounds (d,) on the entries of ``|r|``, less its mean if ``sum(x) = 0``."""
     r, error = sums.r, sums.r_error
     with np.errstate(over="ignore", invalid="ignore"):
         if zero_sum:
@@ -216,7 +216,7 @@ def _size_above(sums: Sums, zero_sum: bool) -> Floats:
 
 
 def _freeing_below(problem: Problem, token: int, weights: Weights, widen: float) -> float:
-    """The better of the two bounds from below."""
+    """Return the better of the two bounds from below."""
     unit = normalised(weights)
     per_length, low = _per_length(problem), 0.0
     if per_length > 0.0:
@@ -238,14 +238,14 @@ def _ball_inside(
     per_length: float,
     widen: float,
 ) -> float:
-    """(2) from below, with weights that are not known but to lie near ``lam``, and ``r = 0``.
+    """Return (2) from below, for weights known only to lie near ``lam``, with ``r = 0``.
 
     With ``F`` near the inverse of ``C`` and ``l`` the largest ``|F' a_j|``, ``B = F / l``. Every
-    matrix here is off from the exact one by what its Frobenius norm may be off: ``C`` by
-    ``sum delta_j |a_j|^2``, by what rounding the rows moves, and by n + 4 roundings of its terms;
-    each product may lose ``TINY``, times its other factor, to underflow besides.
-    Where ``sum(x) = 0`` a multiple of the matrix of ones is added to ``C``, which no ``u`` of that
-    plane sees.
+    matrix here differs from the exact one by at most its error in the Frobenius norm: ``C`` by
+    ``sum delta_j |a_j|^2``, by the effect of rounding the rows, and by n + 4 roundings of its
+    terms; each product may also lose ``TINY``, times its other factor, to underflow. If
+    ``sum(x) = 0`` a multiple of the matrix of ones is added to ``C``, which no ``u`` of that plane
+    sees.
     """
     zero_sum, d = problem.domain.zero_sum, problem.readout.d
     blocks = list(differences(problem, token, weights.indices))

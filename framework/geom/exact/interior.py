@@ -23,10 +23,10 @@ from geom.numbers.rounding import TINY, UP, U, gamma, norm_above
 def interior_bound(
     problem: Problem, token: int, weights: Weights, sums: Sums, widen: float
 ) -> float | None:
-    """Proof *interior*: weights that are `corrected` so that ``r = 0``, and ``g >= 0`` for them.
+    """Bound the margin by proof *interior*: `corrected` weights have ``r = 0`` and ``g >= 0``.
 
-    By (1) the margin is then nowhere above ``-g / sum(lam)``: an upper bound on that, <= 0, is
-    returned, None where the proof does not hold.
+    By (1) the margin is then nowhere above ``-g / sum(lam)``. Returns an upper bound on that, <= 0,
+    or None if the proof does not hold.
     """
     exact = corrected(problem, token, weights, sums, widen)
     if exact is None or not exact.g_below >= 0.0:
@@ -36,11 +36,11 @@ def interior_bound(
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
-    """Positive weights near ``lam`` with ``r`` exactly zero: what is known of them.
+    """What is known about positive weights near ``lam`` with ``r`` exactly zero.
 
-    ``places`` (k,) are those among the support that may have moved, each by ``delta`` (k,) at
-    most; ``g_below`` and ``total_below``, ``total_above`` bound their ``g`` and their sum.
-    ``g_below`` is minus infinity where nothing is known of ``g``.
+    ``places`` (k,) are the places in the support whose weights may have moved, each by at most its
+    ``delta`` (k,). ``g_below`` and ``total_below``, ``total_above`` bound the ``g`` and the sum of
+    those weights. ``g_below`` is minus infinity if nothing is known about ``g``.
     """
 
     places: NDArray[np.intp]
@@ -53,7 +53,9 @@ class Corrected:
 def corrected(
     problem: Problem, token: int, weights: Weights, sums: Sums, widen: float
 ) -> Corrected | None:
-    """Proof that positive weights near the normalised ``lam`` have ``r`` exactly zero, if any.
+    """Prove that some positive weights near the normalised ``lam`` have ``r`` exactly zero.
+
+    Returns None if this proof fails.
 
     Let ``A`` (d, n) have the ``a_j`` of some weighty tokens as columns, and ``G`` (n, d) be any
     matrix with ``|I - A G| <= q < 1``. Then ``A G`` is invertible, ``y = (A G)^-1 r`` has
@@ -61,13 +63,13 @@ def corrected(
     ``|delta_j| <= |G_j| |r| / (1 - q)``, ``G_j`` the rows of ``G``. If that is below ``lam_j`` for
     every column, ``lam + delta`` are positive weights with ``r = 0``.
 
-    On a domain with ``sum(x) = 0`` a multiple of the ones vector in ``r`` does no harm: ones are a
-    further column of ``A`` whose weight ``y`` may have any sign. What is left of ``r`` is
-    ``m - y`` times ones, m the mean that was taken off before, and a shift adds as many times its
-    sum to ``g0``.
+    On a domain with ``sum(x) = 0`` a multiple of the ones vector in ``r`` does no harm: ones are
+    another column of ``A``, whose weight ``y`` may have any sign. What is left of ``r`` is
+    ``m - y`` times ones, with m the mean that was taken off before, and a shift adds as many times
+    its sum to ``g0``.
 
-    Coordinates in which every ``a_j`` of the support is zero are left out: ``r`` is exactly zero
-    there. ``G`` is the pseudo-inverse for the columns scaled by ``lam``, so that small weights move
+    Coordinates in which every ``a_j`` of the support is zero are left out, because ``r`` is exactly
+    zero there. ``G`` is the pseudo-inverse for the columns scaled by ``lam``, so small weights move
     little. The rounding of ``A`` (one each) and of the product (n) is within
     ``gamma_{n+3} |A|_F |G|_F`` in the Frobenius norm, which is above the spectral norm.
     """
@@ -122,7 +124,7 @@ def corrected(
 
 
 def _right_inverse(A: Floats, scale: Floats) -> Floats | None:
-    """``G`` (n, d) with ``A G`` near the identity, its rows small where ``scale`` (n,) is small."""
+    """Return ``G`` (n, d), ``A G`` near the identity; rows are small where ``scale`` (n,) is."""
     with np.errstate(all="ignore"):
         try:
             Q, R = np.linalg.qr((A * scale).T)

@@ -1,8 +1,8 @@
-"""The least of many numbers, each seen in float64 between two bounds, and exactly where it may be.
+"""The least of many numbers: bounds in float64 for all, exact values for those that may be it.
 
-A number whose lower bound is above another's upper bound cannot be the least. The few that can be
-are computed exactly, from the lowest lower bound up, until the least of them is at most every lower
-bound that is left. The result does not depend on how float64 rounded.
+A number whose lower bound is above another's upper bound cannot be the least. The few others are
+computed exactly, from the lowest lower bound up, until the least of them is not above any remaining
+lower bound. The result does not depend on how float64 rounded.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from geom.numbers.arrays import Floats
 N = TypeVar("N", float, Fraction)
 
 AT_ONCE = 64
-"""Numbers that are computed exactly at a time."""
+"""How many numbers are computed exactly at a time."""
 
 
 def least(low: Floats, high: Floats, exact: Callable[[NDArray[np.intp]], list[N]]) -> N:
-    """The least of n > 0 numbers between ``low`` and ``high`` (n,); ``exact`` has them by place."""
+    """Return the least of n > 0 numbers in ``low`` .. ``high`` (n,); ``exact`` takes places."""
     kept = np.flatnonzero(low <= high.min())
     kept = kept[np.argsort(low[kept], kind="stable")]
     best = min(exact(kept[:AT_ONCE]))

@@ -1,4 +1,4 @@
-"""Lengths of the differences ``a_j = w_j - w_t``, as a domain sees them, with bounds."""
+"""Lengths of the differences ``a_j = w_j - w_t`` as a domain sees them, with bounds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from geom.numbers.rationals import integer_differences, integers, power_of_two
 from geom.numbers.rounding import TINY, UP, U, gamma, norm_above
 
 BLOCK = 1 << 22
-"""Numbers of a block of differences."""
+"""How many numbers a block of differences holds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Differences:
-    """Rows ``a`` (n, d) near the true differences, where ``sum(x) = 0`` less their own means.
+    """Rows ``a`` (n, d) near the true differences, less their own means if ``sum(x) = 0``.
 
-    ``ids`` (n,) are the tokens, and ``c`` (n,) their biases less the token's, each rounded once and
-    within ``c_error`` (n,) besides, which is zero unless a shift is kept.
-    Each true row lies within ``error`` (n,) of its own, and is ``below`` to ``above`` (n,) long.
+    ``ids`` (n,) are the tokens, and ``c`` (n,) their biases less the token's, each rounded once.
+    ``c_error`` (n,) bounds the further error of ``c``, which is zero unless a shift is kept. Each
+    true row lies within ``error`` (n,) of its row in ``a``, and its length is between ``below`` and
+    ``above`` (n,).
     """
 
     ids: Ids
@@ -38,10 +39,10 @@ class Differences:
 
 
 def differences(problem: Problem, token: int, ids: Ids) -> Iterator[Differences]:
-    """The differences of these tokens, a block at a time.
+    """Yield the differences of these tokens, a block at a time.
 
-    A difference of two floats is off by one relative rounding. Less a number near its mean, by one
-    more; what is left of the mean then is no part of the true row either.
+    A difference of two floats is off by one relative rounding. Subtracting a number near its mean
+    adds one more; what is then left of the mean is not part of the true row either.
     """
     d = problem.readout.d
     height = max(1, BLOCK // d)
@@ -60,13 +61,13 @@ def differences(problem: Problem, token: int, ids: Ids) -> Iterator[Differences]
             above = (length + error) * UP
             below = length * (1.0 - gamma(d + 8)) / UP / UP - error * UP
             below = np.maximum(below - 2.0**-500, 0.0)  # more than `norm_above` adds for underflow
-            below[~np.isfinite(above)] = 0.0  # squares that overflow say nothing from below
+            below[~np.isfinite(above)] = 0.0  # squares that overflow prove nothing from below
             c_error = (problem.readout.bias_errors[part] + problem.readout.bias_errors[token]) * UP
         yield Differences(part, a, c, c_error, error, below, above)
 
 
 def others(problem: Problem, token: int) -> Ids:
-    """All tokens but this one."""
+    """Return all tokens but this one."""
     return np.delete(np.arange(problem.readout.V, dtype=np.int64), token)
 
 
@@ -76,7 +77,7 @@ def least_over_rivals(
     rough: Callable[[Differences], tuple[Floats, Floats]],
     exact: Callable[[Ids], list[float]],
 ) -> float:
-    """The least of the numbers that ``rough`` bounds for rivals, and ``exact`` has of some."""
+    """Return the least number over rivals; ``rough`` bounds all, ``exact`` computes some."""
     rivals = others(problem, token)
     blocks = [rough(rows) for rows in differences(problem, token, rivals)]
     low, high = (np.concatenate(ends) for ends in zip(*blocks, strict=True))
@@ -86,7 +87,7 @@ def least_over_rivals(
 def exact_rows(
     problem: Problem, token: int, ids: Ids, x: Floats
 ) -> list[tuple[Fraction, Fraction, Fraction]]:
-    """``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
+    """Return ``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
     readout, out = problem.readout, []
     a, exponent = integer_differences(readout.W[ids], readout.W[token])
     point, x_exponent = integers(x)

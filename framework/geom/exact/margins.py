@@ -1,8 +1,8 @@
 """Proven bounds on a token's largest margin, from a point and from weights.
 
-On a bounded domain they are those that come with a verdict (`geom.exact.judge`). On all of R^d with
-biases, the margin is bounded only by weights whose ``r`` vanishes: with (1) of `geom.exact.weights`
-it is then at most ``-g / sum(lam)`` everywhere, whatever the sign of that.
+On a bounded domain they are the bounds that come with a verdict (`geom.exact.judge`). On all of R^d
+with biases, only weights whose ``r`` vanishes bound the margin: by (1) of `geom.exact.weights` it
+is then at most ``-g / sum(lam)`` everywhere, and ``g`` may have either sign.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def margin_bounds(
 ) -> tuple[float, float]:
     """Bound the supremum of a token's margin over the domain, by proof.
 
-    Without biases margins grow with length, and on an unbounded domain the supremum is infinite
-    for a token that is speakable; it is 0 for one that is not.
+    Without biases margins grow with length, so on an unbounded domain the supremum is infinite for
+    a speakable token and 0 for any other.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def margin_bounds(
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
 
     References
     ----------
@@ -77,7 +77,7 @@ def margin_bounds(
 
 
 def _free_above(problem: Problem, token: int, weights: Weights, widen: float) -> float:
-    """An upper bound on the margin over all of R^d; infinity where ``r`` cannot be made zero."""
+    """Return an upper bound on the margin over R^d; infinity if ``r`` cannot be made zero."""
     unit = normalised(weights)
     exact = corrected(problem, token, unit, combine(problem, token, unit), widen)
     if exact is not None and exact.total_below > 0.0:
@@ -88,7 +88,7 @@ def _free_above(problem: Problem, token: int, weights: Weights, widen: float) ->
 
 
 def _rational_above(problem: Problem, token: int, weights: Weights) -> float:
-    """The same from weights near these, in exact arithmetic, where they are few."""
+    """Return that bound from nearby weights in exact arithmetic, if they are few."""
     readout = problem.readout
     order = np.argsort(-weights.values, kind="stable")
     if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:

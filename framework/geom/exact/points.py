@@ -1,4 +1,4 @@
-"""The witness check: the margin of a token at a point, exactly."""
+"""The witness check: the exact margin of a token at a point."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from geom.numbers.rounding import UP, U, dot_error, norm_above
 
 
 def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
-    """The margin of ``token`` at the float64 point ``x`` (d,), exactly; None where V = 1.
+    """Return the exact margin of ``token`` at the float64 point ``x`` (d,); None if V = 1.
 
     All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
-    two logits, and the few that may be the least (`geom.exact.least`) in rationals.
+    two logits; then the few that may be the least (`geom.exact.least`) are computed in rationals.
     """
     readout = problem.readout
     if readout.V == 1:
@@ -32,7 +32,7 @@ def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
 
 
 def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
-    """Lower and upper ends (V,) of an interval around each margin; infinite at the token."""
+    """Return the ends (V,) of an interval around each margin; infinite at the token itself."""
     readout = problem.readout
     with np.errstate(over="ignore", invalid="ignore"):
         logits = readout.logits(x)
@@ -50,7 +50,7 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
 def _exact_margins(
     problem: Problem, token: int, rows: NDArray[np.intp], x: Floats
 ) -> list[Fraction]:
-    """``-(a_j . x + c_j)`` for the given rows, exactly."""
+    """Return ``-(a_j . x + c_j)`` for the given rows, exactly."""
     readout = problem.readout
     products = (differences(readout.W[rows], readout.W[token]) @ scaled(x)).fractions()
     bias, *biases = readout.exact_biases(np.append(token, rows))
@@ -58,12 +58,12 @@ def _exact_margins(
 
 
 def margin_below(problem: Problem, token: int, x: Floats) -> float:
-    """A lower bound on the largest margin, from a point ``x`` (d,) of the domain.
+    """Return a lower bound on the largest margin, from a point ``x`` (d,) of the domain.
 
-    It is the margin at ``x``, rounded down; where the domain is unbounded and no bias tells tokens
-    apart, the margin at ``x / |x|``. A token without rivals has every margin: the largest float.
-    Positive only where the exact margin is positive, and then always, unless the margin is below
-    the least float64.
+    It is the margin at ``x``, rounded down; if the domain is unbounded and no bias tells tokens
+    apart, the margin at ``x / |x|``. A token without rivals has every margin, so its bound is the
+    largest float. The bound is positive only if the exact margin is positive, and then always,
+    unless the margin is below the least float64.
     """
     margin = margin_at(problem, token, x)
     if margin is None:

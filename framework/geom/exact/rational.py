@@ -1,4 +1,4 @@
-"""Proof *rational*: the weights, or others near them, in exact arithmetic.
+"""Proof *rational*: the weights, or others near them, checked in exact arithmetic.
 
 ``a_j``, ``c_j``, ``r``, ``g``, ``lam`` and (1) are those of `geom.exact.weights`.
 """
@@ -23,22 +23,22 @@ from geom.numbers.rationals import (
 )
 
 RATIONAL_LIMIT = 256
-"""The rational proof eliminates matrices of at most this many rows or columns: seconds of work."""
+"""The rational proof eliminates at most this many rows or columns: seconds of work."""
 
 _VANISHING = 1 << 40
-"""A coordinate of ``r`` this much smaller than its terms may be rounding alone."""
+"""A coordinate of ``r`` that is smaller than its terms by this factor may be rounding alone."""
 
 
 def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int, int] | None:
     """Find weights that prove a token unspeakable in exact arithmetic: the proof *rational*.
 
-    They make the right side of (1) >= 0. All is integers over powers of two. First the weights as
-    they are. Then weights near them with ``r`` exactly zero
-    (`geom.numbers.rationals.null_combination`), from the whole support and without its least
-    weights, which may be a solver's dust, and with ``g = 0`` demanded as well, for a token that
-    lies on a face of the hull lifted by the biases. On a box, weights whose ``r`` is exactly zero
-    where it nearly vanishes and leans to a wall elsewhere, as an optimum's does; what they prove
-    is looked at once more, so that no guess of where it vanishes is believed.
+    The result makes the right side of (1) >= 0. All arithmetic is in integers over powers of two.
+    The given weights are tried as they are. Then come nearby weights with ``r`` exactly zero
+    (`geom.numbers.rationals.null_combination`): from the whole support, and without its least
+    weights, which may be a solver's dust; and with ``g = 0`` required as well, for a token that
+    lies on a face of the hull lifted by the biases. On a box, the last try is weights whose ``r``
+    is exactly zero where it nearly vanishes, and leans to a wall elsewhere, as an optimum's does;
+    what they prove is checked again, so that no guess of where ``r`` vanishes is trusted.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ def null_biases(
     a: NDArray[np.object_],
     exponent: int,
 ) -> tuple[NDArray[np.object_], Fraction]:
-    """Integers ``c`` (n, 1) and a unit with ``g = sum lam_j c_j`` wherever ``r`` is nothing.
+    """Return integers ``c`` (n, 1) and a unit such that ``g = sum lam_j c_j`` if ``r`` vanishes.
 
     ``a`` (n, d), times ``2**exponent``, are the others' differences. A shift adds ``r . s`` to the
-    sum without it: nothing, or, where ``sum(x) = 0`` and ``r`` is a multiple of ones, its first
-    entry times the sum of the shift.
+    sum without it: zero or, if ``sum(x) = 0`` and ``r`` is a multiple of ones, its first entry
+    times the sum of the shift.
     """
     offset, shift = problem.readout.offset, problem.readout.shift
     c, c_exponent = integer_differences(offset[others, None], offset[token, None])
@@ -125,9 +125,9 @@ def _by_token(tokens: NDArray[np.int64], values: NDArray[np.object_]) -> dict[in
 
 
 def _covers(domain: Domain, r: list[Fraction], g: Fraction) -> bool:
-    """Whether ``r . x + g >= 0`` on the whole domain, exactly.
+    """Return whether ``r . x + g >= 0`` on the whole domain, exactly.
 
-    With ``sum(x) = 0`` the part of ``r`` along ones falls away; what is left of ``|r|^2`` is
+    With ``sum(x) = 0`` the part of ``r`` along ones does not matter; what is left of ``|r|^2`` is
     ``sum r_i^2 - (sum r_i)^2 / d``.
     """
     if g < 0:

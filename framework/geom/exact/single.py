@@ -1,19 +1,19 @@
-"""Rows of a readout in float32, ready for products whose rounding is bounded by further columns.
+"""Rows of a readout in float32, for products whose rounding is bounded by additional columns.
 
-Let ``v_j = unit (w_j - mean)``, ``unit`` the power of two that puts no entry above 1 (or 2^1000,
-where rows are smaller than that can make up for). What float32 does to a product of such rows, with
-u = 2^-24:
+Let ``v_j = unit (w_j - mean)``, with ``unit`` the power of two that leaves no entry above 1 (or
+2^1000, if the rows are too small for that). The effects of float32 on a product of such rows, with
+u = 2^-24, are:
 
 - a factor is rounded once: ``|s_i - v_i| <= u |v_i|``, or by what underflows;
-- summing n terms in any order, with or without fused operations, adds n roundings more (Higham
-  3.1), so that by Cauchy and Schwarz ``s . s'`` is off from ``v . v'`` by at most
+- summing n terms in any order, with or without fused operations, adds n more roundings (Higham
+  3.1), so that by Cauchy and Schwarz ``s . s'`` differs from ``v . v'`` by at most
   ``gamma_{n+2} |v||v'|``.
 
-A bound of the form ``epsilon |v||v'|`` is itself a product of two numbers: held in one more column
-on either side, it makes the float32 product an upper bound on the score, at no further pass over
-the block. As no order of summation is assumed, this holds on any device whose float32 products are
-float32's: `geom.machine.devices.using` keeps TF32 off. How many roundings there are, and what
-covers underflow, is for the user of the rows to say: `geom.exact.bulk`, `geom.self_argmax`.
+A bound of the form ``epsilon |v||v'|`` is itself a product of two numbers. Held in one more column
+on either side, it makes the float32 product an upper bound on the score without another pass over
+the block. No order of summation is assumed, so this holds on any device whose float32 products are
+true float32: `geom.machine.devices.using` keeps TF32 off. The number of roundings, and the cover
+for underflow, are up to the modules that use the rows: `geom.exact.bulk`, `geom.self_argmax`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from geom.numbers.rounding import norm_above
 class ScaledRows:
     """The rows ``W`` (V, d) less ``mean`` (d,), times a power of two, in float64.
 
-    ``largest`` is their largest entry before that, which may be infinite or NaN; ``lengths`` (V,)
-    are upper bounds on ``|v_j|``.
+    ``largest`` is the largest entry before the scaling, which may be infinite or NaN; ``lengths``
+    (V,) are upper bounds on ``|v_j|``.
     """
 
     def __init__(self, W: Floats, mean: Floats) -> None:
@@ -46,31 +46,31 @@ class ScaledRows:
             self.lengths = np.concatenate([norm_above(v, axis=-1) for _, v in self.blocks()])
 
     def scaled(self, ids: slice | Ids) -> Floats:
-        """The rows ``v`` (n, d) of these ids."""
+        """Return the rows ``v`` (n, d) of these ids."""
         rows: Floats = self._W[ids] - self.mean
         rows *= self.unit
         return rows
 
     def blocks(self, order: Ids | None = None) -> Iterator[tuple[slice, Floats]]:
-        """All rows, in that order, some at a time: where they go, and ``v`` (n, d)."""
+        """Yield all rows, in that order, a block at a time: their places, and ``v`` (n, d)."""
         for part in slices(len(self._W)):
             yield part, self.scaled(part if order is None else order[part])
 
 
 def gamma_single(n: int) -> float:
-    """``gamma_n = n u / (1 - n u)`` of float32, a bound on n relative roundings, for n < 2^24."""
+    """Return float32's ``gamma_n = n u / (1 - n u)``: a bound on n relative roundings, n < 2^24."""
     return n * 2.0**-24 / (1.0 - n * 2.0**-24)
 
 
 def highest_rival(device: Device, scores: Any, own: Ids) -> NDArray[np.float32]:
-    """The largest score (n,) in each row of ``scores`` (n, m) but those at the places ``own`` (n,).
+    """Return the largest score (n,) in each row of ``scores`` (n, m), leaving out place ``own``.
 
-    Those are set to minus infinity.
+    The scores at ``own`` (n,) are set to minus infinity.
     """
     scores[device.put(np.arange(own.size)), device.put(own)] = -math.inf
     return device.get(device.xp.max(scores, axis=1))
 
 
 def slices(n: int, step: int = 8192) -> Iterator[slice]:
-    """``range(n)`` in slices."""
+    """Split ``range(n)`` into slices."""
     return (slice(start, min(n, start + step)) for start in range(0, n, step))

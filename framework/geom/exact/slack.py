@@ -1,4 +1,4 @@
-"""Proof *slack*: the sum of weights is >= 0 on the whole domain, with room for all rounding.
+"""Proof *slack*: the weighted sum is >= 0 on the whole domain, with room for all rounding.
 
 ``r``, ``g``, ``lam`` and (1) are those of `geom.exact.weights`.
 """
@@ -18,13 +18,14 @@ from geom.numbers.rounding import TINY, UP, U, gamma, norm_above
 
 
 def slack_bound(problem: Problem, sums: Sums, widen: float) -> float | None:
-    """Proof *slack*: an upper bound on the largest margin from (1); <= 0 proves unspeakable.
+    """Return an upper bound on the largest margin from (1); <= 0 proves the token unspeakable.
 
-    By (1) the margin is at most ``(-g + sup -(r . x)) / sum(lam)``, the supremum over the domain;
-    where it is <= 0, the right side of (1) is >= 0 on the domain. Without bias an unbounded domain
-    stands for its unit ball, which bounds the margin there and proves nothing (``r`` must vanish).
-    Each of the three additions below is off by at most ``u (reach + |g| + g_error)`` or so, less
-    than what is added for them; a quotient that underflows is pushed up, never to the other sign.
+    By (1) the margin is at most ``(-g + sup -(r . x)) / sum(lam)``, with the supremum over the
+    domain; if it is <= 0, the right side of (1) is >= 0 on the domain. Without bias, an unbounded
+    domain is replaced by its unit ball, which bounds the margin there and proves nothing (``r``
+    must vanish). Each of the three additions below is off by at most ``u (reach + |g| + g_error)``
+    or so, less than the amount added for them. A quotient that underflows is pushed up, but never
+    to the other sign.
     """
     if not problem.domain.bounded and not problem.homogeneous:
         return None
@@ -41,17 +42,17 @@ def slack_bound(problem: Problem, sums: Sums, widen: float) -> float | None:
 
 
 def reach_above(domain: Domain, r: Floats, error: Floats) -> float:
-    """An upper bound on ``sup -(r . x)`` over the domain, for every ``r`` within ``error``.
+    """Return an upper bound on ``sup -(r . x)`` over the domain, for every ``r`` within ``error``.
 
-    On a ball it is ``R |r|``. Where ``sum(x) = 0`` too, ``r . x = (r - m 1) . x`` for any number m:
+    On a ball it is ``R |r|``. If ``sum(x) = 0`` too, ``r . x = (r - m 1) . x`` for any number m:
     the mean makes the bound tight, and its rounding costs nothing. On a box it is ``radius |r|_1``.
-    All of R^d stands for its unit ball.
+    All of R^d is replaced by its unit ball.
     """
     if domain.zero_sum:
         r = r - r.mean()
         error = error + 2 * U * np.abs(r)
     reach = (np.abs(r) + error) * UP
-    size = 1.0 if domain.size is None else above(domain.size)  # may be infinite, and is above then
+    size = 1.0 if domain.size is None else above(domain.size)  # infinity is a valid upper bound
     if domain.shape == "box":
         underflow = TINY if reach.any() else 0.0
         return float(reach.sum()) * (1.0 + gamma(r.size)) * size * UP + underflow

@@ -19,11 +19,11 @@ from geom.numbers.rounding import TINY, UP, U, gamma
 
 
 def normalised(weights: Weights) -> Weights:
-    """The positive weights, times the power of two that puts the largest in [1/2, 1).
+    """Return the positive weights, times the power of two that puts the largest in [1/2, 1).
 
-    Those below some 10^-308 of the largest are left out: other weights then, and what they prove
-    is no less proven. Without this the products of tiny weights would underflow, and those of huge
-    ones overflow.
+    Weights below some 10^-308 of the largest are left out; the rest are different weights, whose
+    proof is as good. Without the scaling, products of tiny weights would underflow, and products of
+    huge ones overflow.
     """
     values = np.ldexp(weights.values, -math.frexp(float(weights.values.max()))[1])
     kept = values >= TINY
@@ -34,8 +34,8 @@ def normalised(weights: Weights) -> Weights:
 class Sums:
     """``r``, ``g``, ``g0`` and ``sum(lam)`` in float64, each with a bound on its error.
 
-    ``moved`` (d,) says in which coordinates any ``a_j`` of the support is not zero; in the others
-    ``r`` is exactly zero. ``g0`` is ``g`` where no shift is kept.
+    ``moved`` (d,) tells in which coordinates some ``a_j`` of the support is not zero; in the others
+    ``r`` is exactly zero. ``g0`` is ``g`` without the ``r . s`` of a shift.
     """
 
     r: Floats
@@ -49,19 +49,19 @@ class Sums:
     total_above: float
 
     def widened(self, factor: float) -> Sums:
-        """The same with ``factor`` times the bounds on the errors of ``r`` and ``g``."""
+        """Return the same sums, with error bounds of ``r`` and ``g`` multiplied by ``factor``."""
         return replace(self, r_error=factor * self.r_error, g_error=factor * self.g_error)
 
 
 def combine(problem: Problem, token: int, weights: Weights) -> Sums:
-    """``r`` (d,) and ``g`` of (1) for normalised weights, blocks of rows at a time.
+    """Return ``r`` (d,) and ``g`` of (1) for normalised weights, summed by blocks of rows.
 
     A difference ``fl(w_ji - w_ti)`` is off by one relative rounding, its product with ``lam_j`` by
     another, and n of them are added in some order: the error of ``r_i`` is at most
     ``gamma_{n+1} sum lam_j |a_ji|`` (Higham 3.5), and so is that of ``g`` with ``c_j``; each
-    product and sum may lose ``TINY`` to underflow besides. A difference is zero in float64 only
-    where it is zero. To ``g0`` a shift adds ``r . s``, off by what ``r`` may be off and by d + 4
-    roundings of its terms.
+    product and sum may also lose ``TINY`` to underflow. A difference is zero in float64 only if it
+    is zero. A shift adds ``r . s`` to ``g0``, with the error of ``r`` and d + 4 roundings of its
+    terms.
     """
     n, d = weights.indices.size, problem.readout.d
     r, spread, moved = np.zeros(d), np.zeros(d), np.zeros(d, dtype=bool)
@@ -97,11 +97,11 @@ def combine(problem: Problem, token: int, weights: Weights) -> Sums:
 def rounded_differences(
     problem: Problem, token: int, others: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """``a_j`` (n, d), and the differences (n,) of biases without the shift, each rounded once."""
+    """Return ``a_j`` (n, d) and the differences (n,) of unshifted biases, each rounded once."""
     readout = problem.readout
     return readout.W[others] - readout.W[token], readout.offset[others] - readout.offset[token]
 
 
 def quotient_above(quotient: float) -> float:
-    """A negative quotient, no lower than floats go; zero if underflow has made its digits wrong."""
+    """Keep a negative quotient within floats; zero if underflow has spoiled its digits."""
     return max(quotient, -sys.float_info.max) if quotient < -TINY else 0.0

@@ -1,7 +1,7 @@
-"""A proof by weights that a token is unspeakable, and the identity (1) that all of them use.
+"""A proof by weights that a token is unspeakable, and the identity (1) behind all such proofs.
 
 Each proof is a module with its argument: `geom.exact.slack`, `geom.exact.interior` and
-`geom.exact.rational`; `geom.exact.sums` has what they add up in float64.
+`geom.exact.rational`. `geom.exact.sums` computes in float64 the sums that they use.
 
 Throughout, t is the token, j another, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``, and the margin of t
 at x is ``min_j -(a_j . x + c_j)``. For weights ``lam_j >= 0``, not all zero, let
@@ -10,11 +10,11 @@ at x is ``min_j -(a_j . x + c_j)``. For weights ``lam_j >= 0``, not all zero, le
     sum lam_j (logit_j - logit_t)(x) = r . x + g                                          (1)
 
 The sum is at most ``sum(lam)`` times its greatest term, which is minus the margin, so
-``margin(x) <= -(r . x + g) / sum(lam)``. If the right side of (1) is >= 0 on the whole domain,
-some j is at least as high as t wherever we look, and t is unspeakable.
+``margin(x) <= -(r . x + g) / sum(lam)``. If the right side of (1) is >= 0 on the whole domain, then
+at every x some j is at least as high as t, and t is unspeakable.
 
 If the readout keeps a shift ``s`` of the final norm (`geom.model.shift`), ``g`` is ``g0 + r . s``,
-``g0`` the same sum of the biases without it. So where ``r`` vanishes, the shift does.
+with ``g0`` the same sum of the biases without it. So if ``r`` vanishes, the shift has no effect.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def prove_unspeakable(
     widen: float = CLAIM,
     proofs: Sequence[ProofName] = PROOFS,
 ) -> tuple[ProofName | None, float | None]:
-    """The first of the ``proofs`` that holds, and an upper bound on the largest margin.
+    """Return the first of the ``proofs`` that holds, and an upper bound on the largest margin.
 
-    ``widen`` multiplies every bound on rounding. The bound is None where the weights give none, as
-    on an unbounded domain when ``r`` is not proven zero. Both sides of (1) grow with rows and
-    biases, so it is proven of their `geom.model.problem.Problem.unit`, where squares neither
-    overflow nor underflow, and the bound is scaled back.
+    ``widen`` multiplies every bound on rounding. The bound is None if the weights give none, as on
+    an unbounded domain when ``r`` is not proven zero. Both sides of (1) scale with rows and biases,
+    so the proof is made for their `geom.model.problem.Problem.unit`, where squares neither overflow
+    nor underflow, and the bound is scaled back.
     """
     proof, upper = _proven(problem.unit, token, weights, widen, proofs)
     return proof, None if upper is None else _scaled_up(upper, problem.exponent)
@@ -57,7 +57,7 @@ def prove_unspeakable(
 def _proven(
     problem: Problem, token: int, weights: Weights, widen: float, proofs: Sequence[ProofName]
 ) -> tuple[ProofName | None, float | None]:
-    """What `prove_unspeakable` says of rows and biases of a plain size."""
+    """Do what `prove_unspeakable` does, for rows and biases of an ordinary size."""
     unit = normalised(weights)
     sums = combine(problem, token, unit)
     upper = slack_bound(problem, sums, widen)
@@ -72,7 +72,7 @@ def _proven(
 
 
 def _scaled_up(bound: float, exponent: int) -> float | None:
-    """A float not below ``bound * 2**exponent``; None where there is none."""
+    """Return a float not below ``bound * 2**exponent``; None if there is no such float."""
     if exponent == 0 or not math.isfinite(bound):
         return bound
     scaled = above(Fraction(bound) * power_of_two(exponent)) + 0.0

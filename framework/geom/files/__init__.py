@@ -1,1 +1,1 @@
-"""Files: which address may be opened, opening what is a regular file, replacing one at once."""
+"""Files: which addresses may be opened, opening a regular file, and replacing one atomically."""

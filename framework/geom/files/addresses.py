@@ -1,9 +1,9 @@
-"""Where a model may be opened: the one gate for every location, whoever wrote it.
+"""Where a model may be opened: the one gate for every location, no matter who wrote it.
 
 A location comes from the command line, a configuration file, a run file or Python. It is a path on
-this machine, or an address of a protocol that stands here by name. Nothing else reaches a library:
-fsspec, which opens addresses, also knows protocols that read local files, that chain others
-(``simplecache::``, ``reference::``) and that fill in templates.
+this machine, or an address of a protocol that is listed here by name. Nothing else reaches a
+library: fsspec, which opens addresses, also knows protocols that read local files, chain other
+protocols (``simplecache::``, ``reference::``) or fill in templates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KNOWN = "a local path, or an address with http://, https://, hf://, s3://, gs:/
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _HOST = re.compile(r"://\[[0-9a-fA-F:.]*")
-"""An IPv6 host, whose colons chain nothing."""
+"""An IPv6 host, whose colons do not chain protocols."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Address:
     Attributes
     ----------
     text : str
-        The location as it was given, its scheme in small letters.
+        The location as it was given, with its scheme in lower case.
     scheme : {"http", "https", "hf", "s3", "gs", "az"} or None
         The protocol, None for a local path.
     path : Path or None
@@ -49,7 +49,7 @@ class Address:
     __repr__ = short_repr
 
     def is_within(self, folder: Path) -> bool:
-        """Say whether it is a path in a folder, also once links are followed.
+        """Say whether the place is a path in a folder, also after links are followed.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Address:
         bool
             False for an address, and for a network path of Windows.
         """
-        # a network path of Windows asks its server as soon as it is resolved
+        # resolving a network path of Windows contacts its server
         if self.path is None or self.text.startswith(("//", "\\\\")):
             return False
         try:
@@ -71,7 +71,7 @@ class Address:
 
 
 def parse_address(location: str) -> Address:
-    """Say what may be opened at a location.
+    """Parse a location that may be opened.
 
     A leading ``~`` of a path is the home folder. No variable, template or pattern is filled in.
 
@@ -99,7 +99,7 @@ def parse_address(location: str) -> Address:
     if not colon:
         try:
             return Address(location, None, Path(location).expanduser())
-        except RuntimeError as error:  # ~USER of nobody
+        except RuntimeError as error:  # ~USER without such a user
             raise InputError(f"{location}: {error}; give the whole path") from error
     for known in get_args(Scheme):
         if scheme.lower() == known:
@@ -110,9 +110,9 @@ def parse_address(location: str) -> Address:
 
 
 def split_query(text: str, what: str) -> tuple[str, dict[str, str]]:
-    """``NAME?key=value&key=value`` as the name and its options; none without a ``?``.
+    """Split ``NAME?key=value&key=value`` into the name and its options, empty without a ``?``.
 
-    Raises InputError, with ``what`` for the thing's name, where the query has another form.
+    Raises InputError if the query has another form; its message calls the text ``what``.
     """
     name, _, query = text.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)

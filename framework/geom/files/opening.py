@@ -1,4 +1,4 @@
-"""Files on this machine, opened where a file is expected and nothing else will do."""
+"""Opening files on this machine, if they are regular files and nothing else."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe that takes the file's place is not waited for
+    | getattr(os, "O_NONBLOCK", 0)  # do not wait for a pipe that took the file's place
     | getattr(os, "O_NOCTTY", 0)
 )
 
 
 def open_regular(path: Path, remedy: str = "give a file") -> BinaryIO:
-    """Open a file for reading bytes; a link to a file is one.
+    """Open a file, or a link to a file, for reading bytes.
 
-    It never waits, and a device is not even opened.
+    It never waits, and it does not open devices at all.
 
     Parameters
     ----------
@@ -62,19 +62,19 @@ def open_regular(path: Path, remedy: str = "give a file") -> BinaryIO:
         raise InputError(f"{path} does not exist; {remedy}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
-    except ValueError as error:  # a name that no system has
-        raise InputError(f"{path} cannot be read: its name is none; {remedy}") from error
+    except ValueError as error:  # a name that no system allows
+        raise InputError(f"{path} cannot be read: its name is not valid; {remedy}") from error
 
 
 def read_regular(path: Path, most: int, remedy: str = "give a file") -> bytes:
-    """Read all bytes of a file, up to a limit, whatever the file says of its length.
+    """Read all bytes of a file, up to a limit, no matter what length the file claims.
 
     Parameters
     ----------
     path : Path
         The file.
     most : int
-        The most bytes that it may have.
+        The most bytes that the file may have.
     remedy : str, optional
         What to do, for the message of an error.
 
@@ -86,7 +86,7 @@ def read_regular(path: Path, most: int, remedy: str = "give a file") -> bytes:
     Raises
     ------
     InputError
-        As `open_regular`, and if there are more bytes.
+        As for `open_regular`, and if the file has more bytes.
     """
     with open_regular(path, remedy) as file:
         try:
@@ -103,13 +103,13 @@ def read_regular(path: Path, most: int, remedy: str = "give a file") -> bytes:
 def _refuse(path: Path, mode: int, remedy: str) -> None:
     kind = kind_of_mode(mode)
     if kind != "a file":
-        words = kind if kind == "a folder" else f"{kind}, and no file"
+        words = kind if kind == "a folder" else f"{kind}, not a file"
         raise InputError(f"{path} is {words}; {remedy}")
 
 
 def kind_of_mode(mode: int) -> str:
-    """What has that ``st_mode``: a file, a folder, a link, a pipe, a socket or a device.
+    """Name what has that ``st_mode``: a file, a folder, a link, a pipe, a socket or a device.
 
-    What is none of the others counts as a file.
+    Anything unknown counts as a file.
     """
     return _KINDS.get(stat.S_IFMT(mode), "a file")

@@ -1,7 +1,7 @@
-"""A file that geom writes: there when it is whole, and never over what is not geom's to replace.
+"""Writing a file that appears when it is complete, and never replaces what geom must not replace.
 
-Whoever writes a file at a path that a user gave does it here: exports, reports, plots. It is
-written under a fresh name beside the path, put on the disk, and renamed.
+All code that writes a file at a path given by a user does it here: exports, reports, plots. The
+file is written under a fresh name next to the path, flushed to the disk, and renamed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from geom.errors import InputError
 from geom.files.opening import kind_of_mode
 
 COMPANIONS = ("-wal", "-shm", "-journal", "-lock")
-"""What the names of the files have more that SQLite and geom keep beside a run."""
+"""The suffixes of the files that SQLite and geom keep next to a run."""
 
 _DATABASE = b"SQLite format 3\0"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which is at ``path`` when the block ends, and nowhere if it raises.
+    """Yield a file to write to; it is at ``path`` when the block ends, and nowhere if that raises.
 
-    It replaces a regular file, whose permissions it takes. Raises InputError for a path at which
-    nothing can be written, and what `refuse_irreplaceable` does.
+    It replaces a regular file and takes over its permissions. Raises InputError if nothing can be
+    written at the path, and if `refuse_irreplaceable` refuses it.
     """
     refuse_irreplaceable(path)
     part = path.with_name(f".geom-{secrets.token_hex(8)}.part")
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             with part.open("xb") as file:
                 yield file
             _keep(part, path)
-            refuse_irreplaceable(path)  # it may have come meanwhile
+            refuse_irreplaceable(path)  # it may have appeared meanwhile
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -48,17 +48,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def refuse_irreplaceable(path: Path) -> None:
-    """Raises InputError if a file at the path would take the place of what nobody meant to lose.
+    """Raise InputError if a file at the path would replace something that nobody meant to lose.
 
-    That is a run or any other SQLite database, by whatever name, link or hard link; a link, a
-    folder, a pipe or a device; and the name of a file that belongs to a run beside it.
+    That is a run or any other SQLite database, under any name, link or hard link; a link, a folder,
+    a pipe or a device; and the name of a file that belongs to a run next to it.
     """
     kind = kind_of(path)
     if kind is not None and kind != "a file":
-        raise InputError(f"{path}: it is {kind}, and never written through; give a file's name")
+        raise InputError(f"{path}: it is {kind}, and geom does not write to it; give a file's name")
     if is_database(path):
         raise InputError(
-            f"{path} is a run, or another database, and is not written over; give another --out"
+            f"{path} is a run, or another database, and is not overwritten; give another --out"
         )
     for suffix in COMPANIONS:
         owner = path.with_name(path.name.removesuffix(suffix) or path.name)
@@ -67,7 +67,7 @@ def refuse_irreplaceable(path: Path) -> None:
 
 
 def kind_of(path: Path) -> str | None:
-    """What stands at the path, a link not followed: "a file" or another; None for nothing."""
+    """Name what is at the path without following a link: "a file" or another; None for nothing."""
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -76,7 +76,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def is_database(path: Path) -> bool:
-    """Whether a regular file at the path, a link followed, begins as SQLite's do."""
+    """Return whether the path, a link followed, is a regular file that begins as SQLite's do."""
     try:
         if not path.is_file():
             return False
@@ -87,7 +87,7 @@ def is_database(path: Path) -> bool:
 
 
 def _keep(part: Path, path: Path) -> None:
-    """Put what was written on the disk, with the permissions of the file that it replaces."""
+    """Flush the written file to the disk, with the permissions of the file that it replaces."""
     if path.exists():
         part.chmod(stat.S_IMODE(path.stat().st_mode) & 0o777)
     descriptor = os.open(part, os.O_RDWR)

@@ -1,1 +1,1 @@
-"""What the process has: cores, memory, devices, control groups."""
+"""The resources of the process: cores, memory, devices, control groups."""

@@ -1,4 +1,4 @@
-"""The control groups of Linux that this process is in: a container's limits are theirs."""
+"""The Linux control groups that this process is in; they set a container's limits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def folders(controller: str, proc: Path = PROC, root: Path = ROOT) -> Iterator[tuple[int, Path]]:
-    """Version (1 or 2) and folder of every group that limits this process, the innermost first.
+    """Yield version (1 or 2) and folder of each group that limits this process, innermost first.
 
-    None where the system has no such groups. Within a container the path that ``proc`` names may
-    lie outside of what is mounted at ``root``; then the limits are those of the root itself.
+    Yields nothing if the system has no such groups. Within a container, the path that ``proc``
+    names may lie outside the tree mounted at ``root``; the limits are then those of the root.
     """
     try:
         lines = proc.read_text(encoding="utf-8").splitlines()
@@ -30,7 +30,7 @@ def folders(controller: str, proc: Path = PROC, root: Path = ROOT) -> Iterator[t
 
 
 def numbers(file: Path) -> list[int | None]:
-    """The numbers in a file of one line; None for the word ``max``; empty where it is missing."""
+    """Read the numbers in a one-line file; the word ``max`` is None, a missing file gives []."""
     try:
         words = file.read_text(encoding="utf-8").split()
         return [None if word == "max" else int(word) for word in words]
@@ -40,7 +40,7 @@ def numbers(file: Path) -> list[int | None]:
 
 def _upwards(top: Path, path: str) -> Iterator[Path]:
     inner = PurePosixPath(path.lstrip("/"))
-    if ".." in inner.parts:  # the group is outside of this container's view
+    if ".." in inner.parts:  # the group is outside this container's view
         inner = PurePosixPath()
     for part in (inner, *inner.parents):
         folder = top / part

@@ -1,10 +1,10 @@
-"""Where arrays live and products are taken: NumPy, or torch on the processor or on a GPU.
+"""Where arrays live and products are computed: NumPy, or torch on the processor or on a GPU.
 
 Code for a device is written once, in the functions of the Python array API standard: ``device.xp``
-is the namespace, `Device.put` and `Device.get` carry arrays there and back. Whoever runs plugins
-sets the device with `using`; a plugin asks for it with `current_device`. Whatever a device computes
-is a suggestion, or is bounded for any order of summation in the float type it is computed in, so
-that no verdict depends on it.
+is the namespace, `Device.put` and `Device.get` move arrays there and back. The code that runs
+plugins sets the device with `using`; a plugin asks for it with `current_device`. The result of a
+device is either a suggestion, or is bounded for any order of summation in the float type it is
+computed in, so no verdict depends on the device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from geom.errors import InputError
 from geom.reprs import short_repr
 
 NAMES = ("cpu", "torch", "cuda")
-"""What ``--device`` takes; ``cuda:1`` is the second GPU, ``torch`` is torch on the processor."""
+"""The values of ``--device``; ``cuda:1`` is the second GPU, ``torch`` is torch on the processor."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Device:
     name : str
         ``cpu``, ``torch`` or ``cuda:N``.
     xp : module
-        The functions of the array API standard that work there.
+        The functions of the array API standard for those arrays.
     """
 
     name: str
@@ -44,30 +44,30 @@ class Device:
     __repr__ = short_repr
 
     def put(self, array: NDArray[Any], dtype: DTypeLike | None = None) -> Any:
-        """Carry an array to the device, copied if need be.
+        """Move an array to the device, copying it if needed.
 
         Parameters
         ----------
         array : ndarray
             The array.
         dtype : DTypeLike, optional
-            The type it is to have there, its own if None.
+            The type of the array there; its own type if None.
 
         Returns
         -------
         array
-            The device's array, of the same shape.
+            The device's array, with the same shape.
         """
         values = np.asarray(array, dtype=dtype)
         if self.name == "cpu":
             return values
-        if not values.flags.writeable:  # torch would warn of memory it might write to
+        if not values.flags.writeable:  # torch would warn that it might write to this memory
             values = values.copy()
         where = "cpu" if self.name == "torch" else self.name
         return self.xp.asarray(values, device=where)
 
     def get(self, array: Any) -> NDArray[Any]:
-        """Carry an array back.
+        """Move an array back to NumPy.
 
         Parameters
         ----------
@@ -77,15 +77,15 @@ class Device:
         Returns
         -------
         ndarray
-            NumPy's array, of the same shape and type.
+            NumPy's array, with the same shape and type.
         """
         return np.asarray(array if self.name == "cpu" else array.cpu().numpy())
 
 
 def find_device(name: str) -> tuple[Device, str | None]:
-    """The device of that name; where torch or the GPU is missing, NumPy and a sentence saying so.
+    """Return the device of that name; if torch or the GPU is missing, NumPy and a warning.
 
-    Raises InputError for a name that is none of `NAMES`.
+    Raises InputError if the name is not one of `NAMES`.
     """
     if name == "cpu":
         return CPU, None
@@ -108,7 +108,7 @@ def find_device(name: str) -> tuple[Device, str | None]:
 
 @contextmanager
 def using(chosen: Device) -> Iterator[None]:
-    """Within the block, `current_device` is ``chosen``, and its float32 products are float32's.
+    """Make `current_device` return ``chosen`` within the block, with true float32 products.
 
     A GPU may be set to round the factors of such products to ten bits (TF32), which the bounds on
     rounding would not cover.
@@ -139,12 +139,12 @@ def current_device() -> Device:
     Returns
     -------
     Device
-        NumPy, unless the run was given another.
+        NumPy, unless the run was given another device.
     """
     return _device.get()
 
 
 CPU = Device("cpu", np)
-"""NumPy, whose functions are those of the standard."""
+"""NumPy, which has the functions of the standard."""
 
 _device: ContextVar[Device] = ContextVar("geom_device", default=CPU)

@@ -1,7 +1,7 @@
-"""Memory that a run may take: how much there is, and a polite no where it is not enough.
+"""Memory that a run may take: how much there is, and a clear error if it is not enough.
 
-Linux hands out more than it has, and kills who uses it. So what a large array takes is compared
-with what is free before it is made, and a tenth of that is left alone.
+Linux grants more memory than it has, and kills the process that uses it. So before a large array is
+made, its size is compared with the free memory, less a tenth.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from geom.errors import InputError
 from geom.machine import cgroups
 
 SHARE = 0.9
-"""Of what is free, what geom takes at most: estimates miss a little, and others live here too."""
+"""The share of free memory that geom may take: estimates are inexact, and other programs run."""
 
 
 def available(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
-    """Bytes that this process can still take before something must give.
+    """Return how many bytes this process can still take.
 
-    The least of what the machine has free, what the limits of its control groups leave (of both
-    versions, of every group above too), and what ``ulimit -v`` leaves. Cached files count as free,
-    for the system drops them first.
+    This is the least of the machine's free memory, the room its control groups leave (of both
+    versions, and of every group above), and the room that ``ulimit -v`` leaves. Cached files count
+    as free, because the system drops them first.
     """
     import psutil  # type: ignore[import-untyped]  # it ships no types
 
@@ -31,7 +31,7 @@ def available(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
 
 
 def usable() -> int:
-    """Bytes that geom may plan with: `available`, less a margin."""
+    """Return how many bytes geom may plan with: `available`, less a margin."""
     return int(available() * SHARE)
 
 
@@ -40,41 +40,42 @@ def check_memory(
     what: str,
     remedy: str = "free some memory, or use a machine with more",
 ) -> None:
-    """Return if so many bytes are available, raise otherwise.
+    """Return if ``need`` bytes are available; raise otherwise.
 
     Parameters
     ----------
     need : int
         Bytes.
     what : str
-        The thing that takes them, in words that go before "takes 6.8 GiB".
+        The thing that needs them, in words that fit before "takes 6.8 GiB".
     remedy : str, optional
         What to do, for the message of the error.
 
     Raises
     ------
     InputError
-        If there are fewer, less a margin of a tenth.
+        If fewer are available, less a margin of a tenth.
     """
     room = usable()
     if need > room:
         raise InputError(
-            f"{what} takes {describe(need)} of memory and {describe(room)} can be had: {remedy}"
+            f"{what} takes {describe(need)} of memory and only {describe(room)} is available: "
+            f"{remedy}"
         )
 
 
 def describe(count: int) -> str:
-    """A number of bytes for people, as ``6.8 GiB``."""
+    """Write a number of bytes for people, as ``6.8 GiB``."""
     size, unit = float(count), "bytes"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1023.95:  # what would be printed as 1024.0 is 1.0 of the next
+        if size < 1023.95:  # a larger number would print as 1024.0, which is 1.0 of the next unit
             break
         size, unit = size / 1024.0, larger
     return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def _in_groups(proc: Path, root: Path) -> Iterator[int]:
-    """What each control group with a limit has left."""
+    """Yield the bytes that each control group with a limit has left."""
     for version, folder in cgroups.folders("memory", proc, root):
         if version == 2:
             names, prefix = ("memory.max", "memory.current"), ""
@@ -86,7 +87,7 @@ def _in_groups(proc: Path, root: Path) -> Iterator[int]:
 
 
 def _cached(stat: Path, prefix: str) -> int:
-    """Bytes of files that a control group holds and can drop; shared memory is not among them."""
+    """Return the bytes of files that a control group can drop; shared memory does not count."""
     try:
         lines = stat.read_text(encoding="utf-8").splitlines()
         entries = dict(line.split(maxsplit=1) for line in lines if line.strip())
@@ -96,7 +97,7 @@ def _cached(stat: Path, prefix: str) -> int:
 
 
 def _in_address_space() -> Iterator[int]:
-    """What ``ulimit -v`` leaves, where it is set."""
+    """Yield the bytes that ``ulimit -v`` leaves, if it is set."""
     if sys.platform == "win32":
         return
     import resource

@@ -1,13 +1,13 @@
-"""Threads of the linear algebra libraries: as many as there are cores, and never two pools at once.
+"""Threads of the linear algebra libraries: one per core, and never two pools at once.
 
-NumPy's and SciPy's wheels each bring an OpenBLAS with a pool of its own. A pool's idle threads go
-on spinning for a while, so that the two, used in turn, take each other's cores: on two cores a
+NumPy's and SciPy's wheels each bring an OpenBLAS with its own pool. The idle threads of a pool keep
+spinning for a while, so the two pools, used in turn, take each other's cores: on two cores a
 Cholesky factorisation of 768 x 768 by SciPy takes 12 ms on one thread, and 20 to 400 ms on two
-after a product by NumPy. Products are what gains by threads, and they are NumPy's.
+after a product by NumPy. Products are what gains from threads, and NumPy computes them.
 
-Threads also spin while they wait for each other. Where other programs want the cores too, steps of
+Threads also spin while they wait for each other. If other programs want the cores too, steps of
 many small products and factorisations go several times faster on one thread than on two; large
-products, a block of rows at a time, gain by all threads that there are.
+products, a block of rows at a time, gain from every thread available.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np  # noqa: F401 - its pool must be there to be limited
+import numpy as np  # noqa: F401 - its pool must be loaded to be limited
 
 from geom.machine import cgroups
 
 
 def cores(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
-    """Count the cores that this process may use: its affinity, within a container's quota of time.
+    """Count the cores that this process may use: its affinity, within a container's CPU quota.
 
     Parameters
     ----------
     proc : Path, optional
-        Where Linux shows the process.
+        The file in which Linux shows the groups of the process.
     root : Path, optional
-        Where Linux shows control groups.
+        The folder in which Linux shows control groups.
 
     Returns
     -------
@@ -60,19 +60,19 @@ def cores(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
 def limited_threads(most: int | None = None) -> Iterator[None]:
     """Limit the threads of every linear algebra library within the block.
 
-    SciPy's own OpenBLAS gets one. No library gets more than it has, so that what the user set by
-    OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or threadpoolctl stands. A library that is loaded within
-    the block is not limited: import it before.
+    SciPy's own OpenBLAS gets one thread. No library gets more threads than it has, so a limit that
+    the user set with OMP_NUM_THREADS, OPENBLAS_NUM_THREADS or threadpoolctl stands. A library that
+    is loaded within the block is not limited: import it first.
 
     Parameters
     ----------
     most : int, optional
-        The most threads, all `cores` if None.
+        The most threads; all `cores` if None.
 
     Yields
     ------
     None
-        The block runs with the limit.
+        Nothing; the block runs with the limit.
     """
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no types
 
@@ -90,12 +90,12 @@ def limited_threads(most: int | None = None) -> Iterator[None]:
 
 
 def _spare(file: str, files: list[str]) -> bool:
-    """Whether this is SciPy's pool, and NumPy has another."""
+    """Return whether this is SciPy's pool and NumPy has its own."""
     return _owner(file) == "scipy" and any(_owner(other) == "numpy" for other in files)
 
 
 def _owner(file: str) -> str | None:
-    """The package whose wheel brought the library: its folder is ``scipy.libs`` or inside it."""
+    """Return the package whose wheel brought the library, from a folder such as ``scipy.libs``."""
     for part in Path(file).parts:
         if part in ("numpy", "scipy", "numpy.libs", "scipy.libs"):
             return part.partition(".")[0]
@@ -104,7 +104,7 @@ def _owner(file: str) -> str | None:
 
 @contextmanager
 def _torch(most: int) -> Iterator[None]:
-    """Torch has a count of its own, which threadpoolctl does not see."""
+    """Limit torch's own threads, which threadpoolctl does not see."""
     torch = sys.modules.get("torch")
     before = None if torch is None else torch.get_num_threads()
     if torch is None or before is None or before <= most:

@@ -1,1 +1,1 @@
-"""The question: rows, biases and norm, the set where x lives, and the map in other memories."""
+"""The question: rows, biases and norm, the set of points x, and copies of the readout in memory."""

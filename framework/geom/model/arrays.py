@@ -1,4 +1,4 @@
-"""Arrays as a checkpoint holds them, and as a readout does: float64, finite, read-only."""
+"""Arrays as a checkpoint and as a readout hold them: the latter float64, finite, read-only."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from geom.text import TokenKind
 
 @runtime_checkable
 class SlicedArray(Protocol):
-    """A matrix or vector that is read by slices of its first axis: an array, or a file's tensor."""
+    """A matrix or vector read by slices of its first axis: an array, or a tensor of a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """The shape, as of an array."""
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]:
-        """The rows of a slice, as an array."""
+        """Return the rows of a slice, as an array."""
 
 
 def real(name: str, values: ArrayLike | SlicedArray) -> Floats:
-    """``values`` as float64. Raises InputError unless that is exact."""
+    """Return ``values`` as float64. Raises InputError unless the conversion is exact."""
     array: NDArray[Any] = np.asarray(values[:] if isinstance(values, SlicedArray) else values)
     check_type(name, array)
     out = array.astype(np.float64)
     if array.dtype.kind in "iu":
-        held = np.abs(out) < 2.0**63  # beyond, the way back is undefined
+        held = np.abs(out) < 2.0**63  # beyond it, converting back is undefined
         if not held.all() or not (out.astype(array.dtype) == array).all():
             raise InputError(f"{name} holds integers above 2**53: give floats")
     return out
 
 
 def vector(name: str, values: ArrayLike | SlicedArray, n: int) -> Floats:
-    """``values`` as n finite float64 numbers."""
+    """Return ``values`` as n finite float64 numbers."""
     out = real(name, values)
     if out.shape != (n,):
-        raise InputError(f"{name} has shape {out.shape}: W asks for ({n},)")
+        raise InputError(f"{name} has shape {out.shape}: W needs ({n},)")
     check_finite(name, out)
     return out
 
 
 def matrix(name: str, values: ArrayLike | SlicedArray, rows: int) -> Floats:
-    """``values`` as a finite float64 matrix of so many rows."""
+    """Return ``values`` as a finite float64 matrix with ``rows`` rows."""
     out = real(name, values)
     if out.ndim != 2 or len(out) != rows or 0 in out.shape:
-        raise InputError(f"{name} has shape {out.shape}: W asks for ({rows}, d)")
+        raise InputError(f"{name} has shape {out.shape}: W needs ({rows}, d)")
     check_finite(name, out)
     return out
 
 
 def check_type(name: str, array: NDArray[Any]) -> None:
-    """Refuse what is no real number, or is longer than float64."""
+    """Refuse arrays that do not hold real numbers, or hold numbers longer than float64."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise InputError(
             f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
@@ -65,7 +65,7 @@ def check_type(name: str, array: NDArray[Any]) -> None:
 
 
 def check_folded(name: str, array: Floats, ndim: int) -> None:
-    """Refuse what is no plain array of finite float64 with so many axes, none of them empty."""
+    """Refuse anything but a plain array of finite float64 with ``ndim`` axes, none empty."""
     plain = type(array) in (np.ndarray, np.memmap)  # no matrix, no mask
     if not (plain and array.dtype == np.float64 and array.ndim == ndim):
         kind = getattr(array, "dtype", type(array).__name__)
@@ -74,12 +74,12 @@ def check_folded(name: str, array: Floats, ndim: int) -> None:
             "build the readout with Readout.fold"
         )
     if 0 in array.shape:
-        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row a token")
+        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row per token")
     check_finite(name, array)
 
 
 def check_finite(name: str, array: Floats, first: int = 0) -> None:
-    """Refuse NaN and infinity, naming the first; ``first`` is the number of the first row."""
+    """Refuse NaN and infinity, naming the first one; ``first`` numbers the first row."""
     if math.isfinite(array.min(initial=0.0)) and math.isfinite(array.max(initial=0.0)):
         return
     at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -89,7 +89,7 @@ def check_finite(name: str, array: Floats, first: int = 0) -> None:
 
 
 def frozen(array: Floats) -> Floats:
-    """The array, C-contiguous, that nobody can write to: itself if it is such a one."""
+    """Return the array C-contiguous and read-only: itself if it is so already."""
     if array.flags.c_contiguous and not array.flags.writeable:
         return array if type(array) is np.ndarray else array.view(np.ndarray)
     out = np.array(array, order="C", subok=False)
@@ -98,9 +98,9 @@ def frozen(array: Floats) -> Floats:
 
 
 def check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
-    """Refuse kinds that are not V, or not of `TokenKind`, by an InputError."""
+    """Refuse, with an InputError, kinds that are not V in number or not of `TokenKind`."""
     if len(kinds) != V:
-        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one a row")
+        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one per row")
     wrong = set(kinds) - set(get_args(TokenKind))
     if wrong:
         raise InputError(f"token kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")

@@ -11,7 +11,7 @@ from geom.numbers.arrays import Floats
 
 
 def digest(W: Floats, b: Floats, shift: Shift | None) -> str:
-    """Return the digest, in hexadecimal: of the shape, W, b, and the shift if there is one.
+    """Return the digest, in hexadecimal, of the shape, W, b, and the shift if there is one.
 
     Arrays are taken as little-endian float64, row by row, with -0 as 0.
     """

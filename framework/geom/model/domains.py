@@ -1,10 +1,11 @@
-"""Domains: the sets of vectors x that a network can hand to its readout.
+"""Domains: the sets of vectors x that a network can pass to its readout.
 
 With LayerNorm before the readout, its scale and shift folded away, ``x`` is a centred vector over
 its own standard deviation: ``sum(x) = 0``, and ``|x| < sqrt(d)`` because epsilon under the root
 keeps the norm short; every shorter length can be reached. RMSNorm gives the ball without the
-sum. The balls are closed here and open in a network, which changes no verdict: a margin is
-continuous in ``x``, so one that is positive on the sphere is positive just inside it.
+condition on the sum. The balls are closed here and open in a network, which changes no verdict: a
+margin is continuous in ``x``, so a margin that is positive on the sphere is positive just inside
+it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from geom.reprs import short_repr
 Shape = Literal["ball", "box", "all"]
 
 NAMES = ("auto", "layernorm", "rmsnorm", "box", "unbounded")
-"""What ``--domain`` takes; ``auto`` is what the readout's final norm implies."""
+"""The values of ``--domain``; ``auto`` is the domain that the readout's final norm implies."""
 
 
 _NAME = re.compile(r"(?!.*  )[A-Za-z0-9](?:[A-Za-z0-9 ._()=-]{0,78}[A-Za-z0-9)])?")
@@ -39,16 +40,16 @@ class Domain:
     Attributes
     ----------
     name : str
-        What users call it, such as ``layernorm``.
+        The name users know it by, such as ``layernorm``.
     d : int
         The dimension.
     shape : {"ball", "box", "all"}
         ``|x|_2 <= radius``, ``|x_i| <= radius``, or all of R^d.
     size : Fraction, optional
-        The exact size: the radius *squared* of a ball (d itself, if the radius sqrt(d) is
-        irrational), the radius of a box, None for all of R^d.
+        The exact size: the *squared* radius of a ball (so d itself if the radius is the irrational
+        sqrt(d)), the radius of a box, None for all of R^d.
     zero_sum : bool, optional
-        Whether ``sum(x) = 0`` holds as well.
+        Whether ``sum(x) = 0`` must hold as well.
     """
 
     name: str
@@ -62,12 +63,12 @@ class Domain:
 
     @property
     def bounded(self) -> bool:
-        """Whether it is a ball or a box."""
+        """Whether the domain is a ball or a box."""
         return self.shape != "all"
 
     @property
     def radius(self) -> float:
-        """The radius, rounded to float64; infinity for ``all`` and where float64 has no such."""
+        """The radius, rounded to float64; infinity for ``all`` and if it overflows float64."""
         if self.size is None:
             return math.inf
         try:
@@ -79,7 +80,8 @@ class Domain:
     def lean(self) -> Fraction:
         """The squared sine of the angle between the walls of a box and the plane ``sum(x) = 0``.
 
-        1 where there is no such plane, or no wall; inside the plane a wall is farther than across.
+        It is 1 without such a plane or without walls. Inside the plane, a wall is farther away than
+        straight across.
         """
         leant = self.shape == "box" and self.zero_sum and self.d > 1
         return 1 - Fraction(1, self.d) if leant else Fraction(1)
@@ -98,7 +100,8 @@ class Domain:
         Returns
         -------
         bool
-            False also for another shape, and for NaN or infinity.
+            Whether ``x`` is in the set; False for a vector of another shape, or with NaN or
+            infinity.
         """
         if x.shape != (self.d,) or not np.isfinite(x).all():
             return False
@@ -114,7 +117,7 @@ class Domain:
         return sum(m * m for m in entries) * unit * unit <= self.size
 
     def fit(self, x: Floats) -> Floats:
-        """Move a vector into the set, changing it little: scaled in, its sum made exactly zero.
+        """Move a vector into the set with a small change: scale it in, and make its sum exactly 0.
 
         Parameters
         ----------
@@ -129,10 +132,10 @@ class Domain:
         Raises
         ------
         InputError
-            If ``x`` is not d finite numbers.
+            If ``x`` does not hold d finite numbers.
         """
         if x.shape != (self.d,) or not np.isfinite(x).all():
-            raise InputError(f"a point of this domain is {self.d} finite numbers")
+            raise InputError(f"a point of this domain must be {self.d} finite numbers")
         out = np.asarray(x, dtype=np.float64)
         largest = float(np.abs(out).max())
         exponent = math.frexp(largest)[1]
@@ -147,21 +150,21 @@ class Domain:
         return out
 
     def sample(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw points evenly from the set.
+        """Draw points uniformly from the set.
 
-        All of R^d stands for its directions: its points are standard normal vectors.
+        For all of R^d, draw directions: the points are standard normal vectors.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            Where the randomness comes from.
+            The source of randomness.
         n : int
             How many points.
 
         Returns
         -------
         ndarray of shape (n, d), float64
-            The points, in the set up to rounding only; `fit` puts one in it exactly.
+            The points, in the set up to rounding; `fit` moves a point into it exactly.
         """
         if self.shape == "box":
             return np.asarray(rng.uniform(-self.radius, self.radius, (n, self.d)))
@@ -178,7 +181,7 @@ class Domain:
         )
 
     def _scaled_in(self, x: Floats) -> Floats:
-        """``x`` shrunk, where it is too long, to just inside the radius."""
+        """Shrink ``x`` to just inside the radius if it is too long."""
         inside = self.radius * (1.0 - 2.0**-32)
         largest = float(np.abs(x).max())
         if largest == 0.0:
@@ -189,7 +192,7 @@ class Domain:
 
 
 def as_settings(domain: Domain) -> dict[str, Any]:
-    """The domain, less its dimension, as JSON values that `from_settings` reads."""
+    """Return the domain without its dimension, as JSON values that `from_settings` reads."""
     size = None if domain.size is None else str(domain.size)
     return {
         "name": domain.name,
@@ -200,7 +203,7 @@ def as_settings(domain: Domain) -> dict[str, Any]:
 
 
 def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
-    """The domain in R^d that `as_settings` wrote; a known name must be what it says.
+    """Return the domain in R^d that `as_settings` wrote; a built-in name must have its own set.
 
     Raises InputError for anything else.
     """
@@ -208,27 +211,28 @@ def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
         name, shape, zero_sum = stored["name"], stored["shape"], stored["zero_sum"]
         size = None if stored["size"] is None else _fraction(stored["size"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{stored!r} describes no domain") from error
+        raise InputError(f"{stored!r} does not describe a domain") from error
     if not (isinstance(name, str) and isinstance(zero_sum, bool)):
-        raise InputError(f"{stored!r} describes no domain")
+        raise InputError(f"{stored!r} does not describe a domain")
     if shape not in get_args(Shape) or (size is None) != (shape == "all"):
-        raise InputError(f"{stored!r} describes no domain")
+        raise InputError(f"{stored!r} does not describe a domain")
     return checked(Domain(name, d, shape, size, zero_sum=zero_sum))
 
 
 def checked(domain: Domain) -> Domain:
-    """The domain itself, unless it bears the name of another, or one that looks like it.
+    """Return the domain, unless it has the name of another one, or a name that looks like it.
 
-    Raises InputError then, as its results would be read as if they were the other's.
+    Raises InputError then, because its results would be read as those of the other domain.
     """
     if not _NAME.fullmatch(domain.name):
         raise InputError(
-            f"a domain cannot be called {domain.name!r}: use letters and digits of ASCII, and "
-            "within the name also - . _ ( ) = and single spaces"
+            f"a domain cannot be called {domain.name!r}: use ASCII letters and digits, and inside "
+            "the name also - . _ ( ) = and single spaces"
         )
     if domain.name not in NAMES and _skeleton(domain.name) in map(_skeleton, NAMES):
         raise InputError(
-            f"a domain of your own needs a name that looks like no other, not {domain.name!r}"
+            f"a domain of your own needs a name that cannot be misread as another, not "
+            f"{domain.name!r}"
         )
     if domain.name in NAMES:
         radius = domain.radius if domain.shape == "box" else 1.0
@@ -238,35 +242,35 @@ def checked(domain: Domain) -> Domain:
 
 
 def _skeleton(name: str) -> str:
-    """What the eye takes a name for: no case, no marks, and letters that look alike made one."""
+    """Reduce a name to what a reader sees: no case, no marks, look-alike letters made equal."""
     letters = re.sub(r"[^a-z0-9]", "", name.lower())
     return letters.translate(str.maketrans("1i0", "llo")).replace("rn", "m")
 
 
 def layernorm(d: int) -> Domain:
-    """``{x : sum(x) = 0, |x| <= sqrt(d)}``: what LayerNorm can emit before scale and shift."""
+    """Return ``{x : sum(x) = 0, |x| <= sqrt(d)}``, which LayerNorm emits before scale and shift."""
     return Domain("layernorm", d, "ball", Fraction(d), zero_sum=True)
 
 
 def rmsnorm(d: int) -> Domain:
-    """``{x : |x| <= sqrt(d)}``: what RMSNorm can emit before its scale."""
+    """Return ``{x : |x| <= sqrt(d)}``, the vectors that RMSNorm can emit before its scale."""
     return Domain("rmsnorm", d, "ball", Fraction(d))
 
 
 def box(d: int, radius: float = 1.0) -> Domain:
-    """``{x : |x_i| <= radius}``. Raises InputError unless the radius is positive and finite."""
+    """Return ``{x : |x_i| <= radius}``. Raises InputError unless 0 < radius < infinity."""
     if not (math.isfinite(radius) and radius > 0):
         raise InputError(f"box radius {radius!r}: give a positive finite number")
     return Domain("box", d, "box", Fraction(radius))
 
 
 def unbounded(d: int) -> Domain:
-    """All of R^d."""
+    """Return all of R^d."""
     return Domain("unbounded", d, "all")
 
 
 def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
-    """The domain of that name in R^d; ``auto`` follows the final ``norm``.
+    """Return the domain of that name in R^d; ``auto`` follows the final ``norm``.
 
     Raises InputError for a name that is not in `NAMES`.
     """
@@ -284,7 +288,7 @@ def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
 
 
 def _fraction(text: object) -> Fraction:
-    """A positive ratio of two integers, each no longer than a float64 can make it."""
+    """Parse a positive ratio of two integers, each no longer than a float64 can make it."""
     if not isinstance(text, str):
         raise TypeError(type(text).__name__)
     numerator, _, denominator = text.partition("/")
@@ -295,10 +299,10 @@ def _fraction(text: object) -> Fraction:
 
 
 def _zero_sum(x: Floats) -> Floats:
-    """``x`` put on a grid of multiples of one power of two, its sum made exactly zero there.
+    """Round ``x`` to a grid of multiples of one power of two, and make its sum exactly zero there.
 
-    The grid has 50 bits above its unit, and no unit below the least float64, so every entry on it
-    is exact; their sum is taken in integers of any length.
+    The grid has 50 bits above its unit, and its unit is not below the least float64, so every entry
+    on it is exact; their sum is taken in integers of any length.
     """
     d = x.size
     largest = float(np.abs(x).max())

@@ -2,15 +2,15 @@
 
 A norm emits ``gamma * x + beta`` before the readout ``W``, so ``logits = W (gamma * x + beta) + b =
 (W * gamma) x + (W beta + b)``. The product of two float32 has at most 48 significant bits and is
-exact in float64: folding ``gamma`` rounds nothing. ``W beta + b`` is a sum and must round; it is
+exact in float64, so folding ``gamma`` rounds nothing. ``W beta + b`` is a sum and must round. It is
 summed in a fixed order with compensation (Ogita, Rump and Oishi, Accurate Sum and Dot Product,
-SIAM J. Sci. Comput. 26, 2005, algorithm 4.4), so that every machine folds to the same bits,
-almost always those of the exact sum rounded once.
+SIAM J. Sci. Comput. 26, 2005, algorithm 4.4), so that every machine folds to the same bits, which
+are almost always those of the exact sum rounded once.
 
-A projection ``P`` between norm and readout makes ``W P``, a sum too. `exact_product` splits both
-matrices into slices of so few bits that their products are exact in any order of summation (Ozaki,
-Ogita, Oishi and Rump, Error-free transformations of matrix multiplication, Numer. Algorithms 59,
-2012), so that BLAS may compute them.
+A projection ``P`` between norm and readout gives ``W P``, which is a sum too. `exact_product`
+splits both matrices into slices of so few bits that their products are exact in any order of
+summation (Ozaki, Ogita, Oishi and Rump, Error-free transformations of matrix multiplication, Numer.
+Algorithms 59, 2012), so BLAS may compute them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from geom.numbers.arrays import Floats
 
 
 def fold_scale(W: Floats, gamma: Floats) -> Floats:
-    """``W * gamma`` row-wise: ``W`` (V, d) and ``gamma`` (d,) float64; exact for float32 data."""
+    """Return ``W * gamma`` row-wise, ``W`` (V, d) and ``gamma`` (d,); exact for float32 data."""
     return W * gamma
 
 
 def fold_shift(W: Floats, beta: Floats, b: Floats) -> Floats:
-    """``W beta + b`` (V,) for ``W`` (V, d) before `fold_scale`, ``beta`` (d,), ``b`` (V,)."""
+    """Return ``W beta + b`` (V,): ``W`` (V, d) before `fold_scale`, ``beta`` (d,), ``b`` (V,)."""
     total = b.astype(np.float64, copy=True)
     lost = np.zeros_like(total)
     for column, shift in zip(W.T, beta, strict=True):
@@ -43,16 +43,17 @@ def fold_shift(W: Floats, beta: Floats, b: Floats) -> Floats:
 def through(
     P: Floats, scale: Floats | None, shift: Floats | None
 ) -> tuple[Floats, None, Floats | None]:
-    """Scale and shift taken to the near side of the projection: ``P (scale x + shift)``."""
+    """Move scale and shift to the near side of the projection: ``P (scale x + shift)``."""
     shifted = None if shift is None else fold_shift(P, shift, np.zeros(len(P)))
     return P if scale is None else fold_scale(P, scale), None, shifted
 
 
 def exact_product(A: Floats, B: Floats) -> Floats:
-    """``A B`` (m, n) for ``A`` (m, k) and ``B`` (k, n), as the compensated sum of exact products.
+    """Return ``A B`` (m, n), ``A`` (m, k), ``B`` (k, n), as a compensated sum of exact products.
 
-    The same on every machine; the exact product rounded once but for rare last bits, where
-    nothing underflows. Float16 data need one or two slices a matrix, float32 about three.
+    The result is the same on every machine. If nothing underflows it is the exact product rounded
+    once, except for rare last bits. Float16 data need one or two slices per matrix, float32 about
+    three.
     """
     bits = (53 - math.ceil(math.log2(A.shape[1]))) // 2 if A.shape[1] > 1 else 26
     _, above = np.frexp([np.abs(A).max(), np.abs(B).max()])
@@ -73,7 +74,7 @@ def exact_product(A: Floats, B: Floats) -> Floats:
 
 
 def _slices(A: Floats, bits: int, axis: int) -> list[Floats]:
-    """Matrices that add up to ``A``, each of ``bits`` bits below the largest entry of a line."""
+    """Split ``A`` into matrices that sum to it, each of ``bits`` bits below a line's largest."""
     out = []
     rest = A
     while rest.any():

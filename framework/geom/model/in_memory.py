@@ -1,7 +1,8 @@
-"""The readout of a model that is in memory: anything with ``W_U`` (d, V) and ``b_U`` (V,).
+"""The readout of a model in memory: any object with ``W_U`` (d, V) and ``b_U`` (V,).
 
-That is a TransformerBridge of TransformerLens, a HookedTransformer of its older versions, or an
-object shaped so. Nothing is imported for it: tensors are asked for slices, and slices for arrays.
+The object may be a TransformerBridge of TransformerLens, a HookedTransformer of its older versions,
+or another object of that form. This module imports no library for it: it slices the tensors, and
+turns the slices into arrays.
 """
 
 from __future__ import annotations
@@ -23,43 +24,44 @@ _KINDS: dict[str | None, NormName | None] = {
     "RMSPre": "rmsnorm",
     None: None,
 }
-"""What ``cfg.normalization_type`` can be; ``Pre`` is a norm whose scale and shift are folded."""
+"""The values of ``cfg.normalization_type``; ``Pre`` is a norm with folded scale and shift."""
 
 _FINAL_NORMS = ("ln_final", "decoder_ln_final")
 
 _CENTRED = 3e-3
-"""A mean below this share of the root mean square is what rounding leaves of zero.
+"""A mean below this share of the root mean square counts as zero, up to rounding.
 
-On the demo the largest mean of a processed column was 6e-8 of it in float32, 9e-4 in bfloat16;
-of a column of 200,000 random numbers it is 2e-3 on average, so the largest is above.
+On the demo, the largest mean of a processed column was 6e-8 of the root mean square in float32 and
+9e-4 in bfloat16. For a column of 200,000 random numbers the mean is 2e-3 of it on average, so the
+largest such mean is above this share.
 """
 
 
 _ROUNDED = (
-    "centring rounded the rows: a token that is borderline by no more than that may be decided "
-    "otherwise than by the checkpoint's own numbers"
+    "centring rounded the rows: a token that is borderline within that rounding may be decided "
+    "differently from the checkpoint's own numbers"
 )
 
 
 class Live(Protocol):
-    """A model in memory: ``W_U`` (d, V) and ``b_U`` (V,), tensors or arrays of any library.
+    """A model in memory: ``W_U`` (d, V) and ``b_U`` (V,) are tensors or arrays of any library.
 
-    Where it has them, ``cfg.normalization_type``, ``ln_final`` and ``tokenizer`` are used too.
+    If the model has ``cfg.normalization_type``, ``ln_final`` or ``tokenizer``, they are used too.
     """
 
     @property
     def W_U(self) -> Any:  # noqa: N802 - TransformerLens's name
-        """The unembedding, one column a token."""
+        """The unembedding, one column per token."""
 
     @property
     def b_U(self) -> Any:  # noqa: N802 - likewise
-        """Its bias."""
+        """The bias of the unembedding."""
 
 
 def read_live(model: Live) -> Readout:
-    """The readout of a model in memory; its numbers are copied, a block of tokens at a time.
+    """Return the readout of a model in memory; copy its numbers a block of tokens at a time.
 
-    Raises InputError where ``model`` has no ``W_U`` and ``b_U``, and where they cannot be read.
+    Raises InputError if ``model`` has no ``W_U`` and ``b_U``, or if they cannot be read.
     """
     kind = type(model).__name__
     try:
@@ -72,7 +74,10 @@ def read_live(model: Live) -> Readout:
 
 
 def _read(model: Live, kind: str) -> Readout:
-    """The readout. Raises InputError for what is no model, and whatever the model's code raises."""
+    """Return the readout.
+
+    Raises InputError if ``model`` is not a model, and any error of the model's own code.
+    """
     if not (hasattr(model, "W_U") and hasattr(model, "b_U")):
         raise InputError(
             f"a model cannot be a {kind}: give a Readout, a model's name, or an object with "
@@ -90,7 +95,7 @@ def _read(model: Live, kind: str) -> Readout:
     readout = Readout.fold(W, b, norm=norm, gamma=gamma, beta=beta, tokens=texts)
     form = [f"W_U of a {kind} in {str(W_U.dtype).removeprefix('torch.')}"]
     if norm is not None and _is_identity(gamma, beta):
-        form.append("nothing of its final norm left to fold")
+        form.append("nothing left to fold of its final norm")
     centred = _centred(readout)
     rounded = (_ROUNDED,) if centred else ()
     return readout.described(readout.source, (", ".join(form + centred), *rounded, *notes))
@@ -98,7 +103,7 @@ def _read(model: Live, kind: str) -> Readout:
 
 @dataclass(frozen=True)
 class _Columns:
-    """``W_U`` (d, V) as rows (V, d): the columns of a slice are fetched and turned."""
+    """``W_U`` (d, V) as rows (V, d): a slice of rows is fetched as columns and transposed."""
 
     matrix: Any
 
@@ -111,9 +116,9 @@ class _Columns:
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:
-    """A tensor or array as one that NumPy knows and that holds it exactly.
+    """Convert a tensor or array to a NumPy array that holds it exactly.
 
-    Raises InputError for a tensor without numbers, or of quantised ones.
+    Raises InputError if a tensor has no numbers, or has quantised ones.
     """
     if not hasattr(values, "detach"):
         array = np.asarray(values)
@@ -127,10 +132,10 @@ def _array(name: str, values: Any) -> NDArray[Any]:
 def _final_norm(
     model: Any,
 ) -> tuple[NormName | None, NDArray[Any] | None, NDArray[Any] | None, tuple[str, ...]]:
-    """The final norm's kind, scale and shift, None where it has none, and what to note of it.
+    """Return the final norm's kind, scale and shift, each None if missing, and notes about them.
 
-    A bridge's norm may know more than the configuration, and the other way round; either may say
-    that it is an RMSNorm. One may store its scale as what is to be added to 1, and adds in float32.
+    A bridge's norm may know more than the configuration, or less; either may say that the norm is
+    an RMSNorm. A norm may store its scale as an offset from 1, and then adds the 1 in float32.
     """
     cfg = getattr(model, "cfg", None)
     kind = getattr(cfg, "normalization_type", None)
@@ -147,7 +152,7 @@ def _final_norm(
     if norm is None:
         if kind.endswith("Pre"):
             return "rmsnorm" if rms else "layernorm", None, None, ()
-        return None, None, None, (f"no ln_final, though cfg says {kind}: read as without a norm",)
+        return None, None, None, (f"no ln_final, though cfg says {kind}: read as having no norm",)
     rms = rms or getattr(norm, "uses_rms_norm", False)
     gamma, beta = (
         None if values is None else _array(f"ln_final.{name}", values)
@@ -159,12 +164,12 @@ def _final_norm(
 
 
 def _is_identity(gamma: NDArray[Any] | None, beta: NDArray[Any] | None) -> bool:
-    """Whether the norm has nothing left to fold."""
+    """Return whether the norm has nothing left to fold."""
     return (gamma is None or bool((gamma == 1).all())) and (beta is None or not beta.any())
 
 
 def _centred(readout: Readout) -> list[str]:
-    """Along which axes the rows have mean zero, to rounding."""
+    """Name the axes over which the rows have mean zero, up to rounding."""
     W = readout.W
     with np.errstate(over="ignore", invalid="ignore"):
         least = _CENTRED * np.sqrt(np.einsum("ij,ij->", W, W) / W.size)
@@ -173,11 +178,11 @@ def _centred(readout: Readout) -> list[str]:
 
 
 def _texts(tokenizer: Any, V: int) -> tuple[str | None, ...] | None:
-    """What a tokenizer of the library tokenizers, or a wrapper of one, decodes for each id.
+    """Decode each id with a tokenizer of the library tokenizers, or with a wrapper of one.
 
-    Each id is decoded after one and the same token, as alone it may lose its leading space. A
-    token that is no whole UTF-8 text has its bytes spelled out. None for another kind of
-    tokenizer, and for an id that it does not know.
+    Each id is decoded after one fixed token, because alone it may lose its leading space. A token
+    that is not complete UTF-8 text has its bytes spelled out. Returns None for another kind of
+    tokenizer; an id that the tokenizer does not know gets None.
     """
     inner: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not (hasattr(inner, "id_to_token") and hasattr(inner, "decode_batch")):
@@ -197,7 +202,7 @@ def _texts(tokenizer: Any, V: int) -> tuple[str | None, ...] | None:
 
 
 def _spelled(piece: str) -> str:
-    r"""Part of a character as ``\xe2\x80``, from GPT-2's byte alphabet or as ``<0xE2>``."""
+    r"""Spell part of a character as ``\xe2\x80``, from GPT-2's byte alphabet or ``<0xE2>``."""
     single = re.fullmatch("<0x([0-9A-F]{2})>", piece)
     if single:
         return bytes.fromhex(single[1]).decode("utf-8", "backslashreplace")
@@ -207,7 +212,10 @@ def _spelled(piece: str) -> str:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's: a visible Latin-1 character is its own byte, U+0100 and on are the others."""
+    """Return GPT-2's byte alphabet.
+
+    A visible Latin-1 character stands for its own byte, U+0100 and up for the other bytes.
+    """
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = sorted(set(range(256)) - set(own))
     return {chr(byte): byte for byte in own} | {chr(256 + i): b for i, b in enumerate(rest)}

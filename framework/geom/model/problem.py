@@ -1,4 +1,4 @@
-"""The question that certifiers answer: a readout on a domain."""
+"""The question that certifiers answer: a readout together with a domain."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from geom.numbers.arrays import Floats, Ids
 from geom.reprs import short_repr
 
 _PLAIN = 256
-"""Rows and biases from ``2**-256`` to ``2**256`` are taken as they are."""
+"""Rows and biases from ``2**-256`` to ``2**256`` are not rescaled."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The question whether some ``x`` in a domain gives a token a positive margin.
+    """The question of whether some ``x`` in a domain gives a token a positive margin.
 
     Attributes
     ----------
     readout : Readout
         The weights.
     domain : Domain
-        Where x lives.
+        The set that x ranges over.
 
     Raises
     ------
     InputError
-        If the domain has another dimension than the readout.
+        If the domain and the readout have different dimensions.
     """
 
     readout: Readout
@@ -54,10 +54,11 @@ class Problem:
 
     @cached_property
     def exponent(self) -> int:
-        """The power of two that `unit` is short of: its margins times ``2**exponent`` are these.
+        """The exponent e such that margins of `unit` times ``2**e`` are the margins of this one.
 
-        0 where rows and biases are of a size whose squares float64 holds. If taking out all of it
-        would round the smallest of them, half of it is taken out; 0 if that rounds them too.
+        It is 0 if rows and biases have a size whose squares float64 holds. If taking out the whole
+        exponent would round the smallest of them, half of it is taken out; if that rounds them
+        too, 0.
         """
         arrays = (self.readout.W, self.readout.b, self.readout.offset)
         largest = max(max(float(array.max()), -float(array.min())) for array in arrays)
@@ -76,7 +77,8 @@ class Problem:
     def unit(self) -> Problem:
         """The same question with rows and biases over ``2**exponent``, exactly; often this itself.
 
-        Points and weights answer both alike, and there neither squares nor sums overflow.
+        The same points and weights answer both, and in the scaled one neither squares nor sums
+        overflow.
         """
         if self.exponent == 0:
             return self
@@ -84,14 +86,14 @@ class Problem:
             np.ldexp(array, -self.exponent) for array in (self.readout.W, self.readout.offset)
         )
         b, shift = offset, self.readout.shift
-        if shift is not None:  # folded again: what it was rounded to may have underflowed
+        if shift is not None:  # fold again: the rounded shift may have underflowed
             b, shift = fold_shift(W, shift.rounded, offset), replace(shift, bias=offset)
         for array in (W, b, offset):
             array.flags.writeable = False
         return Problem(replace(self.readout, W=W, b=b, shift=shift), self.domain)
 
     def differences(self, token: int, others: Ids) -> tuple[Floats, Floats]:
-        """Subtract a token's row and bias from those of others.
+        """Subtract a token's row and bias from those of other tokens.
 
         Parameters
         ----------
@@ -105,8 +107,8 @@ class Problem:
         a : ndarray of shape (n, d), float64
             The differences ``w_j - w_t``, each entry rounded once.
         c : ndarray of shape (n,), float64
-            The differences ``b_j - b_t`` of `Readout.b`, which have a shift of the final norm
-            rounded in them, each rounded once.
+            The differences ``b_j - b_t`` of `Readout.b`, each rounded once. `Readout.b` itself
+            contains the rounding of a shift of the final norm.
         """
         W, b = self.readout.W, self.readout.b
         return W[others] - W[token], b[others] - b[token]
@@ -133,7 +135,7 @@ class Problem:
 
 
 def _divides(exponent: int, values: Floats) -> bool:
-    """Whether ``values`` over ``2**exponent`` are floats of the same digits."""
+    """Return whether ``values`` over ``2**exponent`` are floats with the same digits."""
     blocks = np.array_split(values, max(1, values.nbytes >> 24))
     return all(
         bool((np.ldexp(np.ldexp(block, -exponent), exponent) == block).all()) for block in blocks

@@ -1,4 +1,4 @@
-"""The readout: the last linear map of a language model, and what is known of it."""
+"""The readout: the last linear map of a language model, and what is known about it."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from geom.text import TokenKind
 NormName = Literal["layernorm", "rmsnorm"]
 
 _BLOCK = 1 << 20
-"""Numbers of W that are folded at a time."""
+"""How many numbers of W are folded at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Readout:
     """``logits = W x + b`` for ``x`` after the final norm and before its scale and shift.
 
-    Build one with `Readout.fold`, which takes what a checkpoint holds. A shift that is folded
-    into ``b`` rounds it; ``shift`` keeps it exactly: proofs are about
-    ``W (x + s) + shift.bias``, from which ``W x + b`` is `bias_errors` away at most.
+    Build a readout with `Readout.fold`, which takes the arrays of a checkpoint. Folding a shift
+    into ``b`` rounds it; ``shift`` keeps it exactly. Proofs are about ``W (x + s) + shift.bias``,
+    which differs from ``W x + b`` by at most `bias_errors`.
 
     Attributes
     ----------
     W : ndarray of shape (V, d), float64
-        A row a token, the norm's scale folded in; C-contiguous and read-only. An array that can
-        be written to is copied.
+        One row per token, with the norm's scale folded in; C-contiguous and read-only. A writable
+        array is copied.
     b : ndarray of shape (V,), float64
-        The biases, the norm's shift folded in; C-contiguous and read-only.
+        The biases, with the norm's shift folded in; C-contiguous and read-only.
     norm : {"layernorm", "rmsnorm"}, optional
-        The final norm, None if there is none or it is not known.
+        The final norm, or None if there is none or it is not known.
     tokens : sequence of str or None, optional
-        The text of each of the V ids as the tokenizer decodes it, None for an id without one. A
-        token that is no whole UTF-8 text has its bytes spelled out.
+        The text of each of the V ids as the tokenizer decodes it, or None for an id without a
+        text. A token that is not complete UTF-8 text has its bytes spelled out.
     kinds : sequence of TokenKind, optional
-        What each of the V ids is to the tokenizer.
+        What each of the V ids means to the tokenizer.
     source : str, optional
-        The name by which `geom.load` finds it again.
+        The name that `geom.load` takes to find the readout again.
     notes : tuple of str, optional
         Sentences that a reader of the results should know.
     shift : Shift, optional
@@ -65,10 +65,11 @@ class Readout:
     Raises
     ------
     InputError
-        If ``W`` and ``b`` are not such arrays of finite numbers, or the rest does not fit them.
+        If ``W`` and ``b`` are not such arrays of finite numbers, or another argument does not fit
+        them.
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero; asking for what it computes raises
-        it too.
+        If the process flushes subnormal numbers to zero; reading a computed attribute raises it
+        too.
     """
 
     W: Floats
@@ -93,10 +94,10 @@ class Readout:
             arrays.check_folded(name, array, ndim)
             object.__setattr__(self, name, arrays.frozen(array))
         if self.b.shape != self.W.shape[:1]:
-            raise InputError(f"b has shape {self.b.shape}: W asks for ({len(self.W)},)")
+            raise InputError(f"b has shape {self.b.shape}: W needs ({len(self.W)},)")
         if self.tokens is not None and len(self.tokens) != self.V:
             raise InputError(
-                f"{len(self.tokens)} token texts for {self.V} rows of W: give one a row"
+                f"{len(self.tokens)} token texts for {self.V} rows of W: give one per row"
             )
         if self.kinds is not None:
             arrays.check_kinds(self.kinds, self.V)
@@ -124,14 +125,14 @@ class Readout:
     ) -> Readout:
         """Fold a checkpoint's arrays into a readout: ``logits = W (gamma * x + beta) + b``.
 
-        Arrays are of float16, float32, float64, or of integers that float64 holds exactly. ``W`` is
-        read a block of rows at a time: if it is read from a file by slices, it is never whole in
-        memory twice.
+        Arrays hold float16, float32, float64, or integers that float64 represents exactly. ``W`` is
+        read a block of rows at a time, so a ``W`` that is read from a file by slices is never held
+        whole in memory twice.
 
         Parameters
         ----------
         W : array_like or SlicedArray of shape (V, d)
-            The unembedding, a row a token; of shape (V, k) with a projection.
+            The unembedding, one row per token; of shape (V, k) with a projection.
         b : array_like or SlicedArray of shape (V,), optional
             The biases; zero if None.
         norm : {"layernorm", "rmsnorm"}, optional
@@ -141,13 +142,14 @@ class Readout:
         beta : array_like or SlicedArray of shape (d,), optional
             The norm's shift.
         projection : array_like or SlicedArray of shape (k, d), optional
-            A matrix between the norm and ``W``, folded in exactly before one rounding to float64.
+            A matrix between the norm and ``W``. It is folded in exactly, then rounded to float64
+            once.
         tokens : sequence of str or None, optional
             The text of each id.
         kinds : sequence of TokenKind, optional
             The kind of each id.
         source : str, optional
-            The name by which `geom.load` finds it again.
+            The name that `geom.load` takes to find the readout again.
         notes : tuple of str, optional
             Sentences that a reader of the results should know.
 
@@ -159,15 +161,15 @@ class Readout:
         Raises
         ------
         InputError
-            For wrong shapes or types, for NaN and infinity, naming the array and the place, and if
-            memory cannot hold it.
+            For wrong shapes or types; for NaN and infinity, naming the array and the place; and if
+            memory cannot hold the readout.
         """
         source_rows = W if isinstance(W, SlicedArray) else np.asarray(W)
         if isinstance(source_rows, np.ndarray):
             arrays.check_type("W", source_rows)
         if len(source_rows.shape) != 2 or 0 in source_rows.shape:
             raise InputError(
-                f"W has shape {source_rows.shape}: give a matrix (V, d), one row a token"
+                f"W has shape {source_rows.shape}: give a matrix (V, d), one row per token"
             )
         V, k = source_rows.shape
         P = None if projection is None else arrays.matrix("projection", projection, k)
@@ -229,29 +231,30 @@ class Readout:
 
     @property
     def domain(self) -> Domain:
-        """The domain that the final norm implies: what ``auto`` means."""
+        """The domain that the final norm implies, which is what ``auto`` means."""
         return domains.named("auto", self.d, self.norm)
 
     @cached_property
     def has_bias(self) -> bool:
-        """Whether two tokens differ in bias; a bias equal for all changes no argmax.
+        """Whether biases can change an argmax: two tokens differ in bias, or there is a shift.
 
-        A shift tells them apart.
+        A bias that is the same for all tokens changes no argmax.
         """
         refuse_flushing()
         return self.shift is not None or bool((self.b != self.b[0]).any())
 
     @property
     def offset(self) -> Floats:
-        """The biases (V,) without the shift, exactly: ``b`` itself where there is none."""
+        """The biases (V,) without the shift, exactly; ``b`` itself if there is no shift."""
         return self.b if self.shift is None else self.shift.bias
 
     @cached_property
     def bias_errors(self) -> Floats:
-        """Bounds (V,) on how far ``b`` is from ``W s`` and the biases of the shift; 0 without one.
+        """Bounds (V,) on how far ``b`` is from ``W s`` plus the shift's biases; 0 without a shift.
 
         ``b`` is a compensated sum of rounded products of the unfolded rows, each entry of ``W`` is
-        rounded once, and so is each of ``s``: ``gamma_{d+8}`` covers them several times over.
+        rounded once, and so is each entry of ``s``: ``gamma_{d+8}`` covers these roundings several
+        times over.
         """
         if self.shift is None:
             return np.zeros(self.V)
@@ -259,7 +262,7 @@ class Readout:
         return np.where(np.isnan(found), np.inf, found)
 
     def exact_biases(self, tokens: NDArray[np.integer[Any]]) -> list[Fraction]:
-        """Compute biases with the shift folded in, without rounding.
+        """Compute biases with the shift folded in, exactly.
 
         Parameters
         ----------
@@ -269,7 +272,7 @@ class Readout:
         Returns
         -------
         list of Fraction
-            A bias a token, in their order.
+            One bias per token, in the order of ``tokens``.
         """
         biases = [Fraction(bias) for bias in self.offset[tokens].tolist()]
         if self.shift is None:
@@ -285,10 +288,11 @@ class Readout:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of the folded numbers: shape, then W and b as float64.
+        """The SHA-256, in hexadecimal, of the folded numbers: the shape, then W and b as float64.
 
-        Little-endian, row by row, with -0 taken for 0; of one with a shift then ``shift`` and its
-        ``beta``, ``gamma`` and ``bias``. Equal digests are equal readouts.
+        The numbers are little-endian, row by row, with -0 taken as 0. If there is a shift, the word
+        ``shift`` and its ``beta``, ``gamma`` and ``bias`` follow. Equal digests mean equal
+        readouts.
         """
         refuse_flushing()
         return digest(self.W, self.b, self.shift)
@@ -319,14 +323,14 @@ class Readout:
         Returns
         -------
         str or None
-            The text, None without one. Half of a surrogate pair, which UTF-8 has no room for, is
-            spelled out.
+            The text, or None if the id has no text. Half of a surrogate pair, which UTF-8 cannot
+            encode, is spelled out.
         """
         text = None if self.tokens is None else self.tokens[token]
         return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
     def kind(self, token: int) -> TokenKind | None:
-        """Say what an id is to the tokenizer.
+        """Say what an id means to the tokenizer.
 
         Parameters
         ----------
@@ -336,12 +340,12 @@ class Readout:
         Returns
         -------
         TokenKind or None
-            The kind, None without a tokenizer.
+            The kind, or None without a tokenizer.
         """
         return None if self.kinds is None else self.kinds[token]
 
     def twins(self, token: int) -> list[int]:
-        """Find the tokens with the same row and bias as a token: neither can ever beat the other.
+        """Find the tokens with a token's row and bias: of such twins, none can beat another.
 
         Parameters
         ----------
@@ -358,26 +362,28 @@ class Readout:
         return [int(j) for j in np.flatnonzero(alike) if (self.W[j] == self.W[token]).all()]
 
     def described(self, source: Source, notes: tuple[str, ...]) -> Readout:
-        """Give the same numbers another name and other notes; they are not checked again.
+        """Return a readout of the same numbers with another source and other notes.
+
+        The numbers are not checked again.
 
         Parameters
         ----------
         source : str
-            The name by which `geom.load` finds it again.
+            The name that `geom.load` takes to find the readout again.
         notes : tuple of str
             Sentences that a reader of the results should know.
 
         Returns
         -------
         Readout
-            A readout that shares the arrays, and what was computed of them.
+            A readout that shares the arrays and the values computed from them.
         """
         out = object.__new__(type(self))
         out.__dict__.update(self.__dict__, source=source, notes=notes)
         return out
 
     def without_bias(self) -> Readout:
-        """Make every bias zero.
+        """Set every bias to zero.
 
         Returns
         -------
@@ -388,7 +394,7 @@ class Readout:
 
 
 def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:
-    """The blocks, with progress where there is any to speak of."""
+    """Return the blocks, and report progress if there is more than one."""
     if len(blocks) == 1:
         return blocks
     return track_progress(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)

@@ -1,7 +1,7 @@
-"""One copy of the weights for all processes: files that each of them maps into its memory.
+"""One copy of the weights for all processes, in files that each process maps into its memory.
 
-The system keeps the pages of a mapped file once, whoever reads them, and drops them first where
-memory is short. Only numbers are in the files, in NumPy's own format.
+The system keeps the pages of a mapped file once, no matter how many processes read them, and drops
+them first if memory is short. The files hold only numbers, in NumPy's own format.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ PREFIX = "geom-weights-"
 LOCK = "lock"
 
 SHM = Path("/dev/shm")
-"""Files that live in memory: the second choice, where the usual folder has no room."""
+"""A folder whose files live in memory: the second choice if the usual folder has no room."""
 
 _YOUNG = 60.0
-"""Seconds in which a folder without a lock may be one that is just being made."""
+"""A folder without a lock that is younger than this (seconds) may still be being made."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SharedReadout(Readout):
-    """A readout that goes to another process as the places of its arrays in files.
+    """A readout that is sent to another process as the places of its arrays in files.
 
-    The texts and kinds of tokens stay behind: who certifies needs none, and they can be larger than
-    everything else that is sent.
+    The texts and kinds of tokens stay behind: certifiers do not need them, and they can be larger
+    than everything else that is sent.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        norms = self.row_norms  # a pass over W that no worker need repeat
+        norms = self.row_norms  # saves each worker a pass over W
         arrays = (self.W, self.b, norms)
         places = (_place(array) or array for array in arrays)
         return _arrive, (*places, self.norm, self.source, self.shift)
@@ -54,33 +54,33 @@ class SharedReadout(Readout):
 
 @contextmanager
 def shared(readout: Readout, folder: Path | None = None) -> Iterator[SharedReadout]:
-    """The readout with its arrays in files, read-only, for as long as the block lasts.
+    """Put the readout's arrays in read-only files for as long as the block lasts.
 
-    The files lie in a private folder within ``folder``; where None is given, within the one for
-    temporary files, or in memory (`SHM`) if only that has room. What is in a file already stays
-    there. The folder is removed at the end, however the block ends; a folder whose process was
-    killed is removed by the next that comes by. Raises InputError where there is no room.
+    The files lie in a private folder within ``folder``. If ``folder`` is None, they lie within the
+    folder for temporary files, or in memory (`SHM`) if only that has room. An array that is in a
+    file already stays there. The folder is removed however the block ends; if its process is
+    killed, the next process to share a readout removes it. Raises InputError if there is no room.
     """
     found = {"W": readout.W, "b": readout.b, "row_norms": readout.row_norms}
     loose = {name: array for name, array in found.items() if _place(array) is None}
     with _private_folder(sum(array.nbytes for array in loose.values()), folder) as home:
         found |= {name: _filed(home / f"{name}.npy", array) for name, array in loose.items()}
         out = object.__new__(SharedReadout)
-        # its numbers were checked, and what the original has computed holds for its copy
+        # its numbers were checked, and values computed by the original hold for the copy
         out.__dict__.update(readout.__dict__, **found)
         yield out
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in which file a C-contiguous array of float64 begins, and its shape."""
+    """The file, the offset in it, and the shape of a C-contiguous array of float64."""
 
     file: str
     offset: int
     shape: tuple[int, ...]
 
     def mapped(self) -> Floats:
-        """The array, as a plain one on top of the map: slices of `numpy.memmap` cost more."""
+        """Map the array as a plain one over the map: slices of `numpy.memmap` cost more."""
         return np.asarray(
             np.memmap(self.file, dtype=np.float64, mode="r", offset=self.offset, shape=self.shape)
         )
@@ -94,21 +94,21 @@ def _arrive(
     source: Source,
     shift: Shift | None,
 ) -> SharedReadout:
-    """The readout in the process that it was sent to."""
+    """Rebuild the readout in the process that it was sent to."""
     arrays = [place.mapped() if isinstance(place, _Place) else place for place in (W, b, row_norms)]
     for array in arrays:
-        array.flags.writeable = False  # it is not pickled
-    out = object.__new__(SharedReadout)  # checked where it was built: no pass over W here
+        array.flags.writeable = False  # pickling loses the flag
+    out = object.__new__(SharedReadout)  # checked when it was built: no pass over W here
     out.__dict__.update(W=arrays[0], b=arrays[1], row_norms=arrays[2], norm=norm, source=source)
     out.__dict__.update(shift=shift, tokens=None, kinds=None, notes=())
     return out
 
 
 def _place(array: Floats) -> _Place | None:
-    """Where in a file the array lies, None for one that is in memory or that somebody can change.
+    """Return the array's place in a file, or None if it is in memory or can be written to.
 
-    Its pages are those of the file only where the map is read-only: a map that is written to may
-    be private to this process.
+    Only a read-only map shares the pages of its file: a writable map may be private to this
+    process.
     """
     owner: Any = array
     while isinstance(owner, np.ndarray) and not isinstance(owner.base, mmap.mmap):
@@ -122,26 +122,26 @@ def _place(array: Floats) -> _Place | None:
 
 
 def _filed(file: Path, array: Floats) -> Floats:
-    """The array, written to the file and mapped from there."""
+    """Write the array to the file and map it from there."""
     try:
         with file.open("xb") as out:
             np.lib.format.write_array(out, array, allow_pickle=False)
     except OSError as error:
-        raise _no_room(file.parent.parent, array.nbytes) from error  # whatever it says, it is that
+        raise _no_room(file.parent.parent, array.nbytes) from error  # whichever error it is
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
 
 
 @contextmanager
 def _private_folder(need: int, parent: Path | None) -> Iterator[Path]:
-    """A folder that only this user can open, with room for ``need`` bytes, until the block ends."""
+    """Make a folder for this user alone, with room for ``need`` bytes, until the block ends."""
     home = _roomy(need) if parent is None else parent
     _sweep(home)
     try:
         here = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
     except OSError as error:
         raise InputError(
-            f"{home}: {error.strerror}; the weights must go to a file for the workers to share, "
-            "so set TMPDIR to a folder that can be written to"
+            f"{home}: {error.strerror}; the workers share the weights through a file there: set "
+            "TMPDIR to a folder that can be written to"
         ) from error
     lock = None
     try:
@@ -155,7 +155,7 @@ def _private_folder(need: int, parent: Path | None) -> Iterator[Path]:
 
 
 def _roomy(need: int) -> Path:
-    """The folder for temporary files, or the one in memory where only that has room."""
+    """Return the folder for temporary files, or the one in memory if only that has room."""
     usual = Path(tempfile.gettempdir())
     if shutil.disk_usage(usual).free > need:
         return usual
@@ -172,7 +172,7 @@ def _no_room(folder: Path, need: int) -> InputError:
 
 
 def _sweep(home: Path) -> None:
-    """Remove what processes that were killed have left: folders of ours that nobody locks."""
+    """Remove the folders that killed processes left: those of ours that no process locks."""
     if sys.platform == "win32":
         return
     for old in home.glob(f"{PREFIX}*"):
@@ -189,7 +189,7 @@ def _sweep(home: Path) -> None:
 
 
 def _lock(descriptor: int) -> None:
-    """Take the lock; BlockingIOError where another process has it."""
+    """Take the lock. Raises BlockingIOError if another process holds it."""
     if sys.platform == "win32":
         return
     import fcntl

@@ -1,12 +1,12 @@
-"""The shift of a final norm, kept beside the bias that it is folded into.
+"""The shift of a final norm, kept next to the bias that it is folded into.
 
 A norm that emits ``gamma * x + beta`` before the readout shifts x: ``W (gamma * x + beta) + b`` is
-``W' (x + s) + b`` with ``W' = W * gamma`` and ``s = beta / gamma``. Folded into one bias,
-``b' = W' s + b``, the shift is rounded, and what follows from its form alone is lost: weights with
-``sum lam_j (w_j - w_t) = 0`` feel nothing of it, and at ``x = -s`` all tokens tie. A token inside
-the hull of the others has the largest margin 0 then, and no rounded bias can show that.
+``W' (x + s) + b`` with ``W' = W * gamma`` and ``s = beta / gamma``. Folding the shift into one
+bias, ``b' = W' s + b``, rounds it and loses what follows from its form alone: weights with
+``sum lam_j (w_j - w_t) = 0`` do not see it, and at ``x = -s`` all tokens tie. A token inside the
+hull of the others then has the largest margin 0, and no rounded bias can show that.
 
-So a readout keeps ``beta`` and ``gamma``: floats, and so ``s`` is a vector of rationals.
+So a readout keeps ``beta`` and ``gamma``. They are floats, so ``s`` is a vector of rationals.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Shift:
     beta : ndarray of shape (d,), float64
         The norm's shift, finite.
     gamma : ndarray of shape (d,), float64
-        The norm's scale, finite, no entry of it zero.
+        The norm's scale, finite, with no entry zero.
     bias : ndarray of shape (V,), float64
         The biases without the shift, finite.
     """
@@ -49,7 +49,7 @@ class Shift:
 
     @classmethod
     def folded(cls, beta: Floats, gamma: Floats | None, bias: Floats) -> Self | None:
-        """Return the shift of a norm.
+        """Return the shift of a norm, if it has one to keep.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Shift:
         Returns
         -------
         Shift or None
-            None if it moves nothing, or if a scale of zero hides x from it.
+            None if the shift is zero, or if a scale of zero hides x from it.
         """
         scale = np.ones(len(beta)) if gamma is None else gamma
         if not beta.any() or beta[scale == 0.0].any():
@@ -71,7 +71,7 @@ class Shift:
         return cls(frozen(beta), frozen(np.where(scale == 0.0, 1.0, scale)), frozen(bias))
 
     def check_shapes(self, V: int, d: int) -> None:
-        """Refuse arrays of other shapes, and a scale of zero.
+        """Refuse arrays of the wrong shape, and a scale of zero.
 
         Parameters
         ----------
@@ -81,19 +81,19 @@ class Shift:
         Raises
         ------
         InputError
-            If the shapes are others, or an entry of gamma is zero.
+            If a shape is wrong, or an entry of gamma is zero.
         """
         for name, length in (("beta", d), ("gamma", d), ("bias", V)):
             array = getattr(self, name)
             check_folded(name, array, 1)
             if array.size != length:
-                raise InputError(f"{name} has shape {array.shape}: W asks for ({length},)")
+                raise InputError(f"{name} has shape {array.shape}: W needs ({length},)")
         if not self.gamma.all():
             raise InputError("gamma holds a zero: such a coordinate shifts the bias alone")
 
     @cached_property
     def rounded(self) -> Floats:
-        """``s`` (d,), each entry rounded once; infinite where it overflows."""
+        """``s`` (d,), each entry rounded once; infinite if it overflows."""
         with np.errstate(over="ignore", under="ignore"):
             return self.beta / self.gamma
 
@@ -104,7 +104,7 @@ class Shift:
 
     @cached_property
     def exact(self) -> tuple[Integers, Fraction]:
-        """Integers (d,) and a unit whose products are ``s``."""
+        """Integers (d,) and a unit; ``s`` is their product."""
         betas, beta_exponent = integers(self.beta)
         gammas, gamma_exponent = integers(self.gamma)
         common = math.lcm(*gammas.tolist())
@@ -131,7 +131,7 @@ class Shift:
         Returns
         -------
         list of Fraction
-            ``rows @ s``, a number a row.
+            ``rows @ s``, one number per row.
         """
         numerators, unit = self.exact
         scale = unit * power_of_two(exponent)

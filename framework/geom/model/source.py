@@ -1,4 +1,4 @@
-"""Where a readout is from, as a value: the source's name, its location and the query."""
+"""Where a readout comes from, as a value: the source's name, its location and the query."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from geom.files.addresses import split_query
 
 @dataclass(frozen=True)
 class Source:
-    """Where a readout is from; as text ``NAME:LOCATION?key=value``, which `geom.load` takes.
+    """Where a readout comes from; as text ``NAME:LOCATION?key=value``, which `geom.load` takes.
 
     Attributes
     ----------
     name : str
         The name of the model source.
     location : str
-        What it loads: a path, an address or a name; empty if it needs none.
+        What the source loads: a path, an address or a name; empty if it needs none.
     query : dict of str to object
         The options of the source, and ``bias``.
     """
@@ -39,7 +39,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Return the source that a text names.
+        """Parse the text of a source.
 
         Parameters
         ----------
@@ -49,12 +49,12 @@ class Source:
         Returns
         -------
         Source
-            Its parts.
+            The source that the text names.
 
         Raises
         ------
         InputError
-            If the text has another form.
+            If the text has a different form.
         """
         what = f"model {without_user(text)!r}"
         address, query = split_query(text, what)
@@ -65,9 +65,9 @@ class Source:
 
 
 PYTHON = Source("python")
-"""The source of arrays that were given in Python."""
+"""The source of arrays given in Python."""
 
 
 def without_user(location: str) -> str:
-    """The location without the user and password of a URL, which no run file should keep."""
+    """Return the location without the user and password of a URL, which no run file should keep."""
     return re.sub(r"(?<=://)[^/?#]*@", "***@", location)

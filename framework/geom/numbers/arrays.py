@@ -1,4 +1,4 @@
-"""The types of arrays, in one word each; their shapes stand in docstrings."""
+"""The types of arrays, one word each; docstrings give their shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 """An array of truth values."""
 
 Integers = NDArray[np.object_]
-"""An array of Python integers, which are of any length."""
+"""An array of Python integers, which have any length."""
 
 Array = Any
-"""An array or a tensor of the library that computes: NumPy's here, another's on its devices."""
+"""An array or tensor of the library that computes: NumPy here, another library on its devices."""

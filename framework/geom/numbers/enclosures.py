@@ -28,14 +28,14 @@ class Enclosure:
 
     @staticmethod
     def around(value: Fraction, radius: Fraction) -> Enclosure:
-        """Enclose what lies within a radius of a value.
+        """Enclose every number within a radius of a value.
 
         Parameters
         ----------
         value : Fraction
             The centre.
         radius : Fraction
-            How far the ends are from it.
+            The distance of the ends from the centre.
 
         Returns
         -------
@@ -46,7 +46,7 @@ class Enclosure:
 
     @property
     def sign(self) -> Literal["positive", "negative", "zero", "unsettled"]:
-        """The sign of the number; ``unsettled`` where the ends disagree."""
+        """The sign of the number; ``unsettled`` if the ends disagree."""
         if self.low == self.high == 0:
             return "zero"
         if self.low > 0:
@@ -55,7 +55,7 @@ class Enclosure:
 
     @property
     def width(self) -> Fraction:
-        """How far the ends are apart; 0 where the number is known exactly."""
+        """The distance between the ends; 0 if the number is known exactly."""
         return self.high - self.low
 
     def __add__(self, other: Enclosure) -> Enclosure:

@@ -1,8 +1,8 @@
-"""Numbers for people, in fewer digits than they have, and never saying more than is proven.
+"""Numbers for people: in fewer digits than they have, and never saying more than is proven.
 
-A lower bound is rounded down, an upper bound and a radius up, an estimate to the nearest. What is
-rounded is the exact value of the float or the fraction, in decimal: the digits that are printed
-hold as they stand, and no bound other than 0 is printed as 0.
+A lower bound is rounded down, an upper bound and a radius up, an estimate to the nearest. The exact
+value of the float or fraction is rounded, in decimal, so the printed digits hold as they stand; no
+bound other than 0 is printed as 0.
 """
 
 from __future__ import annotations
@@ -14,61 +14,61 @@ from fractions import Fraction
 Number = float | Fraction
 
 DIGITS = 3
-"""Significant digits of a bound, unless told otherwise."""
+"""Significant digits of a bound by default."""
 
 ALONE = 6
 """Significant digits of a value without an error."""
 
 LONGEST = 15
-"""Significant digits that a value with an error has at most."""
+"""The most significant digits of a value with an error."""
 
 
 def rounded_down(value: Number, digits: int = DIGITS) -> str:
-    """Write a number in few digits, no higher than it is.
+    """Write a number in few digits, rounded down.
 
-    As with Python's format ``g``, the decimal has no zeros at its end, and an exponent, as in
-    ``1.23e-07``, if that is below -4 or at least ``digits``.
+    As with Python's format ``g``, the decimal has no trailing zeros, and it has an exponent, as in
+    ``1.23e-07``, if that exponent is below -4 or at least ``digits``.
 
     Parameters
     ----------
     value : float or Fraction
         The number; its exact value is rounded.
     digits : int, optional
-        Significant digits, at most.
+        The most significant digits.
 
     Returns
     -------
     str
-        The decimal; ``nan``, ``inf`` or ``-inf`` for what is not finite.
+        The decimal; ``nan``, ``inf`` or ``-inf`` if the number is not finite.
     """
     return _decimal(value, digits, ROUND_FLOOR)
 
 
 def rounded_up(value: Number, digits: int = DIGITS) -> str:
-    """Write a number in few digits, no lower than it is; see `rounded_down`.
+    """Write a number in few digits, rounded up; see `rounded_down`.
 
     Parameters
     ----------
     value : float or Fraction
         The number; its exact value is rounded.
     digits : int, optional
-        Significant digits, at most.
+        The most significant digits.
 
     Returns
     -------
     str
-        The decimal; ``nan``, ``inf`` or ``-inf`` for what is not finite.
+        The decimal; ``nan``, ``inf`` or ``-inf`` if the number is not finite.
     """
     return _decimal(value, digits, ROUND_CEILING)
 
 
 def rounded(value: Number, digits: int = DIGITS) -> str:
-    """The decimal nearest to ``value``, for what is no bound; see `rounded_down`."""
+    """Write the decimal nearest to ``value``, a number that is not a bound; see `rounded_down`."""
     return _decimal(value, digits, ROUND_HALF_EVEN)
 
 
 def enclosure(low: float | None, high: float | None) -> str:
-    """Proven bounds, as ``0.12 .. 3.4``, ``>= 0.12``, ``<= 3.4``, or ``-`` if there are none."""
+    """Write proven bounds: ``0.12 .. 3.4``, ``>= 0.12``, ``<= 3.4``, or ``-`` without any."""
     if low is None:
         return "-" if high is None else f"<= {rounded_up(high)}"
     below = rounded_down(low)
@@ -76,12 +76,12 @@ def enclosure(low: float | None, high: float | None) -> str:
 
 
 def with_error(value: float, error: float | None, proven: bool) -> str:
-    """A value with its error, as ``-3.021 ~ 0.034`` or, if ``proven``, ``0.571 ± 0.012``.
+    """Write a value with its error: ``-3.021 ~ 0.034`` or, if ``proven``, ``0.571 ± 0.012``.
 
-    The value is rounded to the second digit of its error, or to `LONGEST` digits, and to `ALONE` if
-    the error is 0, infinite or not known. A standard error is rounded up, to one digit if it has an
-    exponent. So is a proven radius, after it is widened by what the value lost: the printed
-    interval contains the proven one.
+    The value is rounded to the second digit of its error, or to `LONGEST` digits if those are
+    fewer; to `ALONE` digits if the error is 0, infinite or unknown. A standard error is rounded up,
+    to one digit if it has an exponent. A proven radius is first widened by what rounding took from
+    the value, and then rounded likewise, so the printed interval contains the proven one.
     """
     if error is None or math.isnan(error) or not math.isfinite(value):
         return rounded(value, ALONE)
@@ -98,14 +98,14 @@ def with_error(value: float, error: float | None, proven: bool) -> str:
         radius += abs(Fraction(value) - Fraction(shown))
     if not radius:
         return _text(shown, ALONE)
-    if -ALONE <= place <= 0:  # as many places for both
+    if -ALONE <= place <= 0:  # both get the same number of places
         above = Decimal(math.ceil(radius * 10**-place)).scaleb(place, _context())
         return f"{shown:.{-place}f} {sign} {above:.{-place}f}"
     return f"{_text(shown, max(1, shown.adjusted() + 1 - place))} {sign} {rounded_up(radius, 1)}"
 
 
 def _context(digits: int = 2 * LONGEST, rounding: str = ROUND_HALF_EVEN) -> Context:
-    """A context of our own, whose exponents have room for every float and every fraction."""
+    """Return a decimal context whose exponents have room for every float and every fraction."""
     return Context(prec=digits, rounding=rounding, Emin=-999999, Emax=999999)
 
 
@@ -120,7 +120,7 @@ def _decimal(value: Number, digits: int, rounding: str) -> str:
 
 
 def _text(value: Decimal, digits: int) -> str:
-    """The decimal as it is, written as format ``g`` with so many digits would."""
+    """Write the decimal unrounded, as format ``g`` with ``digits`` digits would."""
     if not value:
         return "0"
     exponent = value.adjusted()

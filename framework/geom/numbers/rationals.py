@@ -1,8 +1,8 @@
-"""Floats as the exact rationals they are, in integers over a common power of two.
+"""Floats as the exact rationals they are: integers over a common power of two.
 
 A finite float64 is an integer times a power of two, so an array of them is an array of integers
-times one power of two. Sums, differences and products of such arrays are integer arithmetic,
-done by FLINT; nothing is ever rounded until `below` or `above` says so.
+times one power of two. Sums, differences and products of such arrays are integer arithmetic, done
+by FLINT. Nothing is rounded except by `below` and `above`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class Scaled:
         return Scaled(self.mantissas * other.mantissas, self.exponent + other.exponent)
 
     def fractions(self) -> list[Fraction]:
-        """The entries, row by row."""
+        """Return the entries, row by row."""
         unit = power_of_two(self.exponent)
         return [int(entry) * unit for entry in self.mantissas.entries()]
 
 
 def power_of_two(exponent: int) -> Fraction:
-    """``2**exponent`` as a rational, for any integer exponent."""
+    """Return ``2**exponent`` as a rational, for any integer exponent."""
     return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
 
 
 def integers(values: Floats) -> tuple[Integers, int]:
-    """Python integers and one exponent with ``values == integers * 2**exponent`` exactly.
+    """Return Python integers and one exponent: ``values == integers * 2**exponent`` exactly.
 
-    ``values`` is any array of finite float64; the integers come back in its shape. The exponent
-    is the largest that works, so that the integers are as short as they can be. Raises
-    ArithmeticModeError in a process that flushes subnormal numbers to zero.
+    ``values`` is any array of finite float64; the integers have its shape. The exponent is the
+    largest that works, so the integers are as short as possible. Raises ArithmeticModeError if the
+    process flushes subnormal numbers to zero.
     """
     refuse_flushing()
     fraction, exponent = np.frexp(values)
@@ -68,31 +68,31 @@ def integers(values: Floats) -> tuple[Integers, int]:
 
 
 def scaled(values: Floats) -> Scaled:
-    """A float64 array as an exact matrix; a vector becomes one column."""
+    """Convert a float64 array to an exact matrix; a vector becomes one column."""
     mantissas, exponent = integers(values if values.ndim == 2 else values.reshape(-1, 1))
     return Scaled(fmpz_mat(mantissas.tolist()), exponent)
 
 
 def integer_differences(rows: Floats, row: Floats) -> tuple[Integers, int]:
-    """``rows - row`` exactly, as `integers`: ``rows`` (n, d), ``row`` (d,); gives (n, d)."""
+    """Return ``rows - row`` (n, d) as `integers` does, ``rows`` (n, d) and ``row`` (d,)."""
     mantissas, exponent = integers(np.vstack([row, rows]))
     return mantissas[1:] - mantissas[0], exponent
 
 
 def differences(rows: Floats, row: Floats) -> Scaled:
-    """``rows - row`` exactly, as a matrix: ``rows`` (n, d), ``row`` (d,); the result is (n, d)."""
+    """Return ``rows - row`` (n, d) exactly, as a matrix, ``rows`` (n, d) and ``row`` (d,)."""
     mantissas, exponent = integer_differences(rows, row)
     return Scaled(fmpz_mat(mantissas.tolist()), exponent)
 
 
 def null_combination(rows: Integers, lam: Integers, limit: int) -> Integers | None:
-    """Non-negative integers ``mu`` (n,), not all zero, with ``sum mu_j rows_j = 0``, near ``lam``.
+    """Find integers ``mu`` (n,) >= 0, not all 0, near ``lam``, with ``sum mu_j rows_j = 0``.
 
-    ``rows`` (n, d) and ``lam`` (n,) > 0 are integers, the weightiest rows first. In that order the
-    rows that depend on those before them keep their ``lam``, up to a common positive factor, and
-    the independent ones are given what makes the sum vanish, by exact elimination: no rank is
-    guessed. None where that makes a weight negative or leaves none, or where more than ``limit``
-    rows would have to be independent.
+    ``rows`` (n, d) and ``lam`` (n,) > 0 are integers, the weightiest rows first. In that order, the
+    rows that depend on earlier ones keep their ``lam``, up to a common positive factor. The
+    independent rows get the weights that make the sum vanish, by exact elimination: no rank is
+    guessed. Returns None if that makes a weight negative or leaves no weights, or if more than
+    ``limit`` rows would have to be independent.
     """
     n = len(rows)
     head = min(n, 2 * limit)
@@ -121,12 +121,12 @@ def null_combination(rows: Integers, lam: Integers, limit: int) -> Integers | No
 
 
 def square_sum(values: list[Fraction]) -> Fraction:
-    """The exact sum of squares."""
+    """Return the exact sum of squares."""
     return sum((v * v for v in values), Fraction(0))
 
 
 def root(value: Fraction) -> tuple[Fraction, Fraction]:
-    """Rationals on both sides of the square root of ``value``, 2^-60 of it apart or closer."""
+    """Return rationals below and above the square root of ``value``, within 2^-60 of it."""
     if value == 0:
         return value, value
     places = 64 + (value.denominator.bit_length() - value.numerator.bit_length()) // 2
@@ -135,12 +135,12 @@ def root(value: Fraction) -> tuple[Fraction, Fraction]:
 
 
 def below(value: Fraction) -> float:
-    """The largest float64 not above ``value`` (up to one unit in the last place)."""
+    """Return the largest float64 not above ``value`` (up to one unit in the last place)."""
     return 0.0 - above(-value)
 
 
 def above(value: Fraction) -> float:
-    """The least float64 not below ``value`` (up to one unit in the last place)."""
+    """Return the least float64 not below ``value`` (up to one unit in the last place)."""
     try:
         nearest = value.numerator / value.denominator
     except OverflowError:

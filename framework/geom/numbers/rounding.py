@@ -1,18 +1,18 @@
-"""A-priori bounds on what float64 arithmetic can get wrong.
+"""A-priori bounds on the errors of float64 arithmetic.
 
 Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002,
 sections 2.2 (the model), 3.1 (inner products, any order of summation) and 2.8 (fused
 multiply-add, which only removes roundings).
 
-The model is that of IEEE 754 with gradual underflow. A process may have told its processor to take
-subnormal numbers for zero instead (``torch.set_flush_denormal``): a difference of two floats may
-then vanish where they differ, and no bound here would say so. `refuse_flushing` stops whoever is
-about to prove something in such a process. Threads of a BLAS library may keep that mode when the
-thread that calls them has left it, so the bounds on products hold in it as well.
+The model is that of IEEE 754 with gradual underflow. A process may have told its processor to treat
+subnormal numbers as zero instead (``torch.set_flush_denormal``). A difference of two floats may
+then vanish although they differ, and no bound here would cover that. `refuse_flushing` stops a
+caller that is about to prove something in such a process. Threads of a BLAS library may keep that
+mode after the thread that calls them has left it, so the bounds on products hold in it as well.
 
 Every bound here is itself computed in float64. Long sums of non-negative numbers carry their own
-``1 + gamma_n``; what is left is a handful of products and roots, and one factor ``UP``, worth some
-four thousand roundings, covers those, so that the reader need not follow them through.
+``1 + gamma_n``. What is left is a handful of products and roots; one factor ``UP``, worth some four
+thousand roundings, covers them, so that the reader need not follow them through.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ UP = 1.0 + 2.0**-40
 """Inflation that covers the few roundings made while a bound is computed."""
 
 TINY = 2.0**-1022
-"""The least normal float64: what one product can lose to underflow, flushed to zero or not."""
+"""The least normal float64; a product loses no more to underflow, flushed to zero or not."""
 
 CLAIM = 4.0
-"""Error bounds are widened by this factor when a claim is made, and not when it is checked:
-another machine sums in another order, and must find every claim to hold by its own bounds."""
+"""Error bounds are multiplied by this factor when a claim is made, but not when it is checked:
+another machine sums in another order, and its own bounds must confirm every claim."""
 
 
 _SUBNORMAL = np.array([2.0**-1022, 2.0**-1074])
 _FACTORS = np.array([0.5, 2.0**60])
-"""Products that are zero where results, or factors, that are subnormal count as zero."""
+"""Products that are zero if subnormal results, or subnormal factors, count as zero."""
 
 
 def refuse_flushing() -> None:
     """Return if this thread keeps subnormal numbers.
 
-    Raises ArithmeticModeError if it flushes them to zero, as nothing can be proven then.
+    Raises ArithmeticModeError if it flushes them to zero, because nothing can be proven then.
     """
     if not (_SUBNORMAL * _FACTORS).all():
         raise ArithmeticModeError(
@@ -54,12 +54,12 @@ def refuse_flushing() -> None:
 
 
 def gamma(n: int) -> float:
-    """Higham's ``gamma_n = n u / (1 - n u)``: n roundings in a row, in any order."""
+    """Return Higham's ``gamma_n = n u / (1 - n u)``: n roundings in a row, in any order."""
     return n * U / (1.0 - n * U) * UP
 
 
 def norm_above(x: Floats, axis: int | None = None) -> Floats:
-    """Upper bounds on Euclidean norms along ``axis`` (all of ``x`` where None), in float64.
+    """Return upper bounds on Euclidean norms along ``axis`` (of all of ``x`` if None), in float64.
 
     Squares may underflow: ``n * TINY`` under the root is more than they can lose. Squares that
     overflow give infinity, which is a true upper bound.
@@ -71,13 +71,13 @@ def norm_above(x: Floats, axis: int | None = None) -> Floats:
 
 
 def dot_error(rows: Floats, x: float, b: Floats, d: int) -> Floats:
-    """Bounds on ``|fl(w . x + b) - (w . x + b)|``, whatever the order of summation.
+    """Return bounds on ``|fl(w . x + b) - (w . x + b)|`` that hold for any order of summation.
 
-    ``rows`` (n,) are upper bounds on ``|w|``, ``x`` one on ``|x|``, ``b`` (n,) the biases, ``d``
-    the length of the product. By Higham (3.5) the error is at most
-    ``gamma_{d+1} (sum |w_i x_i| + |b|)``; Cauchy and Schwarz bound the sum by ``|w||x|``; each of
+    ``rows`` (n,) are upper bounds on ``|w|``, ``x`` is one on ``|x|``, ``b`` (n,) are the biases,
+    ``d`` is the length of the product. By Higham (3.5) the error is at most
+    ``gamma_{d+1} (sum |w_i x_i| + |b|)``; Cauchy and Schwarz bound the sum by ``|w||x|``. Each of
     the d products and of the d sums may lose ``TINY`` to underflow, flushed to zero or not, and a
-    product with a factor that is taken for zero ``TINY`` times the other factor.
+    product with a factor that is taken as zero may lose ``TINY`` times the other factor.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         lost = 2 * (d + 1) * TINY * (1.0 + rows + x)

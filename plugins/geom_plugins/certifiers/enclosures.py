@@ -1,10 +1,10 @@
-"""The margin at a point, and what weights say of all margins, enclosed at many digits.
+"""The margin at a point, and the bound that weights give on all margins, enclosed at many digits.
 
-Weights, biases and points are floats, and all that is long is sums of their products. Those are
-left to a precision that encloses them, the ``backend``: ``exact``, which rounds nothing, unless
-told. What comes of them is rounded outward to an interval of `digits` digits; from there on (means,
-lengths, quotients) everything is interval arithmetic in `mpmath.iv`, in a context of its own, since
-the precision of the module's own context belongs to everybody.
+Weights, biases and points are floats, and the only long computations are sums of their products.
+Those are left to a precision that encloses them, the ``backend``: by default ``exact``, which
+rounds nothing. The sums are rounded outward to intervals of `digits` digits. From there on (means,
+lengths, quotients) everything is interval arithmetic in `mpmath.iv`, in a context of our own,
+because anyone may change the precision of the module's context.
 
 Throughout, t is the token, ``a_j = w_j - w_t``, ``c_j = b_j - b_t``.
 """
@@ -26,24 +26,24 @@ from geom import Arithmetic, Domain, Enclosure, Floats, Problem, Weights, find_a
 Interval = Any  # mpmath has no types
 
 HEAVY = 1 << 22
-"""Entries of W that weights may have summed by the backend: about two seconds of `exact`'s work."""
+"""Entries of W that the backend may sum for weights: about two seconds of `exact`'s work."""
 
 BLOCK = 1 << 18
-"""Entries of W that are given to a backend at one time: some twenty megabytes of integers."""
+"""Entries of W that a backend gets at one time: some twenty megabytes of integers."""
 
 EXACT = "exact"
 """The backend that rounds nothing."""
 
 LIGHT = "float64"
-"""The backend of the many weights that count for little."""
+"""The backend for the many weights that count for little."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What weights say of the margin.
+    """What weights say about the margin.
 
-    ``bound`` encloses ``(-g + sup -(r . x)) / sum(lam)``, which no margin exceeds; None where the
-    supremum is infinite. ``length`` encloses ``|r| / sum(lam)``, of the part of r that the
+    ``bound`` encloses ``(-g + sup -(r . x)) / sum(lam)``, which no margin exceeds; it is None if
+    the supremum is infinite. ``length`` encloses ``|r| / sum(lam)``, for the part of r that the
     domain's vectors can see. ``light`` weights were summed in float64, with a bound on its error.
     """
 
@@ -55,10 +55,10 @@ class Reach:
 def margin_enclosure(
     problem: Problem, token: int, x: Floats, digits: int, backend: str = EXACT
 ) -> Enclosure | None:
-    """The margin of ``token`` at the float64 point ``x`` (d,), in logits; None where V = 1.
+    """Enclose the margin of ``token`` at the float64 point ``x`` (d,), in logits; None if V = 1.
 
-    Where the domain is unbounded and no bias tells tokens apart, lengths do not matter, and it is
-    the margin at ``x / |x|``. Raises ArithmeticError where the backend has no answer.
+    If the domain is unbounded and no bias tells tokens apart, lengths do not matter, and the margin
+    is that at ``x / |x|``. Raises ArithmeticError if the backend has no answer.
     """
     if problem.readout.V == 1:
         return None
@@ -70,20 +70,20 @@ def margin_enclosure(
 
 
 def _square(x: Floats) -> Enclosure:
-    """``|x|^2``, exactly, for a float64 vector ``x`` (d,)."""
+    """Return ``|x|^2``, exactly, for a float64 vector ``x`` (d,)."""
     (square,) = _backend(EXACT).products(x[None, :], x)
     return square
 
 
 def by_direction(problem: Problem) -> bool:
-    """Whether lengths do not matter, so that the margin is that at ``x / |x|``."""
+    """Return whether lengths do not matter, so that the margin is that at ``x / |x|``."""
     return problem.homogeneous and not problem.domain.bounded
 
 
 def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclosure:
-    """``min_j -(a_j . x + c_j)``: from the lowest lower end up, until no row can be lower.
+    """Enclose ``min_j -(a_j . x + c_j)``, from the lowest lower end until no row can be lower.
 
-    Coordinates where x is zero do not matter, and rows that agree on the others are one row: a
+    Coordinates where x is zero do not matter, and rows that agree on the others count as one row: a
     vocabulary may hold thousands of copies of a row, and at x = 0 all rows are alike.
     """
     W, b = problem.readout.W, problem.readout.b
@@ -113,16 +113,16 @@ def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclos
 
 
 def _products(sums: Arithmetic, rows: Floats, x: Floats) -> Sequence[Enclosure]:
-    """``rows @ x``, where x may be empty."""
+    """Return ``rows @ x``; x may be empty."""
     return sums.products(rows, x) if x.size else [_exact(Fraction(0))] * len(rows)
 
 
 def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
-    """Ends (V,) between which every margin lies, by float64; infinite where it cannot say.
+    """Return ends (V,) between which every margin lies, by float64; infinite if it cannot tell.
 
-    A sum of d products and a bias, in whatever order, is off by at most
+    A sum of d products and a bias, in any order, is off by at most
     ``(d + 1) u / (1 - (d + 1) u)`` times ``|w| |x| + |b|``, with ``u = 2^-53`` (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2nd ed., (3.5), and Cauchy and Schwarz), and by the least
+    and Stability of Numerical Algorithms, 2nd ed., (3.5), and Cauchy and Schwarz), plus the least
     normal number for each product that underflows. ``2 (d + 4) u`` is double that: it leaves room
     for the denominator and for the roundings of the bound itself. ``sqrt(d) max |x_i|`` stands for
     ``|x|`` because squares may underflow.
@@ -149,17 +149,16 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
 def reach_enclosure(
     problem: Problem, token: int, weights: Weights, digits: int, backend: str = EXACT
 ) -> Reach:
-    """What the weights say of the largest margin over the domain, in logits; see `Reach`.
+    """Enclose what weights say about the largest margin over the domain, in logits; see `Reach`.
 
     With ``r = sum lam_j a_j``, ``g = sum lam_j c_j`` and any x of the domain,
-    ``sum(lam) * margin(x) <= -(r . x + g)``, for the least of the terms is at most their mean. The
-    supremum of ``-(r . x)`` is ``R |r|`` on a ball, with the mean taken off r where ``sum(x) = 0``,
-    and ``radius * |r|_1`` on a box. All of R^d stands for its unit ball where no bias tells tokens
-    apart.
+    ``sum(lam) * margin(x) <= -(r . x + g)``, because the least of the terms is at most their mean.
+    The supremum of ``-(r . x)`` is ``R |r|`` on a ball, with the mean taken off r if
+    ``sum(x) = 0``, and ``radius * |r|_1`` on a box. If no bias tells tokens apart, all of R^d is
+    replaced by its unit ball.
 
-    The backend encloses the sums as far as `HEAVY` entries go, the heaviest weights first. What is
-    left is summed in `LIGHT`, unless that has no answer. Raises ArithmeticError where the backend
-    has none.
+    The backend encloses the sums of up to `HEAVY` entries, the heaviest weights first. The rest is
+    summed in `LIGHT`, unless that has no answer. Raises ArithmeticError if the backend has none.
     """
     iv = _intervals(digits)
     domain, d = problem.domain, problem.readout.d
@@ -190,7 +189,7 @@ def reach_enclosure(
 
 
 def _supremum(iv: Any, problem: Problem, r: list[Interval], length: Interval) -> Interval | None:
-    """An interval around ``sup -(r . x)`` over the domain; None where it is infinite."""
+    """Return an interval around ``sup -(r . x)`` over the domain; None if it is infinite."""
     domain = problem.domain
     if domain.shape == "box":
         return _interval(iv, _exact(_size(domain))) * iv.fsum(abs(entry) for entry in r)
@@ -200,7 +199,7 @@ def _supremum(iv: Any, problem: Problem, r: list[Interval], length: Interval) ->
 
 
 def _size(domain: Domain) -> Fraction:
-    """The radius of a box, the squared radius of a ball."""
+    """Return the radius of a box, or the squared radius of a ball."""
     assert domain.size is not None
     return domain.size
 
@@ -208,7 +207,7 @@ def _size(domain: Domain) -> Fraction:
 def _combined(
     problem: Problem, weights: Weights, chosen: NDArray[np.intp], sums: Arithmetic
 ) -> list[Enclosure]:
-    """``sum lam_j w_j`` (d,) over the chosen weights, some rows and coordinates at a time."""
+    """Return ``sum lam_j w_j`` (d,) over the chosen weights, by blocks of rows and coordinates."""
     W, d = problem.readout.W, problem.readout.d
     out = [_exact(Fraction(0))] * d
     height = max(1, min(chosen.size, BLOCK // 64))
@@ -225,7 +224,7 @@ def _combined(
 
 
 def _totals(problem: Problem, token: int, weights: Weights) -> tuple[Fraction, Fraction]:
-    """``sum(lam)`` and, without the norm's shift, ``g``, exactly, of all weights."""
+    """Return ``sum(lam)`` and ``g`` without the norm's shift, exactly, for all weights."""
     b = problem.readout.offset
     rows = np.array([np.ones(weights.values.size), b[weights.indices]])
     total, biases = (sum_.low for sum_ in _backend(EXACT).products(rows, weights.values))
@@ -233,7 +232,7 @@ def _totals(problem: Problem, token: int, weights: Weights) -> tuple[Fraction, F
 
 
 def _shifted(problem: Problem, r: list[Enclosure]) -> Enclosure:
-    """What a shift of the final norm adds to ``g``: ``r . s``."""
+    """Return what a shift of the final norm adds to ``g``: ``r . s``."""
     shift = problem.readout.shift
     if shift is None:
         return _exact(Fraction(0))
@@ -248,20 +247,20 @@ def _shifted(problem: Problem, r: list[Enclosure]) -> Enclosure:
 
 @cache
 def _backend(name: str) -> Arithmetic:
-    """The precision of that name, which encloses. Raises InputError where there is none."""
+    """Return the precision of that name, which must enclose. Raises InputError without one."""
     return find_arithmetic(name, rigorous=True)
 
 
 def _exact(value: Fraction) -> Enclosure:
-    """A number that is known."""
+    """Enclose a number that is known exactly."""
     return Enclosure(value, value)
 
 
 @cache
 def _intervals(digits: int) -> Any:
-    """An interval context of mpmath's at that precision.
+    """Return an interval context of mpmath with that precision.
 
-    Nobody else has it and nothing changes its precision, so threads can share it.
+    No other code has it and nothing changes its precision, so threads can share it.
     """
     from mpmath.ctx_iv import MPIntervalContext  # type: ignore[import-untyped]  # it has no types
 
@@ -271,13 +270,13 @@ def _intervals(digits: int) -> Any:
 
 
 def _interval(iv: Any, value: Enclosure) -> Interval:
-    """The ends rounded outward to the context's precision."""
+    """Round the ends outward to the context's precision."""
     low, high = (iv.mpf(end.numerator) / iv.mpf(end.denominator) for end in (value.low, value.high))
     return iv.mpf([low.a, high.b])
 
 
 def _ends(interval: Interval) -> Enclosure:
-    """The interval's ends as the rational numbers they are."""
+    """Return the interval's ends as the rational numbers they are."""
     from mpmath.libmp import to_rational  # type: ignore[import-untyped]  # it has no types
 
     low, high = interval._mpi_  # mpmath's own protocol: the two raw numbers

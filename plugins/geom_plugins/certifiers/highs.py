@@ -4,20 +4,20 @@ The largest margin of token t over the domain is the value of
 
     maximise m  subject to  a_j . x + c_j + m <= 0  for every j != t,  x in the domain,
 
-with ``a_j = w_j - w_t`` and ``c_j = b_j - b_t``; t's own row is not among them. Few of the V - 1
-rows matter: the program starts with some hundreds, and rows that its answer violates are added,
-the dual simplex going on from the last basis.
+with ``a_j = w_j - w_t`` and ``c_j = b_j - b_t``; t's own row is left out. Few of the V - 1 rows
+matter: the program starts with some hundreds, rows that its answer violates are added, and the dual
+simplex continues from the last basis.
 
-A ball is no polyhedron. Without a bias only directions count, and the box around the ball serves
-as well. With one, the program on that box gives a first bound; then the question is put another
-way, as the shortest ``x`` with a margin of at least half the bound, which is lowered until that
-``x`` is in the ball or the bound falls to zero (`least_norm`). Tangents to the ball, added to the
-program where its answer leaves it, settle many tokens too, and converge slowly in a tight clump;
-HiGHS's quadratic solver failed on one in ten tokens of such a clump.
+A ball is not a polyhedron. Without a bias only directions count, and the box around the ball serves
+as well. With a bias, the program on that box gives a first bound. The question is then put another
+way: the shortest ``x`` with a margin of at least half the bound, which is lowered until that ``x``
+is in the ball or the bound falls to zero (`least_norm`). Tangents to the ball, added to the program
+where its answer leaves it, settle many tokens too, but converge slowly in a tight clump; HiGHS's
+quadratic solver failed on one in ten tokens of such a clump.
 
-The sign of the margin is what is asked, so two things end the search early: the point, pulled into
+Only the sign of the margin is asked for, so two things end the search early: the point, moved into
 the domain, wins against *all* rows; or the row duals, which are weights, bound the margin over the
-true domain by zero. What HiGHS says is a suggestion; geom checks it. If what it says proves nothing
+true domain by zero. The answer of HiGHS is a suggestion, which geom checks. If it proves nothing
 and the problem is small, the program is solved once more, in rationals (`small_problems`).
 
 Source: Q. Huangfu and J. A. J. Hall, Parallelizing the dual revised simplex method, Mathematical
@@ -41,17 +41,17 @@ from geom_plugins.certifiers.least_norm import least_norm
 from geom_plugins.solvers.small_problems import decide
 
 _PLAIN = 20
-"""Rows from ``2**-20`` to ``2**20`` of the typical one are solved as they are."""
+"""Rows from ``2**-20`` to ``2**20`` times the typical row are solved as they are."""
 
 START = 4
-"""Rows to start with, times the width d."""
+"""The number of rows to start with, times the width d."""
 
 
 @dataclass(frozen=True)
 class HighsOptions:
     """How the program is solved."""
 
-    add: Annotated[int, Meta(ge=1, description="most violated rows to add a round")] = 64
+    add: Annotated[int, Meta(ge=1, description="most violated rows to add per round")] = 64
     rounds: Annotated[int, Meta(ge=1, description="rounds before giving up")] = 200
     tolerance: Annotated[
         float, Meta(ge=1e-10, le=1e-3, description="HiGHS's feasibility tolerances")
@@ -65,10 +65,10 @@ class HighsOptions:
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions) -> Finding:
-    """The best point and the best weights that the rounds of the program gave.
+    """Return the best point and the best weights from all rounds of the program.
 
     The point has a positive margin in float64, or the weights bound the margin by about zero, or
-    the note says why neither came about.
+    the note says why neither was reached.
     """
     problem = problem.unit
     if problem.readout.V == 1:
@@ -80,7 +80,7 @@ def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions)
 
 
 def _searched(problem: Problem, token: int, options: HighsOptions) -> Finding:
-    """The best point and weights that HiGHS comes to."""
+    """Return the best point and weights that HiGHS reaches."""
     readout = problem.readout
     search = _Search(problem, token, options)
     search.add_tokens(_outer_tokens(problem, START * readout.d))
@@ -96,7 +96,7 @@ def _searched(problem: Problem, token: int, options: HighsOptions) -> Finding:
 
 @lru_cache(maxsize=2)
 def _outer_tokens(problem: Problem, count: int) -> Ids:
-    """Tokens likely to be on the hull: winners of random directions, then those farthest out."""
+    """Return tokens likely to be on the hull: winners of random directions, then the farthest."""
     W = problem.readout.W
     centred = W - W.mean(axis=0)
     directions = np.random.default_rng(0).standard_normal((problem.readout.d, min(1024, 2 * count)))
@@ -106,13 +106,13 @@ def _outer_tokens(problem: Problem, count: int) -> Ids:
 
 
 def _near_tokens(problem: Problem, token: int, count: int) -> Ids:
-    """The tokens whose rows are nearest: those that a token in a clump has to beat at the last."""
+    """Return the tokens with the nearest rows, which a token in a clump must beat in the end."""
     W, norms = problem.readout.W, problem.readout.row_norms
     return np.argsort(norms * norms - 2.0 * (W @ W[token]), kind="stable")[:count]
 
 
 class _Search:
-    """One token's program, and the best point and weights met so far.
+    """One token's program, and the best point and weights found so far.
 
     ``x = reach * y`` with y in the unit box or ball, and margins are divided by ``unit``, a typical
     ``reach |a_j|``, so that HiGHS sees numbers near 1.
@@ -139,7 +139,7 @@ class _Search:
             self._add(np.append(np.ones(d), 0.0)[None], np.zeros(1), np.zeros(1), [-1], np.ones(1))
 
     def add_tokens(self, tokens: Ids) -> None:
-        """Put the rows of these tokens into the program."""
+        """Add the rows of these tokens to the program."""
         new = tokens[~self._known[tokens]]
         if not new.size:
             return
@@ -155,11 +155,11 @@ class _Search:
         self._add(rows, np.full(new.size, -math.inf), high * scales, new.tolist(), scales)
 
     def _row_scales(self, rows: Floats, high: Floats) -> Floats:
-        """Powers of two (n,) that bring rows far from 1 near it; 1 for the others.
+        """Return powers of two (n,) that bring rows far from 1 near it; 1 for the others.
 
-        HiGHS drops small numbers and refuses large ones. The sign of the largest margin does not
-        depend on such scales; the largest margin does, unless ``m`` is scaled along, and then the
-        small rows stay as they are.
+        HiGHS drops small numbers and refuses large ones. Such scales do not change the sign of the
+        largest margin. They do change the largest margin itself, unless ``m`` is scaled with them;
+        then the small rows stay as they are.
         """
         exponents = np.frexp(np.maximum(np.abs(rows).max(axis=1), np.abs(high)))[1]
         plain = np.abs(exponents) <= _PLAIN
@@ -168,7 +168,7 @@ class _Search:
         return np.ldexp(1.0, np.where(plain, 0, -exponents))
 
     def solve(self) -> str | None:
-        """Solve the program; keep its point and weights; the reason where HiGHS fails."""
+        """Solve the program and keep its point and weights; return the reason if HiGHS fails."""
         status = self._lp.solve()
         if status is not None:
             return f"HiGHS ended with {status}"
@@ -180,7 +180,7 @@ class _Search:
         return None
 
     def shorten(self) -> str | None:
-        """Ask for the shortest point whose margin is half of what the bound leaves, as `solve`."""
+        """Find the shortest point with a margin of half of what the bound leaves, as `solve`."""
         ids = np.asarray([token for token in self._tokens if token >= 0], dtype=np.int64)
         a, c = self._problem.differences(self._token, ids)
         if self._problem.domain.zero_sum:
@@ -199,14 +199,14 @@ class _Search:
         return None
 
     def settled(self) -> bool:
-        """Whether the sign of the margin is known as far as float64 tells, or the gap is small."""
+        """Return whether the gap is small, or the margin's sign known as far as float64 tells."""
         if self._options.largest:
             return self._bound - self._margin <= self._options.gap * abs(self._bound)
         least = 1e-11 * self._unit if self._problem.homogeneous else 0.0
         return self._margin > 0.0 or self._bound <= least
 
     def grow(self) -> bool:
-        """Add the rows that the last answer violates; False when that will not change the next."""
+        """Add the rows that the last answer violates; False if the next answer will not change."""
         before, short = len(self._tokens), (self._m - self._options.tolerance) * self._unit
         self._add_below(self._problem.margins(self._token, self._reach * self._y), short)
         length = float(np.linalg.norm(self._y))
@@ -216,10 +216,10 @@ class _Search:
         return self._nearer or len(self._tokens) > before
 
     def finding(self, note: str | None) -> Finding:
-        """The best point and weights.
+        """Return the best point and weights.
 
-        Where the margin is below HiGHS's tolerance, the answer is the origin and says nothing. The
-        weights are good to rounding even so, and where they are optimal ``r`` points straight away
+        If the margin is below HiGHS's tolerance, the answer is the origin and says nothing. The
+        weights are still good up to rounding, and if they are optimal ``r`` points straight away
         from the best point: on a ball along it, on a box with its signs.
         """
         if self._problem.homogeneous and self._margin <= 0.0 and self._weights is not None:
@@ -231,7 +231,7 @@ class _Search:
         return Finding(x, self._weights, note)
 
     def _add_below(self, margins: Floats, short: float) -> None:
-        """Rows not yet in the program whose margin is below ``short``, the lowest first."""
+        """Add rows not yet in the program whose margin is below ``short``, the lowest first."""
         margins[self._known] = math.inf
         lowest = np.argsort(margins, kind="stable")[: self._options.add]
         self.add_tokens(lowest[margins[lowest] < short])
@@ -239,13 +239,13 @@ class _Search:
     def _add(
         self, rows: Floats, low: Floats, high: Floats, tokens: list[int], scales: Floats
     ) -> None:
-        """Scaled rows for HiGHS, with the token each stands for, -1 for one of the domain."""
+        """Add scaled rows to HiGHS, each with the token it stands for, or -1 for the domain's."""
         self._lp.add_rows(rows, low, high)
         self._tokens += tokens
         self._scales = np.append(self._scales, scales)
 
     def _take_point(self, y: Floats) -> None:
-        """Keep ``y``, put into the domain, if its margin over all rows is the best so far."""
+        """Keep ``y``, moved into the domain, if its margin over all rows is the best so far."""
         domain, x = self._problem.domain, self._reach * y
         if self._problem.homogeneous and domain.bounded:
             length = np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y)
@@ -256,7 +256,7 @@ class _Search:
             self._point, self._margin = x, margin
 
     def _take_weights(self, ids: Ids, multipliers: Floats) -> None:
-        """Keep the multipliers of these tokens as weights if they bound the margin best so far."""
+        """Keep these tokens' multipliers as weights if they give the best bound so far."""
         used = multipliers > 0.0
         if not used.any():
             return
@@ -267,7 +267,7 @@ class _Search:
             self._weights, self._bound = Weights(ids[used], lam), bound
 
     def _reach_of(self, r: Floats) -> float:
-        """``sup -(r . x)`` over the domain, in float64."""
+        """Return ``sup -(r . x)`` over the domain, in float64."""
         domain = self._problem.domain
         if self._free:
             return 0.0 if np.abs(r).max() * self._reach <= 1e-9 * self._unit else math.inf
@@ -278,17 +278,18 @@ class _Search:
 
 
 class _Silent(highspy.Highs):
-    """A solver that prints nothing, its banner included, which versions from 1.16 print at once."""
+    """A solver that prints nothing, not even the banner that versions from 1.16 print at once."""
 
-    def enableCallbacks(self) -> None:  # noqa: N802  # what the constructor calls first
+    def enableCallbacks(self) -> None:  # noqa: N802  # the constructor calls this first
         super().setOptionValue("output_flag", False)
         super().enableCallbacks()  # type: ignore[no-untyped-call]  # highspy's own gap
 
 
 class _MarginProgram:
-    """``maximise m`` over ``y`` (d,) and m in HiGHS, rows of ``(y, m)`` added as they come.
+    """``maximise m`` over ``y`` (d,) and m in HiGHS, with rows of ``(y, m)`` added over time.
 
-    ``y`` is in the unit box, or free; then m is at most 1, for the margin may grow without bound.
+    ``y`` is in the unit box, or free; then m is at most 1, because the margin may grow without
+    bound.
     """
 
     def __init__(self, d: int, free: bool, tolerance: float) -> None:
@@ -313,17 +314,17 @@ class _MarginProgram:
         self._highs.addCols(d + 1, cost, low, high, 0, none, none, np.zeros(0))
 
     def add_rows(self, rows: Floats, low: Floats, high: Floats) -> None:
-        """Dense rows (n, d + 1) with their bounds (n,)."""
+        """Add dense rows (n, d + 1) with their bounds (n,)."""
         n, width = rows.shape
         starts = np.arange(0, n * width, width, dtype=np.int32)
         columns = np.tile(np.arange(width, dtype=np.int32), n)
         self._highs.addRows(n, low, high, n * width, starts, columns, rows.ravel())
 
     def solve(self) -> str | None:
-        """Run to the optimum: None, or the status that HiGHS ended with.
+        """Run to the optimum; return None, or the status that HiGHS ended with.
 
-        The dual simplex can cycle on degenerate programs; past an iteration limit the primal one
-        has a try from scratch.
+        The dual simplex can cycle on degenerate programs; past an iteration limit, the primal
+        simplex tries from scratch.
         """
         self._highs.setOptionValue("simplex_iteration_limit", 5000 + 50 * self._d)
         self._highs.run()
@@ -336,12 +337,12 @@ class _MarginProgram:
         return None if self._optimal() else str(self._highs.getModelStatus()).rpartition(".")[2]
 
     def point(self) -> tuple[Floats, float]:
-        """``y`` (d,) and m at the optimum."""
+        """Return ``y`` (d,) and m at the optimum."""
         values = np.array(self._highs.getSolution().col_value)
         return values[:-1], float(values[-1])
 
     def multipliers(self) -> Floats:
-        """The rows' multipliers, >= 0 where a row keeps m from growing."""
+        """Return the rows' multipliers, >= 0 where a row keeps m from growing."""
         return np.asarray(np.maximum(-np.array(self._highs.getSolution().row_dual), 0.0))
 
     def _optimal(self) -> bool:

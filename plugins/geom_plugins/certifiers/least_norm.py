@@ -12,11 +12,11 @@ from geom import Floats
 
 
 def least_norm(a: Floats, c: Floats, margin: float) -> tuple[Floats | None, Floats] | None:
-    """The shortest ``y`` (d,) with ``a y + c <= -margin``, and its multipliers (n,) >= 0, sum 1.
+    """Find the shortest ``y`` (d,) with ``a y + c <= -margin``, and multipliers (n,) >= 0, sum 1.
 
-    ``a`` (n, d) and ``c`` (n,) should be of order 1. ``y`` is None where nothing satisfies the
+    ``a`` (n, d) and ``c`` (n,) should be of order 1. ``y`` is None if no point satisfies the
     inequalities; then ``a' lam = 0`` and ``c . lam >= -margin``. Otherwise ``y`` is a negative
-    multiple of ``a' lam``. None altogether where the method does not converge.
+    multiple of ``a' lam``. Returns None if the method does not converge.
     """
     from scipy.optimize import nnls  # type: ignore[import-untyped]  # SciPy ships no types
 

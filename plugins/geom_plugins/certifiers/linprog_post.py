@@ -5,16 +5,16 @@ called a token unspeakable when SciPy's `linprog` found no x in the box ``|x_i| 
 
     (w_j - w_t) . x <= -margin        for every row j of W
 
-"Every row" is its slip: row t itself reads ``0 <= -margin``, which no x satisfies. Where the margin
+"Every row" is its slip: row t itself reads ``0 <= -margin``, which no x satisfies. If the margin
 is above the solver's feasibility tolerance, 1e-7 in HiGHS, every token of every model comes out
-infeasible; at 1e-7 the answer is what the tolerance lets pass; and below it a token deep inside the
-hull can come out feasible, at an x near 0. The biases were left out at first, so even without the
-slip the program did not ask about the model's own argmax. And either answer was a floating-point
-solver's word.
+infeasible. At 1e-7 the answer depends on what the tolerance lets pass, and below it a token deep
+inside the hull can come out feasible, at an x near 0. The biases were left out at first, so even
+without the slip the program did not ask about the model's own argmax. And either answer rested on
+the word of a floating-point solver.
 
-Here the program runs as it was, or mended option by option, so that its tables can be compared
-with proven ones. What it finds is marked *historical*, and like any finding it counts for nothing
-until `geom.judge` has proven it. It never says unspeakable: it gives no weights.
+Here the program runs as it was, or corrected option by option, so that its tables can be compared
+with proven ones. Its findings are marked *historical*, and like any finding they count for nothing
+until `geom.judge` has proven them. It never says unspeakable, because it gives no weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from msgspec import Meta
 from geom import Certifier, Finding, Floats, Problem, hookimpl
 
 OPTIMAL, INFEASIBLE = 0, 2
-"""The values of SciPy's ``status`` that are an answer."""
+"""The values of SciPy's ``status`` that mean an answer."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PostOptions:
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: PostOptions) -> Finding:
-    """The point that HiGHS returns, where it calls the program feasible; else a note alone."""
+    """Return the point of HiGHS if it calls the program feasible; otherwise only a note."""
     answer = solve(problem, token, options)
     name = "the post's program" if options.own_row else "the post's program without its own row"
     if answer.status == INFEASIBLE:
@@ -62,10 +62,10 @@ def certify(problem: Problem, token: int, prior: Finding, options: PostOptions) 
 
 
 def solve(problem: Problem, token: int, options: PostOptions) -> Any:
-    """SciPy's result for the program: ``status`` 0 feasible, 2 infeasible, and ``x`` (d,).
+    """Return SciPy's result for the program: ``status`` 0 feasible, 2 infeasible, and ``x`` (d,).
 
-    The objective raises the token's own logit, so that no point near 0 comes back where a longer
-    one will do. It changes nothing about feasibility.
+    The objective raises the token's own logit, so that no point near 0 comes back if a longer one
+    will do. It changes nothing about feasibility.
     """
     from scipy.optimize import linprog  # type: ignore[import-untyped]  # SciPy has no types
 

@@ -1,16 +1,16 @@
 """``maxent``: a point or weights of maximum entropy, by Newton's method.
 
 First every token of a batch tries one shared Newton step (`centroid_step`), at the length that
-suits its bias; most speakable tokens win there, for the price of one matrix product. The others go
-along the central path of their program (`path_search`) on a working set of a few thousand rivals:
-those that beat the token at that first point, and those that beat the points met later. Each step
-costs one symmetric product and one factorisation, whichever side of the border the token is on. The
-search ends when a point, pulled into the domain, wins against *all* rivals, or when the weights
-bound the margin below zero.
+suits its bias. Most speakable tokens win there, for the price of one matrix product. The others
+follow the central path of their program (`path_search`) on a working set of a few thousand rivals:
+those that beat the token at that first point, and those that beat the points found later. Each step
+costs one symmetric product and one factorisation, on either side of the border. The search ends
+when a point, moved into the domain, wins against *all* rivals, or when the weights bound the margin
+below zero.
 
-The products and factorisations are taken on the device that geom asks for. What comes of them is a
-suggestion, and geom checks it on the processor: a device that computes badly, or in too few digits,
-costs answers and makes none wrong.
+The products and factorisations run on the device that geom asks for. The results are suggestions,
+and geom checks them on the processor: a device that computes badly, or in too few digits, loses
+answers but makes none wrong.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from geom_plugins.solvers.centroid_step import PRODUCT_BYTES, Start, starts
 from geom_plugins.solvers.path_search import START, PathSearch, Shape
 
 BATCH = 256
-"""Tokens whose first step shares a product."""
+"""How many tokens share the product of their first step."""
 
 _FEW = 64
-"""Rivals whose mean gives the first bound."""
+"""How many rivals' mean gives the first bound."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class MaxentOptions:
 def certify_many(
     problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: MaxentOptions
 ) -> Iterator[Finding]:
-    """The best point and the best weights for each token, in order, each as soon as it is known."""
+    """Yield each token's best point and best weights, in order, as soon as they are known."""
     problem = problem.unit
     if problem.readout.V == 1:
         yield from (Finding(x=np.zeros(problem.readout.d)) for _ in tokens)
         return
     todo = starts(problem, tokens)
     while True:
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite ends a search
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers that overflow end a search
             start = next(todo, None)
             if start is None:
                 return
@@ -67,12 +67,12 @@ def certify_many(
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: MaxentOptions) -> Finding:
-    """One token of `certify_many`."""
+    """Certify one token as `certify_many` does."""
     return next(iter(certify_many(problem, [token], [prior], options)))
 
 
 def _certify(problem: Problem, start: Start, options: MaxentOptions) -> Finding:
-    """One token, from its first point."""
+    """Certify one token, starting from its first point."""
     evidence = _Evidence(problem, start, options)
     rivals = problem.readout.V - 1
     evidence.bound(_largest(start.excess, min(_FEW, rivals)))
@@ -84,22 +84,22 @@ def _certify(problem: Problem, start: Start, options: MaxentOptions) -> Finding:
     search = evidence.search(_largest(start.excess, min(START * problem.readout.d, rivals)))
     notes = {
         "settled": None,
-        "stopped": "Newton's method came to an end",
+        "stopped": "Newton's method could go no further",
         "unfinished": f"no answer in {options.steps} steps",
     }
     return evidence.finding(notes[search.run(options.steps)])
 
 
 def _largest(values: Floats, count: int) -> Ids:
-    """The places of the largest values, in no order."""
+    """Return the places of the largest values, in no particular order."""
     return np.argpartition(values, values.size - count)[-count:]
 
 
 class _Evidence:
-    """One token's program, and the best point and weights met so far.
+    """One token's program, and the best point and weights found so far.
 
-    ``x = reach * y``, and rows are divided by ``unit``, a typical length of them. The program's
-    arrays are on the board's device; points, margins and weights come back from it.
+    ``x = reach * y``, and rows are divided by ``unit``, a typical row length. The program's arrays
+    are on the board's device; points, margins and weights come back from it.
     """
 
     def __init__(self, problem: Problem, start: Start, options: MaxentOptions) -> None:
@@ -122,20 +122,20 @@ class _Evidence:
             self._take(start.y)
 
     def bound(self, ids: Ids) -> None:
-        """Equal weights on these rivals, for a first bound."""
+        """Put equal weights on these rivals, for a first bound."""
         (A, c), xp = self.rows(ids), self._board.device.xp
         lam = np.full(ids.size, 1.0 / ids.size)
         self._keep_weights(xp.mean(A, axis=0), float(xp.mean(c)), ids, lam)
 
     def search(self, ids: Ids) -> PathSearch:
-        """The search that starts with these rivals."""
+        """Return the search that starts with these rivals."""
         (A, c), device = self.rows(ids), self._board.device
         lengths = device.get(device.xp.linalg.vector_norm(A, axis=1))
         self._unit = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
         return PathSearch(self, ids, A / self._unit, c / self._unit, self._shape, device.xp)
 
     def rows(self, ids: Ids) -> tuple[Array, Array]:
-        """The rivals' rows, as ``y`` meets them, and their biases, over the unit."""
+        """Return the rivals' rows, as ``y`` meets them, and their biases, over the unit."""
         device, b = self._board.device, self._problem.readout.b
         A = device.xp.take(self._board.W, device.put(ids), axis=0)
         A -= self._board.W[self._token, :]
@@ -148,7 +148,7 @@ class _Evidence:
     def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
         """Keep the weights if they bound the margin best; see whether their sum vanishes.
 
-        Those that are balanced prove something where biases leave them more than correcting takes.
+        Balanced weights prove something if the biases leave them more than the correction takes.
         """
         gain = float(lam @ path.c)
         if balanced and not self._problem.homogeneous:
@@ -158,7 +158,7 @@ class _Evidence:
         self._keep_weights((lam @ path.A) * self._unit, gain * self._unit, ids, lam)
 
     def meet(self, y: Array, highest: float) -> Floats | None:
-        """Try a point that wins in the working set; a rival that lowers its margin much counts."""
+        """Try a point that wins in the working set; a rival that cuts its margin by much counts."""
         if highest >= 0.0 or self.settled():
             return None
         margins = self._take(self._board.device.get(y))
@@ -168,17 +168,17 @@ class _Evidence:
         return -share * highest * self._unit - margins
 
     def settled(self) -> bool:
-        """Whether the sign of the margin is known as far as float64 tells, or the gap is small."""
+        """Return whether the gap is small, or the margin's sign known as far as float64 tells."""
         if self._options.largest and self._shape != "all" and not self._vanished:
             known = math.isfinite(self._bound)
             return known and self._bound - self._margin <= self._options.gap * abs(self._bound)
         return self._margin > 0.0 or self._vanished or (not self._exact and self._bound < 0.0)
 
     def finding(self, note: str | None) -> Finding:
-        """The best point and weights.
+        """Return the best point and weights.
 
         A token on a face of the hull has a largest margin of zero, which no step passes. There the
-        multipliers of the face stand far above the others, and alone are what an exact proof needs.
+        multipliers of the face stand far above the others, and an exact proof needs only them.
         """
         whole = Finding(self.point, self._weights, note)
         if note is None or self._weights is None:
@@ -190,7 +190,7 @@ class _Evidence:
         return Finding(self.point, Weights(ids[face], lam[face]), note)
 
     def _take(self, y: Floats) -> Floats:
-        """Keep the point, put into the domain, if it is the best; its margins (V,)."""
+        """Keep the point, moved into the domain, if it is the best; return its margins (V,)."""
         x = self._placed(y)
         logits = self._board.products(x) + self._problem.readout.b
         margins: Floats = logits[self._token] - logits
@@ -201,7 +201,7 @@ class _Evidence:
         return margins
 
     def _placed(self, y: Floats) -> Floats:
-        """The point of the domain for ``y``; as far out as it goes, where lengths do not matter."""
+        """Return the domain's point for ``y``, as far out as possible if lengths do not matter."""
         domain = self._problem.domain
         if self._problem.homogeneous and y.any():
             y = y / float(np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y))
@@ -222,7 +222,7 @@ def _spares_easy(options: MaxentOptions) -> bool:
 
 
 def _memory(readout: Readout, options: MaxentOptions) -> int:
-    """Bytes besides the readout: the first step's product and copies of it, and a working set."""
+    """Return the bytes needed beyond the readout: the first step's products, and a working set."""
     V, d = readout.W.shape
     rows = min(V, 6 * START * d)
     return int(2 * min(PRODUCT_BYTES, 8 * V * BATCH) + 8 * d * (4 * rows + 8 * d))

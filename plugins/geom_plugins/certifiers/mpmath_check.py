@@ -1,8 +1,8 @@
 """The ``mpmath`` certifier: encloses, at many digits, what the chain before it has found.
 
-A second arithmetic beside geom's own, and a reader's view of it: the proofs are `geom.judge`'s,
-the enclosures here (`geom_plugins.certifiers.enclosures`) say how large the margin is that they
-speak of.
+It is a second arithmetic next to geom's own, and shows it to readers. The proofs are those of
+`geom.judge`; the enclosures here (`geom_plugins.certifiers.enclosures`) say how large the margin in
+question is.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from geom_plugins.certifiers.enclosures import (
 )
 
 SHOWN = 17
-"""Digits that an enclosure shows of its ends, as many as tell two floats apart."""
+"""The digits shown of an enclosure's ends, as many as tell two floats apart."""
 
 NOTHING = "nothing to verify: put it after a certifier that finds a direction or weights"
 
@@ -51,12 +51,12 @@ class MpmathOptions:
 
 
 def prepare(problem: Problem, options: MpmathOptions) -> None:
-    """Raises InputError for a backend that is unknown or encloses nothing."""
+    """Raise InputError if the backend is unknown or encloses nothing."""
     find_arithmetic(options.backend, rigorous=True)
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: MpmathOptions) -> Finding:
-    """The prior's point and weights, unchanged, and enclosures of what they show in the note."""
+    """Return the prior's point and weights unchanged, and note enclosures of what they show."""
     notes = []
     if prior.x is not None:
         notes.append(_point_note(problem, token, prior.x, options))
@@ -85,7 +85,7 @@ def _point_note(problem: Problem, token: int, x: Floats, options: MpmathOptions)
     try:
         margin = margin_enclosure(problem, token, x, options.digits, options.backend)
     except ArithmeticError as error:
-        return f"nothing to verify: {options.backend} has no margin, {error}"
+        return f"nothing to verify: {options.backend} cannot enclose the margin, {error}"
     if margin is None:
         return "nothing to verify: there is no other token"
     meaning = {
@@ -105,12 +105,12 @@ def _weights_note(problem: Problem, token: int, weights: Weights, options: Mpmat
     try:
         reach = reach_enclosure(problem, token, weights, options.digits, options.backend)
     except ArithmeticError as error:
-        return f"nothing to verify: {options.backend} has no sums of the weights, {error}"
+        return f"nothing to verify: {options.backend} cannot sum the weights, {error}"
     length = f"|r| <= {rounded_up(reach.length.high)} for weights of sum 1"
     if reach.light:
         length += f", the {reach.light} lightest summed in {LIGHT}"
     if reach.bound is None:
-        return f"the weights bound no margin, for the domain is unbounded and r is not 0: {length}"
+        return f"the weights bound no margin: the domain is unbounded and r is not 0; {length}"
     meaning = {
         "positive": "positive, so this bound alone settles nothing",
         "negative": "negative, the token wins nowhere",
@@ -127,17 +127,17 @@ def _fineness(options: MpmathOptions) -> str:
 
 
 def _shown(enclosure: Enclosure) -> str:
-    """The ends rounded outward to `SHOWN` digits, and the width rounded up."""
+    """Write the ends rounded outward to `SHOWN` digits, and the width rounded up."""
     low, high = rounded_down(enclosure.low, SHOWN), rounded_up(enclosure.high, SHOWN)
     width = f" (width <= {rounded_up(enclosure.width, 2)})" if enclosure.width else ""
     return f"[{low}, {high}]{width}"
 
 
 def _fault(problem: Problem, token: int, weights: Weights) -> str | None:
-    """Why these are no weights over other tokens, None when they are."""
+    """Say why these are not weights over other tokens; None if they are."""
     indices, values = weights.indices, weights.values
     if indices.ndim != 1 or indices.shape != values.shape:
-        return "the weights are not one value an index"
+        return "the weights are not one value per index"
     if not (np.isfinite(values).all() and (values >= 0.0).all() and values.any()):
         return "the weights are not finite numbers >= 0, one of them > 0"
     if (indices < 0).any() or (indices >= problem.readout.V).any() or (indices == token).any():

@@ -1,10 +1,10 @@
-"""``replay``: a witness put into the real model, which then says what it emits.
+"""``replay``: a witness put into the real model, to see what the model emits.
 
 The proof is about the numbers of the checkpoint in exact arithmetic; the machine rounds. The model
-is loaded as its users load it, in the checkpoint's own dtype; its body runs on some token, and a
-hook puts ``gamma * x + beta`` in the place of the final norm's output, for a batch of witnesses at
-once. What the model's own head makes of it, its rounding, scaling and soft-cap included, is
-reported in the token's note. It proves nothing and decides nothing.
+is loaded as its users load it, in the checkpoint's own dtype. Its body runs on some token, and a
+hook replaces the final norm's output with ``gamma * x + beta``, for a batch of witnesses at once.
+The answer of the model's own head, with its rounding, scaling and soft-cap, is reported in the
+token's note. It proves nothing and decides nothing.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class ReplayOptions:
     """Which model, and in which arithmetic."""
 
     model: Annotated[
-        str | None, Meta(description="checkpoint directory or Hub id; the run's own where none")
+        str | None, Meta(description="checkpoint directory or Hub id; the run's own if not given")
     ] = None
     dtype: Annotated[
         Literal["checkpoint", "float32", "bfloat16", "float16"],
-        Meta(description="what the model computes in"),
+        Meta(description="the number type that the model computes in"),
     ] = "checkpoint"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A loaded model with its final norm, ready to be given another output of that norm."""
+    """A loaded model with its final norm, ready to have that norm's output replaced."""
 
     model: Any
     norm: Any
@@ -49,7 +49,7 @@ class Stage:
     dtype: str
 
     def logits(self, points: Floats) -> Floats:
-        """The model's logits (n, V) with ``points`` (n, d) as the norm's output, unscaled."""
+        """Return the model's logits (n, V) with ``points`` (n, d) as the norm's unscaled output."""
         import torch
 
         ids = torch.zeros((len(points), 1), dtype=torch.long)
@@ -65,7 +65,7 @@ class Stage:
         return np.asarray(out.logits[:, -1].double().numpy())
 
     def _scaled(self, points: Floats) -> torch.Tensor:
-        """The norm's scale and shift, applied in float64."""
+        """Apply the norm's scale and shift in float64."""
         import torch
 
         y = torch.from_numpy(points)
@@ -78,7 +78,7 @@ class Stage:
 def certify_many(
     problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: ReplayOptions
 ) -> list[Finding]:
-    """What the model emits at the witness of each token that has one, as a note."""
+    """Return, as notes, what the model emits at the witness of each token that has one."""
     replayed = [(t, p.x) for t, p in zip(tokens, priors, strict=True) if p.x is not None]
     if not replayed:
         return [Finding() for _ in tokens]
@@ -92,19 +92,19 @@ def certify_many(
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: ReplayOptions) -> Finding:
-    """One token of `certify_many`."""
+    """Replay one token as `certify_many` does."""
     return certify_many(problem, [token], [prior], options)[0]
 
 
 def prepare(problem: Problem, options: ReplayOptions) -> None:
-    """Load the model, so that one that cannot be replayed is refused before the run begins."""
+    """Load the model, so that a model that cannot be replayed is refused before the run begins."""
     V = _staged(problem, options).model.config.get_text_config().vocab_size
     if V < problem.readout.V:
         raise InputError(f"replay: the model has {V} tokens, the readout {problem.readout.V}")
 
 
 def _said(token: int, logits: Floats, dtype: str) -> str:
-    """What a row of logits emits, seen from a token."""
+    """Say what a row of logits emits, from the token's point of view."""
     others = np.delete(logits, token)
     margin = logits[token] - others.max()
     rival = int(others.argmax())
@@ -123,7 +123,7 @@ def _staged(problem: Problem, options: ReplayOptions) -> Stage:
 
 
 def _checkpoint(readout: Readout) -> tuple[str, str | None]:
-    """The directory or Hub id behind a readout's source, and its revision."""
+    """Return the directory or Hub id behind a readout's source, and its revision."""
     from geom_plugins.sources.demo import CHECKPOINT
 
     source = readout.source
@@ -139,7 +139,7 @@ def _checkpoint(readout: Readout) -> tuple[str, str | None]:
 
 @lru_cache(maxsize=1)
 def _load(location: str, revision: str | None, dtype: str) -> Stage:
-    """The model by transformers, on the CPU."""
+    """Load the model with transformers, on the CPU."""
     from geom_plugins.checkpoints.architectures import ARCHITECTURES
     from geom_plugins.checkpoints.locations import open_folder
     from geom_plugins.checkpoints.unembedding import described, norm_paths, read_config
@@ -167,7 +167,7 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
             location,
             revision=revision or "main",
             dtype="auto" if dtype == "checkpoint" else dtype,
-            trust_remote_code=False,  # it would ask on the terminal otherwise
+            trust_remote_code=False,  # without this it would ask on the terminal
         ).eval()
     except Exception as error:  # transformers may raise anything over a checkpoint
         reason = " ".join(str(error).split())

@@ -1,15 +1,15 @@
 """The probability of a cone under a normal distribution, however small, and its standard error.
 
 The distribution's centre is first put where the cone is likely (`half_spaces.centre_within`), and
-the probability there is counted. Then the centre moves back in many steps, and particles follow it
-by exact Hamiltonian Monte Carlo; each step gives them weights, and in a group whose weights have
-grown apart the heavy ones take the place of the light: annealed importance sampling with
-resampling, R. M. Neal, Statistics and Computing 11 (2001), P. Del Moral, A. Doucet and A. Jasra,
-J. Royal Statistical Society B 68 (2006). The mean weight of a group is the ratio of the two
-probabilities without bias, however well or badly its particles mix; what bad mixing does is to
-spread the groups, which shows. So each group is an independent repetition, and the error comes from
-how far they lie apart. Where they lie too far apart for that to be known, more and better placed
-steps are taken, or there is no answer.
+the probability there is found by counting. Then the centre moves back in many steps, and particles
+follow it by exact Hamiltonian Monte Carlo. Each step gives them weights, and in a group whose
+weights have grown apart the heavy particles replace the light ones: annealed importance sampling
+with resampling, R. M. Neal, Statistics and Computing 11 (2001), P. Del Moral, A. Doucet and
+A. Jasra, J. Royal Statistical Society B 68 (2006). The mean weight of a group is the ratio of the
+two probabilities without bias, no matter how well or badly its particles mix; bad mixing spreads
+the groups, which shows. So each group is an independent repetition, and the error follows from how
+far apart the groups lie. If they lie too far apart for it to be known, more and better placed steps
+are taken, or there is no answer.
 """
 
 from __future__ import annotations
@@ -28,57 +28,57 @@ from geom_plugins.sampling.particles import Particles, TooNarrowError, Walls
 from geom_plugins.sampling.ways import AIM, TIME, Way
 
 BOUNCES = 6
-"""How often a particle may meet walls in a step, on average: where they are near, steps are short.
+"""How many walls a particle may meet in a step, on average: near walls, steps are short.
 
-Across a narrow cone particles mix by few bounces; what takes time is to go along it.
+Across a narrow cone, particles mix within a few bounces; moving along it is what takes time.
 """
 
 GROUPS, GROUP = 16, 8
 """Groups of particles in a round, and particles in a group."""
 
 FEW, BUNDLES = 1024, 4
-"""Of more half-spaces than these only some matter; and groups travel in bundles, on threads."""
+"""With more half-spaces than this, only some matter, and groups travel in bundles, on threads."""
 
 PILOT = 4
-"""Particles that look for the half-spaces that matter."""
+"""The particles that look for the half-spaces that matter."""
 
 LOOKS = 60
-"""How often they look around when they have arrived."""
+"""How often they look around after they arrive."""
 
 COUNTED = 4096
-"""Points that are drawn to count how many lie in the cone."""
+"""The points drawn to count how many lie in the cone."""
 
 SPREAD = 2.0
 """The standard deviation of the groups' logarithms up to which the error of their mean is known."""
 
 MOST_LAG = 0.4
-"""What a quarter turn may add to the spread of weights at most."""
+"""The most that a quarter turn may add to the spread of weights."""
 
 SURE = 1.1
-"""By how much errors are stretched, as normal logarithms are an approximation."""
+"""The factor that stretches errors, because normal logarithms are an approximation."""
 
 LEAVE = 2.0
 """The chance, summed over all half-spaces left out, that a particle is beyond one of them."""
 
 TOPS, NEAR = 6, 0.5
-"""How often `Cone.top` may be moved, and how near to `RATIO` ratios should be, in deviations."""
+"""How often `Cone.top` may move, and how close to `RATIO` ratios should be, in deviations."""
 
 SEEN, WINDOW = 0.1, 0.25
-"""Where a smaller part of particles sees the surface, it gets thick, by so many deviations."""
+"""If a smaller share of particles sees the surface, the surface gets this many deviations thick."""
 
 _BLOCK = 4096
-"""Half-spaces whose distances are taken at a time."""
+"""How many half-spaces have their distances computed at a time."""
 
 Report = Callable[[float, int], None]
-"""Told the standard error so far, and the steps that particles have taken."""
+"""A callback that gets the standard error so far, and the steps that particles have taken."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The natural logarithm of a fraction and its standard error.
 
-    Both are NaN where the error is not known; the ``reason`` says why, or why it is large. With a
-    ``proof`` it is no estimate, and exact.
+    Both are NaN if the error is not known; the ``reason`` says why, or why the error is large. With
+    a ``proof`` the value is not an estimate but exact.
     """
 
     log: float
@@ -88,9 +88,9 @@ class Estimate:
 
 
 def counted_error(inside: int, drawn: int) -> float:
-    """The standard error of the logarithm of a share of which so many were inside, and not none.
+    """Return the standard error of the logarithm of the share ``inside / drawn``, not zero.
 
-    Where all were, one more might not have been.
+    If all points were inside, one more might not have been.
     """
     outside = max(drawn - inside, 1)
     return math.sqrt(outside / drawn / inside)
@@ -98,10 +98,11 @@ def counted_error(inside: int, drawn: int) -> float:
 
 @dataclass(frozen=True)
 class Brought:
-    """What groups brought: the logarithms of their mean weights, ``logs`` (g,).
+    """The results of groups: ``logs`` (g,) are the logarithms of their mean weights.
 
-    ``gains`` (steps, m) are what each step did to the logarithms of the particles' weights,
-    ``shares`` (g,) the logarithms of what the groups count where they arrived, ``seen`` (m, k).
+    ``gains`` (steps, m) are the changes that each step made to the logarithms of the particles'
+    weights. ``shares`` (g,) are the logarithms of the groups' shares where they arrived, and
+    ``seen`` (m, k) the points there.
     """
 
     logs: Floats
@@ -111,7 +112,7 @@ class Brought:
 
 
 def counted(cone: Cone, rng: np.random.Generator) -> Estimate:
-    """The fraction of directions in the cone by counting; without an error where few are in it."""
+    """Count the fraction of directions in the cone; without an error if few are in it."""
     inside = 0
     for _ in range(COUNTED // 256):
         x = cone.draw(256, rng)
@@ -127,10 +128,10 @@ def counted(cone: Cone, rng: np.random.Generator) -> Estimate:
 def annealed(
     cone: Cone, inside: Floats, rng: np.random.Generator, target: float, most: int, report: Report
 ) -> Estimate:
-    """The fraction of directions in the cone, to a standard error of ``target`` in its logarithm.
+    """Estimate the fraction of directions in the cone, its logarithm with error ``target``.
 
-    ``inside`` (k,) is a point of the cone, ``most`` the steps that all particles may take: where
-    they are not enough, the reason says so, of an estimate with a larger error or of none.
+    ``inside`` (k,) is a point of the cone, ``most`` the steps that all particles together may take.
+    If those are not enough, the reason says so, and the estimate has a larger error or is missing.
     """
     try:
         return _annealed(cone, inside, rng, target, most, report)
@@ -141,7 +142,7 @@ def annealed(
 def _annealed(
     cone: Cone, inside: Floats, rng: np.random.Generator, target: float, most: int, report: Report
 ) -> Estimate:
-    """`annealed`, which may give up."""
+    """Do what `annealed` does; this may give up by raising."""
     centre = centre_within(cone, inside)
     plan = _scouted(cone, centre, rng)
     best = Estimate(math.nan, math.nan, "no point to start from was found")
@@ -165,9 +166,9 @@ def _annealed(
 
 @dataclass(frozen=True)
 class _Plan:
-    """A cone with its top and window, the walls that matter, and the way to the top from a centre.
+    """A cone with its top and window, the walls that matter, and the way from a centre to the top.
 
-    ``likely`` is the probability of those walls' cone around the centre, ``points`` are some there.
+    ``likely`` is the probability of those walls' cone around the centre; ``points`` lie there.
     """
 
     cone: Cone
@@ -178,10 +179,10 @@ class _Plan:
 
 
 def _scouted(cone: Cone, centre: Floats, rng: np.random.Generator) -> _Plan | None:
-    """What a few particles find that go the whole way between all walls, and look around there.
+    """Plan from what a few particles see that go the whole way between all walls and look around.
 
-    Where they find ratios far from `RATIO`, they take the top to another place, and look again.
-    The times to travel are such that walls are met some `BOUNCES` times.
+    If they find ratios far from `RATIO`, they move the top and look again. The travel times are
+    chosen so that walls are met some `BOUNCES` times.
     """
     points = _within(cone, centre, PILOT, rng)
     if len(points) < PILOT:
@@ -207,10 +208,10 @@ def _scouted(cone: Cone, centre: Floats, rng: np.random.Generator) -> _Plan | No
 def _planned(
     cone: Cone, centre: Floats, way: Way, seen: Vectors, rng: np.random.Generator
 ) -> _Plan | None:
-    """A plan by what was ``seen`` (l, k) of the cone; None where no points to start from are found.
+    """Plan by the points ``seen`` (l, k) in the cone; None if no points to start from are found.
 
-    Those half-spaces matter that are left when the ones are out whose chances to be crossed sum to
-    `LEAVE`, and a `FEW` in any case.
+    The half-spaces least likely to be crossed are left out, as long as their chances sum to less
+    than `LEAVE`; the others matter, and at least `FEW` do.
     """
     kept = np.arange(len(cone.normals))
     if kept.size > FEW:
@@ -232,9 +233,9 @@ def _planned(
 
 
 def _chances(cone: Cone, seen: Vectors) -> Floats:
-    """The chance (n,) of each half-space to be left, by how far from it points were ``seen``.
+    """Return the chance (n,) of crossing each half-space, from how far inside points were ``seen``.
 
-    One where a point was beyond it, and else as if they were normal.
+    The chance is one if a point was beyond it; otherwise the points are taken as normal.
     """
     out = np.empty(len(cone.normals))
     for start in range(0, len(out), _BLOCK):
@@ -246,7 +247,7 @@ def _chances(cone: Cone, seen: Vectors) -> Floats:
 
 
 def _paced(particles: Particles, t: float) -> float:
-    """Move to t and travel; the time that was, which `BOUNCES` shorten and lengthen."""
+    """Move to t and travel; return the travel time, adapted to `BOUNCES`."""
     particles.move(t)
     before = particles.bounces
     particles.travel()
@@ -256,7 +257,7 @@ def _paced(particles: Particles, t: float) -> float:
 
 
 def _looked(particles: Particles) -> Vectors:
-    """Where the particles are over some time, (l, k)."""
+    """Return the places (l, k) of the particles over some time."""
     seen = []
     for _ in range(LOOKS):
         particles.travel()
@@ -265,7 +266,7 @@ def _looked(particles: Particles) -> Vectors:
 
 
 def _within(cone: Cone, centre: Floats, count: int, rng: np.random.Generator) -> Vectors:
-    """Normal vectors (count, k) around the centre that lie in the cone."""
+    """Return normal vectors (count, k) around the centre that lie in the cone."""
     found: list[Vectors] = []
     for _ in range(200):
         x = (cone.draw(max(16, count), rng) + centre).astype(cone.normals.dtype)
@@ -278,9 +279,9 @@ def _within(cone: Cone, centre: Floats, count: int, rng: np.random.Generator) ->
 def _starts(
     cone: Cone, centre: Floats, rng: np.random.Generator
 ) -> tuple[Estimate, Vectors] | None:
-    """The probability of the cone around the centre, by counting, and points drawn there.
+    """Count the probability of the cone around the centre, and return the points drawn in it.
 
-    None where fewer points than particles are drawn there.
+    Returns None if fewer points than particles are drawn there.
     """
     found = []
     for _ in range(COUNTED // 256):
@@ -294,7 +295,7 @@ def _starts(
 
 
 def _round(plan: _Plan, rng: np.random.Generator) -> list[Brought]:
-    """Groups that go the way, in bundles, each on a thread and with random numbers of its own."""
+    """Send groups along the way, in bundles, each on a thread with its own random numbers."""
     way = plan.way
 
     def go(groups: int, rng: np.random.Generator) -> Brought:
@@ -321,10 +322,10 @@ def _round(plan: _Plan, rng: np.random.Generator) -> list[Brought]:
 def _resample(
     particles: Particles, weights: Floats, logs: Floats, rng: np.random.Generator
 ) -> None:
-    """In groups whose ``weights`` (g, GROUP) are worth less than half their number, start afresh.
+    """Resample the groups whose ``weights`` (g, GROUP) are worth less than half their number.
 
-    The heavy ones take the place of the light, by one random number a group; the logarithms of the
-    mean weights go into ``logs`` (g,).
+    Heavy particles replace light ones, by one random number per group; the logarithms of the mean
+    weights go into ``logs`` (g,).
     """
     relative = np.exp(weights - weights.max(axis=1, keepdims=True))
     relative /= relative.sum(axis=1, keepdims=True)
@@ -342,7 +343,7 @@ def _resample(
 
 
 def _log_shares(cone: Cone, particles: Particles) -> Floats:
-    """What the particles (m,) count where they have arrived: a mean over some time there."""
+    """Return what the particles (m,) count where they arrived: a mean over some time there."""
     inner = particles.walls.cone
     if not cone.biased and len(inner.normals) == len(cone.normals):
         return np.zeros(len(particles.y))
@@ -354,20 +355,20 @@ def _log_shares(cone: Cone, particles: Particles) -> Floats:
 
 
 def _gains(brought: list[Brought]) -> Floats:
-    """What each step did to the logarithms of all particles' weights (steps, m)."""
+    """Return the changes each step made to the logs of all particles' weights (steps, m)."""
     return np.concatenate([some.gains for some in brought], axis=1)
 
 
 def _together(brought: list[Brought], plan: _Plan) -> tuple[Estimate, float]:
-    """The mean weight of all groups, with a reason where its error is not known, and their spread.
+    """Combine the mean weights of all groups, with a reason if the error is unknown, and a spread.
 
-    Weights that are products of many small factors have nearly normal logarithms. Of those the
-    mean ``m`` and the variance ``s^2`` in g groups give the mean weight ``exp(m + s^2 / 2)``, with
-    an error of ``s^2 / g + s^4 / 2 (g - 1)`` in its logarithm, squared. The mean of the weights
-    themselves does not lean on that, but is too low more often than not where there are few. The
-    answer is half way between the two, and half their distance an error too; where the two are far
-    apart there is no answer. Nor is there one where a quarter turn adds much: particles then lag
-    behind the distribution, and all groups fall short alike.
+    Weights that are products of many small factors have nearly normal logarithms. Their mean ``m``
+    and variance ``s^2`` in g groups give the mean weight ``exp(m + s^2 / 2)``; the squared error of
+    its logarithm is ``s^2 / g + s^4 / 2 (g - 1)``. The mean of the weights themselves does not rely
+    on that, but is too low more often than not if there are few. The answer is half way between the
+    two, and half their distance is another error; if the two are far apart there is no answer. Nor
+    is there one if a quarter turn adds much: particles then lag behind the distribution, and all
+    groups fall short alike.
     """
     logs = np.concatenate([some.logs + some.shares for some in brought])
     if not np.isfinite(logs).all():

@@ -1,12 +1,12 @@
 """The directions in which a token wins, as a cone of half-spaces, and a Gaussian that lies in it.
 
-Token t wins at x where ``a_j . x + c_j < 0`` for all others j. Without biases that is a cone, and
-the fraction of directions in it is the probability that a standard normal vector lies in it. With
-biases on a ball, directions are points x of length R, and the cone has one dimension more: of
-``(y, s)`` with ``R a_j . y + (c_j / RATIO) s < 0`` and ``s > 0``. A normal vector around
-``(0, top)`` lies in it with a probability that `Cone.log_shares` makes the fraction of the sphere:
-what counts of ``(y, s)`` is ``y / |y|`` and the ratio ``s / |y|``, which must be `RATIO`. Any
-``top`` is right, and the best is where the ratio is near that in the cone. Where the domain's
+Token t wins at x if ``a_j . x + c_j < 0`` for all others j. Without biases that is a cone, and the
+fraction of directions in it is the probability that a standard normal vector lies in it. With
+biases on a ball, directions are points x of length R, and the cone has one more dimension: it holds
+the ``(y, s)`` with ``R a_j . y + (c_j / RATIO) s < 0`` and ``s > 0``. A normal vector around
+``(0, top)`` lies in it with a probability that `Cone.log_shares` turns into the fraction of the
+sphere: the parts of ``(y, s)`` that count are ``y / |y|`` and the ratio ``s / |y|``, which must be
+`RATIO`. Any ``top`` is valid; the best one puts the ratio near `RATIO` in the cone. If the domain's
 vectors sum to zero, so do the y.
 """
 
@@ -25,27 +25,27 @@ from scipy.special import gammaln, log_ndtr, logsumexp, ndtr  # type: ignore[imp
 from geom import Floats, Ids, Problem
 
 Vectors = NDArray[np.floating[Any]]
-"""Float32 where there are many, as it is twice as fast, and float64 elsewhere."""
+"""Float32 if there are many, because it is twice as fast; float64 otherwise."""
 
 
 _TAIL = 0.7
-"""The sum of the chances of all half-spaces to be left, from which on the start is near enough."""
+"""The start is near enough once the chances of leaving the half-spaces sum to at most this."""
 
 RATIO = 4.0
-"""How much longer the factor of the biases is than y: the more, the less its own noise matters."""
+"""The length of the biases' factor over that of y: the longer, the less its own noise matters."""
 
 _FINE = 0.05
-"""The step in which lengths are integrated: less than one ratio's width in them."""
+"""The step for integrating over lengths: less than the width of one ratio in them."""
 
 _BLOCK = 4096
-"""Rows that are made at a time."""
+"""How many rows are made at a time."""
 
 _MANY = 1 << 22
-"""Numbers from which on they are float32: points some 1e5 off can still be told apart."""
+"""At least this many numbers are kept as float32: points some 1e5 off still differ in it."""
 
 
 def _ratios(x: Vectors) -> Floats:
-    """``s / |y|`` (m,) of some ``x = (y, s)`` (m, k)."""
+    """Return ``s / |y|`` (m,) of some ``x = (y, s)`` (m, k)."""
     return np.asarray(x[:, -1] / np.linalg.norm(x[:, :-1].astype(np.float64), axis=1))
 
 
@@ -53,10 +53,10 @@ def _ratios(x: Vectors) -> Floats:
 class Cone:
     """The half-spaces ``normals @ x < 0``, with unit ``normals`` (n, k), float32 or float64.
 
-    ``dimension`` is that of the space that x varies in; ``zero_sum`` says that the first
-    coordinates sum to zero, ``biased`` that the last one is the factor of the biases; ``top`` (k,)
-    is the centre of the normal distribution that is asked about. Half the thickness of the surface
-    on which directions count is ``window``, in ratios.
+    ``dimension`` is that of the space that x varies in. ``zero_sum`` says that the first
+    coordinates sum to zero, and ``biased`` that the last one is the factor of the biases. ``top``
+    (k,) is the centre of the normal distribution in question. ``window`` is half the thickness, in
+    ratios, of the surface on which directions count.
     """
 
     normals: Vectors
@@ -67,7 +67,7 @@ class Cone:
     window: float = 0.0
 
     def draw(self, count: int, rng: np.random.Generator) -> Vectors:
-        """Standard normal vectors (count, k) of the space that x varies in."""
+        """Draw standard normal vectors (count, k) of the space that x varies in."""
         shape = (count, self.normals.shape[1])
         out: Vectors = rng.standard_normal(shape, dtype=self.normals.dtype)
         if self.zero_sum:
@@ -76,20 +76,20 @@ class Cone:
         return out
 
     def only(self, rows: Ids) -> Cone:
-        """The cone of some of the half-spaces."""
+        """Return the cone of some of the half-spaces."""
         return replace(self, normals=self.normals[rows])
 
     def around(self, length: float) -> Cone:
-        """The cone, with another ``top`` for the factor of the biases."""
+        """Return the cone with another ``top`` for the factor of the biases."""
         top = np.zeros_like(self.top)
         top[-1] = length
         return replace(self, top=top)
 
     def fit(self, x: Vectors) -> tuple[float, float]:
-        """How many deviations ratios of ``x`` (m, k) are from `RATIO`, and a better `top`.
+        """Return how many deviations ratios of ``x`` (m, k) are from `RATIO`, and a better `top`.
 
-        As if ``|y|^2`` were its dimension and a share of ``s^2``, and s a share of the top; which
-        is not true far off, so that a top is at most doubled or halved.
+        This assumes that ``|y|^2`` is its dimension plus a share of ``s^2``, and s a share of the
+        top. Far off that is not true, so a top is at most doubled or halved.
         """
         D = self.dimension - 1
         square = float((x[:, :-1].astype(np.float64) ** 2).sum(axis=1).mean())
@@ -100,20 +100,20 @@ class Cone:
         return float(ratios.mean() - RATIO) / float(ratios.std()), better
 
     def deviation(self, x: Vectors) -> float:
-        """The standard deviation of ratios, of ``x`` (m, k) or in all of space: the smaller."""
+        """Return the standard deviation of ratios, of ``x`` (m, k) or of all space: the smaller."""
         radius, log = self._radii
         free, weights = self.top[-1] / radius, np.exp(log)
         mean = float(free @ weights)
         return min(float(_ratios(x).std()), math.sqrt(float((free - mean) ** 2 @ weights)))
 
     def log_shares(self, x: Vectors, inner: Cone) -> Floats:
-        """What each x (m, k), drawn from the distribution within ``self``, counts: its logarithm.
+        """Return the log of what each x (m, k), drawn from the distribution in ``self``, counts.
 
         The mean times the probability of ``self`` is the fraction of directions in ``inner``, a
         cone of more half-spaces. Given ``u = y / |y|``, the ratio ``s / |y|`` is distributed as in
-        all of space, but within the interval that u leaves it in ``self``: the inverse of that
-        interval's probability, where `RATIO` is left in ``inner``, is an unbiased weight. With a
-        `window` it is the part of the window that is left, and the mean that over all ratios in it.
+        all of space, but within the interval that u leaves it in ``self``. If `RATIO` is left in
+        ``inner``, the inverse of that interval's probability is an unbiased weight. With a `window`
+        the weight is the part of the window that is left, and the mean is that over all its ratios.
         """
         out = np.full(len(x), -np.inf)
         if not self.biased:
@@ -137,7 +137,7 @@ class Cone:
         return out
 
     def _interval(self, unit: Vectors) -> tuple[Floats, Floats]:
-        """Between which ratios (m,) each direction (m, k - 1) is in the cone."""
+        """Return the ends (m,) of the ratios at which each direction (m, k - 1) is in the cone."""
         slopes = self.normals[:, -1].astype(np.float64)
         low, high = np.zeros(len(unit)), np.full(len(unit), np.inf)
         for start in range(0, len(slopes), _BLOCK * 4):
@@ -158,7 +158,7 @@ class Cone:
     def _radii(self) -> tuple[Floats, Floats]:
         """Nodes and log weights for means over the length of a normal vector, of `dimension - 1`.
 
-        Where ``s / |y|`` shall be b, which is a tail where the top is high, lengths are about
+        If ``s / |y|`` is to be b, which is a tail if the top is high, lengths are about
         ``top b / (1 + b^2)``, at most half the top.
         """
         D = self.dimension - 1
@@ -168,10 +168,10 @@ class Cone:
         return radius, log - gammaln(D / 2) + math.log(_FINE)
 
     def _log_between(self, low: Floats, high: Floats) -> Floats:
-        """The logarithm of the chance (m,) that ``s / |y|`` is between two bounds, in all space."""
+        """Return the log chance (m,), in all space, that ``s / |y|`` is between two bounds."""
         radius, log = self._radii
         a, b = (np.clip(end, -1e9, 1e9)[:, None] * radius - self.top[-1] for end in (low, high))
-        upper = a > 0.0  # where a tail is small, it is what the difference is taken of
+        upper = a > 0.0  # where a tail is small, take the difference of tails
         large, small = log_ndtr(np.where(upper, -a, b)), log_ndtr(np.where(upper, -b, a))
         with np.errstate(divide="ignore"):
             log = log + large + np.log(-np.expm1(np.minimum(small - large, 0.0)))
@@ -179,7 +179,7 @@ class Cone:
 
 
 def cone_of(problem: Problem, token: int) -> Cone:
-    """The cone in which the token wins, on a ball or where lengths do not matter."""
+    """Return the cone in which the token wins, on a ball or if lengths do not matter."""
     readout, domain = problem.readout, problem.domain
     others = np.delete(np.arange(readout.V), token)
     biased = not problem.homogeneous
@@ -204,11 +204,11 @@ def cone_of(problem: Problem, token: int) -> Cone:
 
 
 def centre_within(cone: Cone, inside: Floats) -> Floats:
-    """A centre m (k,) around which a standard normal vector is likely to lie in the cone.
+    """Return a centre m (k,) around which a standard normal vector is likely to be in the cone.
 
-    ``inside`` is a point of the cone. The centre is as near to `Cone.top` as that leaves it: it
-    minimises ``|m - top|^2 / 2 - price * sum log Phi(-n_j . m)``, the price rising until the
-    half-spaces' chances to be left sum to little.
+    ``inside`` is a point of the cone. The centre is as close to `Cone.top` as that allows: it
+    minimises ``|m - top|^2 / 2 - price * sum log Phi(-n_j . m)``, and the price rises until the
+    chances of leaving the half-spaces sum to little.
     """
     A = cone.normals
 

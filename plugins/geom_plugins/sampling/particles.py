@@ -1,10 +1,10 @@
 """Exact Hamiltonian Monte Carlo for a normal distribution cut off by half-spaces.
 
 A. Pakman and L. Paninski, Exact Hamiltonian Monte Carlo for truncated multivariate Gaussians,
-Journal of Computational and Graphical Statistics 23 (2014). Between walls a point goes round its
-centre on an ellipse, ``y cos(a) + v sin(a)``, where the time to each wall is known in closed form;
-at a wall its velocity is reflected. The distribution is left as it is for any time travelled, and
-a wall costs no new product: those of the normals with the normal of that wall are kept.
+Journal of Computational and Graphical Statistics 23 (2014). Between walls a point goes around its
+centre on an ellipse, ``y cos(a) + v sin(a)``, for which the time to each wall is known in closed
+form; at a wall its velocity is reflected. The distribution stays the same for any time travelled,
+and a wall costs no new product: the products of the normals with that wall's normal are kept.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from geom import Floats, Ids
 from geom_plugins.sampling.half_spaces import Cone, Vectors
 
 _KEPT = 384 * 2**20
-"""Bytes of products of normals that are kept."""
+"""The bytes of products of normals that are kept."""
 
 QUARTER = np.pi / 2
-"""After how long a time particles get new velocities: a quarter of the way around their centre."""
+"""The time after which particles get new velocities: a quarter of the way around their centre."""
 
 _BOUNCES = 50_000
-"""Bounces of a particle, on average, after which all give up."""
+"""Bounces per particle, on average, after which all give up."""
 
 
 class TooNarrowError(ArithmeticError):
-    """Particles bounce to and fro so often that they come nowhere."""
+    """The cone is so narrow that particles only bounce in it and get nowhere."""
 
 
 class Walls:
-    """The half-spaces of a cone, with the products of normals that have been asked for."""
+    """The half-spaces of a cone, and the products of normals that have been asked for."""
 
     def __init__(self, cone: Cone, kept: dict[int, Vectors] | None = None) -> None:
         self.cone = cone
@@ -37,16 +37,16 @@ class Walls:
         self._most = max(1, _KEPT // (cone.normals.itemsize * len(cone.normals)))
 
     def around(self, cone: Cone) -> Walls:
-        """The same half-spaces around another top."""
+        """Return the same half-spaces around another top."""
         return Walls(cone, self._kept)
 
     def products(self, walls: Ids) -> Vectors:
-        """``normals @ normals[wall]`` (m, n) for each wall (m,)."""
+        """Return ``normals @ normals[wall]`` (m, n) for each wall (m,)."""
         return np.array([self._product(wall) for wall in walls.tolist()])
 
     def _product(self, wall: int) -> Vectors:
         found = self._kept.get(wall)
-        if found is None:  # one at a time: how products round must not depend on what others met
+        if found is None:  # one at a time: rounding must not depend on what other particles met
             found = self.cone.normals @ self.cone.normals[wall]
             if len(self._kept) < self._most:
                 self._kept[wall] = found
@@ -56,9 +56,9 @@ class Walls:
 class Particles:
     """Points ``x = centre + y`` in a cone, with velocities, all around the same centre.
 
-    ``centre = top + t * way``, and t can be moved; ``time`` is how long they travel at once. Arrays
-    are of the cone's type: y and v (m, k), the distances beyond the walls ``X = normals @ x`` and
-    the velocities to them ``Q = normals @ v``, (m, n) each.
+    ``centre = top + t * way``, and t can be moved; ``time`` is how long they travel at a time.
+    Arrays have the cone's type: y and v (m, k), the distances beyond the walls ``X = normals @ x``
+    and the velocities towards them ``Q = normals @ v``, (m, n) each.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Particles:
         return (self.y + self.centre).astype(self._dtype)
 
     def refresh(self) -> None:
-        """New velocities, and all products anew."""
+        """Draw new velocities, and compute all products again."""
         cone = self.walls.cone
         self._v = cone.draw(len(self.y), self._rng)
         self._X = self.y @ cone.normals.T + self._h
@@ -100,7 +100,7 @@ class Particles:
         self._travelled = 0.0
 
     def branch(self, ancestors: Ids) -> None:
-        """Take the places of those particles (m,), who is second in one with a new velocity."""
+        """Take the places of the particles ``ancestors`` (m,); repeats get new velocities."""
         again = np.ones(len(ancestors), dtype=np.bool_)
         again[np.unique(ancestors, return_index=True)[1]] = False
         self.y, self._v = self.y[ancestors], self._v[ancestors]
@@ -110,10 +110,10 @@ class Particles:
             self._Q[again] = self._v[again] @ self.walls.cone.normals.T
 
     def move(self, t: float) -> Floats:
-        """Go to another t; the logarithms (m,) of the weights that this gives the particles.
+        """Move the centre to another t; return the log weights (m,) that this gives the particles.
 
-        They are those of the particles' directions alone; how far out they lie is drawn anew. The
-        cone being one of directions, that takes no particle out of it.
+        The weights are those of the particles' directions alone; how far out they lie is drawn
+        again. A cone consists of whole directions, so that takes no particle out of it.
         """
         D = self.walls.cone.dimension
         before = self.centre
@@ -131,10 +131,10 @@ class Particles:
         return np.asarray(weights - 0.5 * float((after - before) @ (after + before)))
 
     def travel(self) -> None:
-        """Let every point travel for its `time`, off the walls that it meets.
+        """Let every point travel for its `time`, reflected by the walls that it meets.
 
-        After a quarter turn velocities are new. Raises TooNarrowError where there are too many
-        bounces, in all.
+        After a quarter turn all velocities are new. Raises TooNarrowError after too many bounces in
+        total.
         """
         left = np.full(len(self.y), self.time)
         while (on := np.flatnonzero(left > 0.0)).size:
@@ -153,7 +153,7 @@ class Particles:
             self.refresh()
 
     def _turn(self, on: Ids, whole: bool, X: Vectors, Q: Vectors, angle: Vectors) -> None:
-        """Go round the centre by an angle (m, 1)."""
+        """Go around the centre by an angle (m, 1)."""
         cos, sin = np.cos(angle), np.sin(angle)
         P = X - self._h
         X = P * cos + Q * sin + self._h
@@ -166,7 +166,7 @@ class Particles:
             self._X[on], self._Q[on] = X, Q
 
     def _reflect(self, hit: Ids, wall: Ids) -> None:
-        """Turn the velocities back from the walls."""
+        """Reflect the velocities at the walls."""
         towards = -2.0 * self._Q[hit, wall][:, None]
         self._Q[hit] += towards * self.walls.products(wall)
         self._v[hit] += towards * self.walls.cone.normals[wall]
@@ -176,11 +176,11 @@ class Particles:
 
 
 def _next_wall(X: Vectors, Q: Vectors, h: Vectors, left: Floats) -> tuple[Ids, Floats]:
-    """The wall that each point meets first and the time until then, infinite where not in ``left``.
+    """Return the first wall each point meets and the time to it, infinite if beyond ``left``.
 
-    The wall ``(X - h) cos(a) + Q sin(a) + h = 0`` is met only where that can be above zero until
+    The wall ``(X - h) cos(a) + Q sin(a) + h = 0`` is met only if its left side can be above zero by
     then. With ``w = 1 / tan(a / 2)`` it is a quadratic in w, whose largest positive root is the
-    first meeting; it is taken in the form without cancellation.
+    first meeting; the root is computed in the form without cancellation.
     """
     time = left.astype(X.dtype)[:, None]
     reach = np.maximum(Q, 0.0)
@@ -206,20 +206,20 @@ def _next_wall(X: Vectors, Q: Vectors, h: Vectors, left: Floats) -> tuple[Ids, F
         return walls, np.where(largest > 0.0, 2.0 * np.arctan2(1.0, largest), np.inf)
 
 
-# How far out a normal vector lies in a given direction. Of a normal vector around c, in D
+# How far out a normal vector lies in a given direction. For a normal vector around c, in D
 # dimensions, the part in the direction of the unit vector u has the density
 # ``r^(D - 1) exp(-r^2 / 2 + a r)`` in its length r, up to a factor that does not depend on u, with
-# ``a = u . c``. A cone holds all of a direction or none of it: a Gaussian's probability in a cone
-# depends on directions alone, and their lengths can be integrated, or drawn anew, exactly.
+# ``a = u . c``. A cone holds all of a direction or none of it, so a Gaussian's probability in a
+# cone depends on directions alone, and their lengths can be integrated, or drawn again, exactly.
 
 _NODES = np.arange(-36.0, 12.0, 0.2)
-"""Where the integral is taken, in standard deviations of the logarithm of r, about its mode."""
+"""The nodes of the integral, in standard deviations of the logarithm of r, around its mode."""
 
 
 def log_mass(a: Floats, dimension: int) -> Floats:
-    """The logarithm of the integral of the density over all r, for each ``a`` (m,).
+    """Return the logarithm of the integral of the density over all r, for each ``a`` (m,).
 
-    By the trapezoidal rule in ``log r``, which converges exponentially: L. N. Trefethen and
+    It uses the trapezoidal rule in ``log r``, which converges exponentially: L. N. Trefethen and
     J. A. C. Weideman, SIAM Review 56 (2014).
     """
     r = (a + np.sqrt(a * a + 4.0 * dimension)) / 2.0
@@ -232,10 +232,10 @@ def log_mass(a: Floats, dimension: int) -> Floats:
 
 
 def drawn_radii(a: Floats, dimension: int, rng: np.random.Generator) -> Floats:
-    """A length for each ``a`` (m,), by rejection.
+    """Draw a length for each ``a`` (m,), by rejection.
 
-    The density's logarithm is curved by 1 at least, so that it lies below a normal distribution
-    about its mode.
+    The curvature of the density's logarithm is at least 1, so the density lies below a normal
+    distribution around its mode.
     """
     power = dimension - 1
     mode = (a + np.sqrt(a * a + 4.0 * power)) / 2.0

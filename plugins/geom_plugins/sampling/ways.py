@@ -1,4 +1,4 @@
-"""The way that the centre of a distribution comes back, in steps placed where they are needed."""
+"""The way on which the centre of a distribution comes back, with steps where they are needed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ TIME = 0.3
 """How long particles travel at each step; a quarter turn around the centre takes pi / 2."""
 
 STEPS = 100
-"""Steps of the first way."""
+"""The steps of the first way."""
 
 AIM = 1.2
-"""The standard deviation of the groups' logarithms that a longer way is made for."""
+"""The standard deviation of the groups' logarithms that a longer way aims at."""
 
 LAG = 0.25
-"""What a quarter turn may add to the spread of weights, where a longer way is made."""
+"""What a quarter turn may add to the spread of weights if a longer way is made."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the centre comes back: along ``direction`` (k,) from the first of the ``stops`` to 0.
+    """The path of the centre: along ``direction`` (k,) from the first of the ``stops`` to 0.
 
-    ``times`` are how long particles travel at each stop but the first.
+    ``times`` are how long particles travel at each stop except the first.
     """
 
     direction: Floats
@@ -38,10 +38,11 @@ class Way:
 
     @classmethod
     def between(cls, centre: Floats, cone: Cone) -> Way:
-        """From the centre to the cone's top in steps that change the distribution alike.
+        """Return the way from the centre to the cone's top, in steps of equal effect.
 
-        Scaling by ``1 - e`` costs about ``e sqrt(2 D)`` standard deviations of the length, a step
-        of the centre itself one a unit: the two together make the inverse hyperbolic sine.
+        Scaling by ``1 - e`` costs about ``e sqrt(2 D)`` standard deviations of the length, and a
+        step of the centre itself costs one per unit: together they make the inverse hyperbolic
+        sine.
         """
         off = centre - cone.top
         distance = float(np.linalg.norm(off))
@@ -50,7 +51,7 @@ class Way:
         return cls(off / max(distance, 1e-300), scale * np.sinh(grid), np.full(STEPS, TIME))
 
     def aimed(self, centre: Floats, cone: Cone) -> Way:
-        """The same way from the centre to the top of the cone, which may have moved."""
+        """Return the same way from the centre to the cone's top, which may have moved."""
         off = centre - cone.top
         distance = float(np.linalg.norm(off))
         stops = self.stops * (distance / max(self.stops[0], 1e-300))
@@ -58,14 +59,14 @@ class Way:
 
     @property
     def steps(self) -> int:
-        """Steps of one particle."""
+        """The number of steps of one particle."""
         return self.stops.size - 1
 
     def quarters(self, gains: Floats) -> tuple[Ids, Floats]:
-        """The steps (p + 1,) between parts of the way, and the spread (p,) that each part adds.
+        """Return the steps (p + 1,) between parts of the way, and the spread (p,) each part adds.
 
-        ``gains`` (steps, m) are what each step did to the logarithms of m particles' weights. A
-        part takes particles a quarter turn, or nearly: about as long as they remember.
+        ``gains`` (steps, m) are the changes that each step made to the logarithms of m particles'
+        weights. A part takes particles a quarter turn, or nearly: about as long as they remember.
         """
         turns = np.floor(np.cumsum(self.times) / QUARTER - 1e-9)
         edges = np.concatenate([[0], np.flatnonzero(np.diff(turns)) + 1, [self.steps]])
@@ -73,10 +74,10 @@ class Way:
         return edges.astype(np.int64), np.array(spreads)
 
     def refined(self, gains: Floats, spread: float, most: int) -> Way:
-        """A way of more steps, placed where particles lag most; of ``most`` steps if that helps.
+        """Return a way of more steps where particles lag most, of ``most`` steps if that helps.
 
-        What a quarter turn adds falls with the number of those that a part is made of, and so does
-        the square of the ``spread`` of groups.
+        What a quarter turn adds falls with the number of quarter turns that a part is made of, and
+        so does the square of the ``spread`` of groups.
         """
         edges, lags = self.quarters(gains)
         more = lags / LAG

@@ -1,22 +1,22 @@
 """The central path of one token's program on a working set of rivals, by primal-dual Newton steps.
 
 The largest margin of a token over the unit ball or box is minus the least ``t`` with
-``A y + c <= t``, a row ``(a_j, c_j)`` a rival. The ball is kept by a price on length::
+``A y + c <= t``, one row ``(a_j, c_j)`` per rival. A price on length keeps ``y`` in the ball::
 
     minimise  t + price |y|^2 / 2   subject to   A y + c <= t   (and |y_i| <= 1 on a box),
 
-whose multipliers ``lam`` (>= 0, sum 1) are weights over the rivals. Along the path each product of
+whose multipliers ``lam`` (>= 0, sum 1) are weights over the rivals. Along the path, each product of
 slack and multiplier is the same number; of all multipliers that bound the margin as well, these
-have the largest entropy ``sum log lam`` (Burg's), so every rival that may have a share has one.
-That is what the interior proof asks for: an exact correction of rounded weights must leave none
-negative. At every step ``-max(A y + c)`` and ``|A' lam| - c . lam`` enclose the largest margin over
-the working set, and the second bounds it over all rivals. Each factorisation also serves to balance
-the multipliers, that is, to correct them to ``A' lam = 0``: a token deep in the hull is done when
-that leaves all of them positive, long before the path has come to its end.
+have the largest entropy ``sum log lam`` (Burg's), so every rival that may have a share has one. The
+interior proof needs that: an exact correction of rounded weights must leave no weight negative. At
+every step ``-max(A y + c)`` and ``|A' lam| - c . lam`` enclose the largest margin over the working
+set, and the second bounds it over all rivals. Each factorisation also serves to balance the
+multipliers, that is, to correct them to ``A' lam = 0``: a token deep in the hull is done when that
+leaves all of them positive, long before the path ends.
 
 All arrays live on a device, in float64, and are handled by the functions of the array API standard,
-``xp``. The largest product may be taken in float32: the solutions are then refined with the true
-rows, so that only speed is at stake, and float64 takes over where that does not converge.
+``xp``. The largest product may be computed in float32: the solutions are then refined with the true
+rows, so only speed is at stake, and float64 takes over if the refinement does not converge.
 
 Sources: S. Mehrotra, On the implementation of a primal-dual interior point method, SIAM J. Optim.
 2, 1992; S. Boyd and L. Vandenberghe, Convex Optimization, 2004, section 11.7; for the price, which
@@ -36,28 +36,28 @@ from geom import Array
 from geom_plugins.solvers.factors import FAILED, Triangle, Whole
 
 _KEEP = 0.99
-"""The share of the way to the nearest boundary that a step goes."""
+"""The share of the way to the nearest boundary that a step takes."""
 
 _BALANCINGS = 6
-"""Times that a residual may be driven down by one factor; each leaves but a share of the price."""
+"""How often one factor may drive a residual down; each pass leaves only a share of the price."""
 
 _ACCURACY = 1e-6
-"""The error of a step, relative to its right side, when the product was of float32."""
+"""The error of a step, relative to its right side, if the product was computed in float32."""
 
 _SINGLE = 1 << 18
-"""Numbers in ``A`` from which the product in float32 pays."""
+"""The count of numbers in ``A`` at which the product in float32 starts to pay."""
 
 _ROOM = 2.0**-50
-"""The least room above a row, relative to the row's value, that float64 can tell."""
+"""The least room above a row, relative to the row's value, that float64 can distinguish."""
 
 
 @dataclass
 class CentralPath:
     """A point ``y`` (d,), the level ``t`` above all rows, and the rows' multipliers ``lam`` (n,).
 
-    ``A`` (n, d) and ``c`` (n,) should be of order 1. With ``box`` the multipliers of ``y <= 1`` and
-    ``-1 <= y`` are ``above`` and ``below``, (d,) each. ``balanced`` are multipliers with
-    ``A' lam = 0`` to rounding, where the last step came by any.
+    ``A`` (n, d) and ``c`` (n,) should be of order 1. With ``box``, the multipliers of ``y <= 1``
+    and ``-1 <= y`` are ``above`` and ``below``, (d,) each. ``balanced`` are multipliers with
+    ``A' lam = 0`` to rounding, if the last step found any.
     """
 
     xp: Any
@@ -88,16 +88,16 @@ class CentralPath:
 
     @property
     def single(self) -> bool:
-        """Whether the largest product is taken in float32."""
+        """Whether the largest product is computed in float32."""
         return self._A32 is not None
 
     def refuse_single(self) -> None:
-        """From now on all is float64."""
+        """Compute everything in float64 from now on."""
         self._A32 = None
 
     @property
     def weights(self) -> Array:
-        """The multipliers (n,), their sum 1."""
+        """The multipliers (n,), scaled to the sum 1."""
         return self.lam / self.xp.sum(self.lam)
 
     @property
@@ -106,11 +106,11 @@ class CentralPath:
         return self._mean(self.slack())
 
     def slack(self) -> Array:
-        """How far the level is above each row (n,)."""
+        """Return how far the level is above each row (n,)."""
         return self.t - (self.A @ self.y + self.c)
 
     def add(self, A: Array, c: Array) -> None:
-        """More rows; ``t`` rises above them as float64 can tell, and they start on the path."""
+        """Add rows, started on the path; ``t`` rises above them by a margin float64 can tell."""
         xp = self.xp
         slack = self.slack()
         room, gap = float(xp.min(slack)), self._mean(slack)
@@ -125,7 +125,7 @@ class CentralPath:
         self.balanced = None
 
     def step(self) -> bool:
-        """One predictor and one corrector; False where float64 can go no further."""
+        """Take one predictor and one corrector step; False if float64 can go no further."""
         try:
             with np.errstate(all="ignore"):
                 return self._step()
@@ -133,7 +133,7 @@ class CentralPath:
             return False
 
     def gram(self, ratio: Array) -> Array:
-        """``A' diag(ratio) A`` (d, d)."""
+        """Return ``A' diag(ratio) A`` (d, d)."""
         xp, root = self.xp, self.xp.sqrt(ratio)
         if self._A32 is not None:
             scaled = self._A32 * xp.astype(root, xp.float32)[:, None]
@@ -176,22 +176,22 @@ class CentralPath:
         return total / count
 
     def _price_change(self, y: Array, turn: Array) -> float:
-        """What to add to the price so that ``|y + change * turn| = 1``, within a factor of ten.
+        """Return the change of the price that makes ``|y + change * turn| = 1``, within limits.
 
-        ``turn`` is what ``y`` does as the price grows. Inside a ball that does not bind, the price
-        falls as far as it may.
+        A change is at most a factor of ten. ``turn`` is the change of ``y`` as the price grows.
+        Inside a ball that does not bind, the price falls as far as it may.
         """
         a, half, c = float(turn @ turn), float(y @ turn), float(y @ y) - 1.0
         least, most = max(-0.9 * self.price, 1e-16 - self.price), 9.0 * self.price
         root = half * half - a * c
         if a == 0.0 or (c <= 0.0 and half >= 0.0):
             return least
-        if root < 0.0:  # no change reaches the sphere: come as near as may be
+        if root < 0.0:  # no change reaches the sphere: come as close as possible
             return min(max(-half / a, least), most)
         return min(max((-half - math.sqrt(root)) / a, least), most)
 
     def _lengths(self, slack: Array, step: _Step, keep: float) -> tuple[float, float]:
-        """How far primal and dual may go before something turns negative."""
+        """Return how far primal and dual may go before something turns negative."""
         xp = self.xp
         primal = _reach(xp, slack, step.slack, keep)
         dual = _reach(xp, self.lam, step.lam, keep)
@@ -205,7 +205,7 @@ class CentralPath:
 
 @dataclass(frozen=True)
 class _Step:
-    """A direction: of ``y``, ``t``, the slacks and the multipliers (a box's are 0 without one)."""
+    """A direction of ``y``, ``t``, slacks and multipliers; those of a box are 0 without a box."""
 
     y: Array
     t: float
@@ -228,11 +228,11 @@ class _Step:
 
 @dataclass
 class _System:
-    """The path's equations, made linear where it stands.
+    """The path's equations, linearised at its current point.
 
-    ``ratio`` is multiplier over slack; slacks and multipliers are eliminated, and the level ``t``
+    ``ratio`` is multiplier over slack. Slacks and multipliers are eliminated, and the level ``t``
     after them, which leaves a matrix (d, d) for ``y``: ``A' diag(ratio) A - pull pull' / total``
-    and ``diagonal``, of the price and the box.
+    plus ``diagonal``, which holds the terms of the price and the box.
     """
 
     path: CentralPath
@@ -245,7 +245,7 @@ class _System:
 
     @classmethod
     def of(cls, path: CentralPath) -> _System:
-        """The system at the path's point."""
+        """Build the system at the path's point."""
         xp, slack = path.xp, path.slack()
         ratio = path.lam / slack
         pull, total = ratio @ path.A, float(xp.sum(ratio))
@@ -257,7 +257,7 @@ class _System:
         return system
 
     def factorise(self) -> None:
-        """The matrix and its factor; in float64 where float32 is not definite."""
+        """Factorise the matrix, in float64 if the float32 matrix is not definite."""
         path, xp = self.path, self.path.xp
         matrix = path.gram(self.ratio)
         matrix -= self.pull[:, None] * (self.pull / self.total)
@@ -274,7 +274,7 @@ class _System:
             self.factorise()
 
     def predicted(self) -> tuple[_Step, _Step | None]:
-        """The step that would end the path, and what a price on a ball, higher by 1, adds to it."""
+        """Return the step that would end the path, and what a ball's price, 1 higher, adds."""
         goal, up, down = self._goals(0.0, None)
         right, short = self._right(goal, up, down)
         guess = self._step(self._solved(right), short, goal, up, down)
@@ -284,16 +284,17 @@ class _System:
         return guess, _Step(y, t, slack, -self.ratio * slack)
 
     def corrected(self, target: float, guess: _Step) -> _Step:
-        """The step to products of ``target``, bent by what the guess left out."""
+        """Return the step to products of ``target``, corrected for what the guess left out."""
         goal, up, down = self._goals(target, guess)
         right, short = self._right(goal, up, down)
         return self._step(self._solved(right), short, goal, up, down)
 
     def balanced(self) -> Array | None:
-        """Multipliers near the path's with ``A' lam = 0``, their sum kept; None if one would fall.
+        """Find multipliers near the path's with ``A' lam = 0`` and the same sum, or None.
 
         The change ``-ratio (A z - pull . z / total)`` adds ``-(matrix - diagonal) z`` to the
-        residual: with ``z = matrix^-1 residual`` only ``diagonal z`` is left, and so on.
+        residual: with ``z = matrix^-1 residual`` only ``diagonal z`` is left, and so on. Returns
+        None if a multiplier would fall too far, or if the residual stays too large.
         """
         path, xp = self.path, self.path.xp
         lam, left = path.lam, math.inf
@@ -311,9 +312,10 @@ class _System:
         return lam if left < 1e-12 * float(xp.sum(path.lam)) else None
 
     def _solved(self, right: Array) -> Array:
-        """The solution; where the product was of float32, refined with the rows of float64.
+        """Solve, refining with float64 rows if the product was computed in float32.
 
-        Each refinement multiplies the error by the same factor, so the first tells how many more.
+        Each refinement multiplies the error by the same factor, so the first one tells how many
+        more are needed.
         """
         x = self.factor.solve(right)
         if not self.path.single:
@@ -335,13 +337,13 @@ class _System:
         return x
 
     def _times(self, x: Array) -> Array:
-        """The matrix times ``x`` (d,), from the rows."""
+        """Return the matrix times ``x`` (d,), computed from the rows."""
         path = self.path
         rank_one = self.pull * (float(self.pull @ x) / self.total)
         return (self.ratio * (path.A @ x)) @ path.A - rank_one + self.diagonal * x
 
     def _goals(self, target: float, guess: _Step | None) -> tuple[Array, Array, Array]:
-        """The multipliers of rows and box to aim at, were the slacks to stay."""
+        """Return the multipliers of rows and box to aim at if the slacks stayed as they are."""
         path = self.path
         goal = (target - (guess.lam * guess.slack if guess else 0.0)) / self.slack
         if not path.box:
@@ -351,7 +353,7 @@ class _System:
         return goal, up, down
 
     def _right(self, goal: Array, up: Array, down: Array) -> tuple[Array, float]:
-        """The right side for ``y``, and what the multipliers lack to the sum of 1."""
+        """Return the right side for ``y``, and how much the multipliers lack to the sum of 1."""
         right = -(self.path.price * self.path.y + goal @ self.path.A)
         if self.path.box:
             right = right - (up - down)
@@ -359,7 +361,7 @@ class _System:
         return right - self.pull * (short / self.total), short
 
     def _completed(self, y: Array, short: float) -> tuple[Array, float, Array]:
-        """``y`` with the change of the level and of the slacks that go with it."""
+        """Return ``y`` with the matching changes of the level and of the slacks."""
         t = (float(self.pull @ y) - short) / self.total
         return y, t, t - self.path.A @ y
 
@@ -375,6 +377,6 @@ class _System:
 
 
 def _reach(xp: Any, values: Array, change: Array, keep: float) -> float:
-    """The largest step, at most 1, that keeps the positive ``values`` positive."""
+    """Return the largest step, at most 1, that keeps the positive ``values`` positive."""
     fastest = float(xp.max(-change / values))
     return min(1.0, keep / fastest) if fastest > 0.0 else 1.0

@@ -1,9 +1,9 @@
 """One Newton step from the origin for every token at once: the direction of a whitened row.
 
 At ``x = 0`` all rivals weigh the same, and the log-sum-exp of a token's cone has the gradient
-``mean_j a_j = mu - w_t`` and the Hessian ``Cov(W)``, which no token changes. One matrix
-serves them all, and the step ``Cov(W)^-1 (w_t - mu)`` wins for nearly every token that can win.
-How far to go along it is a program in one unknown, which two lines at a time settle.
+``mean_j a_j = mu - w_t`` and the Hessian ``Cov(W)``, which is the same for every token. One matrix
+serves them all, and the step ``Cov(W)^-1 (w_t - mu)`` wins for nearly every token that can win. How
+far to go along it is a program in one unknown, solved by two lines at a time.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from numpy.typing import NDArray
 from geom import Array, Device, Domain, Floats, Problem, Readout, current_device
 
 _ROWS = 16
-"""Rows of the sample that the covariance is taken from, times the width d."""
+"""The number of rows that the covariance is sampled from, times the width d."""
 
 PRODUCT_BYTES = 1 << 27
-"""Bytes of the logits that a block of tokens may gain."""
+"""Bytes of the logits that one block of tokens may take."""
 
 _SHORTEST = 2.0**-7
-"""The least share of the domain's radius to go."""
+"""The least share of the domain's radius that a step goes."""
 
 
 @dataclass(frozen=True)
 class Board:
     """A problem's rows ``W`` (V, d) on a device, and what all first steps share.
 
-    ``mean`` (d,) is the mean row and ``whitening`` (d, d) the inverse of the rows' covariance.
-    ``reach`` is the length that counts as 1. One is kept for each domain and device for as long as
-    the readout lives, so that no token pays for it.
+    ``mean`` (d,) is the mean row, and ``whitening`` (d, d) the inverse of the rows' covariance.
+    ``reach`` is the length that counts as 1. One board is kept for each domain and device for as
+    long as the readout lives, so no token pays for it.
     """
 
     device: Device
@@ -45,7 +45,7 @@ class Board:
 
     @classmethod
     def of(cls, problem: Problem) -> Board:
-        """The problem's board on the device that is asked for."""
+        """Return the problem's board on the device in use."""
         where = current_device()
         boards = _boards.setdefault(problem.readout, {})
         key = problem.domain, where.name
@@ -62,7 +62,7 @@ class Board:
         return boards[key]
 
     def steps(self, problem: Problem, tokens: NDArray[np.int64]) -> Floats:
-        """Directions (n, d) of length 1 for n tokens; zero for a row that is the mean itself."""
+        """Return directions (n, d) of length 1 for n tokens; zero for a row equal to the mean."""
         rows = problem.readout.W[tokens] - self.mean
         if problem.domain.zero_sum:
             rows -= rows.mean(axis=1, keepdims=True)
@@ -77,7 +77,7 @@ class Board:
         return out
 
     def products(self, points: Floats) -> Floats:
-        """``points W'`` (n, V) for points (n, d), or (V,) for one."""
+        """Return ``points W'``: (n, V) for points (n, d), or (V,) for one point."""
         points = np.ascontiguousarray(points)
         return self.device.get(
             self.W @ self.device.put(points)
@@ -90,8 +90,8 @@ class Board:
 class Start:
     """A token's first point: ``y`` (d,) in units of the reach, and the rivals' ``excess`` there.
 
-    ``excess`` (V,) is minus the margins, minus infinity at the token; ``margin`` is the least
-    margin and ``doubt`` what rounding and the way into the domain may take from it.
+    ``excess`` (V,) is minus the margins, and minus infinity at the token. ``margin`` is the least
+    margin, and ``doubt`` is what rounding and the move into the domain may take from it.
     """
 
     board: Board
@@ -103,7 +103,7 @@ class Start:
 
 
 def starts(problem: Problem, tokens: Sequence[int]) -> Iterator[Start]:
-    """The first points of the tokens, in order; a block of them shares one product."""
+    """Yield the tokens' first points, in order; a block of tokens shares one product."""
     board = Board.of(problem)
     size = max(1, PRODUCT_BYTES // (8 * problem.readout.V))
     for start in range(0, len(tokens), size):
@@ -116,7 +116,7 @@ def starts(problem: Problem, tokens: Sequence[int]) -> Iterator[Start]:
 
 
 def _start(problem: Problem, board: Board, token: int, step: Floats, logits: Floats) -> Start:
-    """From the direction and the logits (V,) that it gains over the biases."""
+    """Build a start from the direction and the logits (V,) that it gains over the biases."""
     own = float(logits[token])
     gains = logits - own
     if problem.homogeneous:
@@ -132,11 +132,12 @@ def _start(problem: Problem, board: Board, token: int, step: Floats, logits: Flo
 
 
 def _lowest(gains: Floats, biases: Floats) -> tuple[float, Floats]:
-    """Where the highest of the lines ``length * gains + biases`` is lowest, and all of them there.
+    """Find where the highest of the lines ``length * gains + biases`` is lowest.
 
-    Their maximum is convex in the length. Its least value between two lengths lies above the
-    crossing of the lines that are highest at them, one falling and one rising; whichever line is
-    highest at the crossing takes the place of one of the two (Kelley's cutting planes).
+    Returns the length and all lines there. Their maximum is convex in the length. Its least value
+    between two lengths lies above the crossing of the lines that are highest at them, one falling
+    and one rising; the line that is highest at the crossing replaces one of the two (Kelley's
+    cutting planes).
     """
     best, length, excess = math.inf, 1.0, gains + biases
     falling, rising, at, lines = -1, -1, 1.0, excess
@@ -163,7 +164,7 @@ def _lowest(gains: Floats, biases: Floats) -> tuple[float, Floats]:
 
 
 def _reach(problem: Problem) -> float:
-    """The length that counts as 1: the domain's radius, or where biases and rows are alike."""
+    """Return the length that counts as 1: the radius, or where biases and rows weigh the same."""
     readout, domain = problem.readout, problem.domain
     if domain.bounded:
         return domain.radius
@@ -174,7 +175,7 @@ def _reach(problem: Problem) -> float:
 
 
 def _moments(problem: Problem) -> tuple[Floats, Floats]:
-    """The mean row, and the covariance of a sample of rows, kept from singular."""
+    """Return the mean row, and a sampled covariance that is kept from being singular."""
     W = problem.readout.W
     V, d = W.shape
     mean = W.mean(axis=0)

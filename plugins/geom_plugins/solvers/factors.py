@@ -1,4 +1,4 @@
-"""Factors of a symmetric matrix, made once and solved with many times, on any device.
+"""Factors of a symmetric matrix, computed once for many solves, on any device.
 
 Arrays are handled by the functions of the array API standard, ``xp``.
 """
@@ -12,16 +12,16 @@ import numpy as np
 from geom import Array
 
 _BLOCK = 64
-"""The order of the triangles that are inverted."""
+"""The order of the triangular blocks that are inverted."""
 
 FAILED = (np.linalg.LinAlgError, RuntimeError)
-"""What a matrix that is singular or not finite raises, in NumPy and in torch."""
+"""The errors that NumPy and torch raise for a matrix that is singular or not finite."""
 
 
 class Triangle:
     """``L`` of ``L L' = matrix``, which solves by blocks: the standard has no triangular solve.
 
-    It costs a third of a general inverse, and several right sides, one after another, share it.
+    It costs a third of a general inverse, and several right sides in turn can share it.
     """
 
     def __init__(self, xp: Any, matrix: Array) -> None:
@@ -32,7 +32,7 @@ class Triangle:
         self._xp = xp
 
     def solve(self, right: Array) -> Array:
-        """``matrix^-1 right`` (d,)."""
+        """Return ``matrix^-1 right`` (d,)."""
         L, x = self._L, self._xp.zeros_like(right)
         for part, inverse in zip(self._parts, self._inverses, strict=True):
             before = slice(0, part.start)
@@ -44,11 +44,11 @@ class Triangle:
 
 
 class Whole:
-    """A matrix that has lost its definiteness to rounding, solved by elimination."""
+    """A matrix that is no longer definite because of rounding, solved by elimination."""
 
     def __init__(self, xp: Any, matrix: Array) -> None:
         self._xp, self._matrix = xp, matrix
 
     def solve(self, right: Array) -> Array:
-        """``matrix^-1 right`` (d,)."""
+        """Return ``matrix^-1 right`` (d,)."""
         return self._xp.linalg.solve(self._matrix, right[:, None])[:, 0]

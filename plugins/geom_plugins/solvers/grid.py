@@ -1,4 +1,4 @@
-"""Float64 points near exact ones, where room is so little that ordinary rounding leaves it.
+"""Float64 points near exact ones, for regions so narrow that ordinary rounding leaves them.
 
 Sources: A. K. Lenstra, H. W. Lenstra and L. Lovasz, Factoring polynomials with rational
 coefficients, Math. Ann. 261, 1982; L. Babai, On Lovasz' lattice reduction and the nearest lattice
@@ -15,10 +15,10 @@ import numpy as np
 from flint import fmpq_mat, fmpz_mat
 
 Bound = tuple[Sequence[int], Fraction]
-"""A row (d,), and the room: how much more than at the point the row's product may become."""
+"""A row (d,) and its room: how far the row's product may rise above its value at the point."""
 
 _SMALL = 900
-"""Coordinates this many powers of two below the largest share the grid of those just above."""
+"""Coordinates this many powers of two below the largest use the grid of those just above."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class Grid:
 
     @classmethod
     def around(cls, x: Sequence[Fraction], bits: int, common: bool) -> Grid:
-        """With so many bits a coordinate, or on the ``common`` grid of the largest."""
+        """Build a grid with ``bits`` bits per coordinate, or on the largest's ``common`` grid."""
         most = exponent(max(map(abs, x)))
         exponents = [most if common or v == 0 else max(exponent(abs(v)), most - _SMALL) for v in x]
         return cls(x, [power - bits for power in exponents])
 
     def nearest(self) -> list[int]:
-        """The multiples nearest to ``x``."""
+        """Return the multiples nearest to ``x``."""
         return [round(step) for step in self._steps]
 
     def within(self, bounds: Sequence[Bound]) -> list[int]:
-        """Multiples near ``x`` that keep within the bounds, or nearly.
+        """Return multiples near ``x`` that keep within the bounds, or nearly do.
 
-        A step of the grid is measured by the shares of rooms that it takes up. In that measure the
-        grid has a short basis (Lenstra, Lenstra and Lovasz), and ``x`` is rounded in its
-        coordinates (Babai).
+        A step of the grid is measured by the shares of the rooms that it takes up. In that measure
+        the grid has a short basis (Lenstra, Lenstra and Lovasz), and ``x`` is rounded in that
+        basis's coordinates (Babai).
         """
         d = len(self.x)
         units = [Fraction(2) ** power for power in self.exponents]
@@ -69,11 +69,11 @@ class Grid:
 
 
 def exponent(value: Fraction) -> int:
-    """The least k with ``value < 2**k``, for a positive value."""
+    """Return the least k with ``value < 2**k``, for a positive value."""
     k = value.numerator.bit_length() - value.denominator.bit_length()
     return k + (value >= Fraction(2) ** k)
 
 
 def dot(u: Iterable[int | Fraction], v: Iterable[int | Fraction]) -> Fraction:
-    """The inner product, exactly."""
+    """Return the exact inner product."""
     return sum((Fraction(p * q) for p, q in zip(u, v, strict=True)), Fraction(0))

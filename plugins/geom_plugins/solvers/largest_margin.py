@@ -1,9 +1,9 @@
-"""The largest margin over a unit ball, a box or all of R^d, for rows and biases of one's choosing.
+"""The largest margin over a unit ball, a box or all of R^d, for rows and biases that a caller sets.
 
-A measure asks for the point where ``min_j -(A_j . y + c_j)`` is largest, with rivals' rows turned,
-scaled, projected or left out (``c_j`` minus infinity) to suit it, and for the weights that bound
-it. It is solved by `geom_plugins.solvers.path_search`; a product with all rows per step finds the
-rivals that its points overlook.
+A measure asks for the point where ``min_j -(A_j . y + c_j)`` is largest, and for the weights that
+bound that value. It may turn, scale, project or leave out the rivals' rows (``c_j`` minus
+infinity). `geom_plugins.solvers.path_search` solves the program; one product with all rows per step
+finds the rivals that its points overlook.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ STEPS = 100
 """Newton steps before giving up."""
 
 PRICES = 40
-"""Prices on length that are tried, one after another, where the path loses its way."""
+"""How many prices on length are tried, one after another, if the path gets lost."""
 
 FLOOR = 1e-13
-"""Bounds closer than this share of the longest row are all that float64 gives."""
+"""Bounds closer than this share of the longest row are as close as float64 gets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
     """``maximise min_j -(A_j . y + c_j)`` over ``|y| <= 1``, ``|y_i| <= 1`` or all ``y`` (d,).
 
-    ``A_j = scale_j (w_j - w_t)``, less its mean where the domain has ``sum(x) = 0``, and less its
-    part along the unit vector ``across`` where that is given; ``c`` (V,) as it is. ``scale`` is
-    (V,), ones where None.
+    ``A_j = scale_j (w_j - w_t)``, less its mean if the domain has ``sum(x) = 0``, and less its part
+    along the unit vector ``across`` if that is given; ``c`` (V,) is used as it is. ``scale`` is
+    (V,), or ones if None.
     """
 
     problem: Problem
@@ -44,13 +44,13 @@ class Program:
     shape: Shape = "ball"
 
     def seen(self, y: Floats) -> Floats:
-        """The direction in which rows see ``y`` (d,)."""
+        """Return the direction in which rows see ``y`` (d,)."""
         if self.problem.domain.zero_sum:
             y = y - y.mean()
         return y if self.across is None else y - self.across * float(self.across @ y)
 
     def rows(self, ids: Ids) -> Floats:
-        """``A`` (n, d) of these tokens."""
+        """Return ``A`` (n, d) of these tokens."""
         a, _ = self.problem.differences(self.token, ids)
         if self.problem.domain.zero_sum:
             a -= a.mean(axis=1, keepdims=True)
@@ -61,7 +61,7 @@ class Program:
         return a
 
     def values(self, y: Floats) -> Floats:
-        """``A_j . y + c_j`` of all tokens (V,), minus infinity at the token itself."""
+        """Return ``A_j . y + c_j`` of all tokens (V,), minus infinity at the token itself."""
         W = self.problem.readout.W
         z = self.seen(y)
         out = W @ z
@@ -77,8 +77,8 @@ class Program:
 class Solution:
     """The best point ``y`` (d,) and its margin; weights ``lam`` (n,) on ``ids``, and their bound.
 
-    The two enclose the largest margin, as far as float64 goes. ``push`` (d,) is what the walls of a
-    box add to ``lam' A``.
+    Margin and bound enclose the largest margin, as far as float64 goes. ``push`` (d,) is what the
+    walls of a box add to ``lam' A``.
     """
 
     y: Floats
@@ -89,7 +89,7 @@ class Solution:
 
 
 def working_set(program: Program, y: Floats, more: Ids | None = None) -> Ids:
-    """The rivals that count most at ``y``, some `START` times d, and ``more``."""
+    """Return the rivals that count most at ``y``, some `START` times d of them, and ``more``."""
     values = program.values(y)
     count = min(START * y.size, values.size - 1)
     ids = np.argpartition(values, values.size - count)[-count:].astype(np.int64)
@@ -98,9 +98,10 @@ def working_set(program: Program, y: Floats, more: Ids | None = None) -> Ids:
 
 
 def solve(program: Program, ids: Ids, gap: float) -> Solution:
-    """The program's largest margin, its bounds ``gap`` times their size apart or closer.
+    """Solve the program, with bounds at most ``gap`` times their size apart.
 
-    Farther where float64 or `STEPS` end first. ``ids`` (n,) are the rivals to start with.
+    The bounds are farther apart if float64 or `STEPS` end first. ``ids`` (n,) are the rivals to
+    start with.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         bounds = _Bounds(program, ids, gap)
@@ -111,10 +112,10 @@ def solve(program: Program, ids: Ids, gap: float) -> Solution:
 
 
 def _by_prices(search: PathSearch) -> None:
-    """From anew with one price on length after another, until ``|y| = 1``: slower, and sure.
+    """Start again with one price on length after another until ``|y| = 1``: slower, but sure.
 
-    Where only directions count ``|y|`` is one over the price, which is the first guess for the
-    next; a price between the nearest on both sides of the right one is always taken.
+    If only directions count, ``|y|`` is one over the price, which is the first guess for the next
+    price. The price taken is always between the nearest prices on both sides of the right one.
     """
     low, high = 0.0, math.inf
     price = _length(search.path.weights @ search.path.A)
@@ -137,10 +138,10 @@ def _length(y: Array) -> float:
 
 
 class _Bounds:
-    """The best point and weights of one program met so far.
+    """The best point and weights found so far for one program.
 
-    Rows are divided by ``unit``, a typical length of them; where ``y`` is free, biases too, by
-    their own, and ``y`` is ``stretch`` times the path's.
+    Rows are divided by ``unit``, a typical length of a row. If ``y`` is free, biases are divided by
+    a typical bias, and ``y`` is ``stretch`` times the path's.
     """
 
     def __init__(self, program: Program, ids: Ids, gap: float) -> None:
@@ -160,16 +161,16 @@ class _Bounds:
         self._take(self._y)
 
     def search(self, ids: Ids) -> PathSearch:
-        """The search that starts with these rivals."""
+        """Return the search that starts with these rivals."""
         return PathSearch(self, ids, *self.rows(ids), self._program.shape, current_device().xp)
 
     def rows(self, ids: Ids) -> tuple[Array, Array]:
-        """The program's rows (n, d) and biases (n,), scaled."""
+        """Return the program's rows (n, d) and biases (n,), scaled."""
         A = self._program.rows(ids) * (self._stretch / self._unit)
         return self._put(A), self._put((self._program.c[ids] - self._level) / self._unit)
 
     def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
-        """Keep the weights if they bound the margin best."""
+        """Keep the weights if they give the best bound on the margin."""
         r = self._get(lam @ path.A)
         size = np.abs(r).sum() if self._program.shape == "box" else np.linalg.norm(r)
         total = float(lam.sum())
@@ -182,24 +183,24 @@ class _Bounds:
             self._bound, self._weights = bound, (ids, self._get(lam) / total)
 
     def meet(self, y: Array, highest: float) -> Floats:
-        """Keep the point if it is the best; how far rivals are above those of the working set."""
+        """Keep the point if it is the best; return how far rivals rise above the working set."""
         highest = highest * self._unit + self._level
         values = self._take(self._get(y) * self._stretch)
         return values - (highest + FLOOR * max(self._longest, abs(highest)))
 
     def settled(self) -> bool:
-        """Whether the bounds are as close as asked, or as float64 gives."""
+        """Return whether the bounds are as close as asked, or as float64 gets."""
         apart = self._bound - self._margin
         if not math.isfinite(apart):
             return False
         return apart <= max(self._gap * abs(self._bound), FLOOR * self._longest)
 
     def best(self) -> Solution:
-        """What has been found."""
+        """Return the best solution found so far."""
         return Solution(self._y, self._margin, *self._weights, self._bound)
 
     def _take(self, y: Floats) -> Floats:
-        """Keep the point if it is the best; its values (V,)."""
+        """Keep the point if it is the best; return its values (V,)."""
         values = self._program.values(y)
         margin = -float(values.max())
         if margin > self._margin:

@@ -1,9 +1,9 @@
-"""The search along a central path on a working set of rivals, which grows by those overlooked.
+"""The search along a central path on a working set of rivals, extended by overlooked ones.
 
-A program has a row for every rival, and few of them matter. The path (`central_path`) is that of
-the rivals in the working set. At every step its multipliers are weighed and its point is tried;
-rivals that stand higher at the point than the whole working set are taken in, the highest first.
-What the weights and the point are worth, and when to stop, is for the `Objective` to say.
+A program has a row for every rival, and few of them matter. The path (`central_path`) uses the
+rivals in the working set. At every step its multipliers are weighed and its point is tried; rivals
+that are higher at the point than the whole working set are added, the highest first. The
+`Objective` decides what the weights and the point are worth, and when to stop.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from geom import Array, Floats, Ids
 from geom_plugins.solvers.central_path import CentralPath
 
 Shape = Literal["ball", "box", "all"]
-"""Where ``y`` may be: ``|y| <= 1``, ``|y_i| <= 1`` or anywhere."""
+"""The set of ``y``: ``|y| <= 1``, ``|y_i| <= 1`` or all."""
 
 START = 3
-"""Rivals to start with, times the width d; half of d may be added at a time."""
+"""The rivals to start with, times the width d; half of d may be added at a time."""
 
 
 class Objective(Protocol):
-    """What a search is for: the rows of its program, and what is kept of the points and weights."""
+    """The goal of a search: the rows of its program, and which points and weights are kept."""
 
     def rows(self, ids: Ids) -> tuple[Array, Array]:
-        """The rows (n, d) and biases (n,) of these rivals on the device, of order 1."""
+        """Return the rows (n, d) and biases (n,) of these rivals on the device, of order 1."""
 
     def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
         """Keep the multipliers (n,) of the rivals ``ids`` if they bound the margin best."""
 
     def meet(self, y: Array, highest: float) -> Floats | None:
-        """Keep the point if it is the best; by how much (V,) it overlooks each rival, if any.
+        """Keep the point if it is the best; return by how much (V,) it overlooks each rival.
 
-        ``highest`` is the largest of ``rows . y + biases`` in the working set. A rival whose number
-        is above zero may join.
+        ``highest`` is the largest of ``rows . y + biases`` in the working set. A rival with a
+        number above zero may join. None means that no rival joins.
         """
 
     def settled(self) -> bool:
-        """Whether what is kept is good enough."""
+        """Return whether the kept point and weights are good enough."""
 
 
 class PathSearch:
     """The central path of a program, on the rivals ``ids`` (n,) and those that join them.
 
-    ``A`` (n, d) and ``c`` (n,) are their rows and biases, as the objective has them, handled by the
-    functions of ``xp``.
+    ``A`` (n, d) and ``c`` (n,) are their rows and biases as the objective gives them, handled by
+    the functions of ``xp``.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PathSearch:
     def run(
         self, steps: int, *, least_gap: float = 0.0
     ) -> Literal["settled", "stopped", "unfinished"]:
-        """So many looks and Newton steps; stopped where float64 or ``least_gap`` ends the path."""
+        """Take ``steps`` looks and Newton steps; stop if float64 or ``least_gap`` ends the path."""
         for _ in range(steps):
             self._look()
             if self._objective.settled():
@@ -75,11 +75,11 @@ class PathSearch:
         return "unfinished"
 
     def restart(self, price: float) -> None:
-        """The path from anew on the same rivals, at one price on length."""
+        """Start the path again on the same rivals, at one price on length."""
         self.path = CentralPath(self._xp, self.path.A, self.path.c, price=price)
 
     def _look(self) -> None:
-        """Weigh the path's multipliers and meet its point; take in the rivals overlooked."""
+        """Weigh the path's multipliers, try its point, and add the rivals it overlooks."""
         path, objective = self.path, self._objective
         objective.weigh(path, self.ids, path.weights, balanced=False)
         if path.balanced is not None:
@@ -100,7 +100,7 @@ class PathSearch:
             self.ids = np.append(self.ids, new)
 
     def _step(self) -> bool:
-        """One Newton step; without a ball to fit, the price on length follows the path down."""
+        """Take one Newton step; without a ball to fit, the price on length falls with the path."""
         if self._shape == "all":
             self.path.price = max(min(0.2 * self.path.price, 0.05 * self.path.gap), 1e-16)
         return self.path.step()

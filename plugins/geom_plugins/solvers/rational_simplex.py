@@ -1,17 +1,17 @@
-"""The simplex method in rationals, for programs of one token that are small.
+"""The simplex method in rationals, for small programs of one token.
 
-Rows ``(a_j, c_j)`` of whole numbers, and walls that hold ``x`` in a box or in less of it::
+Rows ``(a_j, c_j)`` of whole numbers, and walls that hold ``x`` in a box or in a part of it::
 
     maximise m  subject to  a_j . x + c_j + s_j m <= 0  for every j,  v_k . x <= bound_k.
 
-The scales ``s_j >= 0`` are powers of two near the size of the row, so that rows of any sizes count
+The scales ``s_j >= 0`` are powers of two near the size of the row, so that rows of all sizes count
 alike. The dual asks for multipliers >= 0 of the columns ``(a_j, s_j)`` and ``(v_k, 0)`` whose sum
 is ``(0, 1)``. A row and the walls of the box that it leans to are a first basis, so the revised
-method needs nothing else to begin with; each step solves systems of d + 1 equations, by FLINT, and
+method needs nothing else to begin. Each step solves systems of d + 1 equations with FLINT, and
 nothing is ever rounded.
 
 Sources: G. B. Dantzig, Linear Programming and Extensions, 1963, chapter 9; R. G. Bland, New finite
-pivoting rules for the simplex method, Math. Oper. Res. 2, 1977, whose rule takes over where a step
+pivoting rules for the simplex method, Math. Oper. Res. 2, 1977, whose rule takes over if a step
 gains nothing.
 """
 
@@ -25,10 +25,10 @@ from fractions import Fraction
 from flint import fmpq, fmpq_mat, fmpz_mat
 
 _STEPS = 2000
-"""Steps before giving up: seconds of work."""
+"""The steps before giving up: seconds of work."""
 
 _FEW = 512
-"""Up to this many rows and walls, every step prices all."""
+"""With at most this many rows and walls, every step prices all of them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Wall:
 class Vertex:
     """An optimum: the point, the level ``m``, and the basis with its multipliers, all exact.
 
-    The basis names columns: rows first, then ``walls``.
+    The basis lists columns: rows first, then ``walls``.
     """
 
     x: list[Fraction]
@@ -54,14 +54,14 @@ class Vertex:
 
 
 def box(d: int, reach: Fraction) -> list[Wall]:
-    """``|x_i| <= reach``: wall 2 i is that ``x_i`` is at most that, 2 i + 1 that it is at least."""
+    """Return walls for ``|x_i| <= reach``: 2 i bounds ``x_i`` from above, 2 i + 1 from below."""
     units = [[int(i == k) for k in range(d)] for i in range(d)]
     return [Wall([sign * v for v in unit], reach) for unit in units for sign in (1, -1)]
 
 
 @dataclass(frozen=True)
 class RationalProgram:
-    """Rows ``(a_j, c_j)`` (n, d + 1), their scales (n,), and the size of an ``x`` that matters."""
+    """Rows ``(a_j, c_j)`` (n, d + 1), their scales (n,), and the size at which ``x`` matters."""
 
     rows: list[list[int]]
     scales: list[int]
@@ -73,9 +73,9 @@ class RationalProgram:
         return len(self.rows[0]) - 1
 
     def middle(self, vertex: Vertex, lengths_matter: bool) -> list[Fraction]:
-        """The mean of the points that are farthest from one bound of the basis each.
+        """Return the mean of the points, one per column of the basis, farthest from its bound.
 
-        Unless lengths matter, walls are no bounds to be far from.
+        Unless lengths matter, distances from walls do not count.
         """
         n, points = len(self.rows), [vertex.x]
         for j in vertex.basis:
@@ -94,10 +94,10 @@ class RationalProgram:
         scales: Sequence[int] | None = None,
         basis: list[int] | None = None,
     ) -> Vertex | None:
-        """The optimum between walls that begin with a `box`; None after too many steps.
+        """Return the optimum between walls that begin with a `box`; None after too many steps.
 
-        ``scales`` are those of rows and walls, the rows' own unless told. ``basis`` is one to begin
-        with, or a single column of it: the walls that it leans to are the others.
+        ``scales`` are those of rows and walls; by default the rows' own. ``basis`` is a basis to
+        begin with, or a single column of one: the walls that it leans to are the others.
         """
         columns = _Columns.of(self, walls, scales)
         basis = basis or [columns.highest(len(self.rows), self.scales)]
@@ -129,7 +129,7 @@ class RationalProgram:
 
 @dataclass
 class _Columns:
-    """The dual's columns: of rows, then of walls, and the few among them that steps price.
+    """The dual's columns: rows, then walls, and the few of them that steps price.
 
     ``bits`` (n,) are the sizes by which violations are compared, ``most`` the largest of them.
     """
@@ -147,7 +147,7 @@ class _Columns:
     def of(
         cls, program: RationalProgram, walls: list[Wall], scales: Sequence[int] | None
     ) -> _Columns:
-        """All columns; many rows wait until they are violated."""
+        """Build all columns; if there are many rows, they wait until they are violated."""
         vectors = [row[:-1] for row in program.rows]
         gains = [row[-1] for row in program.rows]
         bits = [scale.bit_length() for scale in program.scales]
@@ -165,21 +165,22 @@ class _Columns:
         return cls(vectors, gains, scales, bits, max(bits), tableau, active, priced)
 
     def highest(self, rows: int, scales: Sequence[int]) -> int:
-        """The row that is highest at the origin."""
+        """Return the row that is highest at the origin."""
         return max(range(rows), key=lambda j: Fraction(self.gains[j], scales[j]))
 
     def matrix(self, basis: list[int]) -> fmpq_mat:
-        """The basis, a column of the dual in each row."""
+        """Return the basis, one column of the dual in each row."""
         return fmpq_mat([[*self.vectors[j], self.scales[j]] for j in basis])
 
     def right(self, basis: list[int]) -> fmpz_mat:
-        """What the basis times ``(x, m)`` is."""
+        """Return the product of the basis and ``(x, m)``."""
         return fmpz_mat([[-self.gains[j]] for j in basis])
 
     def violated(self, point: list[int], den: int, first: bool) -> int | None:
-        """The column that ``(x, m) = point / den`` violates most, or the first; None if none is.
+        """Return the column that ``(x, m) = point / den`` violates most, or the first; or None.
 
-        When the active ones are content, all are priced, and the worst of them become active.
+        If the active columns hold, all columns are priced, and the worst of them become active.
+        None means that all hold.
         """
         while True:
             above = self._above(self.priced, self.active, point, den)
@@ -200,7 +201,7 @@ class _Columns:
     def _above(
         self, tableau: fmpz_mat, names: Sequence[int], point: list[int], den: int
     ) -> dict[int, int]:
-        """``a . x + c + s m`` of the columns, times ``den``, where that is above zero."""
+        """Return ``a . x + c + s m`` of the columns, times ``den``, where it is above zero."""
         *x, m = point
         values = (tableau * fmpz_mat([[v] for v in [*x, den]])).entries()
         sums = ((j, int(v) + self.scales[j] * m) for j, v in zip(names, values, strict=True))

@@ -1,9 +1,9 @@
-"""One token of a small problem, in rationals: what float64 leaves open is decided here.
+"""One token of a small problem, decided in rationals when float64 leaves it open.
 
-The program is that of `highs`, its rows in whole numbers, and the walls are those of boxes: the
-domain itself, or boxes inside and around it. Its optimum's multipliers are weights, and its point
-a witness, once they have been rounded to float64. The wins of a nearly tied token are in a wedge
-narrower than the digits of a float; the point is then moved to its middle and rounded along it
+The program is that of `highs`, with its rows in whole numbers. The walls are those of boxes: the
+domain itself, or boxes inside and around it. The optimum's multipliers are weights, and its point
+is a witness, once they are rounded to float64. A nearly tied token wins only in a wedge narrower
+than the digits of a float; the point is then moved to the middle of the wedge and rounded along it
 (`geom_plugins.solvers.grid`).
 """
 
@@ -20,30 +20,30 @@ from geom_plugins.solvers.grid import Bound, Grid, dot, exponent
 from geom_plugins.solvers.rational_simplex import RationalProgram, Vertex, Wall, box
 
 WIDTH = 64
-"""Problems of at most this many coordinates are decided: each step eliminates such a matrix."""
+"""Problems with at most this many coordinates are decided: each step eliminates such a matrix."""
 
 NUMBERS = 1 << 18
-"""Problems of at most this many numbers in ``W`` are decided."""
+"""Problems with at most this many numbers in ``W`` are decided."""
 
 _CENTRED = 12
-"""Up to this many coordinates, a point is moved to the middle of where the token wins."""
+"""With at most this many coordinates, a point is moved to the middle of the winning region."""
 
 _TANGENTS = 60
-"""Tangents to a ball before giving up."""
+"""The tangents to a ball before giving up."""
 
 _BALLS = (
     (Fraction(0), 1 + Fraction(1, 32)),
     *((Fraction(1, 2**k), 1 - Fraction(1, 2 ** (k + 1))) for k in (4, 12, 24)),
     (Fraction(0), 1 + Fraction(1, 2**24)),
 )
-"""How much smaller than the domain a ball is, and how near the domain's radius is near enough."""
+"""How much smaller than the domain a ball is, and how close to the domain's radius is enough."""
 
 _FAR = Fraction(1 << 6000)
-"""Stands for all of R^d: farther than the vertices of rows of some hundreds of bits."""
+"""A stand-in for all of R^d: farther than the vertices of rows of some hundreds of bits."""
 
 
 def decide(problem: Problem, token: int) -> Finding | None:
-    """A finding that decides the token; None if none does, or if the problem is too large."""
+    """Return a finding that decides the token; None if none does or the problem is too large."""
     d, V = problem.readout.d, problem.readout.V
     if d > WIDTH or V * d > NUMBERS or (d == 1 and problem.domain.zero_sum):
         return None
@@ -56,8 +56,8 @@ def decide(problem: Problem, token: int) -> Finding | None:
 class _Search:
     """One token's program on boxes of the domain.
 
-    Row j of the program is ``(a_j, c_j)`` over ``2**shifts[j]``, up to a factor common to all. If
-    ``sum(x) = 0`` the last coordinate is minus the others, and has walls like theirs.
+    Row j of the program is ``(a_j, c_j)`` over ``2**shifts[j]``, up to a factor common to all rows.
+    If ``sum(x) = 0`` the last coordinate is minus the sum of the others, and has walls like theirs.
     """
 
     def __init__(self, problem: Problem, token: int) -> None:
@@ -82,11 +82,11 @@ class _Search:
         self._program = RationalProgram(rows, scales, Fraction(2) ** lift)
 
     def findings(self) -> Iterator[Finding]:
-        """Weights where they prove the token unspeakable; points, ever better chosen, elsewhere.
+        """Yield weights if they prove the token unspeakable; otherwise points, ever better chosen.
 
-        Without biases a box answers for every domain. With them, all of R^d is asked for weights
-        first, then ever larger boxes for a point of few digits; a ball, the box inside it for a
-        point, and then the box around it, which tangents narrow down.
+        Without biases, one box answers for every domain. With biases, all of R^d is searched for
+        weights first, and then ever larger boxes for a point of few digits. For a ball, the box
+        inside it is searched for a point, and then the box around it, which tangents narrow down.
         """
         domain = self._problem.domain
         if self._problem.homogeneous:
@@ -109,20 +109,20 @@ class _Search:
                 yield from self._nearby(reach)
 
     def _nearby(self, reach: Fraction) -> Iterator[Finding]:
-        """The findings of boxes within reach, from where biases weigh as much as rows, outwards."""
+        """Yield findings of boxes within reach, outwards from where biases and rows weigh alike."""
         for k in (0, 8, 16, 32, 64, 128, 256, 512):
             if self._program.unit * 2**k < reach:
                 yield from self._on(self._box(self._program.unit * 2**k))
 
     def _on(self, walls: list[Wall]) -> Iterator[Finding]:
-        """The findings of the optimum between these walls."""
+        """Return the findings of the optimum between these walls."""
         return self._suggested(self._program.optimum(walls))
 
     def _in_ball(self, radius: Fraction) -> Iterator[Finding]:
-        """Tangents to the ball, where each optimum leaves it (Kelley), and to balls just inside.
+        """Cut by tangents to the ball where each optimum leaves it (Kelley), and to smaller balls.
 
-        Weights come of the ball itself. A point on it cannot be rounded and stay, so points come of
-        the smaller balls, as soon as the tangents to one have closed in on it.
+        Weights come from the ball itself. A point on it cannot be rounded and stay in it, so points
+        come from the smaller balls, as soon as the tangents to one have closed in on it.
         """
         normals: list[list[int]] = []
         basis: list[int] | None = None
@@ -147,11 +147,11 @@ class _Search:
                         yield from self._suggested(vertex)
                     break
                 normals.append([round(v / length * 2**30) for v in x])
-        if vertex is not None:  # the sphere may touch the border
+        if vertex is not None:  # the sphere may touch the border of the winning region
             yield Finding(weights=self._weights(vertex, least=Fraction(1, 2**20)))
 
     def _around(self, radius: Fraction, normals: list[list[int]]) -> list[Wall]:
-        """The box around a ball, and tangents to it with these normals (d,)."""
+        """Return the box around a ball, and tangents to the ball with these normals (d,)."""
         walls = self._box(radius)
         for normal in normals:
             bound = radius * (_root(Fraction(dot(normal, normal))) + Fraction(1, 2**99))
@@ -161,13 +161,13 @@ class _Search:
         return walls
 
     def _box(self, reach: Fraction) -> list[Wall]:
-        """The walls of ``|x_i| <= reach``."""
+        """Return the walls of ``|x_i| <= reach``."""
         d = self._program.d
         both = [[sign] * d for sign in (1, -1)] if self._problem.domain.zero_sum else []
         return box(d, reach) + [Wall(vector, reach) for vector in both]
 
     def _suggested(self, vertex: Vertex | None) -> Iterator[Finding]:
-        """What an optimum suggests; nothing, where there is none."""
+        """Yield what an optimum suggests, if there is one."""
         if vertex is None:
             return
         if vertex.m <= 0:
@@ -182,9 +182,9 @@ class _Search:
     def _rounded_to(
         self, x: Sequence[Fraction], walls: Sequence[Wall] | None = None
     ) -> Iterator[Finding]:
-        """A float64 point near ``x``, if there is one in the domain; kept between rows and walls.
+        """Yield a float64 point near ``x``, if the domain has one; keep between rows and walls.
 
-        Each coordinate has digits of its own, unless their sum is to be zero.
+        Each coordinate has digits of its own, unless their sum must be zero.
         """
         domain, size = self._problem.domain, max(map(abs, x))
         if size == 0:
@@ -201,13 +201,13 @@ class _Search:
         if max(map(abs, places)) > 1 << 53:
             return
         lift = self._fitting(exponent(size)) if self._problem.homogeneous else 0
-        with np.errstate(over="ignore"):  # what float64 has not is in no domain
+        with np.errstate(over="ignore"):  # what overflows float64 is in no domain
             point = np.ldexp(np.array(places, dtype=np.float64), np.array(powers) + lift)
         if domain.contains(point):
             yield Finding(x=point)
 
     def _fitting(self, size: int) -> int:
-        """What power of two brings coordinates below ``2**size`` into the domain."""
+        """Return the power of two that brings coordinates below ``2**size`` into the domain."""
         domain = self._problem.domain
         if not domain.bounded:
             return -size
@@ -215,7 +215,7 @@ class _Search:
         return math.frexp(inner)[1] - 1 - size
 
     def _rooms(self, x: Sequence[Fraction], walls: Sequence[Wall]) -> list[Bound]:
-        """How far each row is below zero at ``x``, and each wall ahead, if lengths matter."""
+        """Return how far rows are below zero at ``x`` and, if lengths matter, how far walls are."""
         rooms: list[Bound] = [
             (row[:-1], -dot(row, [*x, Fraction(1)])) for row in self._program.rows
         ]
@@ -224,7 +224,7 @@ class _Search:
         return rooms
 
     def _weights(self, vertex: Vertex, least: Fraction = Fraction(0)) -> Weights:
-        """The multipliers of rows as weights; not those with less than a ``least`` share in m."""
+        """Return row multipliers as weights, without those whose share in m is below ``least``."""
         used = [
             (self._tokens[j], z / 2 ** self._shifts[j])
             for j, z in zip(vertex.basis, vertex.multipliers, strict=True)
@@ -238,13 +238,13 @@ class _Search:
 
 
 def _root(value: Fraction) -> Fraction:
-    """The square root rounded down, by less than 2^-120 of it; exact where it is whole."""
+    """Return the square root, rounded down by less than 2^-120 of it; exact if it is whole."""
     places = 128 + max(0, value.denominator.bit_length() - value.numerator.bit_length())
     return Fraction(math.isqrt(math.floor(value * 4**places)), 2**places)
 
 
 def _whole(values: Floats) -> list[list[int]]:
-    """Floats as whole numbers over one power of two."""
+    """Return floats as whole numbers over one power of two."""
     ratios = [[v.as_integer_ratio() for v in row] for row in values.tolist()]
     den = max(q for row in ratios for _, q in row)
     return [[p * (den // q) for p, q in row] for row in ratios]

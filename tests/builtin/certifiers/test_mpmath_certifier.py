@@ -398,7 +398,7 @@ def test_wild_point_is_named_as_such(x: list[float]) -> None:
         ([1, 3], [0.5, 0.5], "outside the vocabulary"),
         ([1, -1], [0.5, 0.5], "outside the vocabulary"),
         ([1, 1], [0.5, 0.5], "twice"),
-        ([1, 2], [0.5], "one value an index"),
+        ([1, 2], [0.5], "one value per index"),
     ],
 )
 def test_wild_weights_are_named_as_such(

@@ -72,7 +72,7 @@ def refusal(*arguments: Any, **more: Any) -> str:
     return str(caught.value)
 
 
-# SlicedArray
+# Rows
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -77,8 +77,7 @@ class Program:
 class Solution:
     """The best point ``y`` (d,) and its margin; weights ``lam`` (n,) on ``ids``, and their bound.
 
-    Margin and bound enclose the largest margin, as far as float64 goes. ``push`` (d,) is what the
-    walls of a box add to ``lam' A``.
+    Margin and bound enclose the largest margin, as far as float64 goes.
     """
 
     y: Floats

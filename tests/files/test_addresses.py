@@ -169,7 +169,7 @@ def test_a_redirect_reaches_no_other_protocol(target: str, command: Command) -> 
         model = f"safetensors:http://127.0.0.1:{front.server_address[1]}/m"
         line = refused(command("run", "-m", model, "--out", "run.db"))
         front.shutdown()
-    assert "redirects to what is no address of http or https" in line
+    assert "redirects to an address that is not http or https" in line
     assert "root:" not in line
 
 

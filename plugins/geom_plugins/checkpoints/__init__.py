@@ -1,1 +1,1 @@
-"""Checkpoints as they lie on disk or on a server: which bytes are which tensor, and its meaning."""
+"""Checkpoints on disk or on a server: which bytes make up each tensor, and what it means."""

@@ -1,8 +1,8 @@
 """The architectures of transformers: where each keeps its readout, and what is special about it.
 
-One entry an architecture, found by the ``model_type`` of ``config.json``. Each entry was read off
-transformers' own modelling code and is tested against the logits of the model that transformers
-builds. The documentation shows this table.
+There is one entry per architecture, looked up by the ``model_type`` of ``config.json``. Each entry
+follows transformers' own modelling code and is tested against the logits of the model that
+transformers builds. The documentation shows this table.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Task = Literal["causal", "masked", "seq2seq"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where a checkpoint keeps its readout.
+    """The place where the checkpoints of an architecture keep their readout.
 
     ``stems`` are the prefixes under which the model's own tensors may lie, the usual one first;
-    ``embed`` (the embedding, where it is tied) and ``final_norm`` (a module: its tensors are
+    ``embed`` (the embedding, used if it is tied) and ``final_norm`` (a module with the tensors
     ``.weight`` and ``.bias``) follow a stem. ``final_norm`` may depend on the configuration.
-    ``heads`` and ``head_bias`` are whole names, in the order in which they are tried.
+    ``heads`` and ``head_bias`` are full names, in the order in which they are tried.
 
     ``scale`` and ``shift`` say whether the norm has a weight and a bias: always, never, or (None)
-    where the file has one. With ``plus_one`` the norm multiplies by 1 + weight. ``projection``
-    follows a stem, as OPT's does. ``logit_scale`` and ``softcap`` are keys of the configuration for
-    what happens to the logits afterwards. ``quirk`` says in words what a reader should know.
+    if the file has one. With ``plus_one`` the norm multiplies by 1 + weight. ``projection`` follows
+    a stem; OPT has one. ``logit_scale`` and ``softcap`` are keys of the configuration for what the
+    model does to the logits afterwards. ``quirk`` says in words what a reader should know.
     """
 
     family: str
@@ -48,7 +48,7 @@ class Architecture:
     quirk: str = ""
 
     def final_norm_of(self, config: Config) -> str:
-        """The final norm's module for a configuration."""
+        """Return the name of the final norm's module for a configuration."""
         return self.final_norm if isinstance(self.final_norm, str) else self.final_norm(config)
 
 
@@ -83,17 +83,17 @@ _T5 = Architecture(
     ("",),
     "shared.weight",
     task="seq2seq",
-    quirk="hidden states are divided by sqrt(d) where the embedding is tied",
+    quirk="hidden states are divided by sqrt(d) if the embedding is tied",
 )
 
 
 def _last_of_decoder(config: Config) -> str:
-    """The last layer's own norm is the final one where layers end in their norm."""
+    """Return the norm of the last layer: it is the final norm when each layer ends in its norm."""
     return f"decoder.layers.{config['decoder_layers'] - 1}.final_layer_norm"
 
 
 def _of_opt(config: Config) -> str:
-    """OPT-350m alone ends its layers in their norm."""
+    """Return the final norm of an OPT model: only OPT-350m ends each layer in its norm."""
     if config.get("do_layer_norm_before", True):
         return "decoder.final_layer_norm"
     return f"decoder.layers.{config['num_hidden_layers'] - 1}.final_layer_norm"
@@ -179,7 +179,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _GEMMA,
         family="Gemma 3",
         softcap="final_logit_softcapping",
-        quirk=f"tied; {_PLUS_ONE}; soft-cap where set",
+        quirk=f"tied; {_PLUS_ONE}; soft-cap if set",
     ),
     "recurrent_gemma": replace(
         _GEMMA,
@@ -322,7 +322,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "t5": _T5,
     "mt5": replace(_T5, family="mT5", quirk="hidden states are scaled in some versions"),
-    "umt5": replace(_T5, family="UMT5", quirk="hidden states are divided by sqrt(d) where tied"),
+    "umt5": replace(_T5, family="UMT5", quirk="hidden states are divided by sqrt(d) if tied"),
     "marian": _MARIAN,
     "bart": replace(_MARIAN, family="BART", stems=("model.", "")),
     "mbart": replace(
@@ -340,4 +340,4 @@ ARCHITECTURES: dict[str, Architecture] = {
         quirk="bias over the vocabulary",
     ),
 }
-"""By ``model_type``."""
+"""The architectures by ``model_type``."""

@@ -1,7 +1,7 @@
-"""Zip archives, as NumPy and torch write them, looked at before they are opened.
+"""Zip archives, as NumPy and torch write them, checked before they are opened.
 
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.14 to 4.3.16. Python's zipfile
-makes an object of every entry that an archive lists, a million of a file of 60 MB.
+makes an object for every entry that an archive lists, a million for a file of 60 MB.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from geom import InputError
 
 _LONGEST_LIST = 16 << 20
-"""Bytes of an archive's list of entries: some 200,000 of them."""
+"""The most bytes that an archive's list of entries may have: some 200,000 entries."""
 
 _END, _LOCATOR, _END_64 = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 _END_SIZE, _LOCATOR_SIZE, _END_64_SIZE = 22, 20, 56
@@ -21,9 +21,9 @@ _COMMENT = 0xFFFF
 
 
 def refuse_crowded(file: BinaryIO, name: str) -> None:
-    """Raises InputError for an archive whose list of entries is larger than any model's.
+    """Raise InputError for an archive whose list of entries is larger than any model's.
 
-    Whatever is no archive passes. The file is left at its beginning.
+    A file that is not an archive passes. The file is left at its beginning.
     """
     size = file.seek(0, os.SEEK_END)
     start = max(0, size - _COMMENT - _END_SIZE - _LOCATOR_SIZE)

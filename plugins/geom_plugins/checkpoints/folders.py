@@ -1,4 +1,4 @@
-"""A checkpoint's files, found by name."""
+"""The files of a checkpoint, found by name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from geom import InputError, open_regular, read_regular
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
 
 LARGEST = 256 << 20
-"""Bytes of a file that is read whole: configurations, indices and tokenizers."""
+"""The most bytes of a file that is read whole: configurations, indices and tokenizers."""
 
 
 class Folder(Protocol):
-    """Where the files of one checkpoint are.
+    """The folder that holds the files of one checkpoint.
 
     A name may come from another file of the checkpoint, as shards come from an index. Every method
     raises InputError for a name that leads out of the folder.
@@ -23,36 +23,39 @@ class Folder(Protocol):
 
     @property
     def name(self) -> str:
-        """How the user knows it, for messages."""
+        """The folder's name as the user knows it, for messages."""
 
     def has(self, file: str) -> bool:
-        """Whether there is a file of that name."""
+        """Return whether there is a file of that name."""
 
     def path(self, file: str) -> Path:
-        """A file, whole, on the local disk. Raises InputError where it cannot be had."""
+        """Return the path of a whole file on the local disk.
+
+        Raises InputError if the file is not available.
+        """
 
     def read(self, file: str) -> bytes:
-        """All of a small file. Raises InputError where it cannot be had, or is not small."""
+        """Read all of a small file. Raises InputError if it is not available, or not small."""
 
     def open(self, file: str) -> ByteFile:
-        """A large file, to be read in part. Raises InputError where it cannot be had."""
+        """Open a large file, to be read in part. Raises InputError if it is not available."""
 
 
 def inner(file: str, where: str) -> str:
-    """The name of a file in the folder that ``where`` names.
+    """Return the name of a file in the folder that ``where`` names.
 
-    Raises InputError for one that leads, or could be taken to lead, out of it.
+    Raises InputError for a name that leads, or could be taken to lead, out of the folder.
     """
     if leads_out(file):
         raise InputError(
             f"{where} names the file {file!r}, which is not one of its own; fetch the checkpoint "
-            "from where you trust it"
+            "from a source you trust"
         )
     return file
 
 
 def leads_out(name: str) -> bool:
-    """Whether a relative path leads, on some system, elsewhere than to a place below."""
+    """Return whether a relative path may, on any system, lead out of the folder it starts from."""
     return bool({"", ".", ".."} & set(name.split("/"))) or any(
         c in "\\:" or ord(c) < 32 for c in name
     )
@@ -66,34 +69,34 @@ class LocalFolder:
 
     @property
     def name(self) -> str:
-        """The path as it was given."""
+        """The path as the user gave it."""
         return str(self.root)
 
     def has(self, file: str) -> bool:
-        """Whether there is a file of that name."""
+        """Return whether there is a file of that name."""
         return self._place(file).is_file()
 
     def path(self, file: str) -> Path:
-        """The file."""
+        """Return the path of the file."""
         path = self._place(file)
         open_regular(path).close()
         return path
 
     def read(self, file: str) -> bytes:
-        """All of it."""
+        """Read all of the file."""
         return read_regular(self._place(file), LARGEST)
 
     def open(self, file: str) -> ByteFile:
-        """The file."""
+        """Open the file."""
         return LocalFile(self._place(file))
 
     def _place(self, file: str) -> Path:
-        """Where the file would be. Raises InputError for a link that leaves the folder."""
+        """Return where the file would be. Raises InputError for a link that leaves the folder."""
         path = self.root / inner(file, self.name)
         try:
             target = path.resolve()
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{path} is a link that leads round in a circle") from error
+            raise InputError(f"{path} is a link that leads back to itself") from error
         if not any(target.is_relative_to(home) for home in self._homes):
             raise InputError(
                 f"{path} is a link that leads out of the folder; put the file itself there"
@@ -102,7 +105,7 @@ class LocalFolder:
 
     @cached_property
     def _homes(self) -> tuple[Path, ...]:
-        """Where its files may lie: in it, and those of a snapshot in the Hub's cache beside it.
+        """The folders its files may be in: itself, and for a snapshot in the Hub's cache its blobs.
 
         There models--OWNER--NAME/snapshots/COMMIT has links to models--OWNER--NAME/blobs.
         """

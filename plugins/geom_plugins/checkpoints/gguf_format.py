@@ -1,8 +1,8 @@
 """The GGUF format of llama.cpp: a header with settings and tensor names, then the tensors.
 
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is walked here: the gguf
-package's own reader makes two arrays of every token and merge, 20 seconds and 600 MiB for a
-vocabulary of 128,000, and follows the counts of a damaged file without end.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The header is parsed here: the gguf
+package's own reader makes two arrays for every token and merge, which takes 20 seconds and 600 MiB
+for a vocabulary of 128,000, and it follows the counts in a damaged file without end.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Setting = bool | int | float | str | list[Any]
 """One value of the header's metadata."""
 
 _SCALARS = ("B", "b", "H", "h", "I", "i", "f", "?", "", "", "Q", "q", "d")
-"""The types of metadata by their numbers, as struct calls them; 8 and 9 are strings and arrays."""
+"""The metadata types by number, as struct's format characters; 8 and 9 are strings and arrays."""
 
 _STRING, _ARRAY = 8, 9
 
 _KEPT = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type")
-"""The only arrays that are kept; merges and scores are passed over."""
+"""The only arrays that are kept; merges and scores are skipped."""
 
 _VERSIONS = (2, 3)
 
 _LONGEST_HEADER = 256 << 20
 _MOST_SETTINGS, _MOST_TENSORS, _MOST_STRINGS = 1 << 16, 200_000, 1 << 22
-"""Bytes of a header, and what is in it; a file with holes may claim, and be long enough for, more.
+"""The most bytes in a header, and the most items: a sparse file can be long enough to claim more.
 
-The largest models have some thousands of tensors a file and a million merges.
+The largest models have some thousands of tensors per file and a million merges.
 """
 
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
@@ -54,10 +54,10 @@ class Model:
     tensors: Mapping[str, Tensor]
 
     def tensor(self, name: str) -> Tensor:
-        """The tensor of that name.
+        """Return the tensor of that name.
 
-        Raises InputError with the nearest name where there is none, and for one of a type that
-        cannot be read.
+        Raises InputError, with the nearest name, if there is no such tensor, and if its type cannot
+        be read.
         """
         if name not in self.tensors:
             near = get_close_matches(name, self.tensors, n=1) or list(self.tensors)[:8]
@@ -70,9 +70,10 @@ class Model:
 
 
 def open_gguf(path: Path) -> Model:
-    """The header of a GGUF file, and of the other parts where it is one part of a split model.
+    """Read the header of a GGUF file, and those of the other parts if it is part of a split model.
 
-    No tensor is read. Raises InputError where the file is none, is damaged, or a part is missing.
+    No tensor is read. Raises InputError if the file is not a GGUF file, is damaged, or if a part is
+    missing.
     """
     _refuse_without_gguf()
     first = _read(path)
@@ -91,15 +92,15 @@ def open_gguf(path: Path) -> Model:
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{path} is one of {count} parts of a model, and {missing[0]}{others} is not beside "
-            "it: fetch all parts"
+            f"{path} is one of {count} parts of a model, and {missing[0]}{others} is not in the "
+            "same folder: fetch all parts"
         )
     parts = [_read(path.with_name(name)) for name in names]
     return _joined(str(path), parts)
 
 
 def _joined(name: str, parts: list[Model]) -> Model:
-    """The parts as one model; the first has the settings."""
+    """Join the parts into one model; the first part has the settings."""
     tensors: dict[str, Tensor] = {}
     for number, part in enumerate(parts):
         if part.settings.get("split.no") != number:
@@ -115,7 +116,7 @@ def _joined(name: str, parts: list[Model]) -> Model:
 
 
 def _read(path: Path) -> Model:
-    """The header of one file."""
+    """Read the header of one file."""
     file = LocalFile(path)
     try:
         if file.size == 0:
@@ -128,18 +129,18 @@ def _read(path: Path) -> Model:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, struct.error) as error:
-        raise InputError(f"{path} is no GGUF file, or a damaged one: {error}") from error
+        raise InputError(f"{path} is not a GGUF file, or is damaged: {error}") from error
 
 
 @dataclass
 class _Cursor:
-    """A place in the header. Whatever would lie beyond the end of the file raises ValueError."""
+    """A position in the header. Reading beyond the end of the file raises ValueError."""
 
     data: mmap.mmap
     at: int = 0
 
     def take(self, length: int) -> int:
-        """Where the next so many bytes begin; the cursor goes past them."""
+        """Return where the next ``length`` bytes begin, and move past them."""
         begin = self.at
         if length > len(self.data) - begin:
             raise ValueError("it ends too early")
@@ -149,21 +150,21 @@ class _Cursor:
         return begin
 
     def number(self, form: str) -> Any:
-        """The next number."""
+        """Read the next number."""
         return self.numbers(form, 1)[0]
 
     def numbers(self, form: str, count: int) -> list[Any]:
-        """So many numbers."""
+        """Read the next ``count`` numbers."""
         begin = self.take(count * struct.calcsize(f"<{form}"))
         return list(struct.unpack_from(f"<{count}{form}", self.data, begin))
 
     def text(self) -> str:
-        """The next string. Tokens need not be UTF-8."""
+        """Read the next string. Tokens need not be UTF-8."""
         begin = self.take(self.number("Q"))
         return self.data[begin : self.at].decode("utf-8", "backslashreplace")
 
     def pass_texts(self, count: int) -> None:
-        """Past so many strings, of which a vocabulary has hundreds of thousands."""
+        """Move past ``count`` strings, of which a vocabulary has hundreds of thousands."""
         at, end, length_at = self.at, len(self.data), struct.Struct("<Q").unpack_from
         for _ in range(count):
             if at + 8 > end:
@@ -173,9 +174,9 @@ class _Cursor:
         self.take(0)
 
     def refuse_beyond(self, count: int, least: int, most: int, what: str) -> None:
-        """Raises ValueError where so many things of at least that many bytes cannot follow.
+        """Raise ValueError if ``count`` items of at least ``least`` bytes each cannot follow.
 
-        Nor may they be more than ``most``.
+        It is also raised if ``count`` is above ``most``.
         """
         if count > most:
             raise ValueError(f"it claims {count} {what}, and geom reads up to {most}")
@@ -184,16 +185,16 @@ class _Cursor:
 
 
 def _parse(file: LocalFile, cursor: _Cursor) -> Model:
-    """The whole header."""
+    """Parse the whole header."""
     magic = cursor.data[:4]
     cursor.take(len(magic))
     if magic != b"GGUF":
         hint = "; if it is a pointer of Git LFS, run git lfs pull" if magic == b"vers" else ""
-        raise ValueError(f"it does not begin as one{hint}")
+        raise ValueError(f"it does not begin with GGUF{hint}")
     version = cursor.number("I")
     if version & 0xFFFF == 0:
         raise ValueError(
-            "it is big-endian; gguf-convert-endian, of the gguf package, turns it round"
+            "it is big-endian; convert it with gguf-convert-endian, of the gguf package"
         )
     if version not in _VERSIONS:
         raise ValueError(f"it is of version {version}, geom reads 2 and 3; convert the model again")
@@ -208,7 +209,7 @@ def _parse(file: LocalFile, cursor: _Cursor) -> Model:
 
 
 def _distinct(pairs: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
-    """The pairs. Raises ValueError where two have the same name."""
+    """Yield the pairs. Raises ValueError if two have the same name."""
     seen: set[str] = set()
     for name, value in pairs:
         if name in seen:
@@ -218,7 +219,7 @@ def _distinct(pairs: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
 
 
 def _pair(cursor: _Cursor) -> tuple[str, Setting]:
-    """One setting; an array that nobody wants is an empty one."""
+    """Read one setting; an array that is not kept comes out empty."""
     key = cursor.text()
     kind = cursor.number("I")
     if kind == _STRING:
@@ -240,7 +241,7 @@ def _pair(cursor: _Cursor) -> tuple[str, Setting]:
 
 
 def _scalar(kind: int, key: str) -> str:
-    """The type of a number in the metadata. There are no arrays of arrays, as in llama.cpp."""
+    """Return the type of a number in the metadata. As in llama.cpp, arrays do not nest."""
     if kind >= len(_SCALARS) or not _SCALARS[kind]:
         raise ValueError(f"its setting {key!r} is of an unknown type, {kind}")
     return _SCALARS[kind]
@@ -249,13 +250,13 @@ def _scalar(kind: int, key: str) -> str:
 def _alignment(settings: Mapping[str, Setting]) -> int:
     value = settings.get("general.alignment", 32)
     if not isinstance(value, int) or value < 1 or value & (value - 1):
-        raise ValueError(f"its general.alignment is {value!r}, no power of two")
+        raise ValueError(f"its general.alignment is {value!r}, not a power of two")
     return value
 
 
 @dataclass(frozen=True)
 class _Info:
-    """A tensor as the header describes it; dimensions run from the innermost out."""
+    """A tensor as the header describes it, with its innermost dimension first."""
 
     name: str
     dimensions: list[int]
@@ -273,7 +274,7 @@ class _Info:
 
 
 def _tensor(file: LocalFile, info: _Info, start: int) -> Tensor:
-    """The tensor, checked against the file's length."""
+    """Return the tensor, checked against the file's length."""
     kinds = type_names()
     name = kinds.get(info.kind, f"of ggml's type {info.kind}")
     shape = tuple(reversed(info.dimensions))
@@ -285,6 +286,6 @@ def _tensor(file: LocalFile, info: _Info, start: int) -> Tensor:
 
 def _refuse_without_gguf() -> None:
     try:
-        import gguf  # noqa: F401 - only whether it is there
+        import gguf  # noqa: F401 - only to see whether it is installed
     except ImportError as error:
         raise InputError(f"model gguf: needs the package gguf ({error}): {_EXTRA}") from error

@@ -1,7 +1,6 @@
 """Tensors as ggml stores them: plain numbers, or blocks that the gguf package dequantises.
 
-What the types of tensors are called, how they lie in blocks and how they are dequantised is the
-gguf package's word.
+The gguf package decides how the types of tensors are named, blocked and dequantised.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ _NUMPY = {
     "I8": "<i1",
 }
 _EXACT = (*_NUMPY, "BF16")
-"""Types whose numbers are read as they are; all others are blocks to be dequantised."""
+"""The types whose numbers are read as they are; all others are blocks to be dequantised."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a file, read by rows and only when asked for.
+    """A tensor in a file, whose rows are read only when asked for.
 
-    ``type`` is ggml's name of how it is stored, ``begin`` its place in the file. Floats and
-    integers come as they are, bfloat16 and the block-quantised types as float32.
+    ``type`` is ggml's name for how it is stored, ``begin`` its offset in the file. Floats and
+    integers keep their type; bfloat16 and the block-quantised types become float32.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Tensor:
     begin: int
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """The rows of a slice, along the first axis. Raises InputError where they cannot be had."""
+        """Read a slice of rows, along the first axis. Raises InputError if it cannot be read."""
         if len(self.shape) == 1:  # one row of blocks
             line: NDArray[Any] = self._lines(0, 1)[0]
             return line[rows]
@@ -56,17 +55,17 @@ class Tensor:
 
     @property
     def is_quantised(self) -> bool:
-        """Whether its numbers come from blocks."""
+        """Whether its numbers are stored in quantised blocks."""
         return self.type not in _EXACT
 
     @property
     def size(self) -> int | None:
-        """Its length in bytes, None where the type is not known."""
+        """Its length in bytes, or None if the type is not known."""
         return None if self._line is None else prod(self.shape[:-1]) * self._line
 
     @cached_property
     def _line(self) -> int | None:
-        """Bytes along the last axis. Raises ValueError where that is no whole number of blocks."""
+        """The bytes along the last axis. Raises ValueError if they are not whole blocks."""
         known = _quants().get(self.type)
         if known is None:
             return None
@@ -79,7 +78,7 @@ class Tensor:
         return self.shape[-1] // block * size
 
     def _lines(self, first: int, count: int) -> NDArray[Any]:
-        """So many lines along the last axis."""
+        """Read ``count`` lines along the last axis."""
         assert self._line is not None
         raw = self._span.array(np.uint8, first * self._line, count * self._line)
         lines = raw.reshape(count, self._line)
@@ -90,7 +89,7 @@ class Tensor:
         return _dequantised(lines, self.type)
 
     def refuse_unreadable(self) -> None:
-        """Raises InputError for a type that cannot be read: ggml has more than Python knows."""
+        """Raise InputError for a type that cannot be read: ggml has more than Python's gguf."""
         if self.type in _NUMPY:
             return
         known = _quants().get(self.type)
@@ -112,7 +111,7 @@ class Tensor:
 
 @cache
 def type_names() -> dict[int, str]:
-    """The types of tensors by their numbers."""
+    """Return the names of the tensor types by number."""
     from gguf.constants import GGMLQuantizationType
 
     return {int(kind): kind.name for kind in GGMLQuantizationType}
@@ -120,17 +119,20 @@ def type_names() -> dict[int, str]:
 
 @cache
 def _quants() -> dict[str, tuple[int, int]]:
-    """How many numbers, and bytes, make a block, by the type's name."""
+    """Return how many numbers and bytes make a block, by the type's name."""
     from gguf.constants import GGML_QUANT_SIZES
 
     return {kind.name: sizes for kind, sizes in GGML_QUANT_SIZES.items()}
 
 
 def _dequantised(lines: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
-    """Lines of blocks as float32. Raises NotImplementedError for a type that gguf cannot."""
+    """Dequantise lines of blocks to float32.
+
+    Raises NotImplementedError for a type that the gguf package cannot dequantise.
+    """
     from gguf.constants import GGMLQuantizationType
     from gguf.quants import dequantize
 
-    with np.errstate(all="ignore"):  # infinite scales are refused where the numbers are used
+    with np.errstate(all="ignore"):  # infinite scales are refused when the numbers are used
         out: NDArray[np.float32] = dequantize(lines, GGMLQuantizationType[name])
     return out

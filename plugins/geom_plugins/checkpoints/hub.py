@@ -1,7 +1,8 @@
 """Checkpoints on the Hugging Face Hub, through huggingface_hub.
 
-Its settings hold: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE. Small files go through its own
-cache; of large ones only the wanted ranges are fetched, from the commit that the revision names.
+The settings of huggingface_hub apply: HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE. Small files
+go through its cache; of large files only the ranges that are needed are fetched, from the commit
+that the revision names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from geom_plugins.checkpoints.transport import TIMEOUT, Web
 
 
 class _Listing(msgspec.Struct):
-    """What a repository held when it was last asked: its commit, and its files with their sizes."""
+    """The state of a repository when it was last queried: its commit, and its files' sizes."""
 
     commit: str
     files: dict[str, int | None]
@@ -32,7 +33,7 @@ class _Listing(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _State:
-    """The files of a revision, and why the Hub cannot be asked for them, None where it can."""
+    """The files of a revision, and why the Hub is unreachable (None if it is reachable)."""
 
     listing: _Listing
     unreachable: str | None
@@ -40,29 +41,32 @@ class _State:
 
 @dataclass(frozen=True)
 class HubFolder:
-    """A model repository on the Hub, at a branch, tag or commit; None is its main branch."""
+    """A model repository on the Hub, at a branch, tag or commit; None means its main branch."""
 
     repo_id: str
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        if self.revision is not None and leads_out(self.revision):  # it names files in the cache
+        if self.revision is not None and leads_out(self.revision):  # it names cached files
             raise InputError(
-                f"{self.revision!r} is no revision of {self.repo_id}; give a branch, a tag or a "
-                "commit of it"
+                f"{self.revision!r} is not a revision of {self.repo_id}; give one of its branches, "
+                "tags or commits"
             )
 
     @property
     def name(self) -> str:
-        """The id, and the revision where one was given."""
+        """The id, and the revision if one was given."""
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
 
     def has(self, file: str) -> bool:
-        """Whether there is a file of that name. Raises InputError where nobody can say."""
+        """Return whether there is a file of that name.
+
+        Raises InputError if the files of the revision are not known.
+        """
         return inner(file, self.name) in self._state.listing.files
 
     def read(self, file: str) -> bytes:
-        """All of a small file. Raises InputError where it cannot be had, or is not small."""
+        """Read all of a small file. Raises InputError if it is not available, or not small."""
         size = self._state.listing.files.get(inner(file, self.name))
         if size is not None and size > LARGEST:
             raise InputError(
@@ -72,9 +76,9 @@ class HubFolder:
         return read_regular(self.path(file), LARGEST)
 
     def path(self, file: str) -> Path:
-        """A file, whole, in the cache of huggingface_hub.
+        """Return the path of a whole file in the cache of huggingface_hub.
 
-        Raises InputError where it cannot be had.
+        Raises InputError if the file is not available.
         """
         import huggingface_hub
 
@@ -97,9 +101,9 @@ class HubFolder:
                 raise InputError(self._out_of_reach(file, str(lost))) from error
 
     def open(self, file: str) -> ByteFile:
-        """A large file, to be read in part; the local one where huggingface_hub has it whole.
+        """Open a large file, to be read in part; the local copy if huggingface_hub has it whole.
 
-        Raises InputError where it cannot be had.
+        Raises InputError if the file is not available.
         """
         import huggingface_hub.utils
         from huggingface_hub import constants, hf_hub_url
@@ -128,7 +132,7 @@ class HubFolder:
 
     @cached_property
     def _state(self) -> _State:
-        """The files, by one request, or as they were when it was last answered."""
+        """The files, from one request, or from the last request that was answered."""
         try:
             listing = self._ask()
         except _UnreachableError as error:
@@ -140,7 +144,7 @@ class HubFolder:
         return _State(listing, None)
 
     def _ask(self) -> _Listing:
-        """One request. Raises _UnreachableError where there is no answer, InputError for a no."""
+        """Query the Hub once. Raises _UnreachableError without an answer, InputError if refused."""
         from huggingface_hub import HfApi
 
         try:
@@ -148,7 +152,7 @@ class HubFolder:
                 info = HfApi().model_info(
                     self.repo_id, revision=self.revision, files_metadata=True, timeout=TIMEOUT
                 )
-        except Exception as error:  # errors of its own and of whichever client it uses
+        except Exception as error:  # its own errors, and those of the HTTP client it uses
             self._refuse(error)
         if info.sha is None:
             raise InputError(f"{self.name}: the Hub names no commit; check HF_ENDPOINT")
@@ -156,25 +160,26 @@ class HubFolder:
         return _Listing(info.sha, files)
 
     def _refuse(self, error: Exception) -> NoReturn:
-        """The one line for an error, or _UnreachableError where it is the network's."""
+        """Raise InputError with one line for an error, or _UnreachableError for a network error."""
         from huggingface_hub import constants, errors
 
         if isinstance(error, errors.HFValidationError):
             line = (
-                f"{self.repo_id} is neither a directory here nor an id of the Hub; write "
+                f"{self.repo_id} is neither a local directory nor an id of the Hub; write "
                 "hf:DIRECTORY or hf:OWNER/NAME"
             )
         elif isinstance(error, errors.GatedRepoError):
             line = f"{self.name} is gated; {self._access()}"
         elif isinstance(error, errors.RevisionNotFoundError):
             line = (
-                f"{self.repo_id} has no revision {self.revision!r}; give a branch, a tag or a "
-                "commit of it"
+                f"{self.repo_id} has no revision {self.revision!r}; give one of its branches, tags "
+                "or commits"
             )
         elif isinstance(error, errors.RepositoryNotFoundError):
             line = (
-                f"{self.repo_id} is no directory here, and not on the Hub at {constants.ENDPOINT}; "
-                "check the id, and where it is private log in with `hf auth login` or set HF_TOKEN"
+                f"{self.repo_id} is not a local directory, and not on the Hub at "
+                f"{constants.ENDPOINT}; check the id, and if it is private log in with "
+                "`hf auth login` or set HF_TOKEN"
             )
         elif isinstance(error, errors.EntryNotFoundError) and not isinstance(
             error, errors.LocalEntryNotFoundError
@@ -185,7 +190,9 @@ class HubFolder:
             line = f"{self.name}: the Hub answers {status}"
             line += f"; {self._access()}" if status in (401, 403) else "; try again later"
         elif isinstance(error, OSError) and error.errno is not None and error.filename:
-            line = f"{error.filename}: {error.strerror}; make room, or set HF_HOME to another place"
+            line = (
+                f"{error.filename}: {error.strerror}; make room, or set HF_HOME to another folder"
+            )
         elif isinstance(error, errors.OfflineModeIsEnabled):
             raise _UnreachableError("HF_HUB_OFFLINE is set") from error
         else:
@@ -208,10 +215,10 @@ class HubFolder:
         return f"{what} is not in the cache, and {why}; {remedy}, or give a local directory"
 
     def _cached(self, file: str) -> Path | None:
-        """The file in huggingface_hub's own cache, where it is there whole."""
+        """Return the file in huggingface_hub's own cache, or None if it is not there whole."""
         from huggingface_hub import try_to_load_from_cache
 
-        inner(file, self.name)  # the cache is a folder, and older versions of the library join
+        inner(file, self.name)  # older versions of the library join it to the cache's path
         found = try_to_load_from_cache(self.repo_id, file, revision=self._state.listing.commit)
         return Path(found) if isinstance(found, str) else None
 
@@ -223,7 +230,7 @@ class HubFolder:
         return cache_folder("listings", key) / "listing.json"
 
     def _remember(self, listing: _Listing) -> None:
-        """For when the Hub cannot be asked; whole or not at all."""
+        """Store the listing, whole or not at all, for when the Hub cannot be reached."""
         path = self._memory
         part = path.with_name(f"{os.getpid()}.part")
         try:
@@ -231,7 +238,8 @@ class HubFolder:
             part.replace(path)
         except OSError as error:
             raise InputError(
-                f"{path} cannot be written: {error.strerror or error}; set HF_HOME to another place"
+                f"{path} cannot be written: {error.strerror or error}; set HF_HOME to another "
+                "folder"
             ) from error
 
     def _remembered(self) -> _Listing | None:
@@ -241,12 +249,12 @@ class HubFolder:
             return None
 
     def _in_cache(self) -> _Listing | None:
-        """What huggingface_hub has of the revision, from whichever program."""
+        """List the files of the revision in huggingface_hub's cache, from any program."""
         from huggingface_hub import try_to_load_from_cache
 
         try:
             config = try_to_load_from_cache(self.repo_id, "config.json", revision=self.revision)
-        except ValueError:  # no id
+        except ValueError:  # not an id of the Hub
             return None
         if not isinstance(config, str):
             return None
@@ -259,23 +267,23 @@ class HubFolder:
 
 
 class _UnreachableError(Exception):
-    """No answer from the Hub, and why."""
+    """The Hub did not answer; the message says why."""
 
 
 @dataclass(frozen=True)
 class _Unreachable:
-    """The way to a file that cannot be had now; ranges of it in the cache can."""
+    """The transport of a file on a Hub out of reach; its ranges in the cache can still be read."""
 
     line: str
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
-        """None."""
+        """Raise InputError, since no byte can be fetched."""
         raise InputError(self.line)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars and log lines of huggingface_hub."""
+    """Hide the progress bars and log lines of huggingface_hub."""
     import huggingface_hub.utils
 
     utils: Any = huggingface_hub.utils

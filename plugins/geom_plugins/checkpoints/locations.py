@@ -1,4 +1,4 @@
-"""Which place is opened by what: a path, an address on the web, in a store, or on the Hub."""
+"""Opens a location: a path, or an address on the web, in an object store or on the Hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geom_plugins.checkpoints.transport import Store, Web, hidden
 
 
 def local_path(location: str) -> Path:
-    """The path that a location is. Raises InputError for the address of another machine."""
+    """Return a location as a path. Raises InputError for an address on another machine."""
     path = parse_address(location).path
     if path is None:
         raise InputError(f"{location.partition('://')[0]}:// is not read here; give a local file")
@@ -21,9 +21,9 @@ def local_path(location: str) -> Path:
 
 
 def open_file(location: str) -> ByteFile:
-    """The file at a path or an address, of those that `geom.parse_address` lets through.
+    """Open the file at a path, or at an address that `geom.parse_address` accepts.
 
-    Raises InputError where there is none, or where the server cannot be asked.
+    Raises InputError if there is no such file, or if the server cannot be reached.
     """
     place = parse_address(location)
     if place.path is not None:
@@ -38,7 +38,7 @@ def open_file(location: str) -> ByteFile:
 
 
 def open_address(location: str) -> ByteFile:
-    """The file at ``hf://OWNER/NAME[@REVISION]/FILE``; of data sets and buckets through fsspec."""
+    """Open ``hf://OWNER/NAME[@REVISION]/FILE``; data sets and buckets go through fsspec."""
     parts = location.removeprefix("hf://").split("/", 2)
     if parts[0] in ("datasets", "spaces", "buckets", "kernels"):
         store = Store(location)
@@ -52,14 +52,14 @@ def open_address(location: str) -> ByteFile:
 
 
 def open_folder(location: str, revision: str | None) -> Folder:
-    """Where the checkpoint's files are: a directory where there is one, else the Hub."""
+    """Open the checkpoint's folder: a directory if there is one at that path, else the Hub."""
     if not location:
         raise InputError("model hf: names no checkpoint; write hf:DIRECTORY or hf:OWNER/NAME")
     path = parse_address(location).path
     if path is None:
         raise InputError(
-            f"model hf: takes no {location.partition('://')[0]}:// address; write hf:DIRECTORY or "
-            "hf:OWNER/NAME"
+            f"model hf: does not take a {location.partition('://')[0]}:// address; write "
+            "hf:DIRECTORY or hf:OWNER/NAME"
         )
     if path.is_file():
         raise InputError(f"{path} is a file; give its directory, or safetensors:{path}")
@@ -71,6 +71,6 @@ def open_folder(location: str, revision: str | None) -> Folder:
 
 
 def hidden_user(location: str) -> str:
-    """An address without its user and password, for the name of its bytes in the cache."""
+    """Return an address without its user and password, to name its bytes in the cache."""
     address, question, query = location.partition("?")
     return hidden(address) + question + query

@@ -1,4 +1,4 @@
-"""Files on servers: the wanted bytes are fetched, once, and kept on disk."""
+"""Files on servers: the bytes that are needed are fetched once and kept on disk."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from geom_plugins.checkpoints.spans import Span
 from geom_plugins.checkpoints.transport import BrokenError, Transport
 
 _WAITS = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each new try; any byte that arrives starts them over."""
+"""Seconds before each retry; any byte that arrives starts the series over."""
 
 _SHOWN = 1 << 20
-"""From this length on, fetching is shown as progress."""
+"""The length in bytes from which fetching is shown as progress."""
 
 
 class RemoteFile:
-    """A file on a server, whose spans come to this disk when they are asked for.
+    """A file on a server, whose spans are fetched to the local disk when they are asked for.
 
-    A span that is cut off, by the network or by the end of this process, goes on where it stopped.
-    ``identity`` names this version of the file and finds its bytes again in later processes; with
-    None, nothing says that they are still the same, and they last as long as this object.
+    A span that is cut off, by the network or by the end of this process, resumes where it stopped.
+    ``identity`` names this version of the file, so that later processes find its bytes again; if it
+    is None, the bytes may be out of date later, and are removed with this object.
     """
 
     def __init__(self, transport: Transport, name: str, size: int, identity: str | None) -> None:
@@ -41,18 +41,18 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """Its address, as it may be shown."""
+        """Its address, in a form that is safe to show."""
         return self._name
 
     @property
     def size(self) -> int:
-        """Its length in bytes, as the server has it."""
+        """Its length in bytes, as the server gives it."""
         return self._size
 
     def span(self, begin: int, end: int) -> Span:
-        """The bytes from ``begin`` up to ``end``, on the local disk when this returns.
+        """Fetch the bytes from ``begin`` up to ``end`` to the local disk.
 
-        Raises InputError where they cannot be had, or cannot be stored.
+        Raises InputError if they cannot be fetched or stored.
         """
         import huggingface_hub.utils
 
@@ -64,7 +64,7 @@ class RemoteFile:
         path = self._folder / f"{begin}-{end}"
         try:
             if not _has(path, end - begin):
-                with utils.WeakFileLock(f"{path}.lock"):  # another process may be at it
+                with utils.WeakFileLock(f"{path}.lock"):  # another process may be fetching it
                     if not _has(path, end - begin):
                         self._fetch(path, begin, end)
         except OSError as error:
@@ -72,7 +72,7 @@ class RemoteFile:
         return Span(path, 0, end - begin, self._name)
 
     def _fetch(self, path: Path, begin: int, end: int) -> None:
-        """Fill the part file, from where it ends, and give it its name."""
+        """Complete the part file, from where it ends, and rename it to ``path``."""
         part = path.with_name(f"{path.name}.part")
         if part.exists() and part.stat().st_size > end - begin:
             part.unlink()
@@ -84,7 +84,7 @@ class RemoteFile:
         part.replace(path)
 
     def _append(self, part: Path, begin: int, end: int) -> Iterator[int]:
-        """Write what is missing; yields how many bytes were added each time."""
+        """Write the bytes that are missing; yields how many were added each time."""
         failures = 0
         with part.open("ab", buffering=0) as out:
             at = begin + out.tell()
@@ -98,7 +98,7 @@ class RemoteFile:
                         yield len(piece)
                 except BrokenError as error:
                     if failures == len(_WAITS):
-                        where = f"byte {at} of {self._size}; what has come is kept, run again"
+                        where = f"byte {at} of {self._size}; run again, the bytes so far are kept"
                         raise InputError(f"{error}, at {where}") from error
                     time.sleep(_WAITS[failures])
                     failures += 1
@@ -106,9 +106,9 @@ class RemoteFile:
 
 
 def cache_folder(kind: str, key: str) -> Path:
-    """A folder of geom's in the cache of huggingface_hub, which HF_HOME and HF_ASSETS_CACHE move.
+    """Return geom's own folder for ``key`` in the cache of huggingface_hub.
 
-    Raises InputError where it cannot be made.
+    HF_HOME and HF_ASSETS_CACHE move the cache. Raises InputError if the folder cannot be made.
     """
     from huggingface_hub import cached_assets_path
 
@@ -117,12 +117,12 @@ def cache_folder(kind: str, key: str) -> Path:
         return cached_assets_path("geom", kind, name)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"the cache cannot be written: {error}; set HF_HOME to a folder that can"
+            f"the cache cannot be written: {error}; set HF_HOME to a folder that can be written"
         ) from error
 
 
 def _folder(name: str, identity: str | None) -> Path:
-    """Where the spans of a file are kept."""
+    """Return the folder where the spans of a file are kept."""
     if identity is not None:
         return cache_folder("ranges", identity)
     try:
@@ -136,7 +136,7 @@ def _has(path: Path, length: int) -> bool:
 
 
 def _write(descriptor: int, piece: bytes) -> None:
-    """All of it: a single write may store less."""
+    """Write the whole piece: a single write may store less."""
     rest = memoryview(piece)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -144,6 +144,6 @@ def _write(descriptor: int, piece: bytes) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> InputError:
     return InputError(
-        f"what is fetched cannot be stored in {folder}: {error.strerror or error}; make room, or "
-        "set HF_HOME to a folder with more"
+        f"fetched bytes cannot be stored in {folder}: {error.strerror or error}; make room, or set "
+        "HF_HOME to a folder with more space"
     )

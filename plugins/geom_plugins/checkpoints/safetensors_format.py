@@ -1,7 +1,7 @@
 """The safetensors format: eight bytes with the header's length, the header in JSON, the data.
 
-https://github.com/huggingface/safetensors#format. The header is read on its own, so that of a large
-or remote file no more is fetched than the tensors that are wanted.
+https://github.com/huggingface/safetensors#format. The header is read on its own, so that only the
+tensors that are needed are fetched from a large or remote file.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _NUMPY = {
     "U8": "<u1",
 }
 _WIDENED = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
-"""Types of ml_dtypes, all of whose numbers are float32 numbers."""
+"""The types of ml_dtypes whose numbers all fit in float32 exactly."""
 
 _LONGEST_HEADER = 100_000_000
-"""As the reference implementation has it."""
+"""The limit of the reference implementation, in bytes."""
 
 _MOST_TENSORS = 200_000
-"""In one file; the largest models have some thousands in each."""
+"""The most tensors in one file; the largest models have some thousands in each."""
 
 
 class _Entry(msgspec.Struct):
@@ -52,10 +52,10 @@ class _Entry(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a file, read by rows and only when asked for.
+    """A tensor in a file, whose rows are read only when asked for.
 
-    ``begin`` and ``end`` are its place in the file. float16, float32, float64 and integers come as
-    they are, bfloat16 and float8 as float32, which holds them exactly.
+    ``begin`` and ``end`` are its offsets in the file. float16, float32, float64 and integers keep
+    their type; bfloat16 and float8 become float32, which holds them exactly.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Tensor:
     end: int
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """The rows of a slice, along the first axis. Raises InputError where they cannot be had."""
+        """Read a slice of rows, along the first axis. Raises InputError if it cannot be read."""
         if not self.shape:
             raise InputError(f"tensor {self.name!r} of {self.file.name} is a single number")
         start, stop, step = rows.indices(self.shape[0])
@@ -83,7 +83,7 @@ class Tensor:
 
     @cached_property
     def _stored(self) -> np.dtype[Any]:
-        """The type of its numbers in the file. Raises InputError for one that is no number."""
+        """The type of its numbers in the file. Raises InputError if it is not a number type."""
         if self.dtype in _WIDENED:
             import ml_dtypes
 
@@ -98,16 +98,16 @@ class Tensor:
 
 
 def read_header(file: ByteFile) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name; nothing but its header is read.
+    """Return the tensors of a safetensors file by name, reading only its header.
 
-    Raises InputError where the file is none, or a header that does not fit its length.
+    Raises InputError if it is not a safetensors file, or if the header does not fit its length.
     """
     try:
         if file.size < 8:
             raise ValueError(f"it has {file.size} bytes")
         length = int.from_bytes(file.span(0, 8).bytes(), "little")
         if not 2 <= length <= min(file.size - 8, _LONGEST_HEADER):
-            # not how long it claims to be: of another file, that is its first eight bytes
+            # the claimed length is left out: in another kind of file it is just eight bytes
             raise ValueError(f"the file's {file.size} bytes do not begin with a header's length")
         start = 8 + length
         entries = msgspec.json.decode(file.span(8, start).bytes(), type=dict[str, msgspec.Raw])
@@ -123,12 +123,12 @@ def read_header(file: ByteFile) -> dict[str, Tensor]:
         return tensors
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{file.name} is no safetensors file, or a damaged one: {error}"
+            f"{file.name} is not a safetensors file, or is damaged: {error}"
         ) from error
 
 
 def find(tensors: dict[str, Tensor], name: str, file: str) -> Tensor:
-    """The tensor of that name. Raises InputError with the nearest names where there is none."""
+    """Return the tensor of that name. Raises InputError, with the nearest names, without one."""
     if name not in tensors:
         near = get_close_matches(name, tensors, n=1) or list(tensors)[:8]
         raise InputError(f"{file} has no tensor {name!r}; it has {', '.join(near) or 'none'}")
@@ -136,7 +136,7 @@ def find(tensors: dict[str, Tensor], name: str, file: str) -> Tensor:
 
 
 def _tensor(file: ByteFile, name: str, raw: msgspec.Raw, start: int) -> Tensor:
-    """One entry of the header, checked against the file's length."""
+    """Return the tensor of a header entry, checked against the file's length."""
     entry = msgspec.json.decode(raw, type=_Entry)
     begin, end = entry.data_offsets
     if min(entry.shape, default=0) < 0 or not 0 <= begin <= end <= file.size - start:
@@ -145,5 +145,5 @@ def _tensor(file: ByteFile, name: str, raw: msgspec.Raw, start: int) -> Tensor:
     if entry.dtype in _NUMPY or entry.dtype in _WIDENED:
         wanted = prod(entry.shape) * out._stored.itemsize
         if end - begin != wanted:
-            raise ValueError(f"tensor {name!r} has {end - begin} bytes where it needs {wanted}")
+            raise ValueError(f"tensor {name!r} has {end - begin} bytes, and needs {wanted}")
     return out

@@ -1,4 +1,4 @@
-"""Stretches of a file's bytes, fetched only when they are wanted."""
+"""Spans of a file's bytes, fetched only when they are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geom import InputError, open_regular
 
 @dataclass(frozen=True)
 class Span:
-    """``length`` bytes of a local file from ``offset`` on; ``of`` names their origin."""
+    """A span of ``length`` bytes of a local file from ``offset``; ``of`` names their origin."""
 
     path: Path
     offset: int
@@ -22,7 +22,7 @@ class Span:
     of: str
 
     def array(self, dtype: DTypeLike, begin: int, count: int) -> NDArray[Any]:
-        """``count`` numbers from the ``begin``-th on. Raises InputError where the file is short."""
+        """Read ``count`` numbers from the ``begin``-th. Raises InputError if the file is short."""
         size = np.dtype(dtype).itemsize
         try:
             with open_regular(self.path) as file:
@@ -34,31 +34,31 @@ class Span:
         return out
 
     def bytes(self) -> bytes:
-        """All of it."""
+        """Read the whole span."""
         return self.array(np.uint8, 0, self.length).tobytes()
 
 
 class ByteFile(Protocol):
-    """A file that can be read in part, wherever it is."""
+    """A file, local or remote, that can be read in part."""
 
     @property
     def name(self) -> str:
-        """How the user knows it, for messages."""
+        """The file's name as the user knows it, for messages."""
 
     @property
     def size(self) -> int:
         """Its length in bytes."""
 
     def span(self, begin: int, end: int) -> Span:
-        """The bytes from ``begin`` up to ``end``, on the local disk when this returns.
+        """Return the bytes from ``begin`` up to ``end``, on the local disk when this returns.
 
-        Raises InputError where they cannot be had.
+        Raises InputError if they are not available.
         """
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine: its spans are where they are."""
+    """A file on this machine, whose spans are read in place."""
 
     path: Path
 
@@ -67,7 +67,7 @@ class LocalFile:
 
     @property
     def name(self) -> str:
-        """The path as it was given."""
+        """The path as the user gave it."""
         return str(self.path)
 
     @property
@@ -76,5 +76,5 @@ class LocalFile:
         return self.path.stat().st_size
 
     def span(self, begin: int, end: int) -> Span:
-        """The bytes from ``begin`` up to ``end``."""
+        """Return the bytes from ``begin`` up to ``end``."""
         return Span(self.path, begin, end - begin, self.name)

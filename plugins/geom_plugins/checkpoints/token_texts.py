@@ -1,10 +1,10 @@
-"""What the tokenizer of a checkpoint decodes, id by id, and what each id is to it.
+"""The text and the kind of each token id, from the checkpoint's tokenizer.
 
-The files are read as they are, without the libraries that tokenize: only sentencepiece's models,
-which no JSON describes, need their own. For 50,000 and 150,000 byte-level tokens this takes 0.4 and
-1.1 s and 16 and 51 MiB. The tokenizers package takes 0.3 and 1.0 s, 44 and 126 MiB and 12 MB on the
-disk; it decodes a part of a character to U+FFFD, which its bytes are not, drops the first space of
-sentencepiece's texts, tells of no kind, and reads ``tokenizer.json`` alone.
+The files are read directly, without the libraries that tokenize: only sentencepiece's models, which
+are not in JSON, need their own library. For 50,000 and 150,000 byte-level tokens this takes 0.4 and
+1.1 s and 16 and 51 MiB. The tokenizers package takes 0.3 and 1.0 s, 44 and 126 MiB and 12 MB on
+disk; it decodes part of a character to U+FFFD instead of its bytes, drops the first space of
+sentencepiece's texts, does not give a token's kind, and reads only ``tokenizer.json``.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _CONVENTIONAL = {
     *("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|startoftext|>", "<|endoftext|>"),
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
 }
-"""Names that are special where a tokenizer of the older kind declares nothing."""
+"""The names taken as special if a tokenizer of an older format declares none."""
 
 
 def read_tokens(folder: Folder, V: int) -> Tokens | None:
-    """The tokens of ids 0 to V - 1 by the checkpoint's tokenizer, None where it has none.
+    """Return the tokens of ids 0 to V - 1 by the checkpoint's tokenizer, or None without one.
 
     Looks for ``tokenizer.json``, ``vocab.json``, ``vocab.txt`` and a sentencepiece model, in this
-    order. Rows beyond the tokenizer's ids are vocabulary padding. Raises InputError where one of
-    its files is damaged.
+    order. Rows beyond the tokenizer's ids are vocabulary padding. Raises InputError if one of the
+    tokenizer's files is damaged.
     """
     if folder.has("tokenizer.json"):
         return _from_tokenizer_json(folder).tokens(V)
@@ -72,7 +72,7 @@ class _Model(msgspec.Struct):
 
 
 class _TokenizerFile(msgspec.Struct):
-    """What is wanted of the file; the merges, most of it, are passed over."""
+    """The parts of the file that are needed; the merges, most of the file, are skipped."""
 
     model: _Model
     added_tokens: list[_AddedToken] = []
@@ -103,7 +103,7 @@ def _from_tokenizer_json(folder: Folder) -> Vocabulary:
 
 
 def _decoder_scheme(decoder: dict[str, Any] | None) -> tuple[Scheme, str | None]:
-    """How the pieces stand for text by the file's decoder, and the mark of a word's end."""
+    """Return how pieces encode text, by the file's decoder, and the mark of a word's end."""
     steps = list(_flat(decoder or {}))
     types = {step.get("type") for step in steps}
     if "ByteLevel" in types:
@@ -132,7 +132,7 @@ def _flat(decoder: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _from_vocab_json(folder: Folder) -> Vocabulary:
-    """GPT-2's and its kin; Marian's, whose pieces come from sentencepiece models beside it."""
+    """Read the format of GPT-2, or of Marian, whose pieces come from sentencepiece models."""
     marian = folder.has("source.spm") or folder.has("target.spm")
     target = marian and folder.has("target_vocab.json")  # what the decoder emits
     ids = _parsed(folder, "target_vocab.json" if target else "vocab.json", dict[str, int])
@@ -148,7 +148,7 @@ def _from_vocab_json(folder: Folder) -> Vocabulary:
 
 
 def _guessed_scheme(pieces: Mapping[str, int]) -> Scheme:
-    """A byte-level vocabulary has a piece for every byte."""
+    """Guess how pieces encode text: a byte-level vocabulary has a piece for every byte."""
     if {piece.removesuffix("</w>") for piece in pieces} >= BYTE_ALPHABET:
         return "byte-level"
     spaced = sum(piece.startswith(SPACE) for piece in pieces)
@@ -161,7 +161,7 @@ def _guessed_suffix(pieces: Mapping[str, int]) -> str | None:
 
 
 def _from_vocab_txt(folder: Folder) -> Vocabulary:
-    """WordPiece: one token a line."""
+    """Read WordPiece's format: one token per line."""
     content = folder.read("vocab.txt")
     try:
         text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
@@ -181,11 +181,11 @@ _SHIFTED = (
     *("bigbird_pegasus", "camembert", "m2m_100", "mbart", "nllb-moe", "pegasus", "pegasus_x"),
     *("plbart", "seamless_m4t", "seamless_m4t_v2", "xglm", "xlm-prophetnet"),
 )
-"""Architectures whose tokenizers give a sentencepiece model's pieces other ids than it has."""
+"""The architectures whose tokenizers renumber the pieces of their sentencepiece model."""
 
 
 def _from_sentencepiece(folder: Folder, name: str, V: int) -> Tokens:
-    """The ids are the model's own, except where an architecture is known to move them."""
+    """Read a sentencepiece model, with its own ids unless the architecture renumbers them."""
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
@@ -199,7 +199,7 @@ def _from_sentencepiece(folder: Folder, name: str, V: int) -> Tokens:
     moved = kind in _AS_XLM_ROBERTA
     if kind in _SHIFTED or (name == "sentencepiece.bpe.model" and not moved):
         return _without_texts(
-            f"token texts are left out: how {kind} numbers the pieces of {name} is not known"
+            f"token texts are left out: geom does not know how {kind} numbers the pieces of {name}"
         )
     content = folder.read(name)
     try:
@@ -229,7 +229,7 @@ def _sentencepiece_vocabulary(model: Any, folder: Folder) -> Vocabulary:
 
 
 def _t5_extra_ids(folder: Folder, size: int) -> dict[int, str]:
-    """The sentinels that T5's tokenizer adds without a file that says so, counted down."""
+    """Return the sentinels, counted down, that T5's tokenizer adds and no file lists."""
     name = "tokenizer_config.json"
     values = _parsed(folder, name, dict[str, Any]) if folder.has(name) else {}
     count = values.get("extra_ids", 100)
@@ -239,7 +239,7 @@ def _t5_extra_ids(folder: Folder, size: int) -> dict[int, str]:
 
 
 def _as_xlm_roberta(vocabulary: Vocabulary) -> Vocabulary:
-    """Four tokens first in fairseq's order, the other pieces one id later, the mask last."""
+    """Renumber: four tokens first in fairseq's order, the others one id later, the mask last."""
     pieces = {id + 1: piece for id, piece in vocabulary.pieces.items() if id >= 3}
     pieces |= dict(enumerate(["<s>", "<pad>", "</s>", "<unk>"]))
     mask = len(vocabulary.pieces) + 1
@@ -254,19 +254,19 @@ def _without_texts(note: str) -> Tokens:
     return Tokens(None, None, (note,))
 
 
-# What stands beside a vocabulary
+# The files beside a vocabulary
 
 
 @dataclass(frozen=True)
 class _Declared:
-    """Tokens added to a vocabulary, and the contents that are special."""
+    """The tokens added to a vocabulary, and the contents that are special."""
 
     added: dict[int, str]
     special: set[str]
 
 
 def _declared(folder: Folder) -> _Declared:
-    """What added_tokens.json, special_tokens_map.json and tokenizer_config.json say."""
+    """Read added_tokens.json, special_tokens_map.json and tokenizer_config.json."""
     added: dict[int, str] = {}
     special: set[str] = set()
     if folder.has("added_tokens.json"):
@@ -283,7 +283,7 @@ def _declared(folder: Folder) -> _Declared:
 
 
 def _named_special(values: Mapping[str, Any]) -> set[str]:
-    """The contents of ``bos_token`` and its kind, and of the lists of further special tokens."""
+    """Return the contents of ``bos_token`` and the like, and of the lists of special tokens."""
     given = [value for key, value in values.items() if key.endswith("_token")]
     for key in ("additional_special_tokens", "extra_special_tokens"):
         more = values.get(key)
@@ -293,7 +293,7 @@ def _named_special(values: Mapping[str, Any]) -> set[str]:
 
 
 def _decoder_table(table: Any) -> Iterable[tuple[int, _AddedToken]]:
-    """The entries of ``added_tokens_decoder`` that can be made out."""
+    """Yield the entries of ``added_tokens_decoder`` that can be parsed."""
     for id, entry in table.items() if isinstance(table, dict) else ():
         try:
             token = msgspec.convert({**entry, "id": int(id)}, _AddedToken)
@@ -303,7 +303,7 @@ def _decoder_table(table: Any) -> Iterable[tuple[int, _AddedToken]]:
 
 
 def _parsed(folder: Folder, name: str, type: type[Any]) -> Any:
-    """A JSON file of the folder, with the types that it must have."""
+    """Parse a JSON file of the folder, checked against ``type``."""
     content = folder.read(name)
     try:
         return msgspec.json.decode(content, type=type)
@@ -312,9 +312,9 @@ def _parsed(folder: Folder, name: str, type: type[Any]) -> Any:
 
 
 def _damaged(folder: Folder, name: str, error: Exception) -> InputError:
-    undecoded = isinstance(error, UnicodeDecodeError)  # whose words show a byte of it
+    undecoded = isinstance(error, UnicodeDecodeError)  # its message shows a byte of the file
     reason = "it is not UTF-8" if undecoded else " ".join(str(error).split())
     return InputError(
-        f"{name} of {folder.name} is no tokenizer file, or a damaged one: {reason}; fetch it "
-        "again, or remove it to do without"
+        f"{name} of {folder.name} is not a tokenizer file, or is damaged: {reason}; fetch it "
+        "again, or remove it to do without token texts"
     )

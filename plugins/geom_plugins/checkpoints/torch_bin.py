@@ -1,8 +1,8 @@
 """``pytorch_model.bin``: torch's own format, a pickle, which is never unpickled freely.
 
 It is read by ``torch.load`` with ``weights_only=True``, which builds tensors and refuses all else.
-A file of the zip format, torch's own since 1.6, is mapped into memory: of its tensors no more is
-read than is asked for.
+A file of the zip format, torch's own since 1.6, is mapped into memory, so that only the rows asked
+for are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 _EXTRA = "pip install 'geom-unembed[torch]'"
-_CONVERT = "save its state dict with safetensors, where it comes from"
+_CONVERT = "save its state dict with safetensors, on the machine it comes from"
 
 _DTYPES = {
     "float64": "F64",
@@ -40,23 +40,22 @@ _DTYPES = {
     "int8": "I8",
     "uint8": "U8",
 }
-"""The types that are read, by torch's names, as safetensors calls them."""
+"""The types that are read: torch's name for each, and safetensors' name."""
 
 _WIDENED = ("BF16", "F8_E4M3", "F8_E5M2")
-"""Types that NumPy does not know, all of whose numbers are float32 numbers."""
+"""The types that NumPy does not have; all of their numbers fit in float32 exactly."""
 
 _ZIP = b"PK\x03\x04"
 _OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files begin: zip archives; those from before torch 1.6, pickles of which the first is this
-number."""
+"""The first bytes of a zip archive, and of a file from before torch 1.6 (a pickled number)."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a file, read by rows and only when asked for.
+    """A tensor in a file, whose rows are read only when asked for.
 
-    float16, float32, float64 and integers come as they are, bfloat16 and float8 as float32, which
-    holds them exactly.
+    float16, float32, float64 and integers keep their type; bfloat16 and float8 become float32,
+    which holds them exactly.
     """
 
     name: str
@@ -66,12 +65,13 @@ class Tensor:
     tensor: torch.Tensor
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """The rows of a slice, along the first axis. Raises InputError for what is no number."""
+        """Read a slice of rows, along the first axis. Raises InputError if it is not numbers."""
         part = self.tensor
         if not _is_plain(part):
             kind = "quantised" if part.is_quantized else "sparse or without data"
             raise InputError(
-                f"tensor {self.name!r} of {self.file} is {kind}: geom reads plain ones; {_CONVERT}"
+                f"tensor {self.name!r} of {self.file} is {kind}: geom reads plain tensors; "
+                f"{_CONVERT}"
             )
         if self.dtype not in _DTYPES.values():
             known = ", ".join(_DTYPES.values())
@@ -85,15 +85,15 @@ class Tensor:
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that ``torch.save`` wrote of a state dict, by name.
+    """Return the tensors, by name, of a state dict that ``torch.save`` wrote.
 
-    Raises InputError where torch is not installed, the file is missing, damaged or none of torch's,
-    or holds anything but tensors by name.
+    Raises InputError if torch is not installed, or if the file is missing, damaged, not a torch
+    file, or holds anything but tensors by name.
     """
     _refuse_foreign(path)
     loaded = _loaded(path)
     if not isinstance(loaded, Mapping):
-        raise InputError(f"{path} holds a {type(loaded).__name__}, no tensors by name; {_CONVERT}")
+        raise InputError(f"{path} holds a {type(loaded).__name__}, not tensors by name; {_CONVERT}")
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, _torch().Tensor):
             raise InputError(
@@ -107,7 +107,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 def _tensor(path: Path, name: str, value: torch.Tensor) -> Tensor:
-    """A tensor of the file. Raises InputError for one that claims more numbers than it has."""
+    """Return a tensor of the file. Raises InputError if it claims more numbers than it has."""
     if _is_plain(value) and value.nbytes > value.untyped_storage().nbytes():
         raise InputError(
             f"tensor {name!r} of {path} has {value.numel()} numbers, more than the file; {_CONVERT}"
@@ -127,22 +127,22 @@ def _torch() -> Any:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Whatever does not begin as torch's files do."""
+    """Raise InputError for a file that does not begin as torch's files do."""
     with open_regular(path) as file:
         start = file.read(64)
     if not start.startswith((_ZIP, _OLD)):
         why = "it does not begin as one" if start else "it is empty"
         if start.startswith(b"version https://git-lfs"):
             why = "it is a pointer of Git LFS, run git lfs pull"
-        raise InputError(f"{path} is no file of torch: {why}")
+        raise InputError(f"{path} is not a torch file: {why}")
 
 
 def _loaded(path: Path) -> Any:
-    """The object in the file, made of tensors and plain containers alone."""
+    """Load the object in the file, which may consist only of tensors and plain containers."""
     torch = _torch()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the age of the file
+            warnings.simplefilter("ignore")  # about the age of the file
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path)
             )
@@ -154,18 +154,18 @@ def _loaded(path: Path) -> Any:
                 f"{path} holds Python objects, which may run code when they are read; {_CONVERT}"
             ) from error
         raise _damaged(path, error) from error
-    except Exception as error:  # torch raises what its parsers raise, on damaged bytes anything
+    except Exception as error:  # torch passes on what its parsers raise: on damaged bytes, anything
         if "TorchScript" in str(error):
             raise InputError(
-                f"{path} is a TorchScript program, no state dict; {_CONVERT}"
+                f"{path} is a TorchScript program, not a state dict; {_CONVERT}"
             ) from error
         raise _damaged(path, error) from error
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Whether the tensors lie in the file as they are: not in old files nor in packed archives.
+    """Return whether tensors lie in the file uncompressed: not in old files or packed archives.
 
-    Raises InputError for a packed one that memory cannot hold.
+    Raises InputError for a packed archive that does not fit in memory.
     """
     with open_regular(path) as file:
         if not file.read(4).startswith(_ZIP):
@@ -180,11 +180,11 @@ def _can_be_mapped(path: Path) -> bool:
 
 
 def _is_about_objects(error: Exception) -> bool:
-    """Whether torch refused what a pickle names, rather than not making sense of it."""
+    """Return whether torch refused an object that the pickle names, rather than failed to parse."""
     return any(word in str(error) for word in ("Unsupported global", "Unsupported class", "GLOBAL"))
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
     lines = str(error).strip().splitlines()
     why = lines[0][:200] if lines else type(error).__name__
-    return InputError(f"{path} is damaged, or no file of torch: {why}; fetch it again")
+    return InputError(f"{path} is damaged, or not a torch file: {why}; fetch it again")

@@ -1,8 +1,8 @@
-"""Bytes of a file on a server, asked for by range.
+"""The bytes of a file on a server, requested by range.
 
-http and https stream one answer a range, so that a cut loses nothing that has arrived: aiohttp is
-asked itself, on fsspec's event loop. Stores of objects are read chunk by chunk through fsspec. Who
-stores the bytes, and tries again, is `remote`.
+http and https stream one answer per range, so that a broken connection loses none of the bytes that
+have arrived: aiohttp is called directly, on fsspec's event loop. Object stores are read chunk by
+chunk through fsspec. Storing the bytes and retrying is the task of `remote`.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from geom import InputError, parse_address, track_progress
 
 TIMEOUT = 30.0
-"""Seconds that a server may keep silent."""
+"""The seconds that a server may stay silent."""
 
 _PIECE = 1 << 20
 _CHUNK = 8 << 20
-"""Bytes of one request where answers cannot be streamed: time enough to outweigh its latency."""
+"""The bytes of one request if answers cannot be streamed: enough to outweigh its latency."""
 
 _VALIDATORS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "updated")
-"""What tells one version of a file from the next, by the names that fsspec's systems give it."""
+"""The fields that tell versions of a file apart, by the names in fsspec's file systems."""
 
 _PASSWORD = (
-    "it wants credentials: write https://USER:PASSWORD@HOST/..., or put them in the file ~/.netrc"
+    "it needs credentials: write https://USER:PASSWORD@HOST/..., or put them in the file ~/.netrc"
 )
 
 
 class BrokenError(Exception):
-    """A connection that failed in a way that may pass."""
+    """A connection failed in a way that may be temporary."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a server tells of a file; with no ``validator`` it may change unnoticed."""
+    """What a server says about a file; without a ``validator`` the file may change unnoticed."""
 
     size: int
     validator: str | None
 
 
 class Transport(Protocol):
-    """A way to the bytes of one file."""
+    """The connection that delivers the bytes of one file."""
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``begin`` up to ``end``, in order, as they arrive.
+        """Yield the bytes from ``begin`` up to ``end``, in order, as they arrive.
 
-        Raises BrokenError where another try may help, InputError where none will.
+        Raises BrokenError if another try may help, InputError if not.
         """
 
 
@@ -58,8 +58,8 @@ class Web:
     """A file behind http or https.
 
     A server that ignores ranges sends the whole file from its start; that one answer is kept open
-    and read forwards for as long as the ranges go forwards, and what lies between is dropped.
-    ``size`` is the file's length where it is known. ``remedy`` says what to do when it is denied.
+    and read forwards for as long as the ranges go forwards, and the bytes between them are dropped.
+    ``size`` is the file's length, if known. ``remedy`` says what to do if access is denied.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Web:
         try:
             self._url, basic = _without_user(url)
         except ValueError as error:
-            raise InputError(f"{self.name} is no address: {error}") from error
-        # compressed answers would be of another length, and their ranges of another meaning
+            raise InputError(f"{self.name} is not an address: {error}") from error
+        # compressed answers would have another length, and their ranges another meaning
         self._headers = {"Accept-Encoding": "identity", **(headers or {}), **basic}
-        # a header of ours and an entry of ~/.netrc would be refused as two answers
+        # aiohttp refuses our header together with an entry of ~/.netrc
         own_credentials = any(key.lower() == "authorization" for key in self._headers)
         self._proxy = _proxy(self._url) if own_credentials else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
@@ -102,10 +102,10 @@ class Web:
         )
 
     def look(self) -> Facts:
-        """The file's length and version. Raises InputError where the server does not tell."""
+        """Return the file's length and version. Raises InputError without an answer or a length."""
         try:
             info = self._fs.info(self._url)
-        except Exception as error:  # fsspec hides what happened behind a FileNotFoundError
+        except Exception as error:  # fsspec hides the cause behind a FileNotFoundError
             raise InputError(str(self._reason(error.__cause__ or error))) from error
         if info.get("size") is None:
             raise InputError(
@@ -119,7 +119,7 @@ class Web:
         return Facts(self._size, None if self._tag is None else self._tag[1])
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``begin`` up to ``end``, in order, as they arrive."""
+        """Yield the bytes from ``begin`` up to ``end``, in order, as they arrive."""
         if self._answer is None or self._answer.at > begin:
             self._close()
             self._answer = self._ask(begin, end)
@@ -148,7 +148,7 @@ class Web:
         loop, wanted = self._fs.loop, {"Range": f"bytes={begin}-{end - 1}"}
         try:
             response = sync(loop, self._response, wanted)
-        except Exception as error:  # as aiohttp has them
+        except Exception as error:  # any of aiohttp's
             raise self._reason(error) from error
         partial = response.status == 206
         answer = _Answer(loop, response, begin if partial else 0, whole=not partial)
@@ -166,20 +166,20 @@ class Web:
         return response
 
     def _check(self, headers: Mapping[str, str], begin: int, partial: bool) -> None:
-        """Refuse an answer that is not of the file, or not of the range, that was asked for."""
+        """Raise InputError if the answer is not for the file, or the range, that was requested."""
         coding = headers.get("Content-Encoding", "identity")
         if coding not in ("", "identity"):
             raise InputError(
-                f"{self.name}: the server sends it compressed ({coding}), and parts of that mean "
-                "nothing; fetch it whole and give the local file"
+                f"{self.name}: the server sends it compressed ({coding}), which cannot be read in "
+                "parts; fetch it whole and give the local file"
             )
         total = headers.get("Content-Length")
         if partial:
             span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
             if span is None or int(span[1]) != begin:
                 raise InputError(
-                    f"{self.name}: the server answers with other bytes than it was asked for; "
-                    "fetch it whole and give the local file"
+                    f"{self.name}: the server answers with other bytes than were requested; fetch "
+                    "it whole and give the local file"
                 )
             total = None if span[2] == "*" else span[2]
         tag = headers.get(self._tag[0]) if self._tag else None
@@ -199,10 +199,10 @@ class Web:
             yield piece
 
     def _changed(self) -> str:
-        return f"{self.name} has changed while it was read, or is cut short; run again"
+        return f"{self.name} changed while it was read, or is cut short; run again"
 
     def _reason(self, error: BaseException) -> Exception:
-        """What went wrong, in our words: theirs may hold the whole address."""
+        """Describe an error in geom's words: the library's may contain the whole address."""
         import aiohttp
 
         if isinstance(error, aiohttp.ClientResponseError):
@@ -224,11 +224,11 @@ class Web:
             )
         if isinstance(error, aiohttp.RedirectClientError):
             return InputError(
-                f"{self.name} redirects to what is no address of http or https, and geom does not "
-                "follow; give the address of the file itself"
+                f"{self.name} redirects to an address that is not http or https, which geom does "
+                "not follow; give the address of the file itself"
             )
         if isinstance(error, (aiohttp.InvalidURL, ValueError)):
-            return InputError(f"{self.name} is no address; write https://HOST/PATH")
+            return InputError(f"{self.name} is not an address; write https://HOST/PATH")
         if isinstance(error, (aiohttp.ClientError, OSError)):
             return BrokenError(f"{self.name}: the connection was cut")
         return InputError(f"{self.name} cannot be read: {type(error).__name__}")
@@ -247,7 +247,7 @@ class Web:
 
 
 class _Answer:
-    """A body that is being read: the next byte is the file's ``at``-th."""
+    """An answer whose body is being read: its next byte is the file's ``at``-th."""
 
     def __init__(self, loop: Any, response: Any, at: int, whole: bool) -> None:
         self.at, self.whole = at, whole
@@ -255,7 +255,7 @@ class _Answer:
         self.close = weakref.finalize(self, loop.call_soon_threadsafe, response.close)
 
     def read(self, most: int) -> bytes:
-        """What has come meanwhile, or comes next; nothing at the end."""
+        """Return the bytes that have arrived or, if none, the next to arrive; none at the end."""
         from fsspec.asyn import sync
 
         piece: bytes = sync(self._loop, self._content.read, most)
@@ -264,22 +264,22 @@ class _Answer:
 
 
 class Store:
-    """A file of a store of objects (s3, gs, az), or one of the Hub that is in no model."""
+    """A file in an object store (s3, gs, az), or on the Hub outside of a model repository."""
 
     def __init__(self, location: str) -> None:
         self.name = hidden(location)
-        text = parse_address(location).text  # whoever calls: fsspec itself would open anything
+        text = parse_address(location).text  # a check: fsspec would open anything
         try:
             from fsspec.core import url_to_fs
 
             self._fs, self._path = url_to_fs(text)
         except ImportError as error:
             raise InputError(f"{self.name}: {error}") from error
-        except Exception as error:  # fsspec's systems raise what they like
+        except Exception as error:  # fsspec's file systems raise anything
             raise InputError(f"{self.name} cannot be opened: {self._words(error)}") from error
 
     def look(self) -> Facts:
-        """The file's length and version. Raises InputError where it cannot be had."""
+        """Return the file's length and version. Raises InputError if they are not available."""
         try:
             info = self._fs.info(self._path)
         except Exception as error:  # as above
@@ -292,7 +292,7 @@ class Store:
         return Facts(int(info["size"]), validator)
 
     def pieces(self, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``begin`` up to ``end``, a chunk at a time."""
+        """Yield the bytes from ``begin`` up to ``end``, a chunk at a time."""
         try:
             with self._fs.open(self._path, "rb", cache_type="none", block_size=_CHUNK) as file:
                 file.seek(begin)
@@ -311,7 +311,7 @@ class Store:
         if isinstance(error, FileNotFoundError):
             return f"{self.name} does not exist; check the address"
         if isinstance(error, PermissionError):
-            return f"{self.name}: access denied; give this protocol's credentials"
+            return f"{self.name}: access denied; give the credentials of this protocol"
         return f"{self.name} cannot be read: {self._words(error)}"
 
     def _words(self, error: Exception) -> str:
@@ -319,16 +319,17 @@ class Store:
 
 
 def hidden(text: str) -> str:
-    """An address as it may be shown: neither its user and password nor its query."""
+    """Return an address without its user, password and query, safe to show."""
     text = re.sub(r"(?<=://)[^/?#\s]*@", "***@", text)
     return re.sub(r"(://[^?\s]*)\?\S+", r"\1?***", text)
 
 
 def _without_user(url: str) -> tuple[str, dict[str, str]]:
-    """The address without its user and password, and the header that says them (RFC 7617).
+    """Return the address without its user and password, and the header with both (RFC 7617).
 
-    Raises ValueError for no address. A header is what aiohttp withholds from another host that the
-    server redirects to; what belongs to its session, it sends there as well.
+    Raises ValueError if it is not an address. The credentials go in a header because aiohttp does
+    not send a header to another host that the server redirects to, but does send a session's
+    credentials there.
     """
     parts = urlsplit(url)
     if not parts.hostname:
@@ -342,7 +343,7 @@ def _without_user(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address."""
+    """Return the proxy that the environment names for an address."""
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)

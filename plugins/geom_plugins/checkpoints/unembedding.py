@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint make its readout, by its configuration and their names."""
+"""Finds the tensors of a checkpoint's readout, by its configuration and their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geom_plugins.checkpoints.architectures import ARCHITECTURES, Architecture, 
 from geom_plugins.checkpoints.folders import Folder
 
 _WRAPPERS = ("", "language_model.", "model.language_model.", "language_model.model.", "model.")
-"""What stands before the names of a language model that is part of a larger one."""
+"""The prefixes of tensor names in a language model that is part of a larger model."""
 
 _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "head.weight")
 _EMBEDDINGS = re.compile(
@@ -23,16 +23,16 @@ _FINAL_NORM = re.compile(
     r"([a-z_]+\.)*(norm|ln_f|norm_f|final_?norm|final_layer_?norm|layer_norm|ln_out)\.weight"
 )
 _INSIDE = re.compile(r"(^|\.)(layers?|h|blocks?|encoder|embeddings|vision\w*|audio\w*)\.")
-"""Names of parts that are before the end of the decoder."""
+"""The names of parts that come before the end of the decoder."""
 
 _QUANTISED = ("qweight", "weight_scale", "weight_scale_inv", "scales", "SCB", "weight.absmax")
 
-_BY_HAND = "give ?unembed=NAME and, of the final norm, &norm=layernorm|rmsnorm|none&gamma=&beta="
+_BY_HAND = "give ?unembed=NAME and, for the final norm, &norm=layernorm|rmsnorm|none&gamma=&beta="
 
 
 @dataclass(frozen=True)
 class ByHand:
-    """The parts that a user names; they win over what the architecture says."""
+    """The parts that the user names; they override those of the architecture."""
 
     unembed: str | None = None
     bias: str | None = None
@@ -43,7 +43,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Parts:
-    """Names of tensors, None where there is none; ``plus_one`` belongs to gamma."""
+    """The names of the readout's tensors, None if it has none; ``plus_one`` belongs to gamma."""
 
     unembed: str
     bias: str | None
@@ -56,7 +56,7 @@ class Parts:
 
 
 def read_config(folder: Folder) -> Config:
-    """``config.json``. Raises InputError where it is missing or no JSON object."""
+    """Read ``config.json``. Raises InputError if it is missing or not a JSON object."""
     if not folder.has("config.json"):
         raise InputError(
             f"{folder.name} has no config.json; give a checkpoint as transformers saves it, or one "
@@ -65,20 +65,20 @@ def read_config(folder: Folder) -> Config:
     content = folder.read("config.json")
     try:
         config = json.loads(content)
-    except UnicodeDecodeError as error:  # whose words show a byte of it
+    except UnicodeDecodeError as error:  # its message shows a byte of the file
         raise InputError(f"config.json of {folder.name} is damaged: it is not UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"config.json of {folder.name} is damaged: {error}") from error
     if not isinstance(config, dict):
-        raise InputError(f"config.json of {folder.name} is no JSON object")
+        raise InputError(f"config.json of {folder.name} is not a JSON object")
     return config
 
 
 def find_parts(config: Config, names: Collection[str], where: str, by_hand: ByHand) -> Parts:
-    """The readout's tensors among ``names``, for the checkpoint called ``where``.
+    """Find the readout's tensors among ``names``, for the checkpoint called ``where``.
 
     The table of architectures decides; for an architecture that is not in it, the names that most
-    share. Raises InputError where that leaves a doubt, saying what to give by hand.
+    architectures share. Raises InputError, saying what to give by hand, if that is not certain.
     """
     kind, inner = described(config)
     known = ARCHITECTURES.get(kind)
@@ -93,13 +93,13 @@ def find_parts(config: Config, names: Collection[str], where: str, by_hand: ByHa
 
 
 def norm_paths(entry: Architecture, config: Config) -> list[str]:
-    """Where the final norm may be among the modules of the model that transformers builds."""
+    """Return the paths the final norm may have in the model that transformers builds."""
     module = entry.final_norm_of(config)
     return [wrapper + stem + module for wrapper in _WRAPPERS for stem in entry.stems]
 
 
 def described(config: Config) -> tuple[str, Config]:
-    """The language model's ``model_type`` and configuration, also inside that of a larger model."""
+    """Return ``model_type`` and configuration of the language model, maybe inside a larger one."""
     kind = str(config.get("model_type", ""))
     text = config.get("text_config")
     if kind not in ARCHITECTURES and isinstance(text, dict) and "model_type" in text:
@@ -110,7 +110,7 @@ def described(config: Config) -> tuple[str, Config]:
 def _tabled(
     entry: Architecture, config: Config, names: Collection[str], where: str, by_hand: ByHand
 ) -> Parts:
-    """As the table says."""
+    """Return the parts that the table of architectures gives."""
     stems = [wrapper + stem for wrapper in _WRAPPERS for stem in entry.stems]
     module = entry.final_norm_of(config)
     missing = f"the architecture is {entry.family}"
@@ -146,7 +146,7 @@ def _tabled(
 
 
 def _notes(entry: Architecture, config: Config, projection: str | None) -> Iterable[str]:
-    """What happens between W x + b and the model's logits, in words."""
+    """Describe what the model does between W x + b and its logits."""
     scale = config.get(entry.logit_scale) if entry.logit_scale else None
     if scale is not None:
         if not isinstance(scale, (int, float)) or not scale > 0:
@@ -166,8 +166,8 @@ def _notes(entry: Architecture, config: Config, projection: str | None) -> Itera
 def _standard(
     kind: str, config: Config, names: Collection[str], where: str, by_hand: ByHand
 ) -> Parts:
-    """For an architecture that is not in the table: the names that most share."""
-    what = f"{kind or 'without model_type'}, which is no architecture that geom knows"
+    """Find the parts by the names most architectures share, for one not in the table."""
+    what = f"{kind or 'without model_type'}, which is not an architecture geom knows"
     unembed = by_hand.unembed or _first((w + h for w in _WRAPPERS for h in _HEADS), names)
     tied = ""
     if unembed is None and config.get("tie_word_embeddings") is not False:
@@ -187,7 +187,7 @@ def _standard(
     norm = by_hand.norm or _kind_of_norm(config, beta)
     if norm is None:
         raise InputError(
-            f"{where} is {what}, and config.json does not tell the kind of {gamma}; "
+            f"{where} is {what}, and config.json does not say which kind of norm {gamma} is; "
             "give ?norm=layernorm or ?norm=rmsnorm"
         )
     bias = by_hand.bias or _first([unembed.removesuffix("weight") + "bias"], names)
@@ -205,7 +205,7 @@ def _standard(
 
 
 def _kind_of_norm(config: Config, beta: str | None) -> Literal["layernorm", "rmsnorm"] | None:
-    """What the shift and the names of config.json's settings tell."""
+    """Infer the kind of norm from its shift and the names of config.json's settings."""
     keys = [key for key in config if re.search(r"norm\w*_eps|eps\w*", key)]
     if beta is not None:
         return "layernorm"
@@ -215,14 +215,14 @@ def _kind_of_norm(config: Config, beta: str | None) -> Literal["layernorm", "rms
 
 
 def _given(by_hand: ByHand) -> Parts:
-    """Exactly what the user names."""
+    """Return exactly the parts that the user names."""
     assert by_hand.unembed is not None
     norm = None if by_hand.norm == "none" else by_hand.norm
     return Parts(by_hand.unembed, by_hand.bias, by_hand.gamma, by_hand.beta, norm)
 
 
 def _refuse_quantised(unembed: str, names: Collection[str], where: str) -> None:
-    """A matrix that is stored as integers with scales is no matrix yet."""
+    """Raise InputError if the unembedding is stored as integers with scales."""
     stem = unembed.removesuffix("weight")
     found = _first((stem + suffix for suffix in _QUANTISED), names)
     if found is not None:
@@ -233,12 +233,12 @@ def _refuse_quantised(unembed: str, names: Collection[str], where: str) -> None:
 
 
 def _without_affine(config: Config) -> bool:
-    """OPT can say so in its configuration."""
+    """Return whether the norm has no weight and bias, which OPT's configuration may say."""
     return config.get("layer_norm_elementwise_affine") is False
 
 
 def _legacy(stems: Iterable[str], name: str, names: Collection[str]) -> str | None:
-    """A norm's tensor under its name of today, or as TensorFlow's checkpoints have it."""
+    """Return a norm's tensor under its present name, or its name in TensorFlow's checkpoints."""
     old = name.replace(".weight", ".gamma").replace(".bias", ".beta")
     stems = list(stems)
     return _first((stem + form for form in (name, old) for stem in stems), names)

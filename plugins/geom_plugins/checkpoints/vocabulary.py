@@ -1,4 +1,4 @@
-"""A vocabulary: its pieces, how they stand for texts, and what they tell of their tokens' kinds."""
+"""A vocabulary: its pieces, how they encode text, and the kinds of tokens they show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from geom import TokenKind
 
 Scheme = Literal["byte-level", "sentencepiece", "plain"]
-"""How pieces stand for text: bytes as characters; U+2581 for a space and <0x0A>; as they are."""
+"""How pieces encode text: bytes as characters; U+2581 for a space and <0x0A>; as they are."""
 
 SPACE = "\u2581"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -21,9 +21,9 @@ _RESERVED = re.compile(r"[\[<]\|?unused(_token)?_?\d+\|?[\]>]|madeupword\d+", re
 @final
 @dataclass(frozen=True)
 class Tokens:
-    """For each row of a readout its token's text, None without one, and kind; remarks on both.
+    """The text (None without one) and the kind of each readout row's token, and notes on both.
 
-    Texts and kinds are None where the tokenizer is of a sort that cannot be read; a note says why.
+    Texts and kinds are None if the tokenizer's format cannot be read; a note says why.
     """
 
     texts: tuple[str | None, ...] | None
@@ -33,7 +33,7 @@ class Tokens:
 
 @dataclass
 class Vocabulary:
-    """A tokenizer: the pieces of its model by id, and the tokens declared beside it."""
+    """A tokenizer: the pieces of its model by id, and the tokens declared outside the model."""
 
     scheme: Scheme
     pieces: dict[int, str]
@@ -43,7 +43,7 @@ class Vocabulary:
     kinds: dict[int, TokenKind] = field(default_factory=dict)
 
     def tokens(self, V: int) -> Tokens:
-        """The tokens of ids 0 to V - 1."""
+        """Return the tokens of ids 0 to V - 1."""
         size = 1 + max((id for ids in (self.pieces, self.added) for id in ids), default=-1)
         both = [self._token(id, size) for id in range(V)]
         return Tokens(
@@ -72,7 +72,7 @@ class Vocabulary:
         return text + end, "byte" if spelled else "normal"
 
     def _added(self, content: str) -> str:
-        """The content; where a byte-level library reads it as the bytes of a text, that text."""
+        """Return the content or, if a byte-level library reads it as bytes of a text, that text."""
         text, spelled = _byte_level(content) if self.scheme == "byte-level" else (content, False)
         return content if spelled else text
 
@@ -83,21 +83,21 @@ def _beyond(ids: Iterable[int], size: int, V: int) -> Iterable[str]:
         tokens = "1 token" if beyond == 1 else f"{beyond} tokens"
         yield (
             f"the tokenizer has {tokens} beyond the readout's {V} rows (ids up to {size - 1}): "
-            "added and never given a row"
+            "they were added and never given a row"
         )
 
 
 def piece_texts(pieces: Iterable[str | None], scheme: Scheme) -> tuple[str | None, ...]:
-    r"""The text of each piece of a vocabulary, None for None.
+    r"""Return the text of each piece of a vocabulary, None for None.
 
-    One that is no whole UTF-8 text has its bytes spelled out, as ``\xe2\x80``.
+    A piece that is not valid UTF-8 has its bytes spelled out, as ``\xe2\x80``.
     """
     decode = _DECODERS[scheme]
     return tuple(None if piece is None else decode(piece)[0] for piece in pieces)
 
 
 def piece_kinds(pieces: Iterable[str | None], scheme: Scheme) -> tuple[TokenKind, ...]:
-    """What the pieces of a vocabulary tell of their kind: ``normal``, ``byte`` or ``unused``."""
+    """Return the kind each piece of a vocabulary shows: ``normal``, ``byte`` or ``unused``."""
     decode = _DECODERS[scheme]
     return tuple(
         "unused"
@@ -113,9 +113,9 @@ def piece_kinds(pieces: Iterable[str | None], scheme: Scheme) -> tuple[TokenKind
 
 
 def _byte_level(piece: str) -> tuple[str, bool]:
-    """As the library does, a piece of other characters than those that stand for bytes is itself.
+    """Return the text of a byte-level piece, and whether it spells out bytes.
 
-    Returns the text, and whether it spells out bytes.
+    As in the library, a piece with a character that does not stand for a byte is its own text.
     """
     if piece.isascii() and " " not in piece and piece.isprintable():
         return piece, False
@@ -145,7 +145,7 @@ _DECODERS: Mapping[Scheme, Callable[[str], tuple[str, bool]]] = {
 
 
 def _whole_or_spelled(data: bytes) -> tuple[str, bool]:
-    r"""Bytes as text; where they are none, spelled out, and a backslash too: ``\x`` is a byte."""
+    r"""Return bytes as text, or spelled out if not UTF-8, backslash too: ``\x`` is a byte."""
     try:
         return data.decode("utf-8"), False
     except UnicodeDecodeError:
@@ -153,10 +153,10 @@ def _whole_or_spelled(data: bytes) -> tuple[str, bool]:
 
 
 def _byte_characters() -> dict[int, int]:
-    """The byte that each character of a byte-level vocabulary stands for.
+    """Return the byte that each character of a byte-level vocabulary stands for.
 
-    A byte that is a visible character of Latin-1 stands for itself, the others follow in order from
-    U+0100 on. A Latin-1 character that stands for nothing is sent where no byte is.
+    A byte that is a visible character of Latin-1 stands for itself; the others follow in order from
+    U+0100. A Latin-1 character that stands for no byte is mapped to 0x100, which is not a byte.
     """
     own = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     rest = [byte for byte in range(256) if byte not in own]
@@ -171,5 +171,5 @@ BYTE_ALPHABET = frozenset(chr(code) for code in range(0x200) if (code in _BYTES)
 
 
 def _is_reserved(piece: str) -> bool:
-    """Whether the name says that training never used it: ``[unused7]``, ``<unused7>``."""
+    """Return whether a piece's name says that training never used it, as in ``[unused7]``."""
     return _RESERVED.fullmatch(piece) is not None

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint folder by name, whichever files hold them."""
+"""The tensors of a checkpoint folder by name, independent of the files that hold them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class _Index(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by name; a file is opened when a tensor of it is first wanted.
+    """Tensors by name; a file is opened when one of its tensors is first needed.
 
-    ``files`` says which file holds which tensor, ``where`` is named in messages.
+    ``files`` says which file holds which tensor; ``where`` is the name for messages.
     """
 
     where: str
@@ -36,11 +36,11 @@ class Weights:
 
     @property
     def names(self) -> Collection[str]:
-        """Of all tensors."""
+        """The names of all tensors."""
         return self.files.keys()
 
     def tensor(self, name: str) -> SlicedArray:
-        """The tensor of that name. Raises InputError with the nearest name where there is none."""
+        """Return the tensor of that name. Raises InputError, with the nearest name, without one."""
         if name not in self.files:
             near = get_close_matches(name, self.files, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -58,9 +58,9 @@ class Weights:
 
 
 def open_weights(folder: Folder) -> Weights:
-    """The weights of a checkpoint: safetensors, whole or in shards, else torch's own format.
+    """Open the weights of a checkpoint: safetensors, whole or in shards, else torch's own format.
 
-    Raises InputError where the folder has neither, or an index that is damaged.
+    Raises InputError if the folder has neither, or if the index is damaged.
     """
     safetensors, torch = partial(_safetensors, folder), partial(_torch, folder)
     for stem, read in (("model.safetensors", safetensors), ("pytorch_model.bin", torch)):

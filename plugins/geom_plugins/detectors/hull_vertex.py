@@ -1,18 +1,18 @@
 """``hull-vertex``: flags tokens that no quick witness shows to be speakable.
 
-Without a bias, and where the domain reaches in every direction, a token is speakable exactly when
-its row is a vertex of the hull of all rows. Most vertices show at once, and three tries, from the
-cheapest on, pick them out: the token's own direction; one Newton step from the centre, which all
+Without a bias, if the domain extends in every direction, a token is speakable exactly when its row
+is a vertex of the hull of all rows. Most vertices are easy to recognise, and three attempts, in
+order of cost, pick them out: the token's own direction; one Newton step from the centre, which all
 tokens share (`geom_plugins.solvers.centroid_step`); and reflections from there. A reflection
-takes ``x`` across the hyperplane on which the token ties with a mean of the rivals that beat it
-there, each weighing by how far. It is taken in the metric of the Newton step, and all tokens that
-are left go together, so that a round is two blocked products. What is passed over carries its
-witness, and geom checks it.
+takes ``x`` across the hyperplane on which the token ties with a mean of the rivals that beat it at
+``x``, each weighted by how far it is ahead. It uses the metric of the Newton step, and all tokens
+that are left are reflected together, so that a round is two blocked products. A token that is not
+flagged carries its witness, which geom checks.
 
 Sources: A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable classes in
-theory but rarely in practice, ACL 2022, which reflects across the plane of the one winner; K. Yang
-and K. G. Murty, New iterative methods for linear inequalities, J. Optim. Theory Appl. 72, 1992, for
-the mean of all violated ones, which wins far more tokens near the border.
+theory but rarely in practice, ACL 2022, which reflects across the plane of the winner alone; K.
+Yang and K. G. Murty, New iterative methods for linear inequalities, J. Optim. Theory Appl. 72,
+1992, for the mean of all violated inequalities, which wins far more tokens near the border.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ from geom.proofs import prove_own_directions
 from geom_plugins.solvers.centroid_step import Board, starts
 
 BLOCK_BYTES = 64 * 2**20
-"""Memory for the logits of one block of points; a round holds a few of that size."""
+"""The memory for the logits of one block of points; a round holds a few arrays of that size."""
 
 _QUIET = 10
-"""Rounds in a row that win no token of a block, after which the others are flagged."""
+"""The rounds in a row without a win in a block after which its remaining tokens are flagged."""
 
 _WITNESSED = 512
-"""Bytes that a token found speakable takes besides the numbers of its points."""
+"""The bytes that a token found speakable takes, apart from the numbers of its points."""
 
 _OWN = 1024
-"""Tokens whose own directions are proven at a time."""
+"""The tokens whose own directions are proven at a time."""
 
 
 @dataclass(frozen=True)
 class HullVertexOptions:
-    """How far a witness is looked for."""
+    """How long to search for a witness."""
 
     rounds: Annotated[
-        int, Meta(ge=0, description="reflections of the tokens that their first points do not win")
+        int, Meta(ge=0, description="rounds of reflections for tokens that lose at first")
     ] = 40
 
 
 def detect(
     readout: Readout, domain: Domain, options: HullVertexOptions
 ) -> Iterator[Candidate | WitnessedToken]:
-    """Every token of the vocabulary once: with the witness found, or flagged without."""
+    """Yield every token of the vocabulary once: with the witness found, or else flagged."""
     problem = Problem(readout, domain)
     if readout.V == 1:  # no rival, and no direction either
         yield WitnessedToken(0, np.zeros(readout.d))
@@ -84,11 +84,11 @@ def detect(
 
 
 def search(problem: Problem, tokens: Ids, rounds: int) -> tuple[Floats, Flags]:
-    """Points (n, d) near the domain, and whether (n,) the n tokens win there in float64.
+    """Return points (n, d) near the domain, and whether (n,) the n tokens win there in float64.
 
-    The first points are those of the shared Newton step; as many as ``rounds`` reflections follow.
+    The first points are those of the shared Newton step; up to ``rounds`` reflections follow.
     """
-    with np.errstate(all="ignore"):  # what is not finite wins nothing
+    with np.errstate(all="ignore"):  # a point that is not finite wins nothing
         first = [
             (start.y, start.margin > start.doubt) for start in starts(problem, tokens.tolist())
         ]
@@ -100,14 +100,14 @@ def search(problem: Problem, tokens: Ids, rounds: int) -> tuple[Floats, Flags]:
 
 
 def _reflect(problem: Problem, tokens: Ids, y: Floats, won: Flags, rounds: int) -> None:
-    """Up to so many reflections of the points ``y`` (n, d) not yet won; sets the two in place."""
+    """Reflect the points ``y`` (n, d) not yet won, up to ``rounds`` times; sets both in place."""
     if won.all() or not rounds:
         return
     mirror = _Mirror.of(problem)
     on = mirror.board.device
     at = np.flatnonzero(~won)
     points, quiet = on.put(y[at]), 0
-    for _ in range(rounds + 1):  # the first only says which rivals are ahead
+    for _ in range(rounds + 1):  # the first turn only finds the rivals that are ahead
         shown, moved = mirror.turn(tokens[at], points)
         y[at[shown]] = on.get(points)[shown]
         won[at[shown]] = True
@@ -132,11 +132,11 @@ class _Mirror:
         return cls(problem, board, board.device.put(readout.b), float(readout.row_norms.max()))
 
     def turn(self, tokens: Ids, y: Array) -> tuple[Flags, Array]:
-        """Whether (n,) the tokens win at ``y`` (n, d), and where its reflections lie.
+        """Return whether (n,) the tokens win at ``y`` (n, d), and the reflections of ``y``.
 
-        A token wins where its margin is well above what rounding, and the way into the domain, may
-        take from it. Twice that doubt is what rivals must stay below, so that one that is ahead by
-        less goes on.
+        A token wins if its margin is well above the doubt: the most that rounding, and moving the
+        point into the domain, may take from it. A reflection counts rivals that are behind by less
+        than twice that doubt as ahead.
         """
         board, xp = self.board, self.board.device.xp
         at, ids = board.device.put(np.arange(len(tokens))), board.device.put(tokens)
@@ -152,7 +152,7 @@ class _Mirror:
         return shown, self._reflected(ids, y, excess)
 
     def _reflected(self, ids: Array, y: Array, excess: Array) -> Array:
-        """The points across the hyperplanes of the rivals' means, weighed by their excess."""
+        """Reflect the points across the planes of the rivals' means, weighted by their excess."""
         board, xp = self.board, self.board.device.xp
         weight = excess / xp.sum(excess, axis=1)[:, None]
         above = xp.sum(weight * excess, axis=1)
@@ -169,7 +169,7 @@ class _Mirror:
         return rows - self.board.device.xp.mean(rows, axis=1)[:, None]
 
     def _inside(self, y: Array) -> Array:
-        """The points, in the domain or of its size where only their directions count."""
+        """Move the points into the domain, or to its size if only their directions count."""
         xp, domain = self.board.device.xp, self.problem.domain
         if domain.shape == "box":
             size = xp.max(xp.abs(y), axis=1)[:, None]
@@ -183,15 +183,15 @@ class _Mirror:
 
 
 def _blocks(tokens: Ids, height: int, stage: str) -> Iterator[Ids]:
-    """The tokens in blocks of that height, with progress."""
+    """Split the tokens into blocks of that height, with progress."""
     blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
     return track_progress(blocks, stage, len(tokens), amount=len)
 
 
 def _memory(readout: Readout, options: HullVertexOptions) -> int:
-    """Bytes besides the readout: what the bulk proofs take, a round's blocks, and what is found.
+    """Return the bytes needed besides the readout: bulk proofs, a round's blocks, and the points.
 
-    Every token may come with a point, which the run keeps, checked, beside the one it was given.
+    Every token may come with a point, of which the run also keeps a checked copy.
     """
     V, d = readout.W.shape
     kept = V * (16 * d + _WITNESSED)

@@ -12,28 +12,28 @@ from msgspec import Meta
 from geom import Candidate, Detector, Domain, Readout, hookimpl, track_progress
 
 BLOCK_BYTES = 64 * 2**20
-"""Memory for the logits of one block of samples."""
+"""The memory for the logits of one block of samples."""
 
 
 @dataclass(frozen=True)
 class RandomDirectionsOptions:
     """The size of the sample."""
 
-    samples: Annotated[int, Meta(ge=1, description="points of the domain to draw")] = 20_000
+    samples: Annotated[int, Meta(ge=1, description="points to draw from the domain")] = 20_000
     seed: Annotated[int, Meta(ge=0, description="seed of the generator")] = 0
 
 
 def detect(
     readout: Readout, domain: Domain, options: RandomDirectionsOptions
 ) -> Iterator[Candidate]:
-    """The tokens that are argmax in float64 at none of the sampled points."""
+    """Yield the tokens that are the argmax in float64 at none of the sampled points."""
     wins = count_wins(readout, domain, options.samples, options.seed)
     for token in np.flatnonzero(wins == 0):
         yield Candidate(int(token))
 
 
 def count_wins(readout: Readout, domain: Domain, samples: int, seed: int) -> np.ndarray:
-    """How often each token (V,) is the argmax over ``samples`` points drawn from the domain."""
+    """Count how often each token (V,) is the argmax, at ``samples`` points of the domain."""
     rng = np.random.default_rng(seed)
     wins = np.zeros(readout.V, dtype=np.int64)
     block = max(1, BLOCK_BYTES // (8 * readout.V))

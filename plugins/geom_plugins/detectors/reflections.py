@@ -1,11 +1,11 @@
-"""``reflections``: flags tokens that a walk by reflections does not bring to win.
+"""``reflections``: flags tokens that a walk by reflections does not make win.
 
 The approximate algorithm of A. Grivas, N. Bogoychev and A. Lopez, Low-Rank Softmax Can Have
 Unargmaxable Classes in Theory but Rarely in Practice, ACL 2022, written from the paper: start
 along the token's own row; while another token wins, reflect x across the hyperplane on which the
 two are equal, so that the token beats it by as much as it was beaten. Each point is put back into
-the domain, which in the paper is all of space. A walk that does not end says nothing, so what is
-flagged is still to be certified.
+the domain, which in the paper is all of space. A walk that does not end proves nothing, so the
+flagged tokens must still be certified.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from geom import Candidate, Detector, Domain, Floats, Ids, Readout, hookimpl, tr
 class ReflectionsOptions:
     """How long to walk."""
 
-    steps: Annotated[int, Meta(ge=0, description="reflections until a token is flagged")] = 100
+    steps: Annotated[int, Meta(ge=0, description="reflections before a token is flagged")] = 100
     memory_mib: Annotated[int, Meta(ge=1, description="MiB for blocks of logits")] = 256
 
 
 def detect(readout: Readout, domain: Domain, options: ReflectionsOptions) -> Iterator[Candidate]:
-    """The tokens that are not the strict argmax in float64 after so many reflections."""
+    """Yield the tokens that are not the strict argmax in float64 within ``steps`` reflections."""
     block = max(1, options.memory_mib * 2**20 // (16 * readout.V))
     starts = range(0, readout.V, block)
     for start in track_progress(starts, "reflections", len(starts)):
@@ -39,7 +39,7 @@ def detect(readout: Readout, domain: Domain, options: ReflectionsOptions) -> Ite
 
 
 def unreached(readout: Readout, domain: Domain, tokens: Ids, steps: int) -> Ids:
-    """Those of the tokens (n,) that no point of their walks makes the strict argmax."""
+    """Return those of the tokens (n,) that are the strict argmax at no point of their walks."""
     W = readout.W
     x = _put_back(domain, W[tokens] - W.mean(axis=0))
     for step in range(steps + 1):
@@ -56,7 +56,7 @@ def unreached(readout: Readout, domain: Domain, tokens: Ids, steps: int) -> Ids:
 
 
 def _rivals(readout: Readout, tokens: Ids, x: Floats) -> tuple[Ids, Floats]:
-    """The highest of the other tokens at each point (n, d), and how far it is ahead."""
+    """Return the highest of the other tokens at each point (n, d), and how far it is ahead."""
     logits = readout.logits(x)
     own = np.arange(tokens.size), tokens
     mine = logits[own].copy()
@@ -66,7 +66,7 @@ def _rivals(readout: Readout, tokens: Ids, x: Floats) -> tuple[Ids, Floats]:
 
 
 def _put_back(domain: Domain, x: Floats) -> Floats:
-    """The points, each in the domain."""
+    """Move each point into the domain."""
     return np.array([domain.fit(row) for row in x]).reshape(x.shape)
 
 

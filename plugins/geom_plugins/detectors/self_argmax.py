@@ -14,16 +14,16 @@ from geom import Candidate, Detector, Domain, Readout, hookimpl, own_winners, ow
 
 @dataclass(frozen=True)
 class SelfArgmaxOptions:
-    """How the rows are looked at."""
+    """How to compare the rows, and in how much memory."""
 
     centre: Annotated[bool, Meta(description="subtract the mean row first")] = True
     memory_mib: Annotated[
-        int, Meta(ge=1, description="MiB for blocks of scores, beside a float32 copy of W")
+        int, Meta(ge=1, description="MiB for blocks of scores, on top of a float32 copy of W")
     ] = 256
 
 
 def detect(readout: Readout, domain: Domain, options: SelfArgmaxOptions) -> Iterator[Candidate]:
-    """The tokens t with ``argmax_j (w_j . w_t) != t`` in exact arithmetic, ties included."""
+    """Yield the tokens t with ``argmax_j (w_j . w_t) != t`` in exact arithmetic, ties included."""
     winners = own_winners(readout, centre=options.centre, memory_mib=options.memory_mib)
     for token in np.flatnonzero(winners != np.arange(readout.V)):
         yield Candidate(int(token), int(winners[token]))

@@ -1,17 +1,17 @@
-"""``dask``: batches of tokens on the workers of a Dask cluster, or of one begun on this machine.
+"""``dask``: batches of tokens on the workers of a Dask cluster, remote or started on this machine.
 
-What is to be done, the readout in it, is sent to each worker once (scattered), a batch of tokens as
-a task; the scheduler's memory manager, which would drop copies that idle for a moment, is stopped
-meanwhile. The scheduler gives the tasks of a worker that dies to others; where the last copy of the
-readout was lost with it, it is sent again. Each value of a result comes by way of the scheduler as
-soon as a worker has it (`distributed.Worker.log_event`), and what was not heard of when the task is
-done comes with the task; an item that is begun again brings its values again. A batch that takes
-several workers with it is named, and ends the run, as a scheduler that dies does; what is stored is
-kept.
+The work function, with the readout in it, is sent to each worker once (scattered), and a batch of
+tokens as a task; meanwhile the scheduler's memory manager, which would drop copies that are briefly
+idle, is stopped. The scheduler gives the tasks of a worker that dies to others; if the last copy of
+the readout died with it, the readout is sent again. Each value of a result arrives through the
+scheduler as soon as a worker has it (`distributed.Worker.log_event`); values that have not arrived
+when the task is done come with the task. An item that is restarted sends its values again. A batch
+that kills several workers is named and ends the run, and so does a scheduler that dies; results
+already stored are kept.
 
-Dask sends pickles between the machines of a cluster, as it always does: let only a scheduler that
-you trust have your work, and none listen where strangers can reach it. The workers need geom and
-the plugins of the run, in the same versions.
+Dask always sends pickles between the machines of a cluster: give your work only to a scheduler that
+you trust, and let none listen where strangers can reach it. The workers need geom and the plugins
+of the run, in the same versions.
 """
 
 from __future__ import annotations
@@ -32,32 +32,33 @@ from msgspec import Meta
 from geom import Executor, InputError, PluginError, cores, hookimpl
 
 TRIES = 3
-"""Workers that a batch may take with it, and times that all may die in a row, before it ends."""
+"""The workers that a batch may kill, and how often in a row all may die, before the run ends."""
 
 AHEAD = 4
-"""Tasks for each worker that the scheduler knows of at a time."""
+"""The tasks per worker that the scheduler has at a time."""
 
 TOPIC = "geom-values"
-"""What workers tell of values under; one name for all, as the scheduler keeps the last of each."""
+"""The topic of workers' values; one for all runs, since the scheduler keeps each topic's events."""
 
 _LOST = "executor dask lost its scheduler; what is stored is kept"
 
 LISTEN = 0.1
-"""Seconds after which values that came are passed on, though no task is done."""
+"""The seconds after which values that arrived are passed on even if no task is done."""
 
 MANY = 32
-"""Workers that work is cut for, where nobody says how many a scheduler has."""
+"""The workers to divide the work for if the options do not say how many a scheduler has."""
 
 
 @dataclass(frozen=True)
 class DaskOptions:
-    """Which cluster, and how large."""
+    """Which cluster to use, and how large."""
 
     scheduler: Annotated[
-        str, Meta(description="its address, as tcp://host:8786; empty begins a cluster here")
+        str, Meta(description="its address, such as tcp://host:8786; empty starts a local cluster")
     ] = ""
     workers: Annotated[
-        int, Meta(ge=0, description="processes to begin here, one a core for 0; or to cut work for")
+        int,
+        Meta(ge=0, description="local processes (0: one per core), or workers to divide work for"),
     ] = 0
     wait: Annotated[
         float, Meta(gt=0, description="seconds to wait for the scheduler and a first worker")
@@ -65,18 +66,18 @@ class DaskOptions:
 
 
 def workers(options: DaskOptions) -> int:
-    """How many items are in work at once."""
+    """Return how many items are in progress at once."""
     return options.workers or (MANY if options.scheduler else cores())
 
 
 def run(
     function: Callable[[Any], Any], items: Sequence[Any], options: DaskOptions
 ) -> Iterator[Any]:
-    """The values of the results as they come, in lists.
+    """Yield the values of the results as they arrive, in lists.
 
-    Raises InputError where distributed is not installed, where no scheduler answers or no worker
-    comes, what the function raises, and PluginError for an item whose workers die each time and for
-    a scheduler that is lost.
+    Raises InputError if distributed is not installed, if no scheduler answers or if no worker
+    joins, whatever the function raises, and PluginError for an item whose workers die each time and
+    for a scheduler that is lost.
     """
     if not items:
         return
@@ -85,7 +86,7 @@ def run(
 
 
 class _Work:
-    """The items of one call that are still to be done, and those that the scheduler has."""
+    """The items of one call that remain to be done, and those that the scheduler has."""
 
     def __init__(self, client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
         self._client, self._function, self._items = client, function, items
@@ -99,7 +100,7 @@ class _Work:
         self._ended = set[str]()
 
     def results(self) -> Iterator[Any]:
-        """The values."""
+        """Yield the values."""
         from distributed import wait
         from distributed.client import FuturesCancelledError
         from distributed.comm.core import CommClosedError
@@ -128,7 +129,7 @@ class _Work:
                 self._client.unsubscribe_topic(TOPIC)
 
     def _values(self) -> Iterator[list[Any]]:
-        """What workers have told of meanwhile. Each attempt at an item counts its own values."""
+        """Yield the values that have arrived. Each attempt at an item counts its own values."""
         while not self._heard.empty():
             name, attempt, packed = self._heard.get()
             if name == self._name and attempt not in self._ended:
@@ -136,9 +137,9 @@ class _Work:
                 yield [pickle.loads(packed)]
 
     def _send(self) -> None:
-        """Give the scheduler as many tasks as its workers can begin soon."""
+        """Give the scheduler as many tasks as its workers can start soon."""
         if self._work is None:
-            # a key of its own: by its hash, a copy that was lost would be taken for one at hand
+            # a fresh key: under its hash, a copy that was lost would be taken for available
             self._work = self._client.scatter(self._function, broadcast=True, hash=False)
         most = AHEAD * max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
         while self._waiting and len(self._sent) < most:
@@ -148,7 +149,7 @@ class _Work:
             self._sent[future] = place
 
     def _result(self, future: Any, place: int) -> list[Any] | None:
-        """What was not heard of yet; None where it went with the worker that had it."""
+        """Return the values that have not arrived yet, or None if they died with their worker."""
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
@@ -158,22 +159,22 @@ class _Work:
             return None
         except KilledWorker as error:
             raise PluginError(
-                f"executor dask: {_name(self._items[place])} took several workers with it; "
+                f"executor dask: {_name(self._items[place])} killed several workers; "
                 "if memory is short, give them more"
             ) from error
         self._losses = 0
-        self._ended.add(attempt)  # what it tells from now on is known
+        self._ended.add(attempt)  # values that it sends from now on are known
         new: list[Any] = values[self._counts.pop(attempt, 0) :]
         return new
 
     def _again(self, places: Sequence[int]) -> None:
-        """Take back items whose tasks are gone: with the readout's last copy, or with all else."""
+        """Take back items whose tasks are lost, with the readout's last copy or with everything."""
         if self._client.status != "running":
             raise PluginError(_LOST)
         self._losses += 1
         if self._losses == TRIES:
             raise PluginError(
-                f"executor dask: all workers died {TRIES} times in a row, at last with "
+                f"executor dask: all workers died {TRIES} times in a row, the last time with "
                 f"{_name(self._items[places[0]])}; if memory is short, give them more"
             )
         self._work = None
@@ -181,7 +182,7 @@ class _Work:
 
 
 def _applied(function: Callable[[Any], Any], item: Any, name: str) -> tuple[str, list[Any]]:
-    """What a worker does: tell of each value, and return all, with what it told them under."""
+    """Send each value from a worker, and return the attempt's name and all of its values."""
     from distributed import get_worker
 
     worker, attempt = get_worker(), uuid4().hex
@@ -194,7 +195,7 @@ def _applied(function: Callable[[Any], Any], item: Any, name: str) -> tuple[str,
 
 @contextmanager
 def _client(options: DaskOptions) -> Iterator[Any]:
-    """A client of the scheduler, or of a cluster that lives as long as the block."""
+    """Connect a client to the scheduler, or to a cluster that lives as long as the block."""
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -224,23 +225,24 @@ def _client(options: DaskOptions) -> Iterator[Any]:
             client = Client(options.scheduler, timeout=options.wait)
         except (OSError, ValueError, TimeoutError) as error:
             raise InputError(
-                f"executor dask: no scheduler answers at {options.scheduler!r}: begin one with "
-                "dask scheduler, and name it as in -o executor.dask.scheduler=tcp://host:8786"
+                f"executor dask: no scheduler answers at {options.scheduler!r}: start one with "
+                "dask scheduler, and give its address as in "
+                "-o executor.dask.scheduler=tcp://host:8786"
             ) from error
         with client:
             try:
                 client.wait_for_workers(1, timeout=options.wait)
             except TimeoutError as error:
                 raise InputError(
-                    f"executor dask: the scheduler at {options.scheduler} has no worker; begin "
-                    f"some with dask worker {options.scheduler}"
+                    f"executor dask: the scheduler at {options.scheduler} has no worker; start "
+                    f"one with dask worker {options.scheduler}"
                 ) from error
             yield client
 
 
 @contextmanager
 def _copies_kept(client: Any) -> Iterator[None]:
-    """Keep the scheduler from dropping the copies of the readout, which it would send again."""
+    """Keep the scheduler from dropping copies of the readout, which it would have to send again."""
     managed = client.amm.running()
     if managed:
         client.amm.stop()
@@ -253,7 +255,7 @@ def _copies_kept(client: Any) -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What Dask logs of workers that come and go is not for the user of a run."""
+    """Hide Dask's log of workers that come and go, which is not for the user of a run."""
     logger = logging.getLogger("distributed")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -1,15 +1,16 @@
 """``local``: batches of tokens in several processes on this machine.
 
-Each worker is a process of its own, begun afresh (nothing is forked, for threads do not survive
-that), with a pipe of its own. So it is known which item a worker has when it dies, only that item
-is done again, and the others work on. A result is sent value by value, as the worker has it; those
-that came before a worker died come again. What is to be done is pickled once and sent to each
-worker as it starts; items follow one ahead of what is in hand. A worker whose pipe closes ends at
-once, in the middle of whatever it does: no worker outlives the process that asked for it.
+Each worker is a separate process, spawned rather than forked (threads do not survive a fork), with
+its own pipe. So it is known which item a worker has when it dies; only that item is done again, and
+the other workers continue. A result is sent value by value, as soon as the worker has each; values
+that arrived before a worker died arrive again. The work function is pickled once and sent to each
+worker as it starts; each worker is sent one item ahead of the one it works on. A worker whose pipe
+closes ends at once, even in the middle of an item: no worker outlives the process that started it.
 
-No library keeps this: `concurrent.futures` gives all work up when one worker dies; pebble 5.2, of
-2,700 lines, knows the item, but hands on nothing before it is done, and the function with each;
-under both, the worker of a killed process works on, in a trial all 12 seconds that its item took.
+No library does this: `concurrent.futures` abandons all work when one worker dies; pebble 5.2, of
+2,700 lines, knows the item, but passes on no value before the item is done, and sends the function
+with each; with both, the worker of a killed process continues, in a trial for all 12 seconds that
+its item took.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from msgspec import Meta
 from geom import Executor, PluginError, cores, hookimpl, limited_threads
 
 TRIES = 3
-"""Workers that an item may take with it before it is given up, and that may fail to begin."""
+"""The workers that an item may kill before the run gives up, and that may fail to start."""
 
 _READY, _VALUE, _DONE = "ready", "value", "done"
 _RAISED, _UNREADABLE = "raised", "unreadable"
@@ -46,27 +47,27 @@ _RAISED, _UNREADABLE = "raised", "unreadable"
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """How many, and how wide."""
+    """How many processes to use, with how many threads."""
 
-    workers: Annotated[int, Meta(ge=0, description="processes; 0 is one a core")] = 0
+    workers: Annotated[int, Meta(ge=0, description="processes; 0 means one per core")] = 0
     threads: Annotated[
-        int, Meta(ge=0, description="threads of linear algebra a process; 0 shares out the cores")
+        int, Meta(ge=0, description="linear-algebra threads per process; 0 divides the cores")
     ] = 0
 
 
 def run(
     function: Callable[[Any], Any], items: Sequence[Any], options: LocalOptions
 ) -> Iterator[Any]:
-    """The values of the results, each in a list of its own, as a worker has it.
+    """Yield the values of the results, each in its own list, as soon as a worker has it.
 
-    Raises what the function raises, and PluginError for an item whose workers die each time, for
-    workers that cannot begin, and for what cannot be sent.
+    Raises whatever the function raises, and PluginError for an item whose workers die each time,
+    for workers that cannot start, and for objects that cannot be sent.
     """
     if not items:
         return
     count = min(workers(options), len(items))
     threads = options.threads or max(1, cores() // count)
-    crew = _Crew(_packed(function, "what it is to do"), items, threads)
+    crew = _Crew(_packed(function, "the work function"), items, threads)
     try:
         yield from crew.results(count)
     finally:
@@ -74,13 +75,13 @@ def run(
 
 
 def workers(options: LocalOptions) -> int:
-    """How many items are in work at once."""
+    """Return how many items are in progress at once."""
     return options.workers or cores()
 
 
 @dataclass(eq=False)
 class _Worker:
-    """A process, this end of its pipe, and the places of the items that it has, oldest first."""
+    """A process, this end of its pipe, and the indices of the items it has, oldest first."""
 
     process: BaseProcess
     pipe: Connection
@@ -89,7 +90,7 @@ class _Worker:
 
 
 class _Crew:
-    """The workers of one call, and the items that are still to be done."""
+    """The workers of one call, and the items that remain to be done."""
 
     def __init__(self, work: bytes, items: Sequence[Any], threads: int) -> None:
         self._work, self._items, self._threads = work, items, threads
@@ -100,7 +101,7 @@ class _Crew:
         self._failures = 0
 
     def results(self, count: int) -> Iterator[Any]:
-        """The values, from so many workers."""
+        """Yield the values, from ``count`` workers."""
         while self._left:
             in_hand = sum(len(worker.has) for worker in self._workers)
             while len(self._workers) < min(count, len(self._waiting) + in_hand):
@@ -110,7 +111,7 @@ class _Crew:
                 yield from self._hear(worker)
 
     def dismiss(self) -> None:
-        """End every worker, whatever it does."""
+        """End every worker, even in the middle of an item."""
         for worker in self._workers:
             worker.pipe.close()
             if not worker.ready:  # it does not listen yet
@@ -138,14 +139,14 @@ class _Crew:
         return _Worker(process, ours)
 
     def _hear(self, worker: _Worker) -> list[list[Any]]:
-        """What the worker says: one value, or none. One that is done is given new items."""
+        """Read a worker's message, which holds one value or none; give it items if it is done."""
         try:
             kind, place, value = pickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
             self._bury(worker)
             return []
         if kind == _UNREADABLE:
-            raise PluginError(f"executor local: a worker cannot read what it is to do: {value}")
+            raise PluginError(f"executor local: a worker cannot read its work function: {value}")
         if kind == _RAISED:
             raise value
         worker.ready = True
@@ -158,7 +159,7 @@ class _Crew:
         return []
 
     def _hand(self, worker: _Worker) -> None:
-        """An item to work on, and one more while there are enough for all."""
+        """Give a worker an item, and one more while there are enough for all workers."""
         most = 2 if len(self._waiting) > len(self._workers) else 1
         while self._waiting and len(worker.has) < most:
             place = self._waiting[0]
@@ -171,7 +172,7 @@ class _Crew:
                 return
 
     def _bury(self, worker: _Worker) -> None:
-        """Take back the items of a worker that died; the one it worked on has a death more."""
+        """Take back the items of a worker that died, and count a death for the one in progress."""
         self._workers.remove(worker)
         worker.pipe.close()
         _end(worker.process, 5.0)
@@ -190,14 +191,14 @@ class _Crew:
             if self._failures == TRIES:
                 raise PluginError(
                     f"executor local: {TRIES} processes ended before they did anything, the last "
-                    f"{how}; a script that uses it must guard its own work by "
+                    f"{how}; in a script that uses this executor, put the script's own work under "
                     "if __name__ == '__main__'"
                 )
         self._waiting.extendleft(reversed(worker.has))
 
 
 def _end(process: BaseProcess, patience: float) -> None:
-    """Wait for a process whose pipe is closed, and kill it where some library holds it up."""
+    """Wait for a process whose pipe is closed, and kill it if a library holds it up."""
     process.join(patience)
     if process.is_alive():
         process.kill()
@@ -205,10 +206,10 @@ def _end(process: BaseProcess, patience: float) -> None:
 
 
 def _packed(value: object, what: str) -> bytes:
-    """The value, pickled. Raises PluginError where that cannot be done."""
+    """Pickle the value. Raises PluginError if that fails."""
     try:
         return bytes(ForkingPickler.dumps(value))
-    except Exception as error:  # pickling runs anybody's code
+    except Exception as error:  # pickling runs any code
         reason = " ".join(str(error).split())
         raise PluginError(
             f"executor local cannot send {what} to another process: {reason}; use executor serial"
@@ -220,7 +221,7 @@ def _name(item: object) -> str:
 
 
 def _ending(code: int | None) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     if code is None or code >= 0:
         return f"with exit code {code}"
     try:
@@ -231,13 +232,13 @@ def _ending(code: int | None) -> str:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until the block ends, and never reaches a process that is begun within it."""
+    """Hold Ctrl-C back until the block ends, and keep it from processes started within it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # it would unblock SIGINT if it were begun within the block
+    resource_tracker.ensure_running()  # started within the block, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -246,18 +247,18 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _serve(pipe: Connection, work: bytes, threads: int) -> None:
-    """A worker's life: read what is to be done, then one item after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
-    if isinstance(sys.stdout, TextIOWrapper):  # what is printed is not lost when the process ends
+    """Run a worker: read the work function, then process one item after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    if isinstance(sys.stdout, TextIOWrapper):  # so that prints are not lost when the process ends
         sys.stdout.reconfigure(line_buffering=True)
     inbox = queue.SimpleQueue[bytes]()
     threading.Thread(target=_listen, args=(pipe, inbox), daemon=True).start()
-    # for libraries that come later; what the user has set stands, and SciPy's pool is one thread
+    # for libraries loaded later; the user's own settings stay, and SciPy's pool gets one thread
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         function = pickle.loads(work)
-    except BaseException as error:  # it runs anybody's imports
+    except BaseException as error:  # unpickling runs any imports
         _say(pipe, _UNREADABLE, -1, f"{type(error).__name__}: {' '.join(str(error).split())}")
         return
     with limited_threads(threads):
@@ -268,12 +269,12 @@ def _serve(pipe: Connection, work: bytes, threads: int) -> None:
                 for value in function(pickle.loads(packed)):
                     _say(pipe, _VALUE, place, value)
                 _say(pipe, _DONE, place, None)
-            except BaseException as error:  # the function is anybody's
+            except BaseException as error:  # the function may raise anything
                 _say(pipe, _RAISED, place, _portable(error))
 
 
 def _listen(pipe: Connection, inbox: queue.SimpleQueue[bytes]) -> None:
-    """Take in messages, whatever the worker does, and end the process when none can come."""
+    """Receive messages, even while the worker is busy, and end the process when the pipe closes."""
     while True:
         try:
             inbox.put(pipe.recv_bytes())
@@ -290,17 +291,17 @@ def _say(pipe: Connection, kind: str, place: int, value: object) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, or one that says the same where it cannot be sent; with the worker's traceback.
+    """Return the error, with the worker's traceback, or one of the same text if it cannot be sent.
 
-    One that would end the process that asked, as SystemExit does, is not sent: a worker sees no
-    Ctrl-C, so KeyboardInterrupt is one of them only if the function raises it.
+    An error that would end the process that receives it, such as SystemExit, is not sent as it is.
+    KeyboardInterrupt is: a worker ignores Ctrl-C, so only the function can have raised it.
     """
     error.add_note("".join(traceback.format_exception(error)))
     if not isinstance(error, Exception | KeyboardInterrupt):
         return RuntimeError(f"{type(error).__name__}: {error}")
     try:
         pickle.loads(ForkingPickler.dumps(error))
-    except Exception:  # pickling runs anybody's code
+    except Exception:  # pickling runs any code
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 

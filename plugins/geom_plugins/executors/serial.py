@@ -9,7 +9,7 @@ from geom import Executor, NoOptions, hookimpl
 
 
 def run(function: Callable[[Any], Any], items: Sequence[Any], options: NoOptions) -> Iterator[Any]:
-    """The results, in order, each worked out as it is gone through."""
+    """Yield the results in order, computing each when it is asked for."""
     return map(function, items)
 
 

@@ -1,14 +1,15 @@
 """``angular-margin``: the angle by which a token's best direction can be turned and still win.
 
-Without biases that counts, its sine is the largest ``min_j -a_j . u / |a_j|`` over unit vectors,
-and by duality the distance from the origin to the hull of the normalised rows: one program of
+If no biases matter, its sine is the largest ``min_j -a_j . u / |a_j|`` over unit vectors, and by
+duality the distance from the origin to the hull of the normalised rows: one program of
 `geom_plugins.solvers.largest_margin`. On a ball with biases every rival is a cap of the sphere,
 ``angle(u, -a_j) < phi_j``, and the margin of ``u`` is the least of ``phi_j - angle(u, -a_j)``.
-There ``m`` is reached where ``-a_j . u / |a_j| >= cos(phi_j - m)`` for all j; the program is made
-linear in ``m`` about the best margin so far, and its solutions converge in a few rounds, as those
-of Newton's method do. `geom.proofs.angle_bounds` proves the bounds, and says how.
+There ``m`` is reached if ``-a_j . u / |a_j| >= cos(phi_j - m)`` for all j; the program is
+linearised in ``m`` about the best margin so far, and its solutions converge in a few rounds, like
+those of Newton's method. `geom.proofs.angle_bounds` proves the bounds, and says how.
 
-In one dimension, where nothing can be turned, the formula gives a right angle to what wins.
+In one dimension, where no direction can be turned, the formula gives a token that wins a right
+angle.
 
 Sources: P. Wolfe, Finding the nearest point in a polytope, Math. Programming 11, 1976, for the
 duality; W. Dinkelbach, On nonlinear fractional programming, Management Science 13, 1967, for the
@@ -43,29 +44,29 @@ from geom_plugins.measures.verdicts import direction, lengths, settled, without_
 from geom_plugins.solvers.largest_margin import Program, solve, working_set
 
 ROUNDS = 24
-"""Programs that are made linear, one after another."""
+"""The most programs that are linearised, one after another."""
 
 DRAWN = 64
-"""Directions that are drawn to start from, where programs end inside the ball."""
+"""The directions that are drawn to start from if programs end inside the ball."""
 
 LEAST_SINE = 0.05
-"""What a cap's border may at least rise, where the program is made linear."""
+"""The least slope of a cap's border where the program is linearised."""
 
 
 @dataclass(frozen=True)
 class AngularMarginOptions:
-    """How close the bounds shall be."""
+    """How close the bounds must be."""
 
-    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+    gap: Annotated[float, Meta(gt=0, description="relative gap between bounds to stop at")] = 1e-6
 
 
 def angular_margin(
     problem: Problem, token: int, prior: Finding, options: AngularMarginOptions
 ) -> Measurement:
-    """The angle in radians, 0 where the token wins nowhere at full length; ``x`` is the direction.
+    """Measure the angle in radians, 0 if the token wins nowhere at full length.
 
-    Where the domain is unbounded, directions go on for ever and biases do not count. Raises
-    InputError on a box with biases.
+    ``x`` is the direction. If the domain is unbounded, directions have no end and biases do not
+    count. Raises InputError on a box with biases.
     """
     low, high = angle_bounds(problem, token, Finding())
     if problem.readout.V == 1:
@@ -74,7 +75,7 @@ def angular_margin(
     found, verdict = settled(asked, token, prior)
     if verdict.name == "unspeakable":
         free = problem.homogeneous or problem.domain.bounded
-        why = "unspeakable" if free else "unspeakable without biases, which far out do not count"
+        why = "unspeakable" if free else "unspeakable without biases, which do not count far out"
         return Measurement(0.0, 0.0, proven=True, note=why, weights=found.weights)
     start = direction(asked, token, found)
     if asked.homogeneous:
@@ -88,14 +89,14 @@ def angular_margin(
     elif low == 0.0:
         note = "no direction was found that wins at full length"
     elif high - low > 4.0 * options.gap * high:
-        note = "it wins by more at less than full length: the upper end is no near bound"
+        note = "it wins by more at less than full length: the upper end is not a close bound"
     return between(low, high, note, best.x if low > 0.0 else None, best.weights)
 
 
 def proven(
     problem: Problem, token: int, evidence: Finding, options: AngularMarginOptions, widen: float
 ) -> tuple[float, float]:
-    """What a direction and weights prove of the angle."""
+    """Return the bounds on the angle that a direction and weights prove."""
     asked = problem if problem.domain.bounded else without_bias(problem)
     if judge(asked, token, evidence, widen).name == "unspeakable":
         return 0.0, 0.0
@@ -103,7 +104,7 @@ def proven(
 
 
 def _without_caps(problem: Problem, token: int, start: Floats, gap: float) -> Finding:
-    """The direction of the largest least sine, and its weights."""
+    """Find the direction whose least sine is largest, and its weights."""
     size = lengths(problem, token)
     scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0.0)
     program = Program(problem, token, np.zeros_like(size), scale)
@@ -112,10 +113,10 @@ def _without_caps(problem: Problem, token: int, start: Floats, gap: float) -> Fi
 
 
 def _with_caps(problem: Problem, token: int, start: Floats, gap: float) -> Finding:
-    """The direction of the largest margin, by programs that are linear about the last.
+    """Find the direction of the largest margin, by programs linearised about the last margin.
 
     A program's best point may be shorter than 1: the token wins by more at less than full length.
-    Directions are then searched for from some starts, and nothing shows that they are the best.
+    Directions are then searched for from several starts, and nothing proves that they are the best.
     """
     caps = _Caps.of(problem, token)
     if not caps.counts.any():
@@ -143,7 +144,7 @@ def _with_caps(problem: Problem, token: int, start: Floats, gap: float) -> Findi
 
 @dataclass(frozen=True, eq=False)
 class _Caps:
-    """The caps ``angle(u, -a_j) < phi_j`` of a token's rivals, and which of them count (V,)."""
+    """The caps ``angle(u, -a_j) < phi_j`` of a token's rivals, and which caps count (V,)."""
 
     plain: Program
     size: Floats
@@ -152,7 +153,7 @@ class _Caps:
 
     @classmethod
     def of(cls, problem: Problem, token: int) -> _Caps:
-        """Those of a ball."""
+        """Return the caps for a domain that is a ball."""
         size = lengths(problem, token)
         c = problem.readout.b - problem.readout.b[token]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -163,14 +164,14 @@ class _Caps:
         return cls(Program(problem, token, np.zeros_like(size)), size, phi, counts)
 
     def program(self, m: float) -> Program:
-        """The program whose margin is by how much ``m`` can grow, made linear there."""
+        """Return the program whose margin is how much ``m`` can grow, linearised at ``m``."""
         sine = np.maximum(np.sin(self.phi - m), LEAST_SINE)
         scale = np.where(self.counts, 1.0 / (np.where(self.counts, self.size, 1.0) * sine), 0.0)
         level = np.where(self.counts, np.cos(self.phi - m) / sine, -np.inf)
         return replace(self.plain, c=level, scale=scale)
 
     def turn(self, y: Floats) -> float:
-        """The least ``phi_j - angle(y, -a_j)``, minus infinity at ``y = 0``."""
+        """Return the least ``phi_j - angle(y, -a_j)``, minus infinity at ``y = 0``."""
         length = float(np.linalg.norm(y))
         if length == 0.0:
             return -math.inf
@@ -180,10 +181,10 @@ class _Caps:
 
 
 def _around(caps: _Caps, y: Floats, start: Floats) -> Iterator[Floats]:
-    """Directions, from some starts, each with a larger margin than the one before it.
+    """Yield directions, from several starts, each with a larger margin than the one before.
 
-    With ``u . y = 1`` in the place of ``|y| = 1`` the program is linear, and its best ``y`` the
-    next direction ``u``.
+    With ``u . y = 1`` in place of ``|y| = 1`` the program is linear, and its best ``y`` is the next
+    direction ``u``.
     """
     problem = caps.plain.problem
     drawn = np.random.default_rng(0).standard_normal((DRAWN, y.size))
@@ -207,7 +208,7 @@ def _around(caps: _Caps, y: Floats, start: Floats) -> Iterator[Floats]:
 
 
 def _bound(problem: Problem, token: int, weights: Weights, radius: float) -> float:
-    """The angle that `geom.proofs.angle_bounds` will find for the weights, in float64."""
+    """Return the angle that `geom.proofs.angle_bounds` will find for the weights, in float64."""
     a, c = problem.differences(token, weights.indices)
     if problem.domain.zero_sum:
         a -= a.mean(axis=1, keepdims=True)
@@ -219,13 +220,13 @@ def _bound(problem: Problem, token: int, weights: Weights, radius: float) -> flo
 
 
 def _any(problem: Problem, start: Floats) -> Floats:
-    """The direction itself, or one of the domain where it is none."""
+    """Return the direction itself or, if it is zero, some direction of the domain."""
     out = start if start.any() else np.eye(start.size)[0]
     return out - out.mean() if problem.domain.zero_sum else out
 
 
 def _finding(problem: Problem, y: Floats, ids: Ids, q: Floats) -> Finding:
-    """The direction as a point of the domain, as far out as it goes, and the weights."""
+    """Return the direction as a point of the domain, as far out as possible, and the weights."""
     domain = problem.domain
     length = float(np.linalg.norm(y))
     x = domain.fit(y / length * (domain.radius if domain.bounded else 1.0)) if length else None

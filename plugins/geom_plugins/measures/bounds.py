@@ -15,15 +15,16 @@ def between(
     x: Floats | None = None,
     weights: Weights | None = None,
 ) -> Measurement:
-    """The proven measurement of what lies from ``low`` to ``high``: ``x`` and ``weights`` prove it.
+    """Return the proven measurement of a number from ``low`` to ``high``, with its evidence.
 
-    ``value - error`` and ``value + error`` hold both. Where one end is infinite, so is the error,
-    and the value is the other end; where both are, and of one sign, it is that.
+    The range from ``value - error`` to ``value + error`` contains both ends. If one end is
+    infinite, so is the error, and the value is the other end; if both are infinite, with the same
+    sign, the value is that infinity.
     """
     if low == high:
         return Measurement(low, 0.0, proven=True, note=note, x=x, weights=weights)
     if math.isinf(low) and math.isinf(high):
-        note = note or "nothing is proven of it"
+        note = note or "nothing is proven about it"
         return Measurement(math.nan, note=note, x=x, weights=weights)
     if math.isinf(low) or math.isinf(high):
         end = high if math.isinf(low) else low

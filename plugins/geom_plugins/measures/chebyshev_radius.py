@@ -1,14 +1,14 @@
 """``chebyshev-radius``: the radius of the largest ball of the domain in which the token wins.
 
-The paper asks this of a class, in a box, and calls it unargmaxable where there is no such ball. A
-vector that is the ball's centre may be off by the radius, in whatever direction, and the token is
-still the argmax: what noise, or an arithmetic of few bits, can do to it and change nothing.
+The paper asks for this ball for a class, in a box, and calls the class unargmaxable if there is no
+such ball. A vector at the ball's centre may be off by the radius, in any direction, and the token
+is still the argmax: the noise, or the error of a low-precision arithmetic, that changes nothing.
 
 With ``F(s)`` the largest ``min_j -(a_j . x + c_j) / |a_j|`` over the domain shrunk to the radius s,
-the radius r is where ``F(R - k r) = r`` (``k`` as in `geom.proofs.ball_bounds`, which proves the
+the radius r solves ``F(R - k r) = r`` (``k`` as in `geom.proofs.ball_bounds`, which proves the
 bounds). ``F`` is one program of `geom_plugins.solvers.largest_margin`. It is concave, and its
-weights are its tangent, so Newton's method closes in on r from one side, and its tangents from the
-other. Without biases ``F`` is a straight line, and one program is all. On all of R^d it is too.
+weights give its tangent, so Newton's method closes in on r from one side, and the tangents from the
+other. Without biases ``F`` is a straight line, and one program is enough, as it is on all of R^d.
 
 Source: A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can have unargmaxable classes in
 theory but rarely in practice, ACL 2022.
@@ -31,25 +31,26 @@ from geom_plugins.measures.verdicts import direction, lengths, settled, without_
 from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
 
 ROUNDS = 24
-"""Steps of Newton's method before giving up."""
+"""The steps of Newton's method before giving up."""
 
 LEAST_REACH = 1e-3
-"""The least radius, as a share of the domain's, that it is shrunk to."""
+"""The least radius that the domain is shrunk to, as a share of its own."""
 
 
 @dataclass(frozen=True)
 class ChebyshevRadiusOptions:
-    """How close the bounds shall be."""
+    """How close the bounds must be."""
 
-    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+    gap: Annotated[float, Meta(gt=0, description="relative gap between bounds to stop at")] = 1e-6
 
 
 def chebyshev_radius(
     problem: Problem, token: int, prior: Finding, options: ChebyshevRadiusOptions
 ) -> Measurement:
-    """The radius, as long as vectors of the domain are; ``x`` is the centre.
+    """Measure the radius, in the units of the domain's vectors; ``x`` is the centre.
 
-    0 for an unspeakable token, infinity where the domain is unbounded and holds balls of any size.
+    It is 0 for an unspeakable token, and infinity if the domain is unbounded and the token wins in
+    balls of any size.
     """
     if problem.readout.V == 1:
         alone = Finding(np.zeros(problem.readout.d))
@@ -78,7 +79,7 @@ def chebyshev_radius(
 def proven(
     problem: Problem, token: int, evidence: Finding, options: ChebyshevRadiusOptions, widen: float
 ) -> tuple[float, float]:
-    """What a centre and weights prove of the radius."""
+    """Return the bounds on the radius that a centre and weights prove."""
     free = not problem.domain.bounded and problem.readout.V > 1
     if free and judge(without_bias(problem), token, evidence, widen).name == "speakable":
         return math.inf, math.inf
@@ -87,14 +88,14 @@ def proven(
 
 @dataclass(frozen=True, eq=False)
 class _Rivals:
-    """The planes where the token ties, their rows scaled to length 1."""
+    """The planes on which the token ties with its rivals, their rows scaled to length 1."""
 
     plain: Program
     domain: Domain
 
     @classmethod
     def of(cls, problem: Problem, token: int) -> _Rivals:
-        """Those of all others. One with the token's own row ties nowhere, or all is known."""
+        """Return the planes of all rivals; a rival with the token's own row has none."""
         size = lengths(problem, token)
         scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0.0)
         c = (problem.readout.b - problem.readout.b[token]) * scale
@@ -102,23 +103,23 @@ class _Rivals:
         return cls(Program(problem, token, c, scale, shape=problem.domain.shape), problem.domain)
 
     def farthest(self, reach: float, start: Floats, gap: float) -> Solution:
-        """The point of the domain shrunk to the radius ``reach``, over it, that is farthest in."""
+        """Find the point farthest in, of the domain shrunk to the radius ``reach``, over it."""
         program = replace(self.plain, c=self.plain.c / reach)
         return solve(program, working_set(program, start / reach), gap)
 
     def tangent(self, found: Solution) -> tuple[float, float]:
-        """``n`` and ``g`` with ``F(s) <= n s - g`` for every s, from the weights of one."""
+        """Return ``n`` and ``g`` with ``F(s) <= n s - g`` for every s, by a solution's weights."""
         lam = found.lam / found.lam.sum()
         order: Literal[1, 2] = 1 if self.domain.shape == "box" else 2
         n = float(np.linalg.norm(lam @ self.plain.rows(found.ids), order))
         return n, float(lam @ self.plain.c[found.ids])
 
     def inside(self, x: Floats) -> float:
-        """How far ``x`` is from the nearest plane, negative where the token does not win."""
+        """Return how far ``x`` is from the nearest plane, negative if the token does not win."""
         return -float(self.plain.values(x).max())
 
     def finding(self, x: Floats, found: Solution | None) -> Finding:
-        """A centre, and the weights on the rows as they are."""
+        """Return a centre, and the weights on the unscaled rows."""
         weights, scale = None, self.plain.scale
         if found is not None and scale is not None:
             weights = Weights(found.ids, found.lam * scale[found.ids])
@@ -126,7 +127,7 @@ class _Rivals:
 
 
 def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
-    """The centre and the weights on a ball or box, by Newton's method from its surface inwards."""
+    """Find the centre and weights in a ball or box, by Newton's method from its surface inwards."""
     domain, homogeneous = rivals.domain, rivals.plain.problem.homogeneous
     R, norm = domain.radius, np.inf if domain.shape == "box" else 2
     k = math.sqrt(domain.lean)
@@ -155,7 +156,7 @@ def _in_a_domain(rivals: _Rivals, start: Floats, gap: float) -> Finding:
 
 
 def _in_all_of_space(rivals: _Rivals, start: Floats, gap: float) -> Finding:
-    """The centre and the weights on all of R^d, where the radius is one program's margin."""
+    """Find the centre and weights on all of R^d, where the radius is one program's margin."""
     if not np.isfinite(rivals.plain.c).any():
         return rivals.finding(np.zeros_like(start), None)
     found = rivals.farthest(1.0, start, gap)

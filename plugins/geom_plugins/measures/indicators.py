@@ -1,14 +1,15 @@
-"""``row-norm``, ``centroid-distance``, ``unused-cosine``: the cheap signs of untrained tokens.
+"""``row-norm``, ``centroid-distance``, ``unused-cosine``: cheap signs of untrained tokens.
 
 Rows that training never reached stay short, stay near the mean row, or stay alike. S. Land and
 M. Bartolo, Fishing for Magikarp: Automatically Detecting Under-trained Tokens in Large Language
 Models, EMNLP 2024, find candidates by such signs; A. Grivas, N. Bogoychev and A. Lopez, Low-Rank
 Softmax Can Have Unargmaxable Classes in Theory but Rarely in Practice, ACL 2022, look at lengths.
-They see a row and a mean, and nothing of the polytope: here they stand beside what does.
+These signs see a row and a mean, and nothing of the polytope; they are here to be compared with the
+measures that see it.
 
-Rows are those of the readout, the norm's scale folded in. A shift of all rows moves no verdict, so
-distance and cosine are taken from the mean row; the length of a row is as it is. All of it is
-float64, rounded some d times.
+Rows are those of the readout, with the norm's scale folded in. A shift of all rows changes no
+verdict, so distance and cosine are taken from the mean row; the length of a row is not shifted. All
+is computed in float64, with some d roundings.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from geom import (
 )
 
 NEVER = frozenset(rf"\x{byte:02x}" for byte in [0xC0, 0xC1, *range(0xF5, 0x100)])
-"""Bytes that no text in UTF-8 holds, as tokens spell them (RFC 3629, section 1)."""
+"""The bytes that no text in UTF-8 contains, as tokens spell them (RFC 3629, section 1)."""
 
 _means: WeakKeyDictionary[Readout, Floats] = WeakKeyDictionary()
 
@@ -49,31 +50,31 @@ class UnusedOptions:
     unused: Annotated[
         str,
         Meta(
-            description="tokens that no text has, as in 5,9,100-120 or @FILE; where empty, what "
-            "the tokenizer calls unused or padding, and bytes that UTF-8 never uses"
+            description="tokens that no text has, as in 5,9,100-120 or @FILE; if empty, those the "
+            "tokenizer calls unused or padding, and bytes that UTF-8 never uses"
         ),
     ] = ""
 
 
 def row_norm(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Measurement:
-    """``|w_t|``."""
+    """Measure ``|w_t|``."""
     return Measurement(float(np.linalg.norm(problem.readout.W[token])))
 
 
 def centroid_distance(
     problem: Problem, token: int, prior: Finding, options: NoOptions
 ) -> Measurement:
-    """``|w_t - mean_j w_j|``."""
+    """Measure ``|w_t - mean_j w_j|``."""
     return Measurement(float(np.linalg.norm(_centred(problem.readout, np.array([token])))))
 
 
 def unused_cosine(
     problem: Problem, token: int, prior: Finding, options: UnusedOptions
 ) -> Measurement:
-    """The cosine of ``w_t`` and the mean of the unused rows, both as seen from the mean row.
+    """Measure the cosine of ``w_t`` and the mean of the unused rows, both seen from the mean row.
 
-    The token itself does not count among the unused. NaN where one of the two has no length.
-    Raises InputError where no other row is known to be unused.
+    The token itself does not count among the unused. The cosine is NaN if one of the two has no
+    length. Raises InputError if no other row is known to be unused.
     """
     readout = problem.readout
     others = unused(readout, options.unused)
@@ -91,7 +92,7 @@ def unused_cosine(
 
 
 def unused(readout: Readout, spec: str) -> Ids:
-    """The ids (n,) that ``spec`` lists; those known to be unused where it is empty."""
+    """Return the ids (n,) that ``spec`` lists or, if it is empty, those known to be unused."""
     if spec:
         return np.array(parse_tokens(spec, readout.V), dtype=np.int64)
     kinds = readout.kinds or ()
@@ -104,7 +105,7 @@ def unused(readout: Readout, spec: str) -> Ids:
 
 
 def _centred(readout: Readout, tokens: Ids) -> Floats:
-    """The rows (n, d) less the mean of all rows."""
+    """Return the rows (n, d) minus the mean of all rows."""
     mean = _means.get(readout)
     if mean is None:
         mean = _means[readout] = np.asarray(readout.W.mean(axis=0))

@@ -1,13 +1,13 @@
 """``logit-bias``: the least to add to a token's logit so that it can win somewhere in the domain.
 
 It is minus the largest margin over the domain, as a supremum: with any more than that, some point
-makes the token the argmax. 0 or negative for a token that already can win. The largest margin and
-the weights that bound it are those of one program of `geom_plugins.solvers.largest_margin`;
+makes the token the argmax. It is 0 or negative for a token that can already win. The largest margin
+and the weights that bound it are those of one program of `geom_plugins.solvers.largest_margin`;
 `geom.proofs.margin_bounds` proves the bounds.
 
-Without biases margins grow with the length of ``x``: on a bounded domain all goes as the radius
-does, an unspeakable token has 0 (all tokens tie at ``x = 0``), and on all of R^d a speakable one
-has minus infinity, as it has wherever it wins far out whatever the biases.
+Without biases margins grow with the length of ``x``: on a bounded domain they are proportional to
+the radius, and an unspeakable token has 0 (all tokens tie at ``x = 0``). On all of R^d a speakable
+token has minus infinity, and so has, with biases, a token that wins far out.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ TIE = "all tokens tie at x = 0, and it wins nowhere"
 
 @dataclass(frozen=True)
 class LogitBiasOptions:
-    """How close the bounds shall be."""
+    """How close the bounds must be."""
 
-    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+    gap: Annotated[float, Meta(gt=0, description="relative gap between bounds to stop at")] = 1e-6
 
 
 def logit_bias(
     problem: Problem, token: int, prior: Finding, options: LogitBiasOptions
 ) -> Measurement:
-    """The number of logits; ``x`` is where the margin is largest, as far as was found."""
+    """Measure the bias in logits; ``x`` is the point of the largest margin that was found."""
     if problem.readout.V == 1:
         return Measurement(-math.inf, 0.0, proven=True, note="it has no rival")
     if problem.domain.bounded:
@@ -60,7 +60,7 @@ def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> Measur
     start = np.zeros(domain.d) if found.x is None else found.x / radius
     best = solve(program, working_set(program, start), gap)
     y = best.y
-    if problem.homogeneous and y.any():  # as far out as it goes
+    if problem.homogeneous and y.any():  # as far out as possible
         y = y / (np.abs(y).max() if shape == "box" else np.linalg.norm(y))
     ours = Finding(domain.fit(y * radius), Weights(best.ids, best.lam))
     ends, known = margin_bounds(problem, token, ours), margin_bounds(problem, token, found)
@@ -90,14 +90,14 @@ def _unbounded(problem: Problem, token: int, prior: Finding, gap: float) -> Meas
         known = margin_bounds(problem, token, Finding(weights=found.weights))[1]
         if known < high:
             high, weights = known, found.weights
-    end = None if math.isfinite(high) else "no weights prove it, or its margins have no end"
+    end = None if math.isfinite(high) else "no weights prove it, or its margins are unbounded"
     return between(0.0 - high, 0.0 - low, end, x, weights)
 
 
 def proven(
     problem: Problem, token: int, evidence: Finding, options: LogitBiasOptions, widen: float
 ) -> tuple[float, float]:
-    """What a point and weights prove of the number of logits."""
+    """Return the bounds on the bias that a point and weights prove."""
     free = not problem.domain.bounded
     if free and judge(without_bias(problem), token, evidence, widen).name == "speakable":
         return -math.inf, -math.inf

@@ -1,22 +1,22 @@
 """``perturbation``: the least change of a token's own row that changes its verdict.
 
-Both ways it is a question about ``margin(x) / |x|``, as a change D of the row adds ``D . x`` to the
-margin at x; `geom.exact.changes` has the argument, `geom.proofs.silencing_bounds` and
-`geom.proofs.freeing_bounds` the proofs.
+In both directions it is a question about ``margin(x) / |x|``, because a change D of the row adds
+``D . x`` to the margin at x; `geom.exact.changes` has the argument, `geom.proofs.silencing_bounds`
+and `geom.proofs.freeing_bounds` the proofs.
 
-A speakable token is silenced by no change shorter than the largest ``margin(x) / |x|``, and by one
-as long. With ``u = x / |x|`` and ``s = 1 / |x|``, not below 1 / R, that is the largest of
+A speakable token is silenced by a change as long as the largest ``margin(x) / |x|``, and by none
+shorter. With ``u = x / |x|`` and ``s = 1 / |x|``, not below 1 / R, that is the largest of
 ``-max_j(a_j . u + s c_j)``, concave in both: for one s it is a program of
 `geom_plugins.solvers.largest_margin`, and its weights are a cut, a line in s that is nowhere below
-the maximum. Cuts are added where the two about the best s cross (J. E. Kelley, The cutting-plane
-method for solving convex programs, J. SIAM 8, 1960). Without biases one program is all: the
-distance from the token to the hull of the others.
+the maximum. The next cut is made where the two cuts around the best s cross (J. E. Kelley, The
+cutting-plane method for solving convex programs, J. SIAM 8, 1960). Without biases one program is
+enough: the distance from the token to the hull of the others.
 
-An unspeakable token is freed by the least ``max_j(a_j . x + c_j) / |x|``: how deep it lies inside
-the hull. That is the distance to the nearest face, and a local search: the face that a direction
-leaves the hull by is a linear program, its normal the next direction, until that is its own. The
-upper bound is the best of several starts. The lower bound is proven too, but may be a small part of
-the upper one: the value is the middle of the two, and the note names both ends.
+An unspeakable token is freed by the least ``max_j(a_j . x + c_j) / |x|``: its depth inside the
+hull. That is the distance to the nearest face, found by a local search: a linear program finds the
+face by which a direction leaves the hull, and the face's normal is the next direction, until the
+two are equal. The upper bound is the best of several starts. The lower bound is proven too, but may
+be a small part of the upper bound: the value is the middle of the two, and the note gives both.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ from geom_plugins.measures.verdicts import direction, lengths, settled
 from geom_plugins.solvers.largest_margin import Program, Solution, solve, working_set
 
 CUTS = 24
-"""Lines in ``1 / |x|``."""
+"""The most cuts, lines in ``1 / |x|``."""
 
 FACES = 12
-"""Faces that a search goes along."""
+"""The most faces along which a search moves."""
 
 SURE = 1e-11
-"""The share of a weight that makes up for rounding, times n; it costs as much of the bound."""
+"""The share of a weight that makes up for rounding, times n; the bound loses as large a share."""
 
 FAR = 2.0**30
-"""How much longer than where rows and biases are alike a point is that shall be far out."""
+"""The length of a point far out, in multiples of that at which rows and biases weigh the same."""
 
 
 @dataclass(frozen=True)
 class PerturbationOptions:
-    """How close the bounds shall be, and how widely to search where they cannot be close."""
+    """How close the bounds must be, and how widely to search if they cannot be close."""
 
-    gap: Annotated[float, Meta(gt=0, description="relative gap of the bounds to stop at")] = 1e-6
+    gap: Annotated[float, Meta(gt=0, description="relative gap between bounds to stop at")] = 1e-6
     starts: Annotated[
         int, Meta(ge=1, description="directions to search from for an unspeakable token")
     ] = 3
@@ -74,9 +74,10 @@ class PerturbationOptions:
 def perturbation(
     problem: Problem, token: int, prior: Finding, options: PerturbationOptions
 ) -> Measurement:
-    """The Euclidean length of the least change, in units of W; ``x`` is where it takes that much.
+    """Measure the Euclidean length of the least change, in units of W.
 
-    Of the row as the domain sees it: where ``sum(x) = 0``, a change along ones changes nothing.
+    ``x`` is the point at which a change that long is needed. It is a change of the row as the
+    domain sees it: if ``sum(x) = 0``, a change along ones has no effect.
     """
     if problem.readout.V == 1:
         return Measurement(math.inf, 0.0, proven=True, note="it has no rival")
@@ -103,7 +104,7 @@ def _silencing(problem: Problem, token: int, found: Finding, gap: float) -> Meas
 
 
 def _nearest(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
-    """Without biases: the nearest point of the others' hull."""
+    """Find, without biases, the nearest point of the hull of the others."""
     program = Program(problem, token, np.zeros(problem.readout.V))
     start = direction(problem, token, found)
     best = solve(program, working_set(program, start), gap)
@@ -111,7 +112,7 @@ def _nearest(problem: Problem, token: int, found: Finding, gap: float) -> Findin
 
 
 def _by_length(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
-    """With biases: cuts in ``s = 1 / |x|``, from the longest on."""
+    """Solve, with biases, by cuts in ``s = 1 / |x|``, from the longest ``x`` on."""
     readout, domain = problem.readout, problem.domain
     c = readout.b - readout.b[token]
     s = least = 1.0 / domain.radius if domain.bounded else 0.0
@@ -144,7 +145,7 @@ def _by_length(problem: Problem, token: int, found: Finding, gap: float) -> Find
 
 
 def _in_a_box(problem: Problem, token: int, found: Finding, gap: float) -> Finding:
-    """With biases on a box: the weights and the point of its largest margin."""
+    """Find, with biases on a box, the weights and the point of the largest margin."""
     c, radius = problem.readout.b - problem.readout.b[token], problem.domain.radius
     program = Program(problem, token, c / radius, shape="box")
     start = np.zeros(problem.readout.d) if found.x is None else found.x / radius
@@ -159,9 +160,9 @@ def _in_a_box(problem: Problem, token: int, found: Finding, gap: float) -> Findi
 
 
 def _lifted(weights: Weights, c: Floats) -> Weights:
-    """The weights with a little more on the rival of the highest bias, so that ``g >= 0`` is sure.
+    """Add a little weight to the rival of the highest bias, so that ``g >= 0`` is certain.
 
-    Without a bias higher than the token's there is no such weight.
+    If no bias is higher than the token's, no weight can do that, and none is added.
     """
     top = int(c.argmax())
     if c[top] <= 0.0:
@@ -176,7 +177,7 @@ def _lifted(weights: Weights, c: Floats) -> Weights:
 
 
 def _weakest(c: Floats, size: Floats, token: int) -> int:
-    """The rival nearest in row among those of no smaller bias: alone it bounds the change."""
+    """Return the rival with the nearest row and no smaller bias: alone it bounds the change."""
     others = np.flatnonzero(c >= 0.0)
     others = others[others != token]
     return int(others[size[others].argmin()])
@@ -192,7 +193,7 @@ class _Cut:
 
     @classmethod
     def of(cls, problem: Problem, token: int, found: Solution) -> _Cut:
-        """That of a solution."""
+        """Return the cut of a solution."""
         a, c = problem.differences(token, found.ids)
         r = found.lam @ a
         if problem.domain.zero_sum:
@@ -201,19 +202,19 @@ class _Cut:
 
     @classmethod
     def of_one(cls, j: int, r: float, g: float) -> _Cut:
-        """That of one rival."""
+        """Return the cut of one rival."""
         return cls(Weights(np.array([j]), np.ones(1)), r, g)
 
     def at(self, s: float) -> float:
-        """The line's height."""
+        """Return the height of the line at ``s``."""
         return self.r - s * self.g
 
     def crossing(self, other: _Cut) -> float:
-        """Where the two lines meet."""
+        """Return the ``s`` at which the two lines meet."""
         return (self.r - other.r) / (self.g - other.g)
 
     def mixed(self, other: _Cut) -> Weights:
-        """Weights of both with ``g = 0``, where this one's is not negative and the other's is."""
+        """Mix the weights of both to ``g = 0``; this cut's is not negative and the other's is."""
         share = -other.g / (self.g - other.g)
         ids = np.union1d(self.weights.indices, other.weights.indices)
         values = np.zeros(ids.size)
@@ -223,7 +224,7 @@ class _Cut:
 
 
 def _placed(problem: Problem, y: Floats, length: float) -> Floats | None:
-    """The point of the domain along ``y``, of that length; where it is infinite, far out."""
+    """Return the point of the domain along ``y`` of that length or, if it is infinite, far out."""
     domain, readout = problem.domain, problem.readout
     size = float(np.linalg.norm(y))
     if size == 0.0:
@@ -254,14 +255,14 @@ def _freeing(
         return between(low, high, None, best, weights)
     close = high - low <= 2.0 * options.gap * high
     ends = f"from {rounded_down(low, 6)} to {rounded_up(high, 6)}"
-    note = None if close else f"proven to lie {ends}; the upper end was found"
+    note = None if close else f"proven to lie {ends}; a change as long as the upper end was found"
     return between(low, high, note, best, weights)
 
 
 def proven(
     problem: Problem, token: int, evidence: Finding, options: PerturbationOptions, widen: float
 ) -> tuple[float, float]:
-    """What a point and weights prove of the change, once they prove the verdict that it changes."""
+    """Return the bounds on the change that a point and weights prove, if they prove the verdict."""
     if problem.readout.V == 1:
         return math.inf, math.inf
     verdict = judge(problem, token, evidence, widen).name
@@ -274,7 +275,7 @@ def proven(
 def _starts(
     problem: Problem, token: int, found: Finding, options: PerturbationOptions
 ) -> list[Floats]:
-    """Unit vectors to search from: what is known of the token, and the best of many drawn."""
+    """Return unit vectors to start from: the token's known directions, and the best of a sample."""
     d = problem.readout.d
     out = []
     if not problem.homogeneous:
@@ -292,7 +293,7 @@ def _starts(
 
 
 def _least_bad(problem: Problem, token: int, gap: float) -> Floats:
-    """Where the margin is largest, over the ball that holds the domain."""
+    """Find the direction of the largest margin over the ball that contains the domain."""
     domain = problem.domain
     radius = domain.radius * (math.sqrt(domain.d) if domain.shape == "box" else 1.0)
     s = 1.0 / radius if domain.bounded else 0.0
@@ -305,7 +306,7 @@ def _least_bad(problem: Problem, token: int, gap: float) -> Floats:
 def _along_faces(
     problem: Problem, token: int, z: Floats, c: Floats, gap: float
 ) -> Iterator[Floats]:
-    """Points of the domain, each with less in its way than the one before."""
+    """Yield points of the domain, each with a smaller ``max_j(a_j . x + c_j) / |x|``."""
     plain = Program(problem, token, np.zeros_like(c))
     least = math.inf
     for _ in range(FACES):
@@ -329,9 +330,9 @@ def _along_faces(
 
 
 def _best_length(problem: Problem, gains: Floats, c: Floats, token: int, z: Floats) -> float:
-    """The ``s = 1 / |x|`` along the unit vector z where the highest ``gains + s c`` is lowest.
+    """Return the ``s = 1 / |x|`` along the unit vector z whose highest ``gains + s c`` is lowest.
 
-    Convex in s: of the lines that are highest at two ends, the crossing is taken next.
+    That is convex in s: the next s is where the lines highest at the two ends cross.
     """
     domain = problem.domain
     if problem.homogeneous:

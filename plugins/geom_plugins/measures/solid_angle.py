@@ -1,11 +1,12 @@
 """``solid-angle``: the share of directions in which a token wins.
 
-Where the token wins in more than one direction of some sixty, points are drawn and counted. Where
-it is rarer the share is a product of many, found by particles that follow a normal distribution
-into place (`annealing`); it works at 1e-3 and at 1e-150, and gives no number whose error is not
-known. The directions are those of the unit sphere where lengths do not matter, and the surface of
-the domain's ball where they do, within the vectors that the domain allows: of sum zero after
-LayerNorm. A direction at random says little of what a network does; the share compares tokens.
+If the token wins in more than one direction in some sixty, points are drawn and counted. If it wins
+more rarely, the share is a product of many ratios, found by particles that follow a normal
+distribution into place (`annealing`); this works at 1e-3 and at 1e-150, and gives no number whose
+error is not known. Directions are points of the unit sphere if lengths do not matter, and of the
+surface of the domain's ball if they do, among the vectors that the domain allows: those with sum
+zero after LayerNorm. A random direction says little about a network's states; the share is for
+comparing tokens.
 
 The numbers are estimates, the same for the same seed; their errors are standard errors.
 """
@@ -40,17 +41,17 @@ LN10 = math.log(10.0)
 
 @dataclass(frozen=True)
 class ShareOptions:
-    """How well to know it, and how long to try."""
+    """How precisely to estimate the share, and how long to try."""
 
     error: Annotated[float, Meta(gt=0, description="standard error to reach, in powers of ten")] = (
         0.5
     )
-    steps: Annotated[int, Meta(ge=1, description="most steps of all particles")] = 400_000
-    seed: Annotated[int, Meta(ge=0, description="of the random numbers")] = 0
+    steps: Annotated[int, Meta(ge=1, description="limit on the steps of all particles")] = 400_000
+    seed: Annotated[int, Meta(ge=0, description="seed of the random numbers")] = 0
 
 
 def solid_angle(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Measurement:
-    """The logarithm, to base 10, of the share of directions in which the token wins."""
+    """Measure the base-10 logarithm of the share of directions in which the token wins."""
     found = share(problem, token, prior, options)
     note = f"{found.reason}: give more steps, or a larger error" if found.reason else None
     if math.isnan(found.log):
@@ -65,10 +66,10 @@ def solid_angle(problem: Problem, token: int, prior: Finding, options: ShareOpti
 
 
 def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -> Estimate:
-    """The natural logarithm of the share of directions in which the token wins.
+    """Estimate the natural logarithm of the share of directions in which the token wins.
 
-    Minus infinity, without error, where it is proven to win nowhere. Raises InputError where
-    directions say nothing: in a box, and on all of space with biases.
+    It is minus infinity, without error, if the token is proven to win nowhere. Raises InputError
+    for domains without a sphere of directions: a box, and all of space with biases.
     """
     if problem.domain.shape != "ball" and not problem.homogeneous:
         raise InputError(
@@ -97,7 +98,7 @@ def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -
 
 
 def _inside(problem: Problem, cone: Cone, x: Floats) -> Floats:
-    """The witness as a point of the cone, about as long as what is drawn."""
+    """Return the witness as a point of the cone, about as long as the points drawn."""
     length = math.sqrt(cone.dimension)
     if cone.biased:
         return np.append(x / problem.domain.radius, RATIO) * length
@@ -108,7 +109,7 @@ def _inside(problem: Problem, cone: Cone, x: Floats) -> Floats:
 def proven_share(
     problem: Problem, token: int, evidence: Finding, options: ShareOptions, widen: float
 ) -> tuple[float, float]:
-    """What weights prove of the logarithm of the share, which is 0 at most."""
+    """Return the bounds on the share's logarithm, at most 0, that weights prove."""
     if problem.readout.V == 1:
         return 0.0, 0.0
     if judge(problem, token, evidence, widen).name == "unspeakable":

@@ -1,4 +1,4 @@
-"""The verdict that a measure starts from: a run's, or maxent's where there is none."""
+"""The verdict that a measure starts from: a run's, or maxent's if the run has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from geom_plugins.solvers.centroid_step import Board
 
 
 def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verdict]:
-    """What is proven of the token, and the evidence: the prior's, if that is enough."""
+    """Return the token's verdict and the evidence for it: the prior finding, if that is enough."""
     if prior.x is not None or prior.weights is not None:
         verdict = judge(problem, token, prior)
         if verdict.decided:
@@ -20,12 +20,12 @@ def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verd
 
 
 def without_bias(problem: Problem) -> Problem:
-    """The problem of directions alone."""
+    """Return the problem without biases, in which only directions count."""
     return Problem(problem.readout.without_bias(), problem.domain)
 
 
 def direction(problem: Problem, token: int, finding: Finding) -> Floats:
-    """A unit vector (d,) to start from: that of the finding's point, or of a whitened row."""
+    """Return a unit vector (d,) to start from, along the finding's point or a whitened row."""
     if finding.x is not None and finding.x.any():
         x = finding.x / np.abs(finding.x).max()
         return np.asarray(x / np.linalg.norm(x))
@@ -33,7 +33,7 @@ def direction(problem: Problem, token: int, finding: Finding) -> Floats:
 
 
 def lengths(problem: Problem, token: int) -> Floats:
-    """``|a_j|`` (V,) as the domain sees them, zero at the token itself."""
+    """Return the lengths ``|a_j|`` (V,) as the domain sees them, zero at the token itself."""
     W, height = problem.readout.W, max(1, (1 << 21) // problem.readout.d)
     out = np.zeros(problem.readout.V)
     for start in range(0, len(out), height):

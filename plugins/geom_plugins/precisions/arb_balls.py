@@ -1,9 +1,9 @@
-"""The precision ``arb``: balls, a midpoint of so many bits and a radius that holds every error.
+"""The precision ``arb``: balls, with a midpoint of a given number of bits and a proven radius.
 
-W, b and x are float64, which 53 bits and more hold as they are. FLINT's dot product sums in an
-order of its own, and its ball holds the exact value whatever that is. The margin is the token's
-midpoint less the largest of its rivals'; the error is a radius that holds the exact margin, from
-all the balls. The winner is the largest midpoint, of those alike the lowest id.
+W, b and x are float64, which 53 bits or more hold exactly. FLINT's dot product chooses its order of
+summation, and its ball contains the exact value whatever the order. The margin is the token's
+midpoint minus the largest of its rivals'; the error is a radius, from all the balls, that reaches
+the exact margin. The winner has the largest midpoint; among equal midpoints, the lowest id.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from geom_plugins.precisions.bounds import UP, as_float
 from geom_plugins.precisions.rivals import rivals
 
 BLOCK = 1 << 18
-"""Entries of W that are balls at one time."""
+"""The entries of W that are balls at one time."""
 
 _LOCK = Lock()
 
 
 @dataclass(frozen=True)
 class ArbOptions:
-    """How finely to compute."""
+    """How precisely to compute."""
 
     bits: Annotated[int, Meta(ge=53, description="bits of the midpoints")] = 128
 
 
 def margin(readout: Readout, token: int, x: Floats, options: ArbOptions) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
+    """Compute the margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
     others = rivals(readout, token, x)
     if not others.size:
         return PrecisionMargin(math.inf, token)
@@ -56,19 +56,19 @@ def margin(readout: Readout, token: int, x: Floats, options: ArbOptions) -> Prec
 
 
 def roundoff(options: ArbOptions) -> float:
-    """``2^-bits``, and the least normal float64 where that is too small for one."""
+    """Return ``2^-bits``, but no less than the least normal float64."""
     return max(math.ldexp(1.0, -options.bits), 2.0**-1022)
 
 
 def products(rows: Floats, x: Floats, options: ArbOptions) -> list[Enclosure]:
-    """The balls of ``rows @ x``, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Compute the balls of ``rows @ x``, for ``rows`` (n, k) and ``x`` (k,)."""
     balls = _balls(rows, x, options.bits, [Fraction(0)] * len(rows))
     ends = [(_fraction(ball.mid()), _fraction(ball.rad())) for ball in balls]
     return [Enclosure.around(middle, radius) for middle, radius in ends]
 
 
 def _balls(rows: Floats, x: Floats, bits: int, b: list[Fraction]) -> list[arb]:
-    """``rows @ x + b``, some rows at a time."""
+    """Compute ``rows @ x + b``, some rows at a time."""
     point = [[entry] for entry in x.tolist()]
     out: list[arb] = []
     height = max(1, BLOCK // max(1, x.size))
@@ -82,7 +82,7 @@ def _balls(rows: Floats, x: Floats, bits: int, b: list[Fraction]) -> list[arb]:
 
 
 def _fraction(value: arb) -> Fraction:
-    """A ball without radius, as the rational number it is."""
+    """Return a ball without radius as the rational number that it is."""
     mantissa, exponent = map(int, value.man_exp())
     scale = Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
     return mantissa * scale
@@ -92,7 +92,7 @@ def _fraction(value: arb) -> Fraction:
 def geom_precisions() -> Iterator[Precision[ArbOptions]]:
     yield Precision(
         "arb",
-        "balls of so many bits, by FLINT",
+        "balls of a given number of bits, by FLINT",
         margin,
         ArbOptions,
         roundoff=roundoff,

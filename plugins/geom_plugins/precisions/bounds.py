@@ -1,11 +1,11 @@
-"""How far an arithmetic's margin can be from the exact one, and the margin it gives.
+"""The margin that an arithmetic gives, and how far it can be from the exact margin.
 
 Every bound rests on the model of N. J. Higham, Accuracy and Stability of Numerical Algorithms,
-2nd ed., SIAM 2002, section 2.2: a rounding multiplies by ``1 + e``, ``|e| <= u``, or, where it
+2nd ed., SIAM 2002, section 2.2: a rounding multiplies by ``1 + e``, ``|e| <= u``, or, if it
 underflows, adds at most ``tiny``. A sum of products in which no term is rounded more than n times
 is then off by at most ``(1 + u)^n - 1`` times the sum of the terms' sizes (section 3.1), in any
-order and for any n; Cauchy and Schwarz bound that sum by ``|w||x| + |b|``. The bounds are computed
-in float64; `UP` covers the roundings made on the way.
+order and for any n; Cauchy-Schwarz bounds that sum by ``|w||x| + |b|``. The bounds are computed in
+float64; `UP` covers the roundings made on the way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geom import Enclosure, Floats, PrecisionMargin
 
 UP = 1.0 + 2.0**-40
-"""Inflation worth some four thousand roundings of float64."""
+"""A factor that makes up for some four thousand roundings of float64."""
 
 TINY = 2.0**-1022
 """The least normal float64: more than a bound can lose to underflow while it is computed."""
@@ -29,7 +29,7 @@ TINY = 2.0**-1022
 
 @dataclass(frozen=True)
 class Rounding:
-    """What one rounding can do: ``relative`` to the result, or ``tiny`` where it underflows."""
+    """The error of one rounding: ``relative`` to the result, or ``tiny`` if it underflows."""
 
     relative: float = 0.0
     tiny: float = 0.0
@@ -40,12 +40,12 @@ FLOAT64 = Rounding(2.0**-53, TINY)
 
 
 def length(x: Floats) -> float:
-    """An upper bound on ``|x|``, for ``x`` (d,)."""
+    """Return an upper bound on ``|x|``, for ``x`` (d,)."""
     return float(lengths(x[None, :])[0])
 
 
 def lengths(rows: Floats) -> Floats:
-    """Upper bounds (n,) on the lengths of ``rows`` (n, d); infinite or NaN where an entry is."""
+    """Bound the lengths (n,) of ``rows`` (n, d) from above, infinite or NaN if an entry is."""
     largest = np.abs(rows).max(axis=1, initial=0.0)
     with np.errstate(all="ignore"):
         ratios = rows / np.where(largest > 0.0, largest, 1.0)[:, None]
@@ -63,10 +63,10 @@ def logit_errors(
     sums: Rounding,
     roundings: int | None = None,
 ) -> Floats:
-    """Bounds (V,) on the errors of logits: of rounding W, x and b, and of products and sums.
+    """Bound the errors (V,) of logits: of rounding W, x and b, and of products and sums.
 
     ``norms`` (V,) are upper bounds on the lengths of the exact rows. No term is rounded more than
-    ``roundings`` times: once as a product and d times in sums, where it is not given.
+    ``roundings`` times; the default is once as a product and d times in sums.
     """
     d = x.size
     u, off = inputs.relative, math.sqrt(d) * inputs.tiny
@@ -81,22 +81,22 @@ def logit_errors(
 
 
 def radius(own: float, errors: Floats, gaps: Floats) -> float:
-    """How far the margin's two logits, taken together, can be off.
+    """Return how far the margin's two logits can be off in total.
 
     ``own`` bounds the error of the token's logit, ``errors`` (n,) those of its rivals, and ``gaps``
     (n,) say how far each rival is below the largest, as computed. A rival whose error is less than
-    its gap cannot be the largest, whatever its error.
+    its gap cannot be the largest.
     """
     return (own + float((errors - gaps * (1.0 - 2.0**-40)).max())) * UP
 
 
 def answer(logits: NDArray[Any], token: int, errors: Floats, relative: float) -> PrecisionMargin:
-    """The margin that an arithmetic has from all its logits (V,), one subtraction in its own type.
+    """Return an arithmetic's margin from all its logits (V,), by one subtraction in its type.
 
-    The winner is the lowest id of the largest logit, and the first NaN where there is one, as
-    argmax is in NumPy and torch. ``errors`` (V,) bound what the logits are off by; ``relative`` is
-    the error of the subtraction. Where a logit is infinite or NaN nothing is known of the error.
-    Without a rival the margin is infinite.
+    The winner is the lowest id with the largest logit, or the first NaN if there is one, as for
+    argmax in NumPy and torch. ``errors`` (V,) bound the errors of the logits; ``relative`` is the
+    error of the subtraction. If a logit is infinite or NaN, the error is not known. Without a rival
+    the margin is infinite.
     """
     wide = logits if logits.dtype.kind == "f" else logits.astype(np.float64)
     winner = int(wide.argmax())
@@ -116,14 +116,14 @@ def answer(logits: NDArray[Any], token: int, errors: Floats, relative: float) ->
 def enclosed(
     values: NDArray[Any], rows: Floats, x: Floats, inputs: Rounding, sums: Rounding
 ) -> list[Enclosure]:
-    """Enclosures of the exact ``rows @ x`` (n,) around ``values`` (n,), as an arithmetic has them.
+    """Return enclosures of the exact ``rows @ x`` (n,) around an arithmetic's ``values`` (n,).
 
-    Raises ArithmeticError where a value or its radius is not finite.
+    Raises ArithmeticError if a value or its radius is not finite.
     """
     with np.errstate(all="ignore"):
         errors = logit_errors(lengths(rows), x, np.zeros(len(rows)), inputs=inputs, sums=sums)
         high = values.astype(np.float64)
-        low = (values - high).astype(np.float64)  # what float64 does not hold of a long double
+        low = (values - high).astype(np.float64)  # the rest of a long double
         errors = (errors + np.abs(low) * 2.0**-53) * UP
     if not (np.isfinite(errors).all() and np.isfinite(high).all()):
         raise ArithmeticError("its numbers overflow")
@@ -134,7 +134,7 @@ def enclosed(
 
 
 def as_float(value: Fraction) -> tuple[float, float]:
-    """The float64 next to ``value``, of the same sign, and a bound on how far off it is."""
+    """Return the float64 nearest to ``value``, of the same sign, and a bound on its error."""
     try:
         near = value.numerator / value.denominator
     except OverflowError:

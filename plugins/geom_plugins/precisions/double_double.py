@@ -1,23 +1,24 @@
 """The precision ``double-double``: a number is the unevaluated sum of two float64.
 
-Long dot products are taken apart so that the BLAS library makes no error in what counts: K. Ozaki,
-T. Ogita, S. Oishi and S. M. Rump, Error-free transformations of matrix multiplication by using fast
-routines of matrix multiplication and its applications, Numerical Algorithms 59 (2012). A row with
-``|w_i| <= 2^e`` is cut by adding and subtracting ``1.5 * 2^(e + 53 - s)``, which rounds it to
-multiples of ``2^(e + 1 - s)``: a slice of at most ``2^(s - 1)`` units; what is left is at most
-``2^(e - s)``, and is cut again. Where a slice of W has s bits and one of x has t, every product is
-at most ``2^(s + t - 2)`` of their units, so that with ``d 2^(s + t - 2) <= 2^53`` every partial sum
-of d products is a float64, in whatever order and with fused operations or without. Cutting W is
-what takes time, so that its slices are wide, and two are enough: at d = 768 they have 35 bits, and
-those of x 10. The first meets seven slices of x, the second three; what involves the rest of
-either, ``2^-65`` of the whole, is summed in float64, and left out where it is zero.
+Long dot products are cut into slices so that the BLAS library computes their leading parts without
+error: K. Ozaki, T. Ogita, S. Oishi and S. M. Rump, Error-free transformations of matrix
+multiplication by using fast routines of matrix multiplication and its applications, Numerical
+Algorithms 59 (2012). A row with ``|w_i| <= 2^e`` is cut by adding and subtracting
+``1.5 * 2^(e + 53 - s)``, which rounds it to multiples of ``2^(e + 1 - s)``: a slice of at most
+``2^(s - 1)`` units; the rest is at most ``2^(e - s)``, and is cut again. If a slice of W has s bits
+and a slice of x has t, every product is at most ``2^(s + t - 2)`` of their units, so that with
+``d 2^(s + t - 2) <= 2^53`` every partial sum of d products is a float64, in any order, with or
+without fused operations. Cutting W takes the most time, so its slices are wide, and two are enough:
+at d = 768 they have 35 bits, and those of x 10. The first slice of W is multiplied by seven slices
+of x, the second by three; products with either rest, ``2^-65`` of the whole, are summed in float64,
+and left out if the rest is zero.
 
-The sums are brought together from the largest to the smallest, by the two-sum of D. E. Knuth, The
-Art of Computer Programming 2, section 4.2.2, theorem B; two logits are subtracted by the accurate
-sum of two double words, whose relative error is at most ``3 u^2 + 13 u^3 <= 2^-104``,
-``u = 2^-53``: M. Joldes, J.-M. Muller and V. Popescu, Tight and rigorous error bounds for basic
-building blocks of double-word arithmetic, ACM Transactions on Mathematical Software 44 (2017),
-algorithm 6. An entry above some ``2^980`` overflows in the cutting, and gives NaN: no answer.
+The sums are added from the largest to the smallest, by the two-sum of D. E. Knuth, The Art of
+Computer Programming 2, section 4.2.2, theorem B; two logits are subtracted by the accurate sum of
+two double words, whose relative error is at most ``3 u^2 + 13 u^3 <= 2^-104``, ``u = 2^-53``:
+M. Joldes, J.-M. Muller and V. Popescu, Tight and rigorous error bounds for basic building blocks of
+double-word arithmetic, ACM Transactions on Mathematical Software 44 (2017), algorithm 6. An entry
+above some ``2^980`` overflows when it is cut, and gives NaN: no answer.
 """
 
 from __future__ import annotations
@@ -51,26 +52,26 @@ ROUNDOFF = 2.0**-104
 """The relative error of a sum of two double words."""
 
 SLICES = (7, 3)
-"""Slices of x that the first slice of W meets, and the second; then the rest of x in one.
+"""The slices of x that each of the two slices of W is multiplied by; the rest of x is one more.
 
-BLAS libraries are slow where the columns are no multiple of four.
+BLAS libraries are slow if the number of columns is not a multiple of four.
 """
 
 SPREAD = 8.0
-"""Rows that are together in work are cut alike, if their largest entries differ by no more."""
+"""The largest ratio between the largest entries of a block's rows at which all are cut alike."""
 
 BLOCK = 1 << 18
-"""Numbers of W that are in work at one time: two copies of them stay in the cache."""
+"""The numbers of W in progress at one time: two copies of them stay in the cache."""
 
 TURN = 4
-"""Blocks that a thread takes at a time; the next turn goes to the thread that is done first."""
+"""The blocks that a thread takes at a time; the next turn goes to the thread that is done first."""
 
 SERIAL = 1 << 20
-"""Numbers from which on it pays to start threads."""
+"""The numbers of W from which it pays to start threads."""
 
 
 def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
+    """Compute the margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
     rows = np.append(rivals(readout, token, x), token)
     if rows.size == 1:
         return PrecisionMargin(math.inf, token)
@@ -91,7 +92,7 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
 
 
 def products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
-    """``rows @ x`` with the radius of its roundings, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Enclose ``rows @ x`` by the radius of its roundings, for ``rows`` (n, k) and ``x`` (k,)."""
     high, low, errors = logits(rows, x, np.zeros(len(rows)))
     if not np.isfinite(errors).all():
         raise ArithmeticError("its numbers overflow")
@@ -102,13 +103,13 @@ def products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
 
 
 def logits(W: Floats, x: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
-    """``W x + b`` for ``W`` (n, d) and ``x`` (d,), as high and low parts (n,).
+    """Compute ``W x + b`` for ``W`` (n, d) and ``x`` (d,), as high and low parts (n,).
 
-    The third is a bound (n,) on the error of their sum, not finite where there is no answer.
+    The third result is a bound (n,) on the error of their sum, not finite if there is no answer.
     """
     n, d = W.shape
     bits = 55 - math.ceil(math.log2(d))
-    narrow = round(bits * 2 / 9)  # as much is left of W as of x
+    narrow = round(bits * 2 / 9)  # the rests of W and x are then alike
     with np.errstate(all="ignore"):
         parts, top = _cut_point(x, narrow)
     sums = np.zeros((sum(part.shape[1] for part in parts), n))
@@ -117,7 +118,7 @@ def logits(W: Floats, x: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
 
     def work(start: int) -> None:
         rows = slice(start, start + TURN * height)
-        with np.errstate(all="ignore"):  # each thread has its own
+        with np.errstate(all="ignore"):  # each thread has its own error state
             _multiply(W[rows], parts, bits - narrow, height, sums[:, rows], tops[rows])
 
     starts = range(0, n, TURN * height)
@@ -135,9 +136,9 @@ def logits(W: Floats, x: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _cut_point(x: Floats, bits: int) -> tuple[list[Floats], float]:
-    """What each slice of a row, and its rest, are multiplied by, and ``2^e >= |x|``.
+    """Return the factors for each slice of a row and for its rest, and ``2^e >= |x|``.
 
-    The slices of x and, as the last column (d,), what they leave of it.
+    A factor has slices of x as columns and, as its last column (d,), the rest of x.
     """
     top = float(_tops(x[None, :])[0])
     slices, rests = [], [x]
@@ -152,7 +153,7 @@ def _multiply(
 ) -> None:
     """Put the products of the slices of W, ``height`` rows at a time, into ``sums`` (columns, n).
 
-    ``tops`` (n,) is what the rows were cut by.
+    ``tops`` (n,) gets the powers of two by which the rows were cut.
     """
     n, d = W.shape
     part, rest = (np.empty((min(height, n), d)) for _ in range(2))
@@ -179,7 +180,7 @@ def _multiply(
 
 
 def _tops(rows: Floats) -> Floats:
-    """Powers of two (n,) that no entry of a row exceeds; 0 for a row of zeros."""
+    """Return powers of two (n,) that no entry of a row exceeds; 0 for a row of zeros."""
     largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
     powers = np.ldexp(1.0, np.frexp(largest)[1])
     return np.asarray(np.where(largest == 0.0, 0.0, powers))
@@ -188,7 +189,7 @@ def _tops(rows: Floats) -> Floats:
 def _leading(
     values: Floats, top: float | Floats, bits: int, k: int, out: Floats | None = None
 ) -> Floats:
-    """The k-th slice of ``bits`` bits, of what the slices before it have left of ``values``."""
+    """Return the k-th slice, of ``bits`` bits; ``values`` is the rest after the slices before."""
     shift = top * (1.5 * 2.0 ** (53 - bits * (k + 1)))
     out = np.add(values, shift, out=out)
     out -= shift
@@ -196,13 +197,14 @@ def _leading(
 
 
 def _together(sums: Floats, b: Floats, d: int, unit: Floats) -> tuple[Floats, Floats, Floats]:
-    """The sums of the slices and the bias, as double words, and a bound on the error.
+    """Add the sums of the slices and the bias to double words, and bound the error.
 
     A sum of d products in float64 is off by no more than ``(1 + u)^d - 1`` of their sizes (N. J.
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 3.1), and
-    ``unit`` (n,) is what one product of each such sum comes to, all taken together, at most. What
-    two-sums lose is summed with them in float64: no more roundings than there are columns, each of
-    ``u`` of what is there. Products below the least normal number lose no more than TINY each.
+    ``unit`` (n,) bounds the size of one product from each such sum, in total. The errors of the
+    two-sums are added to those sums in float64: with no more roundings than there are columns, each
+    of at most ``u`` of the sum so far. Products below the least normal number lose at most TINY
+    each.
     """
     high, lost, size = b, np.zeros_like(b), np.zeros_like(b)
     rough, column = [len(sums) - 1], 0
@@ -222,7 +224,7 @@ def _together(sums: Floats, b: Floats, d: int, unit: Floats) -> tuple[Floats, Fl
 
 
 def add(a: Pair, b: Pair) -> Pair:
-    """The sum of two double words, rounded to one."""
+    """Return the sum of two double words, rounded to a double word."""
     s, e = _two_sum(a[0], b[0])
     t, f = _two_sum(a[1], b[1])
     e += t
@@ -234,7 +236,7 @@ def add(a: Pair, b: Pair) -> Pair:
 
 
 def _two_sum(a: Floats, b: Floats) -> Pair:
-    """``a + b`` rounded, and what that lost: D. E. Knuth, TAOCP 2, section 4.2.2, theorem B."""
+    """Return ``a + b`` rounded, and its error: D. E. Knuth, TAOCP 2, section 4.2.2, theorem B."""
     s = np.asarray(a + b)
     part = s - a
     lost = s - part
@@ -248,7 +250,7 @@ def _two_sum(a: Floats, b: Floats) -> Pair:
 def geom_precisions() -> Iterator[Precision[NoOptions]]:
     yield Precision(
         "double-double",
-        "pairs of float64, some 31 decimal digits",
+        "pairs of float64, about 31 decimal digits",
         margin,
         NoOptions,
         roundoff=lambda _: ROUNDOFF,

@@ -1,7 +1,7 @@
-"""What an arithmetic has made of a readout's weights, kept for the next token.
+"""A readout's weights as an arithmetic rounds them, kept for the next token.
 
-A table of tokens by precisions asks one arithmetic about all its points before the next one's turn,
-so one entry a readout is enough, and is all that memory should hold. It goes with the readout.
+A table of tokens by precisions evaluates all points in one arithmetic before the next, so one entry
+per readout is enough, and is all that memory should hold. It is freed with the readout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geom import Floats, Readout
 
 BLOCK = 1 << 20
-"""Numbers of W that are rounded at a time."""
+"""The numbers of W that are rounded at a time."""
 
 _kept: WeakKeyDictionary[Readout, tuple[Hashable, NDArray[Any]]] = WeakKeyDictionary()
 
@@ -24,11 +24,11 @@ _kept: WeakKeyDictionary[Readout, tuple[Hashable, NDArray[Any]]] = WeakKeyDictio
 def rounded_rows(
     readout: Readout, key: Hashable, convert: Callable[[Floats], NDArray[Any]]
 ) -> NDArray[Any]:
-    """``convert`` of the rows of W (V, d), in blocks; made once while ``key`` stays the same."""
+    """Convert the rows of W (V, d), in blocks; done once while ``key`` stays the same."""
     entry = _kept.get(readout)
     if entry is not None and entry[0] == key:
         return entry[1]
-    _kept.pop(readout, None)  # before the next one is made: two need not be in memory
+    _kept.pop(readout, None)  # first, so that two are never in memory
     del entry
     height = max(1, BLOCK // readout.d)
     first = convert(readout.W[:height])

@@ -1,20 +1,20 @@
 """The precisions ``float16``, ``bfloat16`` and ``float8-e4m3``: the short types of accelerators.
 
-W, b and x are each rounded to the type, to nearest and ties to even, straight from float64. Then
+W, b and x are each rounded to the type, to nearest with ties to even, directly from float64. Then
 
-- ``accumulate=float32`` is what accelerators do, and torch on a CPU: products and sums in float32,
-  where a product of two short numbers is exact, in the order that the BLAS library takes; the bias
-  added in float32; and one rounding of each logit to the type.
-- ``accumulate=same`` rounds every product and every partial sum to the type. The sum goes from
-  the first coordinate to the last, and the bias is added in the end. Its error radius is a running
-  one, from what was computed on the way: N. J. Higham, Accuracy and Stability of Numerical
+- ``accumulate=float32`` does as accelerators do, and torch on a CPU: products and sums in float32,
+  in which a product of two short numbers is exact, in the BLAS library's order; the bias added in
+  float32; and one rounding of each logit to the type.
+- ``accumulate=same`` rounds every product and every partial sum to the type. The sum runs from the
+  first coordinate to the last, and the bias is added at the end. Its error radius is a running
+  bound, from the values computed on the way: N. J. Higham, Accuracy and Stability of Numerical
   Algorithms, 2nd ed., SIAM 2002, section 3.3.
 
-The margin is one subtraction in the type. IEEE float16 (u = 2^-11) overflows to infinity from
-65520 on; bfloat16 (u = 2^-8) has the range of float32. The type ``float8_e4m3fn`` of the Open
-Compute Project (u = 2^-4) has no infinity: what rounds beyond 448 is NaN, as ml_dtypes has it, and
-nothing saturates. No scale factors are put in, as a quantised model would have. A margin that
-comes out as NaN is no answer, and is left so, without an error radius.
+The margin is one subtraction in the type. IEEE float16 (u = 2^-11) overflows to infinity from 65520
+on; bfloat16 (u = 2^-8) has the range of float32. The type ``float8_e4m3fn`` of the Open Compute
+Project (u = 2^-4) has no infinity: a number that rounds beyond 448 is NaN, as in ml_dtypes, and
+nothing saturates. There are no scale factors, which a quantised model would have. A margin that is
+NaN gives no answer: it stays NaN, without an error radius.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from geom_plugins.precisions.bounds import EXACT, UP, Rounding, answer, logit_er
 from geom_plugins.precisions.kept import rounded_rows
 
 FLOAT32 = Rounding(2.0**-24, 2.0**-126)
-"""Sums in float32, whatever becomes of its subnormal numbers."""
+"""The rounding of sums in float32, whether subnormal numbers are kept or flushed to zero."""
 
 
 @dataclass(frozen=True)
 class ShortOptions:
-    """Where the products are summed."""
+    """The type in which the products are summed."""
 
     accumulate: Annotated[
         Literal["float32", "same"],
@@ -49,7 +49,7 @@ class ShortOptions:
 
 @dataclass(frozen=True)
 class Short:
-    """A short type: its numbers as NumPy knows them, and what a rounding to it can do."""
+    """A short type: its NumPy type, and the error of a rounding to it."""
 
     name: str
     summary: str
@@ -75,11 +75,11 @@ TYPES = (
 
 
 def shortened(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """``values`` rounded to the type, once, to nearest and ties to even.
+    """Round ``values`` to the type, once, to nearest with ties to even.
 
-    ml_dtypes rounds float64 to float32 on its way, which makes ties where there are none. Float32
-    rounded to odd keeps what decides: S. Boldo and G. Melquiond, Emulation of a FMA and correctly
-    rounded sums, IEEE Transactions on Computers 57 (2008).
+    ml_dtypes first rounds float64 to float32, which can create ties. Float32 rounded to odd keeps
+    the bit that decides: S. Boldo and G. Melquiond, Emulation of a FMA and correctly rounded sums,
+    IEEE Transactions on Computers 57 (2008).
     """
     if dtype == np.float16:
         return values.astype(np.float16)
@@ -96,7 +96,7 @@ def shortened(values: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
 def margin(
     kind: Short, readout: Readout, token: int, x: Floats, options: ShortOptions
 ) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,), as a machine of that type has it."""
+    """Compute the margin of ``token`` at ``x`` (d,) as a machine of that type does."""
     unit, tiny = kind.rounding.relative, kind.rounding.tiny
     norms, b = readout.row_norms, readout.b
     with np.errstate(all="ignore"):
@@ -113,7 +113,7 @@ def margin(
 
 
 def _wide_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
-    """Sums in float32, then one rounding to the type."""
+    """Sum in float32, then round once to the type."""
 
     def widened(values: Floats) -> NDArray[np.float32]:
         return shortened(values, kind.dtype).astype(np.float32)
@@ -124,10 +124,10 @@ def _wide_logits(kind: Short, readout: Readout, x: Floats) -> NDArray[Any]:
 
 
 def _narrow_logits(kind: Short, readout: Readout, x: Floats) -> tuple[NDArray[Any], Floats]:
-    """Everything in the type, coordinate by coordinate, all rows at once.
+    """Compute everything in the type, coordinate by coordinate, for all rows at once.
 
-    The second is the sum of the sizes of all products and partial sums, rounded up: each of them
-    is off by no more than ``u / (1 - u)`` of what was computed (Higham).
+    The second result is the sum of the sizes of all products and partial sums, rounded up: each is
+    off by no more than ``u / (1 - u)`` of its computed value (Higham).
     """
     W = rounded_rows(readout, (kind.name, "same"), lambda rows: shortened(rows, kind.dtype))
     short = shortened(x, kind.dtype)
@@ -164,6 +164,6 @@ def _roundoff(kind: Short, options: ShortOptions) -> float:
 
 
 def _memory(kind: Short, readout: Readout, options: ShortOptions) -> int:
-    """The rounded rows, which are kept: as float32, or in the type."""
+    """Return the bytes of the rounded rows, which are kept: as float32, or in the type."""
     width = 4 if options.accumulate == "float32" else kind.dtype.itemsize
     return width * readout.W.size

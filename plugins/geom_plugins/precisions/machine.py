@@ -1,9 +1,9 @@
-"""The precisions ``float32``, ``float64`` and ``longdouble``: what processors compute in.
+"""The precisions ``float32``, ``float64`` and ``longdouble``: the types that processors compute in.
 
-W, b and x are rounded to the type, and products and sums are in it. In float32 and float64 the
-order of summation is that of the BLAS library; ``longdouble`` is whatever C calls long double on
-this machine, 64 bits of precision on x86, and NumPy sums it. The margin is one subtraction in the
-type. A margin that comes out as NaN is no answer, and is left so, without an error radius.
+W, b and x are rounded to the type, and products and sums are computed in it. In float32 and float64
+the order of summation is that of the BLAS library; ``longdouble`` is C's long double on this
+machine, with 64 bits of precision on x86, and is summed by NumPy. The margin is one subtraction in
+the type. A margin that is NaN gives no answer: it stays NaN, without an error radius.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGDOUBLE = Rounding(float(np.finfo(np.longdouble).eps) / 2.0, 2.0**-1022)
 
 
 def float32_margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,) in IEEE binary32."""
+    """Compute the margin of ``token`` at ``x`` (d,) in IEEE binary32."""
     with np.errstate(all="ignore"):
         W = rounded_rows(readout, "float32", _single)
         logits = W @ _single(x) + _single(readout.b)
@@ -43,7 +43,7 @@ def _single(values: Floats) -> NDArray[np.float32]:
 
 
 def float64_margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,) in IEEE binary64, which holds all inputs."""
+    """Compute the margin of ``token`` at ``x`` (d,) in IEEE binary64, which holds all inputs."""
     with np.errstate(all="ignore"):
         errors = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=FLOAT64)
         return answer(readout.logits(x), token, errors + readout.bias_errors * UP, FLOAT64.relative)
@@ -52,7 +52,7 @@ def float64_margin(readout: Readout, token: int, x: Floats, options: NoOptions) 
 def longdouble_margin(
     readout: Readout, token: int, x: Floats, options: NoOptions
 ) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,) in long double, rounded to float64 at the end."""
+    """Compute the margin of ``token`` at ``x`` (d,) in long double, rounded to float64 last."""
     long = x.astype(np.longdouble)
     logits = np.empty(readout.V, dtype=np.longdouble)
     height = max(1, BLOCK // readout.d)
@@ -65,28 +65,28 @@ def longdouble_margin(
 
 
 def float32_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
-    """``rows @ x`` in IEEE binary32, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Compute ``rows @ x`` in IEEE binary32, for ``rows`` (n, k) and ``x`` (k,)."""
     with np.errstate(all="ignore"):
         values = _single(rows) @ _single(x)
     return enclosed(values, rows, x, FLOAT32, FLOAT32)
 
 
 def float64_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
-    """``rows @ x`` in IEEE binary64, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Compute ``rows @ x`` in IEEE binary64, for ``rows`` (n, k) and ``x`` (k,)."""
     with np.errstate(all="ignore"):
         values = rows @ x
     return enclosed(values, rows, x, EXACT, FLOAT64)
 
 
 def longdouble_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
-    """``rows @ x`` in long double, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Compute ``rows @ x`` in long double, for ``rows`` (n, k) and ``x`` (k,)."""
     with np.errstate(all="ignore"):
         values = rows.astype(np.longdouble) @ x.astype(np.longdouble)
     return enclosed(values, rows, x, EXACT, LONGDOUBLE)
 
 
 def _float32_memory(readout: Readout, options: NoOptions) -> int:
-    """The rounded rows, which are kept."""
+    """Return the bytes of the rounded rows, which are kept."""
     return 4 * readout.W.size
 
 
@@ -111,7 +111,7 @@ def geom_precisions() -> Iterator[Precision[NoOptions]]:
     )
     yield Precision(
         "longdouble",
-        "C's long double, as this machine has it",
+        "C's long double on this machine",
         longdouble_margin,
         NoOptions,
         roundoff=lambda _: LONGDOUBLE.relative,

@@ -1,8 +1,8 @@
 """The precision ``mpmath``: floats of any number of decimal digits.
 
-W, b and x are float64, which 15 digits and more hold as they are. Products and sums are rounded to
-the context's precision p, from the first coordinate to the last, the bias at the end, so that the
-unit roundoff is ``2^-p``; exponents have no bounds.
+W, b and x are float64, which 15 digits or more hold exactly. Products and sums are rounded to the
+context's precision p, from the first coordinate to the last, with the bias at the end, so that the
+unit roundoff is ``2^-p``; exponents are unbounded.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Number = Any  # mpmath has no types
 
 @dataclass(frozen=True)
 class MpmathOptions:
-    """How finely to compute."""
+    """How precisely to compute."""
 
     digits: Annotated[int, Meta(ge=15, description="decimal digits")] = 50
 
 
 def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
+    """Compute the margin of ``token`` at ``x`` (d,), rounded to float64 at the end."""
     others = rivals(readout, token, x)
     if not others.size:
         return PrecisionMargin(math.inf, token)
@@ -65,7 +65,7 @@ def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> P
             np.abs(readout.b[rows]) + readout.bias_errors[rows],
             inputs=EXACT,
             sums=Rounding(u),
-            roundings=readout.d + 4,  # numerator, denominator and quotient of a bias besides
+            roundings=readout.d + 4,  # with a bias's numerator, denominator and quotient
         )
         error = radius(float(errors[-1]), errors[:-1], gaps)
     error = (error + off + abs(value) * u) * UP
@@ -73,12 +73,12 @@ def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> P
 
 
 def roundoff(options: MpmathOptions) -> float:
-    """``2^-p``, and the least normal float64 where that is too small for one."""
+    """Return ``2^-p``, but no less than the least normal float64."""
     return max(math.ldexp(1.0, -_context(options.digits).prec), 2.0**-1022)
 
 
 def products(rows: Floats, x: Floats, options: MpmathOptions) -> list[Enclosure]:
-    """``rows @ x`` with the radius of its roundings, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Enclose ``rows @ x`` by the radius of its roundings, for ``rows`` (n, k) and ``x`` (k,)."""
     mp = _context(options.digits)
     point = [mp.mpf(entry) for entry in x.tolist()]
     errors = logit_errors(
@@ -107,9 +107,9 @@ def _fraction(value: Number) -> Fraction:
 
 @cache
 def _context(digits: int) -> Any:
-    """A context of mpmath's at that precision.
+    """Return an mpmath context at that precision.
 
-    Nobody else has it and nothing changes its precision, so threads can share it.
+    Nothing else uses it or changes its precision, so threads can share it.
     """
     from mpmath.ctx_mp import MPContext  # type: ignore[import-untyped]  # it has no types
 
@@ -122,7 +122,7 @@ def _context(digits: int) -> Any:
 def geom_precisions() -> Iterator[Precision[MpmathOptions]]:
     yield Precision(
         "mpmath",
-        "floats of so many decimal digits, by mpmath",
+        "floats of a given number of decimal digits, by mpmath",
         margin,
         MpmathOptions,
         roundoff=roundoff,

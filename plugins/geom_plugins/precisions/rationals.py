@@ -1,8 +1,8 @@
-"""The precision ``exact``: margins as the rational numbers they are.
+"""The precision ``exact``: margins as exact rational numbers.
 
-Weights, biases and points are floats, so a logit is an integer times a power of two, and nothing
-is ever rounded, in whatever order. At the end the margin becomes the float64 next to it, with its
-sign kept where it is too small for one; the error radius is what that lost, 0 where nothing.
+Weights, biases and points are floats, so a logit is an integer times a power of two, and nothing is
+ever rounded, in any order. At the end the margin becomes the nearest float64, which keeps its sign
+if it is too small for one; the error radius is the error of that rounding, 0 if it is exact.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from geom_plugins.precisions.bounds import as_float
 from geom_plugins.precisions.rivals import rivals
 
 BLOCK = 1 << 18
-"""Numbers of the rows that are integers at one time: some twenty megabytes."""
+"""The numbers of the rows that are integers at one time: some twenty megabytes."""
 
 
 def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> PrecisionMargin:
-    """The margin of ``token`` at ``x`` (d,), exactly, and then as a float64."""
+    """Compute the margin of ``token`` at ``x`` (d,) exactly, then convert it to float64."""
     others = rivals(readout, token, x)
     if not others.size:
         return PrecisionMargin(math.inf, token)
@@ -48,12 +48,12 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
 
 
 def products(rows: Floats, x: Floats, options: NoOptions) -> list[Enclosure]:
-    """``rows @ x`` as it is, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Compute ``rows @ x`` as exact enclosures, for ``rows`` (n, k) and ``x`` (k,)."""
     return [Enclosure(value, value) for value in dots(rows, x)]
 
 
 def dots(rows: Floats, x: Floats) -> list[Fraction]:
-    """``rows @ x``, exactly, for ``rows`` (n, k) and ``x`` (k,)."""
+    """Compute ``rows @ x`` exactly, for ``rows`` (n, k) and ``x`` (k,)."""
     live = np.flatnonzero(x)
     entries, x_exponent = _integers(x[live])
     out: list[Fraction] = []
@@ -67,7 +67,7 @@ def dots(rows: Floats, x: Floats) -> list[Fraction]:
 
 
 def _integers(values: Floats) -> tuple[Integers, int]:
-    """Integers, in the shape of ``values``, and an exponent e: ``values == integers * 2**e``."""
+    """Return integers, in the shape of ``values``, and e with ``values == integers * 2**e``."""
     fractions, exponents = np.frexp(values)
     mantissas = np.ldexp(fractions, 53).astype(np.int64)
     used = mantissas != 0

@@ -1,4 +1,4 @@
-"""The few rows that a slow arithmetic has to look at, chosen by a proven bound."""
+"""The few rows that a slow arithmetic must evaluate, chosen by a proven bound."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from geom_plugins.precisions.bounds import EXACT, FLOAT64, logit_errors
 
 
 def rivals(readout: Readout, token: int, x: Floats) -> NDArray[np.intp]:
-    """The ids, ascending, among which the token's largest rival is, exactly and as computed.
+    """Return the ids, ascending, that include the token's largest rival, both exact and computed.
 
-    All logits are computed in float64, with a bound ``e`` on the error of each, which an arithmetic
-    as fine as float64 keeps too. Its logit and float64's are at most ``2 e`` apart, and ``3 e``
-    leaves room for the rounding of the ends: a row whose upper end lies below another's lower end
-    is not the largest. Coordinates where x is 0 do not matter, and of the rows that agree on the
-    others the first stands for all, since they have one logit: at x = 0 all rows are alike. A
-    shift of the final norm sees all coordinates.
+    All logits are computed in float64, with a bound ``e`` on the error of each, which also holds
+    for an arithmetic at least as precise as float64. Its logit and float64's are at most ``2 e``
+    apart, and ``3 e`` leaves room for the rounding of the ends: a row whose upper end lies below
+    another's lower end is not the largest. Coordinates in which x is 0 do not matter, and of rows
+    that agree in the other coordinates only the first is kept, since they have the same logit: at
+    x = 0 all rows are alike. A shift of the final norm makes all coordinates matter.
     """
     with np.errstate(all="ignore"):
         logits = readout.logits(x)

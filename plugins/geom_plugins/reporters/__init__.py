@@ -1,1 +1,1 @@
-"""Reporters: a run as a file."""
+"""Reporters: a run written as a file."""

@@ -1,8 +1,8 @@
 """``certificate``: verdicts and their proofs, for someone who does not have geom.
 
 A token is a JSON object whose numbers are exact: hexadecimal floats and, in the proof *rational*,
-whole numbers of any length. ``docs/certificate.md`` has the format, and a program that checks it
-with Python's standard library alone.
+integers of any length. ``docs/certificate.md`` has the format, and a program that checks it with
+Python's standard library alone.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FORMAT = "geom certificate 1"
 
 @dataclass(frozen=True)
 class CertificateOptions:
-    """Which token."""
+    """Which token to write."""
 
-    token: Annotated[str, Meta(description="its id or its exact text; all for none")] = ""
+    token: Annotated[str, Meta(description="its id or its exact text; empty writes all")] = ""
 
 
 def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
-    """One JSON object a line, of the token or of each that is proven.
+    """Write one JSON object per line, for the token or for each proven token.
 
     Raises InputError for a token that the run did not examine or decide.
     """
@@ -41,10 +41,10 @@ def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
 
 
 def _one(run: Run, token: str) -> TokenRow:
-    """The row with that id, or else the one with that text."""
+    """Return the row with that id, or else the row with that text."""
     first, *more = run.named(token)
     if more and token != str(first.token_id):
-        raise InputError(f"token {token!r} is several: give the id of one")
+        raise InputError(f"{len(more) + 1} tokens have the text {token!r}: give the id of one")
     return first
 
 
@@ -69,7 +69,7 @@ def _certificate(run: Run, row: TokenRow, found: Certificate) -> dict[str, Any]:
 
 
 def _weights(run: Run, row: TokenRow, found: Weights) -> tuple[list[int], list[str]]:
-    """Tokens and their weights; those of a rational proof are made exact."""
+    """Return tokens and their weights; the weights of a rational proof are made exact."""
     if row.proof == "rational":
         exact = rational_weights(run.problem, row.token_id, found)
         if exact is None:
@@ -83,7 +83,7 @@ def _weights(run: Run, row: TokenRow, found: Weights) -> tuple[list[int], list[s
 def geom_reporters() -> Iterator[Reporter[CertificateOptions]]:
     yield Reporter(
         "certificate",
-        "the proof of a token, to be checked without geom",
+        "the proof of a token, which can be checked without geom",
         write,
         CertificateOptions,
         suffix=".json",

@@ -12,9 +12,9 @@ from geom import NoOptions, Reporter, Run, TokenRow, hookimpl
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """A header, then every row, in UTF-8; ``flagged_by`` is joined by spaces, unknown is empty.
+    """Write a header, then every row, in UTF-8; ``flagged_by`` is joined by spaces.
 
-    A measure has two columns, its value and its error.
+    A value that is not known is empty. A measure has two columns, its value and its error.
     """
     measured = run.measured()
     names = sorted({name for found in measured.values() for name in found})

@@ -1,9 +1,9 @@
-"""``html``: a run as one page that a person wants to read, with nothing fetched from a network.
+"""``html``: a run as one page for a person to read, with nothing fetched from a network.
 
 The page is `page/report.html.jinja` with its style, its script, plotly.js and the data of the run,
 in one file. Token texts are hostile: they reach the page as JSON that no markup can end, the script
-writes them as text and never as markup, and a content security policy lets no script run but the
-two whose hashes it names, and no request leave.
+writes them as text and never as markup, and a content security policy allows only the two scripts
+whose hashes it names, and no requests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INSTALL = "format html needs plotly and Jinja2: python -m pip install 'geom-une
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
-    """The page, in UTF-8. Raises InputError where plotly or Jinja2 is not installed."""
+    """Write the page, in UTF-8. Raises InputError if plotly or Jinja2 is not installed."""
     try:
         from jinja2 import Environment, StrictUndefined
         from plotly.offline import get_plotlyjs
@@ -29,7 +29,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
         raise InputError(_INSTALL) from error
     here = files("geom_plugins.reporters").joinpath("page")
     text = {name: here.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js")}
-    # a script's text ends at the first </script, which plotly.js holds in a string
+    # a script's text ends at the first </script, and plotly.js has one in a string
     plotly, script = (
         code.replace("</script", "<\\/script") for code in (get_plotlyjs(), text["report.js"])
     )
@@ -48,7 +48,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
 
 
 def _hash(script: str) -> str:
-    """As a content security policy names a script, whose line ends are those of HTML."""
+    """Return a script's name in a content security policy, with the line ends of HTML."""
     plain = script.replace("\r\n", "\n").replace("\r", "\n")
     digest = hashlib.sha256(plain.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
@@ -57,5 +57,5 @@ def _hash(script: str) -> str:
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[NoOptions]]:
     yield Reporter(
-        "html", "a page to look at, in one file", write, NoOptions, suffix=".html", text=False
+        "html", "a page to read, in one file", write, NoOptions, suffix=".html", text=False
     )

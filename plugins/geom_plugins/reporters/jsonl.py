@@ -1,4 +1,4 @@
-"""``jsonl``: one JSON object a token, one a line."""
+"""``jsonl``: one JSON object per token, one per line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from geom import MeasureRow, NoOptions, Reporter, Run, hookimpl, json_line
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
     """Write every row as a JSON object with the fields of `geom.TokenRow`, in UTF-8.
 
-    See `geom.json_line`. In a run with measures it has ``measures`` besides: by name the value,
-    error and unit of each.
+    See `geom.json_line`. In a run with measures each object also has ``measures``: the value, error
+    and unit of each measure, by name.
     """
     measured = run.measured()
     for row in run.rows():
@@ -30,4 +30,4 @@ def _numbers(item: MeasureRow) -> dict[str, Any]:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    yield Reporter("jsonl", "one JSON object a token", write, NoOptions, suffix=".jsonl")
+    yield Reporter("jsonl", "one JSON object per token", write, NoOptions, suffix=".jsonl")

@@ -1,8 +1,8 @@
-"""``tokens`` and ``logit-bias``: the tokens of a run as lists that other tools take.
+"""``tokens`` and ``logit-bias``: the tokens of a run as lists that other tools read.
 
-``tokens`` is an id a line: what ``--tokens @FILE`` of geom reads, and most scripts. ``logit-bias``
-is a JSON object from ids to a number, as the parameter ``logit_bias`` of OpenAI's API, vLLM and the
-server of llama.cpp take it: at -100 a sampler never picks the token.
+``tokens`` has one id per line, as geom's ``--tokens @FILE`` and most scripts read it.
+``logit-bias`` is a JSON object from ids to a number, for the parameter ``logit_bias`` of OpenAI's
+API, vLLM and the server of llama.cpp: at -100 a sampler never picks the token.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Which = Literal["notable", "unspeakable", "undecided", "hard", "speakable", "all
 
 @dataclass(frozen=True)
 class TokensOptions:
-    """Which of the tokens that were examined."""
+    """Which of the examined tokens to list."""
 
     which: Annotated[
-        Which, Meta(description="notable is all but those that win along their own direction")
+        Which, Meta(description="notable: all but those that win along their own direction")
     ] = "notable"
 
 
 @dataclass(frozen=True)
 class LogitBiasOptions:
-    """Which of the tokens that were examined, and what to add to their logits."""
+    """Which of the examined tokens to list, and what to add to their logits."""
 
     which: Annotated[
-        Which, Meta(description="notable is all but those that win along their own direction")
+        Which, Meta(description="notable: all but those that win along their own direction")
     ] = "notable"
     bias: Annotated[
         float, Meta(ge=-100, le=100, description="added to each token's logit")
@@ -41,13 +41,13 @@ class LogitBiasOptions:
 
 
 def write_tokens(run: Run, file: BinaryIO, options: TokensOptions) -> None:
-    """An id a line, ascending."""
+    """Write one id per line, ascending."""
     for token in chosen(run, options.which):
         file.write(b"%d\n" % token)
 
 
 def write_logit_bias(run: Run, file: BinaryIO, options: LogitBiasOptions) -> None:
-    """One JSON object, on one line."""
+    """Write one JSON object, on one line."""
     value = float(options.bias)
     bias = int(value) if value.is_integer() else value
     found = {str(token): bias for token in chosen(run, options.which)}
@@ -55,7 +55,7 @@ def write_logit_bias(run: Run, file: BinaryIO, options: LogitBiasOptions) -> Non
 
 
 def chosen(run: Run, which: Which) -> list[int]:
-    """The ids, ascending."""
+    """Return the ids of the chosen tokens, ascending."""
     return [row.token_id for row in run.rows() if _is(row, which)]
 
 
@@ -69,7 +69,7 @@ def _is(row: TokenRow, which: Which) -> bool:
 
 @hookimpl
 def geom_reporters() -> Iterator[Reporter[TokensOptions] | Reporter[LogitBiasOptions]]:
-    yield Reporter("tokens", "ids, one a line", write_tokens, TokensOptions, suffix=".txt")
+    yield Reporter("tokens", "ids, one per line", write_tokens, TokensOptions, suffix=".txt")
     yield Reporter(
         "logit-bias",
         "a JSON object that forbids tokens in sampling APIs",

@@ -1,8 +1,8 @@
-"""What a report shows of a run, as JSON: columns for the table and for the pictures.
+"""The data of a run that a report shows, as JSON: columns for the table and for the pictures.
 
-Numbers of all tokens are little-endian arrays in base64, texts are made visible by `geom.visible`,
-so that no control character is left in them. The vocabulary is drawn by the weights of the run;
-where they cannot be found the page says so, and shows what the run knows by itself.
+Numbers of all tokens are little-endian arrays in base64; texts are made visible by `geom.visible`,
+so that they contain no control characters. The vocabulary is drawn from the weights of the run; if
+they cannot be found, the page says so, and shows what the run file itself contains.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from geom import (
 )
 
 CLASSES = ("unspeakable", "undecided", "hard to speak", "speakable")
-"""Of the tokens examined, the most remarkable first; a token not examined is of none."""
+"""The classes of examined tokens, the most remarkable first; other tokens have no class."""
 
 HEAVIEST, HEAD = 20, 6
-"""Weights of a certificate, and numbers of a witness, that the page shows."""
+"""The most weights of a certificate, and numbers of a witness, that the page shows."""
 
 _IDS = 2**31
-"""Tokens of the largest vocabulary that a page has room for."""
+"""The size of the largest vocabulary that a page can show."""
 
 STRANGE = 40
-"""Characters of one text that are named."""
+"""The most characters of one text that are named."""
 
 _BLOCK = 4096
-"""Rows of W that are projected at a time."""
+"""The rows of W that are projected at a time."""
 
 
 def page_data(run: Run) -> dict[str, Any]:
-    """Everything that the page shows, ready for JSON."""
+    """Return everything that the page shows, ready for JSON."""
     rows = sorted(run.rows(), key=lambda row: row.rank)
     readout, missing = _weights(run)
     recipes = run.recipes()
@@ -76,7 +76,7 @@ def page_data(run: Run) -> dict[str, Any]:
 
 
 def _harmless(value: Any) -> Any:
-    """The same with `geom.harmless` texts, as a run file may come from a stranger."""
+    """Return the value with `geom.harmless` texts, because a run file may come from a stranger."""
     if isinstance(value, str):
         return harmless(value)
     if isinstance(value, dict):
@@ -85,12 +85,12 @@ def _harmless(value: Any) -> Any:
 
 
 def _columns(rows: Sequence[TokenRow]) -> dict[str, Any]:
-    """What every token examined has."""
+    """Return the columns that every examined token has."""
     winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
     ids = [row.token_id for row in rows]
     for token in (*ids, *winners):
         if not -1 <= token < _IDS:
-            raise InputError(f"token {token} is of no vocabulary: look at it with geom verify")
+            raise InputError(f"token {token} is in no vocabulary: check the run with geom verify")
     return {
         "id": _packed(ids, "<i4"),
         "class": _packed([CLASSES.index(row.label) for row in rows], "<i4"),
@@ -106,14 +106,14 @@ def _columns(rows: Sequence[TokenRow]) -> dict[str, Any]:
 
 
 def strange(text: str | None) -> list[str]:
-    """The characters that `geom.visible` spells out, by code point and name."""
+    """Return the characters that `geom.visible` spells out, by code point and name."""
     found = [c for c in dict.fromkeys(text or "") if visible(c) != f'"{c}"' and c not in '"\\']
     names = [f"U+{ord(c):04X} {unicodedata.name(c, 'control character')}" for c in found[:STRANGE]]
     return names if len(found) <= STRANGE else [*names, f"and {len(found) - STRANGE} more"]
 
 
 def _weights(run: Run) -> tuple[Readout | None, str | None]:
-    """The weights, or why they are not to be had."""
+    """Return the weights, or the reason why they are not available."""
     try:
         return run.problem.readout, None
     except GeomError as error:
@@ -121,7 +121,7 @@ def _weights(run: Run) -> tuple[Readout | None, str | None]:
 
 
 def _texts(run: Run, rows: Sequence[TokenRow], readout: Readout | None) -> dict[str, str]:
-    """The visible text of every token that is known to have one, by id."""
+    """Return the visible text of every token that is known to have one, by id."""
     kinds = run.winner_kinds()
     found = {row.argmax_id: visible(row.argmax, kinds[row.token_id]) for row in rows}
     found |= {row.token_id: visible(row.token, row.token_kind) for row in rows}
@@ -131,7 +131,7 @@ def _texts(run: Run, rows: Sequence[TokenRow], readout: Readout | None) -> dict[
 
 
 def _certificate(run: Run, row: TokenRow) -> dict[str, Any]:
-    """What proves a verdict, short enough to read: percentages and numbers are texts."""
+    """Return the proof of a verdict, short enough to read: percentages and numbers are texts."""
     certificate = run.certificate(row.token_id)
     if certificate is None:
         return {}
@@ -154,9 +154,9 @@ def _certificate(run: Run, row: TokenRow) -> dict[str, Any]:
 
 
 def _measures(run: Run, rows: Sequence[TokenRow]) -> list[dict[str, Any]]:
-    """Every measure of the run: its name, unit and values, in the order of the rows.
+    """Return every measure of the run: its name, unit and values, in the order of the rows.
 
-    Values are there to sort by; what the page shows is their text, rounded as `geom` does.
+    The values are for sorting; the page shows their text, rounded as in `geom`.
     """
     measured = run.measured()
     found = {item.measure: item for by_name in measured.values() for item in by_name.values()}
@@ -175,7 +175,10 @@ def _measures(run: Run, rows: Sequence[TokenRow]) -> list[dict[str, Any]]:
 
 
 def _cloud(readout: Readout) -> dict[str, Any]:
-    """Every row of W seen from the centroid: its distance, and its place on two principal axes."""
+    """Return each row of W as seen from the centroid: its distance, and two coordinates.
+
+    The coordinates are along the two principal axes.
+    """
     W = readout.W
     mean = W.mean(axis=0)
     norms, places = np.empty(readout.V), np.zeros((readout.V, 2))
@@ -195,7 +198,7 @@ def _cloud(readout: Readout) -> dict[str, Any]:
 
 
 def _principal(W: Floats, mean: Floats) -> Floats:
-    """The two directions (d, 2) along which rows spread most, of any sign but always the same."""
+    """Return the two directions (d, 2) along which rows spread most, with reproducible signs."""
     d = W.shape[1]
     if d <= 2:
         return np.eye(d)

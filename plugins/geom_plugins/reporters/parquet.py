@@ -13,7 +13,7 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
 
     A measure has two columns, its value and its error.
 
-    Raises InputError where pyarrow is not installed.
+    Raises InputError if pyarrow is not installed.
     """
     try:
         import pyarrow

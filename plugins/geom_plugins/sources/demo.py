@@ -12,9 +12,9 @@ CHECKPOINT = Path(__file__).parent / "demo_checkpoint"
 
 
 def load(location: str, options: NoOptions) -> Readout:
-    """The readout of the embedded GPT-2: tied embedding, final LayerNorm folded in.
+    """Load the readout of the embedded GPT-2: tied embedding, final LayerNorm folded in.
 
-    Raises InputError where a location is given, as there is nothing to choose.
+    Raises InputError if a location is given, because there is nothing to choose.
     """
     from geom_plugins.sources import hf
 

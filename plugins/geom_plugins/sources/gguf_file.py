@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Norm = Literal["layernorm", "rmsnorm", "none"]
 
-_ENCODER = "an encoder, kept without a head over the vocabulary"
+_ENCODER = "an encoder, stored without a head over the vocabulary"
 _HEADLESS = {
     "bert": _ENCODER,
     "modern-bert": _ENCODER,
@@ -34,26 +34,26 @@ _HEADLESS = {
     "t5encoder": _ENCODER,
     "clip": "an encoder of images or sound",
     "wavtokenizer-dec": "a decoder of sound",
-    "chameleon": "which llama.cpp keeps from emitting tokens of images, whatever their rows",
+    "chameleon": "whose image tokens llama.cpp never emits, whatever their rows",
 }
-"""Architectures whose tensors make no readout, in words that follow the name."""
+"""The architectures whose tensors make no readout, each with a reason that follows its name."""
 
 _FINAL_NORMS = {
     "t5": "dec.output_norm",
     "lfm2": "token_embd_norm",
     "lfm2moe": "token_embd_norm",
 }
-"""What is not called ``output_norm``; LFM2's name is an old slip that llama.cpp keeps."""
+"""The final norms not named ``output_norm``; LFM2's name is an old slip that llama.cpp keeps."""
 
 _UNSCALED = ("olmo",)
-"""Architectures whose final norm has neither scale nor shift."""
+"""The architectures whose final norm has neither scale nor shift."""
 
-_BY_HAND = "give ?unembed=NAME&norm=layernorm|rmsnorm|none and, of the norm, &gamma=NAME&beta=NAME"
+_BY_HAND = "give ?unembed=NAME&norm=layernorm|rmsnorm|none and, for the norm, &gamma=NAME&beta=NAME"
 
 
 @dataclass(frozen=True)
 class GgufOptions:
-    """What the names and the metadata do not tell, or tell wrongly."""
+    """The parts that the names and the metadata do not give, or give wrongly."""
 
     unembed: Annotated[str | None, Meta(description="name of the unembedding, (V, d)")] = None
     bias: Annotated[str | None, Meta(description="name of its bias, (V,)")] = None
@@ -64,7 +64,7 @@ class GgufOptions:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Names of tensors, None where there is none."""
+    """The names of the readout's tensors, None if it has none."""
 
     unembed: str
     bias: str | None
@@ -74,10 +74,10 @@ class _Parts:
 
 
 def load(location: str, options: GgufOptions) -> Readout:
-    """The readout in a local GGUF file, whole or split, of which only its own tensors are read.
+    """Load the readout of a local GGUF file, whole or split, reading only the readout's tensors.
 
-    Block-quantised tensors are dequantised to float32 and named in the notes. Raises InputError
-    where the file is missing or damaged, or its readout is not certain.
+    Block-quantised tensors are dequantised to float32 and named in the notes. Raises InputError if
+    the file is missing or damaged, or if its readout is not certain.
     """
     from geom_plugins.checkpoints.gguf_format import open_gguf
     from geom_plugins.checkpoints.locations import local_path
@@ -109,14 +109,14 @@ def load(location: str, options: GgufOptions) -> Readout:
 
 
 def _given(options: GgufOptions) -> _Parts | None:
-    """Exactly what the user names, where that is enough."""
+    """Return exactly the parts that the user names, or None if they are not enough."""
     if options.unembed is None or options.norm is None:
         return None
     return _Parts(options.unembed, options.bias, options.gamma, options.beta, options.norm)
 
 
 def _found(model: Model, options: GgufOptions) -> _Parts:
-    """As llama.cpp names the parts. Raises InputError where that leaves a doubt."""
+    """Find the parts by llama.cpp's names. Raises InputError if the result is not certain."""
     arch = _architecture(model)
     _refuse_headless(model, arch)
     unembed = options.unembed or _first(model, "output.weight", "token_embd.weight")
@@ -142,7 +142,7 @@ def _found(model: Model, options: GgufOptions) -> _Parts:
 def _architecture(model: Model) -> str:
     kind = model.settings.get("general.type", "model")
     if kind != "model":
-        raise InputError(f"{model.name} is of the type {kind}; give the model's own file")
+        raise InputError(f"{model.name} has the type {kind!r}; give the model's own file")
     arch = model.settings.get("general.architecture")
     if not isinstance(arch, str):
         raise InputError(f"{model.name} does not name its architecture; {_BY_HAND}")
@@ -152,18 +152,18 @@ def _architecture(model: Model) -> str:
 def _refuse_headless(model: Model, arch: str) -> None:
     why = _HEADLESS.get(arch)
     if why is None and model.settings.get(f"{arch}.pooling_type", 0) != 0:
-        why = "converted as a model of embeddings"
+        why = "converted as an embedding model"
     if why is not None:
         raise InputError(
-            f"{model.name} is {arch}, {why}; to examine a matrix of it all the same, {_BY_HAND}"
+            f"{model.name} is {arch}, {why}; to examine one of its matrices anyway, {_BY_HAND}"
         )
 
 
 def _kind_of_norm(model: Model, arch: str, beta: str | None) -> Norm:
-    """By which epsilon the metadata has.
+    """Return the kind of the final norm, by the epsilon in the metadata.
 
-    With both, some part inside the model has the other kind: Nemotron's norms shift and are
-    LayerNorm, those of T5 and GLM's indexed models do not and are RMSNorm.
+    If both epsilons are there, some part inside the model has the other kind: Nemotron's norms have
+    a shift and are LayerNorm; those of T5 and GLM's indexed models have none and are RMSNorm.
     """
     rms = f"{arch}.attention.layer_norm_rms_epsilon" in model.settings
     layer = f"{arch}.attention.layer_norm_epsilon" in model.settings
@@ -189,7 +189,7 @@ def _quantised(tensors: Iterable[Tensor]) -> Iterator[str]:
 
 
 def _remarks(model: Model, parts: _Parts) -> Iterator[str]:
-    """What happens between W x + b and the model's logits, in words."""
+    """Describe what the model does between W x + b and its logits."""
     arch = str(model.settings.get("general.architecture"))
     scale = model.settings.get(f"{arch}.logit_scale")
     if scale is not None:
@@ -219,15 +219,15 @@ def _is_number(value: Setting | None) -> TypeGuard[int | float]:
 _SCHEMES: dict[str, Scheme] = {
     "llama": "sentencepiece",
     "t5": "sentencepiece",
-    "bert": "sentencepiece",  # the converter turns WordPiece's marks round
+    "bert": "sentencepiece",  # the converter inverts WordPiece's marks
     "gemma4": "sentencepiece",
     "plamo2": "sentencepiece",
     "gpt2": "byte-level",
 }
-"""By ``tokenizer.ggml.model``; others are shown as they are."""
+"""The encoding of pieces by ``tokenizer.ggml.model``; other models' pieces are left as they are."""
 
 _KINDS: dict[object, TokenKind] = {2: "special", 3: "special", 4: "added", 5: "unused", 6: "byte"}
-"""By the number of ``tokenizer.ggml.token_type``; 1 is normal."""
+"""The kinds of tokens by the number of ``tokenizer.ggml.token_type``; 1 is normal."""
 
 _Texts = tuple[str | None, ...]
 
@@ -235,7 +235,7 @@ _Texts = tuple[str | None, ...]
 def _tokens(
     model: Model, V: int
 ) -> tuple[_Texts | None, tuple[TokenKind, ...] | None, tuple[str, ...]]:
-    """Texts and kinds of ids 0 to V - 1, None where the file has no tokens, and remarks."""
+    """Return the texts and kinds of ids 0 to V - 1, None if the file has no tokens, and remarks."""
     pieces = model.settings.get("tokenizer.ggml.tokens")
     if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
         return None, None, ()
@@ -253,10 +253,10 @@ def _tokens(
 def _typed(
     pieces: Sequence[str], types: Sequence[object], sort: str
 ) -> list[tuple[str | None, TokenKind]]:
-    """Text and kind of every piece of a vocabulary of that sort.
+    """Return the text and the kind of each piece, for the tokenizer model ``sort``.
 
-    As in llama.cpp, only normal and byte tokens are written in the vocabulary's own way; special
-    and added ones are their texts.
+    As in llama.cpp, only normal and byte tokens are encoded in the vocabulary's own way; the pieces
+    of special and added tokens are their texts.
     """
     from geom_plugins.checkpoints.vocabulary import piece_kinds, piece_texts
 
@@ -281,7 +281,7 @@ _ESCAPED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
 
 def _unescaped(piece: str) -> tuple[str, TokenKind]:
-    """RWKV's pieces are bytes as Python writes them."""
+    """Decode a piece of RWKV, which has its bytes in Python's notation, to its text and kind."""
     data = _ESCAPE.sub(
         lambda found: (
             bytes.fromhex(found[1].decode()) if found[1] else _ESCAPED.get(found[2], found[2])

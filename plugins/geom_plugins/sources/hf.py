@@ -15,7 +15,7 @@ from geom import ModelSource, Readout, hookimpl
 
 @dataclass(frozen=True)
 class HfOptions:
-    """What config.json does not tell, or tells wrongly."""
+    """The parts that config.json does not give, or gives wrongly."""
 
     revision: Annotated[str | None, Meta(description="branch, tag or commit of a Hub id")] = None
     unembed: Annotated[str | None, Meta(description="name of the unembedding, (V, d)")] = None
@@ -28,9 +28,9 @@ class HfOptions:
 
 
 def load(location: str, options: HfOptions) -> Readout:
-    """The readout of a checkpoint directory or of a Hub id; only its own tensors are read.
+    """Load the readout of a checkpoint directory or a Hub id, reading only the readout's tensors.
 
-    Raises InputError where the location has no checkpoint, or one whose readout is not certain.
+    Raises InputError if the location has no checkpoint, or if its readout is not certain.
     """
     from geom_plugins.checkpoints.locations import open_folder
     from geom_plugins.checkpoints.token_texts import read_tokens
@@ -62,7 +62,7 @@ def load(location: str, options: HfOptions) -> Readout:
 
 
 def _plus_one(gamma: NDArray[Any]) -> NDArray[np.float32]:
-    """1 + weight, summed in float32 as the models do it."""
+    """Return 1 + weight, added in float32 as in the models."""
     return np.float32(1) + gamma.astype(np.float32)
 
 

@@ -30,24 +30,24 @@ _UNREADABLE = (
     ValueError,
     SyntaxError,
     MemoryError,
-    RuntimeError,  # a member that is encrypted, or packed by an unknown method
+    RuntimeError,  # a member that is encrypted, or compressed by an unknown method
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
 )
-"""All that numpy and zipfile raise for a damaged file."""
+"""The errors that numpy and zipfile raise for a damaged file."""
 
 
 @dataclass(frozen=True)
 class NpzOptions:
-    """Which arrays are what. A ``.npy`` file is its one array, W."""
+    """The names of the arrays. A ``.npy`` file has one array, W."""
 
     W: Annotated[str, Meta(description="name of the unembedding matrix")] = "W"
-    b: Annotated[str | None, Meta(description="name of the bias; 'b' where there is one")] = None
+    b: Annotated[str | None, Meta(description="name of the bias; 'b' if there is one")] = None
     gamma: Annotated[str | None, Meta(description="name of the final norm's scale")] = None
     beta: Annotated[str | None, Meta(description="name of the final norm's shift")] = None
     layout: Annotated[
-        Literal["vd", "dv"], Meta(description="vd: one row a token; dv: one column a token")
+        Literal["vd", "dv"], Meta(description="vd: one row per token; dv: one column per token")
     ] = "vd"
     norm: Annotated[Literal["layernorm", "rmsnorm", "none"], Meta(description="the final norm")] = (
         "none"
@@ -55,9 +55,9 @@ class NpzOptions:
 
 
 def load(location: str, options: NpzOptions) -> Readout:
-    """The readout in a local ``.npz`` or ``.npy`` file; nothing in it is ever unpickled.
+    """Load the readout of a local ``.npz`` or ``.npy`` file; nothing in it is ever unpickled.
 
-    Raises InputError where the file is missing, damaged or pickled, and where an array is missing.
+    Raises InputError if the file is missing, damaged or pickled, or if an array is missing.
     """
     if not location:
         raise InputError("model npz: names no file; write npz:FILE.npz")
@@ -79,7 +79,7 @@ def load(location: str, options: NpzOptions) -> Readout:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Arrays]:
-    """The arrays of the file, read when asked for; every way to fail is one line."""
+    """Open the arrays of the file, which are read when asked for; every error is one line."""
     try:
         with open_regular(path, "give a .npz or .npy file") as file:
             check_memory(os.fstat(file.fileno()).st_size, f"{path}")
@@ -91,7 +91,7 @@ def _opened(path: Path) -> Iterator[Arrays]:
     except _UNREADABLE as error:
         reason = str(error) or "it is empty"
         if "pickle" in reason.lower():
-            reason = "it is no NumPy file or holds pickled objects"
+            reason = "it is not a NumPy file, or holds pickled objects"
         raise InputError(
             f"{path} cannot be read: {reason}; save plain arrays with numpy.savez"
         ) from error

@@ -13,7 +13,7 @@ from geom import InputError, ModelSource, Readout, hookimpl
 
 @dataclass(frozen=True)
 class SafetensorsOptions:
-    """Which tensors are what."""
+    """The names of the tensors."""
 
     unembed: Annotated[str, Meta(description="name of the unembedding, (V, d)")] = "lm_head.weight"
     bias: Annotated[str | None, Meta(description="name of its bias, (V,)")] = None
@@ -25,9 +25,9 @@ class SafetensorsOptions:
 
 
 def load(location: str, options: SafetensorsOptions) -> Readout:
-    """The readout in a safetensors file, here or on a server; only the named tensors are read.
+    """Load the readout of a safetensors file, local or on a server; only named tensors are read.
 
-    Raises InputError where the file cannot be had or is damaged, or a tensor is not in it.
+    Raises InputError if the file is not available or is damaged, or if a tensor is not in it.
     """
     from geom_plugins.checkpoints.locations import open_file
     from geom_plugins.checkpoints.safetensors_format import find, read_header
@@ -38,7 +38,7 @@ def load(location: str, options: SafetensorsOptions) -> Readout:
     tensors = read_header(file)
     names = (options.unembed, options.bias, options.gamma, options.beta)
     chosen = [None if name is None else find(tensors, name, file.name) for name in names]
-    # in the order of the file: a server that ignores ranges then sends it no more than once
+    # in file order, so that a server that ignores ranges sends the file no more than once
     for tensor in sorted(filter(None, chosen), key=lambda tensor: tensor.begin):
         file.span(tensor.begin, tensor.end)
     W, b, gamma, beta = chosen

@@ -1,9 +1,9 @@
 """``synthetic:gpt2-like``: readouts drawn at random, shaped like those of real models.
 
-The shape is what studies of trained embeddings agree on: rows share a large common mean (Mu and
-Viswanath, All-but-the-Top, ICLR 2018; Gao et al., Representation Degeneration, ICLR 2019), their
-spread about it decays along its principal directions, frequent and rare rows differ in length,
-and rows that training hardly touched sit in a small clump near the centre.
+The shape follows the findings that studies of trained embeddings share: rows have a large common
+mean (Mu and Viswanath, All-but-the-Top, ICLR 2018; Gao et al., Representation Degeneration, ICLR
+2019), their spread about it decays along its principal directions, frequent and rare rows differ in
+length, and rows that training hardly touched sit in a small clump near the centre.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from geom import InputError, ModelSource, Readout, check_memory, hookimpl
 
 @dataclass(frozen=True)
 class SyntheticOptions:
-    """The shape of the cloud. Lengths are in the units of a row's spread, which is 1."""
+    """The shape of the cloud of rows. A row's spread, 1, is the unit of lengths."""
 
     V: Annotated[int, Meta(ge=1, description="tokens")] = 4096
     d: Annotated[int, Meta(ge=1, description="width")] = 64
@@ -45,7 +45,10 @@ class SyntheticOptions:
 
 
 def load(location: str, options: SyntheticOptions) -> Readout:
-    """A readout of float32 numbers, the same for the same options. Raises InputError elsewhere."""
+    """Draw a readout of float32 numbers, the same for the same options.
+
+    Raises InputError for another location than ``gpt2-like``.
+    """
     if location != "gpt2-like":
         raise InputError(f"model synthetic:{location}: write synthetic:gpt2-like")
     rng = np.random.default_rng(options.seed)
@@ -63,7 +66,7 @@ def load(location: str, options: SyntheticOptions) -> Readout:
     direction = rng.standard_normal(d)
     rows += options.mean * direction / np.linalg.norm(direction)
     beta = options.bias * rng.standard_normal(d) / np.sqrt(d)
-    with np.errstate(over="ignore"):  # what overflows float32 is refused as infinite
+    with np.errstate(over="ignore"):  # numbers that overflow float32 are refused as infinite
         single, shift = rows.astype(np.float32), beta.astype(np.float32)
     del rows
     return Readout.fold(

@@ -21,7 +21,7 @@ _EXTRA = "pip install 'geom-unembed[transformer-lens]'"
 
 @dataclass(frozen=True)
 class TransformerLensOptions:
-    """Which of TransformerLens's two forms is read."""
+    """The choice between TransformerLens's two forms of a model."""
 
     processed: Annotated[
         Literal["yes", "no"],
@@ -30,11 +30,11 @@ class TransformerLensOptions:
 
 
 def load(location: str, options: TransformerLensOptions) -> Readout:
-    """The readout of the TransformerBridge that boots from a checkpoint directory or a name.
+    """Load the readout of the TransformerBridge booted from a checkpoint directory or a name.
 
-    It boots whole, on the CPU and in float32, TransformerLens's default; the tokenizer is read
-    without it, and need not be there. Raises InputError where the model cannot be found, booted or
-    processed.
+    The whole model is booted, on the CPU and in float32, TransformerLens's default; the tokenizer
+    is read without TransformerLens, and may be missing. Raises InputError if the model cannot be
+    found, booted or processed.
     """
     from geom_plugins.checkpoints.locations import open_folder
     from geom_plugins.checkpoints.token_texts import read_tokens
@@ -48,8 +48,8 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
     path = parse_address(location).path
     if path is None:
         raise InputError(
-            f"model transformer-lens: takes no {location.partition('://')[0]}:// address; write "
-            "transformer-lens:DIRECTORY or transformer-lens:OWNER/NAME"
+            f"model transformer-lens: does not take a {location.partition('://')[0]}:// address; "
+            "write transformer-lens:DIRECTORY or transformer-lens:OWNER/NAME"
         )
     if location[0] in "./~" and not path.exists():
         raise InputError(f"{location} does not exist; give a checkpoint's directory, or OWNER/NAME")
@@ -58,7 +58,7 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
     _refuse_multimodal(read_config(folder), folder.name)
     with _quiet():
         readout = geom.load(_boot(name, processed=options.processed == "yes"))
-    gc.collect()  # the model refers to itself, and waits for this
+    gc.collect()  # the model refers to itself, so only this frees it
     tokens = read_tokens(folder, readout.V)
     if tokens is None:
         return readout
@@ -68,11 +68,11 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
 
 
 def _boot(name: str, processed: bool) -> Any:
-    """The bridge, with a tokenizer that knows nothing."""
+    """Boot the bridge, with a dummy tokenizer."""
     bridge_class = _bridge_class()
     try:
         bridge = bridge_class.boot_transformers(name, device="cpu", tokenizer=_no_tokenizer())
-    except Exception as error:  # whatever TransformerLens and transformers raise
+    except Exception as error:  # TransformerLens and transformers raise anything
         raise InputError(
             f"TransformerLens cannot load {name}: {_one_line(error)}; hf:{name} reads the "
             "checkpoint without it"
@@ -100,7 +100,7 @@ def _bridge_class() -> Any:
 
 
 def _official(name: str) -> str:
-    """The name on the Hub of a model that TransformerLens calls otherwise, as gpt2-small."""
+    """Return the Hub name of a model for which TransformerLens has an alias, such as gpt2-small."""
     with _quiet():
         _bridge_class()
         from transformer_lens.tools.model_registry.registry_io import resolve_model_alias
@@ -109,7 +109,7 @@ def _official(name: str) -> str:
 
 
 def _no_tokenizer() -> Any:
-    """A tokenizer for a bridge that will see no text; without one, it looks for files."""
+    """Make a tokenizer for a bridge that sees no text; without one, the bridge looks for files."""
     import transformers
     from tokenizers import Tokenizer, models
 
@@ -122,7 +122,10 @@ def _no_tokenizer() -> Any:
 
 
 def _refuse_multimodal(config: Any, name: str) -> None:
-    """For these TransformerLens also boots an image processor, and installs packages for it."""
+    """Raise InputError for a model that takes images or sound.
+
+    TransformerLens would also boot its processor, and install packages for that.
+    """
     if "vision_config" in config or "audio_config" in config:
         raise InputError(
             f"{name} takes images or sound, and TransformerLens would install packages for it; "
@@ -132,7 +135,7 @@ def _refuse_multimodal(config: Any, name: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The libraries' prints, warnings, log lines and progress bars kept from our output."""
+    """Keep the libraries' prints, warnings, log lines and progress bars out of geom's output."""
     handlers, threshold = list(logging.root.handlers), logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -141,12 +144,12 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(threshold)
-        logging.root.handlers[:] = handlers  # logging.warning() adds one where there is none
+        logging.root.handlers[:] = handlers  # logging.warning() adds a handler if there is none
 
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Without the bars of transformers, where it is there."""
+    """Hide the progress bars of transformers, if it is installed."""
     try:
         import transformers
     except ImportError:
@@ -163,7 +166,7 @@ def _no_bars() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, short: some list every architecture there is."""
+    """Return the text of an error, shortened: some errors list every architecture there is."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     text = text.partition(". Available architectures")[0]
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -211,7 +211,7 @@ def test_an_unknown_architecture_is_read_by_the_usual_names_and_says_so(
     readout = geom.load(f"hf:{where}")
     np.testing.assert_allclose(readout.logits(x), logits, rtol=0, atol=1e-5 * np.abs(logits).max())
     assert readout.norm == ARCHITECTURES[kind].norm
-    assert readout.notes[0].startswith("unheard-of, which is no architecture that geom knows: read")
+    assert readout.notes[0].startswith("unheard-of, which is not an architecture geom knows: read")
 
 
 def test_a_run_keeps_the_readouts_notes_and_shows_them(command: Command, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ LLAMA = ("lm_head.weight", "model.embed_tokens.weight", "model.norm.weight")
         ({"model_type": "new"}, LLAMA[:1], "the final norm is not certain .found: none"),
         ({"model_type": "new"}, (*LLAMA, "model.final_norm.weight"), "found: model.norm.weight, "),
         ({"model_type": "new"}, LLAMA, "give .norm=layernorm or .norm=rmsnorm"),
-        ({}, LLAMA, "without model_type, which is no architecture"),
+        ({}, LLAMA, "without model_type, which is not an architecture"),
         (
             {"model_type": "llama"},
             (*LLAMA, "lm_head.weight_scale_inv"),
@@ -290,9 +290,9 @@ def test_what_leaves_a_doubt_is_refused_with_the_remedy(
     [
         (lambda d: (d / "config.json").unlink(), "has no config.json"),
         (lambda d: (d / "config.json").write_text("{"), "config.json of .* is damaged"),
-        (lambda d: (d / "config.json").write_text("[]"), "is no JSON object"),
+        (lambda d: (d / "config.json").write_text("[]"), "is not a JSON object"),
         (lambda d: (d / "model.safetensors").unlink(), "has neither model.safetensors nor"),
-        (lambda d: (d / "model.safetensors").write_bytes(b"?" * 50), "is no safetensors file"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"?" * 50), "is not a safetensors file"),
         (lambda d: [f.unlink() for f in d.iterdir()], "has no config.json"),
     ],
 )

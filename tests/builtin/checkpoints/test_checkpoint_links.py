@@ -98,4 +98,4 @@ def test_links_within_a_folder_and_in_the_hubs_cache_are_followed(tmp_path: Path
 def test_a_revision_is_no_path(revision: str, command: Command) -> None:
     model = f"hf:owner/name?revision={revision}"
     line = refused(command("run", "-m", model, "--out", "run.db"))
-    assert "is no revision of owner/name; give a branch, a tag or a commit" in line
+    assert "is not a revision of owner/name; give one of its branches, tags or commits" in line

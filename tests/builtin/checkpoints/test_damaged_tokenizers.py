@@ -23,9 +23,11 @@ def test_a_checkpoint_without_a_tokenizer_has_no_tokens() -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model": 3}', '{"model": {}}', "[" * 10**5])
 def test_a_tokenizer_json_that_is_none_is_refused(content: str) -> None:
     Path("tokenizer.json").write_text(content)
-    with pytest.raises(InputError, match=r"tokenizer\.json of \. is no tokenizer file") as refused:
+    with pytest.raises(
+        InputError, match=r"tokenizer\.json of \. is not a tokenizer file"
+    ) as refused:
         read(3)
-    assert "remove it to do without" in str(refused.value)
+    assert "remove it to do without token texts" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -41,7 +43,9 @@ def test_a_tokenizer_json_that_is_none_is_refused(content: str) -> None:
 )
 def test_a_damaged_vocabulary_is_one_line(name: str, content: bytes) -> None:
     Path(name).write_bytes(content)
-    with pytest.raises(InputError, match=re.escape(f"{name} of . is no tokenizer file")) as refused:
+    with pytest.raises(
+        InputError, match=re.escape(f"{name} of . is not a tokenizer file")
+    ) as refused:
         read(3)
     assert "\n" not in str(refused.value)
 
@@ -51,7 +55,7 @@ def test_a_damaged_vocabulary_is_one_line(name: str, content: bytes) -> None:
 )
 def test_a_damaged_file_beside_the_tokenizer_is_one_line(name: str, byte_level: Tokenizer) -> None:
     Path(name).write_text("[]")
-    with pytest.raises(InputError, match=re.escape(f"{name} of . is no tokenizer file")):
+    with pytest.raises(InputError, match=re.escape(f"{name} of . is not a tokenizer file")):
         read(3)
 
 

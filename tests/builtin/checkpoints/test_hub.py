@@ -319,11 +319,11 @@ def test_a_gated_file_is_one_line(hub: Hub, run: Run) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("hf:acme/nothing", "acme/nothing is no directory here, and not on the Hub at"),
+        ("hf:acme/nothing", "acme/nothing is not a local directory, and not on the Hub at"),
         ("hf:acme/toy?revision=gone", "acme/toy has no revision 'gone'"),
-        ("hf:a/b/c", "a/b/c is neither a directory here nor an id of the Hub"),
-        ("hf:../gone", "../gone is neither a directory here nor an id of the Hub"),
-        ("hf:no such", "no such is neither a directory here nor an id of the Hub"),
+        ("hf:a/b/c", "a/b/c is neither a local directory nor an id of the Hub"),
+        ("hf:../gone", "../gone is neither a local directory nor an id of the Hub"),
+        ("hf:no such", "no such is neither a local directory nor an id of the Hub"),
     ],
 )
 def test_a_model_that_is_not_there_is_one_line(model: str, reason: str, hub: Hub, run: Run) -> None:

@@ -259,7 +259,9 @@ def test_without_a_length_the_line_says_so(server: Server) -> None:
 def test_a_truncated_file_is_refused(server: Server) -> None:
     checkpoint(server.root / "m.safetensors", 4096)
     server.really = 3 * MIB
-    with pytest.raises(InputError, match=r"was cut, at byte 3145728 of .*; what has come is kept"):
+    with pytest.raises(
+        InputError, match=r"was cut, at byte 3145728 of .*the bytes so far are kept"
+    ):
         load(server)
 
 
@@ -293,7 +295,7 @@ def test_another_range_than_asked_for_is_refused(server: Server) -> None:
     checkpoint(server.root / "m.safetensors", 4096)
     file = open_file(f"{server.url}/m.safetensors")
     server.shift = 3
-    with pytest.raises(InputError, match="other bytes than it was asked for"):
+    with pytest.raises(InputError, match="other bytes than were requested"):
         file.span(8, 100)
 
 
@@ -315,7 +317,7 @@ def test_compressed_parts_are_refused(server: Server) -> None:
         ),
         (
             b'{"lm_head.weight": {"dtype": "F32", "shape": [9, 2], "data_offsets": [0, 16]}}',
-            "has 16 bytes where it needs 72",
+            "has 16 bytes, and needs 72",
         ),
     ],
 )
@@ -344,7 +346,7 @@ def refused(command: Command, address: str) -> str:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (401, "access denied (401); it wants credentials: write https://USER:PASSWORD@HOST"),
+        (401, "access denied (401); it needs credentials: write https://USER:PASSWORD@HOST"),
         (403, "access denied (403)"),
         (404, "does not exist (404); check the address"),
         (410, "does not exist (410)"),
@@ -358,7 +360,9 @@ def test_a_refusal_is_one_line(status: int, reason: str, server: Server, command
 
 
 def test_a_file_that_is_not_there_is_one_line(server: Server, command: Command) -> None:
-    assert "m.safetensors does not exist (404)" in refused(command, f"{server.url}/m.safetensors")
+    assert "gone.safetensors does not exist (404)" in refused(
+        command, f"{server.url}/gone.safetensors"
+    )
 
 
 def test_nobody_listening_is_one_line(command: Command) -> None:
@@ -387,8 +391,8 @@ def test_a_server_that_never_answers_is_one_line(
     ("address", "reason"),
     [
         ("http://", "names no host"),
-        ("http://[::1/x", "is no address"),
-        ("http://127.0.0.1:99999/x", "is no address"),
+        ("http://[::1/x", "is not an address"),
+        ("http://127.0.0.1:99999/x", "is not an address"),
         ("nope://x/y", "'nope' is not a protocol geom opens; give a local path, or"),
         ("s3://bucket/m.safetensors", "s3fs"),
         ("file:///nowhere/m.safetensors", "file:// is not a protocol geom opens; give the path"),

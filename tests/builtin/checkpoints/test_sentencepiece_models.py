@@ -95,7 +95,7 @@ def test_ids_that_are_moved_in_an_unknown_way_have_no_texts(kind: str) -> None:
     as_json("config.json", {"model_type": kind})
     found = read(5)
     assert (found.texts, found.kinds) == (None, None)
-    assert f"how {kind} numbers the pieces of spiece.model is not known" in found.notes[0]
+    assert f"does not know how {kind} numbers the pieces of spiece.model" in found.notes[0]
 
 
 def test_without_sentencepiece_a_note_says_how_to_install_it(

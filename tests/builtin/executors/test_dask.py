@@ -258,12 +258,12 @@ def test_nobody_at_the_address_is_one_line(command: Command) -> None:
     done = command("run", "-t", "5", "-c", "highs", "--executor", "dask", *nobody)
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines()[-1].startswith(
-        "geom: executor dask: no scheduler answers at 'tcp://127.0.0.1:9': begin one with"
+        "geom: executor dask: no scheduler answers at 'tcp://127.0.0.1:9': start one with"
     )
 
 
 def test_a_scheduler_without_workers_is_one_line(cluster: Cluster) -> None:
-    with pytest.raises(InputError, match="has no worker; begin some with dask worker tcp://"):
+    with pytest.raises(InputError, match="has no worker; start one with dask worker tcp://"):
         list(run(square, [1], DaskOptions(scheduler=cluster.address, wait=0.5)))
 
 

@@ -237,7 +237,7 @@ def test_workers_print_to_standard_error_while_standard_output_is_reserved(
 
 
 def test_a_function_that_cannot_be_sent_is_refused_before_anything_begins() -> None:
-    with pytest.raises(PluginError, match=r"cannot send what it is to do .* use executor serial"):
+    with pytest.raises(PluginError, match=r"cannot send the work function .* use executor serial"):
         list(run(lambda item: item, [1], LocalOptions()))
     assert not active_children()
 

@@ -37,8 +37,8 @@ def test_a_missing_file_and_a_folder_are_refused(path: Path, tmp_path: Path) -> 
     ("content", "says"),
     [
         (b"", "it is empty"),
-        (b"GG", "does not begin as one"),
-        (b"PK\3\4 and more", "does not begin as one"),
+        (b"GG", "does not begin with GGUF"),
+        (b"PK\3\4 and more", "does not begin with GGUF"),
         (b"version https://git-lfs", "git lfs pull"),
         (b"GGUF", "ends too early"),
         (b"GGUF" + struct.pack("<I", 1) + bytes(16), "version 1"),
@@ -69,7 +69,7 @@ def test_a_damaged_file_is_told_by_its_damage(path: Path, content: bytes, says: 
     message = refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert "no GGUF file, or a damaged one" in message
+    assert "is not a GGUF file, or is damaged" in message
     assert says in message
     assert peak < 8 << 20
 
@@ -139,14 +139,14 @@ def test_names_that_come_twice_are_refused(path: Path) -> None:
     [
         ("bert", {"bert.attention.layer_norm_epsilon": 1e-5}, "is bert, an encoder"),
         ("t5encoder", {}, "is t5encoder, an encoder"),
-        ("qwen3", {"qwen3.pooling_type": 3}, "a model of embeddings"),
+        ("qwen3", {"qwen3.pooling_type": 3}, "an embedding model"),
         ("llama", {}, "no epsilon of llama's norms"),
         ("llama", RMS | {"llama.logit_scale": -2.0}, "llama.logit_scale of"),
         ("llama", RMS | {"llama.logit_scale": float("nan")}, "llama.logit_scale of"),
         ("llama", RMS | {"llama.logit_scale": "x"}, "llama.logit_scale of"),
-        ("llama", RMS | {"general.type": "adapter"}, "is of the type adapter"),
+        ("llama", RMS | {"general.type": "adapter"}, "has the type 'adapter'"),
         ("clip", {}, "an encoder of images"),
-        ("llama", RMS | {"general.alignment": 24}, "no power of two"),
+        ("llama", RMS | {"general.alignment": 24}, "not a power of two"),
     ],
 )
 def test_what_has_no_certain_readout_is_refused(

@@ -11,7 +11,7 @@ const MEANING = {
   "undecided": "not proven either way",
   "hard to speak": "beaten along their own direction, yet some point makes them win",
   "speakable": "win along their own direction",
-  "not examined": "passed over by the detectors, or not asked for",
+  "not examined": "not flagged by the detectors, or not asked for",
 };
 const COLOUR = {
   "unspeakable": "--unspeakable", "undecided": "--undecided", "hard to speak": "--hard",
@@ -23,7 +23,7 @@ const SYMBOL = {
 };
 const PROOF = {
   witness: "a point of the domain at which its margin is positive",
-  slack: "weights over other tokens, one of which is at least as high everywhere, with room to spare",
+  slack: "weights over other tokens: at every point one of these tokens is at least as high, with room to spare",
   interior: "weights over other tokens whose rows sum to its own, all of them positive",
   rational: "weights over other tokens that solve the equations exactly, in rational numbers",
 };
@@ -59,7 +59,7 @@ const className = (i) => data.classes[rows.class[i]];
 const margin = (i) => (className(i) === "speakable" || className(i) === "hard to speak"
   ? rows.lower[i] : rows.upper[i]);
 
-// Bounds come as text: what is proven is rounded outwards once, in geom's own way.
+// Bounds come as text: geom has already rounded the proven bounds outwards, once.
 const bounds = (i) => rows.margin[i].replace(">=", "\u2265").replace("<=", "\u2264");
 
 // ---- elements
@@ -99,7 +99,7 @@ for (const [name, n] of totals) {
 $("share").setAttribute("aria-label",
   [...totals].filter(([, n]) => n).map(([name, n]) => `${name} ${n}`).join(", "));
 
-// ---- the table: only the rows in sight are in the document
+// ---- the table: the document contains only the visible rows
 
 const COLUMNS = [
   { name: "id", kind: "id", order: (i) => rows.id[i] },
@@ -116,7 +116,7 @@ const COLUMNS = [
 const ROW = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2.25;
 const AHEAD = 12;
 const scroller = $("scroll"), body = $("body");
-const unfolded = new Map(); // of a row, the height of what is unfolded below it
+const unfolded = new Map(); // by row, the height of the details unfolded below it
 let order = Array.from({ length: count }, (_, i) => i);
 let sorted = { column: 2, descending: false };
 
@@ -153,7 +153,7 @@ function select() {
   order.sort((i, j) => {
     const a = keys.get(i), b = keys.get(j);
     if (a === b) return i - j;
-    if (Number.isNaN(a)) return Number.isNaN(b) ? i - j : 1; // no number comes last, either way
+    if (Number.isNaN(a)) return Number.isNaN(b) ? i - j : 1; // rows without a number come last, in either order
     if (Number.isNaN(b)) return -1;
     return a < b ? -sign : sign;
   });
@@ -225,7 +225,7 @@ function row(i, k) {
   const name = className(i);
   const button = element("button", {
     type: "button", className: "unfold", textContent: String(rows.id[i]),
-    "aria-expanded": String(unfolded.has(i)), "aria-label": `token ${rows.id[i]}, what proves it`,
+    "aria-expanded": String(unfolded.has(i)), "aria-label": `token ${rows.id[i]}, its proof`,
   });
   button.dataset.row = i;
   const dot = element("span", { className: "dot", style: `--colour: var(${COLOUR[name]})` });
@@ -251,21 +251,21 @@ function more(i) {
   if (data.strange[id]) say(`Characters in its text: ${data.strange[id].join(", ")}.`);
   const proof = rows.proof[i];
   if (proof) say(`Proven by ${PROOF[proof]} (${proof}; found by ${rows.certifier[i]}).`);
-  say(`Its largest margin, proven: ${bounds(i)} logits.` +
+  say(`Its largest margin, as proven: ${bounds(i)} logits.` +
     (rows.flagged_by[i] ? ` Flagged by ${rows.flagged_by[i]}.` : "") +
     (rows.winner[i] >= 0 && rows.winner[i] !== id
       ? ` Along its own direction ${label(rows.winner[i])} wins.` : ""));
   if (data.rows.note[id]) say(`Note: ${data.rows.note[id]}.`);
   for (const m of measures) if (m.shown[i]) say(`${m.name}: ${m.shown[i]} ${m.unit}`);
   if (certificate?.heaviest) {
-    say(`The heaviest of ${number(certificate.count)} weights, of their sum:`);
+    say(`The heaviest of ${number(certificate.count)} weights, as shares of their sum:`);
     cell.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
       element("li", {}, [`${share} % `, element("span", { className: "token", textContent: label(token) })]))));
   } else if (certificate?.head) {
     say(`The point: ${number(certificate.count)} numbers of length ${certificate.length}, ` +
       `${certificate.head.join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
   } else if (rows.proof[i] === "witness") say("The point is the token's own direction, rebuilt from the weights.");
-  cell.append(element("p", {}, ["All of it: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
+  cell.append(element("p", {}, ["The whole proof: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
   const made = element("tr", { className: "more" }, [cell]);
   made.dataset.of = i;
   return made;
@@ -335,7 +335,8 @@ function colour(name) {
   return found;
 }
 
-// Margins span many powers of ten on both sides of 0: linear within SMALL, logarithmic beyond.
+// Margins span many powers of ten on both sides of 0: the scale is linear within SMALL, and
+// logarithmic beyond.
 const SMALL = (() => {
   const sizes = [];
   for (let i = 0; i < count; i++) if (margin(i)) sizes.push(Math.abs(margin(i)));
@@ -417,7 +418,7 @@ function drawNorms() {
     .map(([name, ids]) => [name, ids.filter((id) => Number.isFinite(margin(place.get(id))))]);
   const all = groups.flatMap(([, ids]) => ids.map(y));
   Plotly.react("norms", groups.map(([name, ids]) => points(name, ids, (id) => cloud.norm[id], y, 6)), layout({
-    xaxis: { title: { text: "distance of the row to the mean row" } },
+    xaxis: { title: { text: "distance of the row from the mean row" } },
     yaxis: { title: { text: "largest margin, logits" }, ...marginTicks(all) },
     ...border("x", "the border"), showlegend: true,
   }), CONFIG);
@@ -444,7 +445,7 @@ function drawMargins() {
   const all = done.map((i) => bent(margin(i)));
   const far = all.reduce((most, at) => Math.max(most, Math.abs(at)), 0.1), WIDTH = far / BARS;
   for (const i of done) {
-    const at = bent(margin(i)), bin = at === 0 ? -0.5 : Math.floor(at / WIDTH); // 0 has a bar of its own, left of the border
+    const at = bent(margin(i)), bin = at === 0 ? -0.5 : Math.floor(at / WIDTH); // 0 has its own bar, left of the border
     const key = `${className(i)} ${bin}`;
     bins.set(key, { name: className(i), bin, n: (bins.get(key)?.n ?? 0) + 1 });
   }
@@ -492,7 +493,7 @@ const pictures = [
   ["winners", drawWinners, Array.from(rows.winner).some((w, i) => w >= 0 && w !== rows.id[i])],
 ];
 const pause = () => new Promise((done) => { setTimeout(done); });
-async function draw() { // each in a task of its own, so that the page answers in between
+async function draw() { // each picture in its own task, so that the page responds in between
   for (const [, make, possible] of pictures) {
     if (!possible) continue;
     await pause();

@@ -183,9 +183,9 @@ def test_a_measure_that_fails_costs_its_own_numbers(brought: Brought, run: geom.
     assert {name: row.note for name, row in found.items()} == {
         "broken": "it raised ValueError: boom",
         "refused": "no rows: give some",
-        "number": "it raised TypeError: it returned float, no Measurement",
+        "number": "it raised TypeError: it returned float, not a Measurement",
         "negative": "it raised ValueError: its error is -1.0",
-        "pointed": "it raised ValueError: its point is no vector of 2 finite numbers",
+        "pointed": "it raised ValueError: its point is not a vector of 2 finite numbers",
         "norm": None,
     }
     assert [name for name, row in found.items() if row.value is not None] == ["norm"]
@@ -219,7 +219,7 @@ def test_what_cannot_be_asked_is_refused(brought: Brought, run: geom.Run) -> Non
         (lambda: geom.measure(readout, "norn"), "did you mean 'norm'?"),
         (lambda: geom.measure(readout, ["norm", "norm"]), "norm is named twice"),
         (lambda: geom.measure(readout, "norm", [9]), "outside the vocabulary"),
-        (lambda: geom.measure(readout, "norm", "x"), "is no id and no range"),
+        (lambda: geom.measure(readout, "norm", "x"), "is neither an id nor a range"),
         (lambda: geom.measure(run, "norm", domain="box"), "a run has its own domain"),
         (
             lambda: geom.measure(readout, "norm", [0], {"measure.far.x": 1}),
@@ -353,7 +353,7 @@ def test_progress_goes_to_standard_error(command: Command, model: str, brought: 
         (["toy.db"], "no measure is named: give some of "),
         (["none.db", "--measure", "norm"], "none.db does not exist"),
         (["--measure", "nrom", "-t", "1"], "did you mean 'norm'?"),
-        (["--measure", "norm", "-t", "1-"], "is no id and no range"),
+        (["--measure", "norm", "-t", "1-"], "is neither an id nor a range"),
         (["toy.db", "--measure", "norm", "--domain", "box"], "a run has its own domain"),
     ],
 )

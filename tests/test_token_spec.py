@@ -59,7 +59,7 @@ def test_runs_are_written_as_ranges(tokens: list[int], spec: str) -> None:
     "part", ["x", "-3", "3-", "3-4-5", "1.5", "1e3", "5 9", "--", "²", "0x1", "3..5", "9" * 5000]
 )
 def test_what_is_no_id_and_no_range_is_named(part: str) -> None:
-    with pytest.raises(InputError, match="is no id and no range") as caught:
+    with pytest.raises(InputError, match="is neither an id nor a range") as caught:
         parse_tokens(f"1,{part}", 100)
     whole = len(part) < 100  # a longer part is cut short, like every message
     assert (repr(part) if whole else part[:100]) in str(caught.value)

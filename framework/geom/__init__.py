@@ -1,8 +1,8 @@
 """geom: which tokens a language model can and cannot say, with proof.
 
-The public names stand in ``__init__.pyi``; plugins import from here, from `geom.proofs` and, for
-their tests, from `geom.testing`, and nowhere else. Names are imported when they are first asked
-for, so that ``import geom`` costs nothing.
+The public names are listed in ``__init__.pyi``. Plugins import only from here, from `geom.proofs`
+and, for their tests, from `geom.testing`. A name is imported on first use, so ``import geom`` costs
+nothing.
 """
 
 import lazy_loader

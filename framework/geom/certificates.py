@@ -1,4 +1,4 @@
-"""What a run stores: witnesses, weights, and the verdicts that they prove."""
+"""The certificates that a run stores, witnesses and weights, and the verdicts that they prove."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from geom.reprs import short_repr
 VerdictName = Literal["speakable", "unspeakable", "undecided"]
 ProofName = Literal["witness", "slack", "interior", "rational"]
 RecipeName = Literal["own-direction"]
-"""How a witness is rebuilt that is not stored: see `geom.exact.bulk.own_direction`."""
+"""The recipe that rebuilds a witness that is not stored: see `geom.exact.bulk.own_direction`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Witness:
-    """A vector of the domain at which a token is to win; if its margin is positive: speakable.
+    """A vector of the domain; a token with a positive margin at it is speakable.
 
     Attributes
     ----------
@@ -31,10 +31,10 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Weights on other tokens that are to show a token unspeakable.
+    """Weights on other tokens, meant to prove a token unspeakable.
 
-    If some token of the combination is at least as high as the one in question at every point of
-    the domain, no point makes it the strict argmax.
+    If at every point of the domain some token of the combination has a logit at least as high as
+    this token's, no point makes this token the strict argmax.
 
     Attributes
     ----------
@@ -55,9 +55,9 @@ Certificate = Witness | Weights
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """What a certifier hands back for a token: a direction, weights, both or neither.
+    """The result of a certifier for a token: a direction, weights, both or neither.
 
-    A certifier says nothing about truth; `geom.judge` draws from a finding what it proves.
+    A finding proves nothing by itself; `geom.judge` determines what it proves.
 
     Attributes
     ----------
@@ -78,21 +78,21 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What exact arithmetic could prove about a token from a finding.
+    """The verdict on a token that exact arithmetic could prove from a finding.
 
     Attributes
     ----------
     name : {"speakable", "unspeakable", "undecided"}
         The verdict.
     proof : {"witness", "slack", "interior", "rational"}, optional
-        The proof, None if undecided.
+        The kind of proof, None if undecided.
     certificate : Witness or Weights, optional
-        What proves the verdict, None if undecided.
+        The certificate that proves the verdict, None if undecided.
     margin_lower : float, optional
         A proven lower bound on the largest margin over the domain, in logits (over the unit ball
         if the domain is unbounded and all biases are equal), None if not known.
     margin_upper : float, optional
-        A proven upper bound on the same.
+        A proven upper bound on the same margin.
     note : str, optional
         Why nothing is proven.
     """
@@ -109,5 +109,5 @@ class Verdict:
 
     @property
     def decided(self) -> bool:
-        """Whether it is one of the two that need a proof."""
+        """Whether the verdict is one of the two that need a proof."""
         return self.name != "undecided"

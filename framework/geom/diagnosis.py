@@ -1,4 +1,4 @@
-"""What geom runs on, for bug reports: versions, extras, threads, memory, devices, plugins."""
+"""The environment of geom, for bug reports: versions, extras, threads, memory, devices, plugins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[^;]*(?:;.*extra\s*==\s*
 
 @dataclass(frozen=True)
 class Symptom:
-    """A line of a diagnosis: a section, a name, what was found, and whether that is sound."""
+    """One line of a diagnosis: a section, a name, the finding, and whether all is well."""
 
     section: str
     name: str
@@ -32,7 +32,7 @@ class Symptom:
 
 
 def diagnose() -> list[Symptom]:
-    """What geom finds of itself and the machine, by section; nothing is loaded from a model."""
+    """Examine geom's own installation and the machine, by section; load nothing of a model."""
     return list(_findings())
 
 
@@ -41,7 +41,7 @@ def _findings() -> Iterator[Symptom]:
     yield Symptom("system", "python", f"{platform.python_version()} at {sys.executable}")
     yield Symptom("system", "platform", platform.platform())
     yield Symptom("system", "cores", str(cores()))
-    yield Symptom("system", "memory", f"{describe(available())} can be had")
+    yield Symptom("system", "memory", f"{describe(available())} available")
     yield from _packages()
     yield from _threads()
     yield from _devices()
@@ -53,7 +53,7 @@ def _findings() -> Iterator[Symptom]:
 
 
 def _packages() -> Iterator[Symptom]:
-    """What geom needs, and what each of its extras needs and has."""
+    """Check the packages that geom needs, and those that each of its extras needs."""
     extras: dict[str, list[str]] = {name: [] for name in _extras()}
     for requirement in requires(DISTRIBUTION) or []:
         match = _REQUIREMENT.match(requirement)
@@ -85,8 +85,8 @@ def _version(name: str) -> str | None:
 
 
 def _threads() -> Iterator[Symptom]:
-    """The libraries that multiply matrices, and in how many threads."""
-    import numpy  # noqa: F401 - so that its own is loaded
+    """List the libraries that multiply matrices, with their numbers of threads."""
+    import numpy  # noqa: F401 - loads numpy's own library
 
     for pool in threadpool_info():
         name = str(pool.get("internal_api") or pool.get("prefix"))
@@ -95,7 +95,7 @@ def _threads() -> Iterator[Symptom]:
 
 
 def _devices() -> Iterator[Symptom]:
-    """What ``--device`` takes here, and why not where it does not."""
+    """List the devices that ``--device`` accepts here, and why it does not accept the others."""
     for name in ("cpu", "cuda"):
         _, why_not = find_device(name)
         yield Symptom("devices", name, why_not or "works")

@@ -1,4 +1,4 @@
-"""The one exception family. Each message names the thing, what is wrong, and the remedy."""
+"""The one exception family. Each message says which thing is wrong, how, and what to do."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class GeomError(Exception):
-    """Root of every error that geom raises on purpose.
+    """The root of every error that geom raises on purpose.
 
-    Its message is one line, of bounded length and without anything that acts on a terminal,
-    whatever the file or plugin that it speaks of holds.
+    Its message is one line of bounded length with nothing that acts on a terminal, whatever the
+    file or plugin it is about contains.
     """
 
     def __init__(self, message: str) -> None:
@@ -27,32 +27,32 @@ class GeomError(Exception):
 
 
 class InputError(GeomError):
-    """A file, a name, an option or a list of tokens that cannot be used as given."""
+    """An error for a file, a name, an option or a list of tokens that cannot be used as given."""
 
 
 class ArithmeticModeError(GeomError):
-    """A processor that is set to compute otherwise than the bounds on rounding say."""
+    """An error for a processor whose settings break what the bounds on rounding assume."""
 
 
 class PluginError(GeomError):
-    """A plugin that cannot be registered beside the others, or that breaks its contract."""
+    """An error for a plugin that clashes with another plugin, or that breaks its contract."""
 
 
 class StoreError(GeomError):
-    """A run file that cannot be opened, written or continued."""
+    """An error for a run file that cannot be opened, written or continued."""
 
 
 class Escape(Exception):  # noqa: N818 - the error is its cause
-    """Stands for an exception that `except Exception` would miss, which is its cause."""
+    """A stand-in for an exception that `except Exception` would miss, which is its cause."""
 
 
 @contextmanager
 def contained() -> Iterator[None]:
     """Run a plugin's code in the block, so that `except Exception` catches all that it raises.
 
-    SystemExit, GeneratorExit and any other BaseException become an `Escape`, of which `raised`
-    says what it stands for. KeyboardInterrupt passes, as it is what Ctrl-C raises. No ``yield``
-    belongs in the block: who closes a generator raises GeneratorExit there.
+    SystemExit, GeneratorExit and any other BaseException become an `Escape`; `raised` then names
+    the original exception. KeyboardInterrupt passes because Ctrl-C raises it. Do not put a
+    ``yield`` in the block: closing the generator would raise GeneratorExit there.
     """
     try:
         yield
@@ -64,7 +64,7 @@ def contained() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Raised:
-    """What a stranger's code raised, in the place of what it was to return."""
+    """The exception that a stranger's code raised, in place of its result."""
 
     error: Exception
 
@@ -73,12 +73,12 @@ class Raised:
 
     @property
     def first_line(self) -> str:
-        """The type and the first line of the message."""
+        """The exception's type and the first line of its message."""
         return raised(self.error, first_line=True)
 
 
 def attempt(work: Callable[[], T]) -> T | Raised:
-    """What a stranger's code returns, or what it raises. KeyboardInterrupt passes."""
+    """Return what a stranger's code returns, or what it raises. KeyboardInterrupt passes."""
     try:
         with contained():
             return work()
@@ -87,7 +87,7 @@ def attempt(work: Callable[[], T]) -> T | Raised:
 
 
 def draw(work: Callable[[], Iterable[T]]) -> Iterator[T | Raised]:
-    """What the iterable that a stranger's code returns yields, and last what it raises, if so."""
+    """Yield the items of an iterable that a stranger's code returns, and last what it raises."""
     found = attempt(lambda: iter(work()))
     while not isinstance(found, Raised):
         item = attempt(partial(next, found, _END))
@@ -103,9 +103,9 @@ _END: Any = object()
 
 
 def demand(what: str, work: Callable[[], T]) -> T:
-    """What a plugin's code returns; ``what`` names the plugin, as in ``source npz``.
+    """Return what a plugin's code returns; ``what`` names the plugin, as in ``source npz``.
 
-    Raises PluginError for whatever it raises but geom's own errors and KeyboardInterrupt.
+    Raises PluginError for anything the code raises except geom's own errors and KeyboardInterrupt.
     """
     found = attempt(work)
     if not isinstance(found, Raised):
@@ -116,7 +116,7 @@ def demand(what: str, work: Callable[[], T]) -> T:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """An error for a name nobody knows: it answers with the nearest, or with all of them."""
+    """Return an error for an unknown name; it suggests the nearest known name, or lists all."""
     choices = sorted(known)
     near = get_close_matches(name, choices, n=1, cutoff=0.5)
     if near:
@@ -127,11 +127,11 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
 
 
 def raised(error: BaseException, first_line: bool = False) -> str:
-    """What a stranger's code raised, as one line that UTF-8 can hold: its type and its message."""
+    """Describe an exception of a stranger's code, type and message, as one line valid in UTF-8."""
     if isinstance(error, Escape) and error.__cause__ is not None:
         error = error.__cause__
     try:
-        with contained():  # that is a stranger's code too
+        with contained():  # the exception's __str__ is a stranger's code too
             text = str(error)
     except Exception:
         text = ""
@@ -141,5 +141,5 @@ def raised(error: BaseException, first_line: bool = False) -> str:
 
 
 def one_line(text: str) -> str:
-    """A stranger's text as one line that UTF-8 can hold, its middle left out if it is long."""
+    """Return a stranger's text as one line valid in UTF-8, without its middle if it is long."""
     return " ".join(shortened(text).encode("utf-8", "backslashreplace").decode().split())

@@ -1,4 +1,4 @@
-"""A run as a file that other programs read: through a reporter, whole or not at all."""
+"""Write a run to a file that other programs read, through a reporter, whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def export(
 ) -> None:
     """Write a run through a reporter.
 
-    A regular file at the path is replaced when all is written; a run, a link, a folder or a
-    device is not.
+    A regular file at the path is replaced once everything is written; a run, a link, a folder or a
+    device is never replaced.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def export(
     Raises
     ------
     InputError
-        For what cannot be asked, or a path that cannot be written.
+        If a name or an option is unknown or does not fit, or the path cannot be written.
     PluginError
-        For whatever else a reporter raises.
+        If a reporter raises anything else.
     OSError
         If the open file raises it.
     """
@@ -57,7 +57,7 @@ def export(
 
 
 def _write(run: Run, reporter: Chosen[Reporter[Any]], file: BinaryIO) -> None:
-    """Let the reporter write. Raises OSError where that is the file's, not the reporter's."""
+    """Let the reporter write. Raises the file's OSError unchanged, not as the reporter's error."""
 
     def written(record: Reporter[Any], options: Any) -> OSError | None:
         try:

@@ -28,12 +28,12 @@ def load(
     Parameters
     ----------
     model : str, Readout or object, optional
-        The name of a model; or the model itself, any object in memory that has ``W_U`` of shape
-        (d, V) and ``b_U`` of shape (V,), such as one of TransformerLens. A readout is returned
-        as it is. The default is the demo.
+        The name of a model; or the model itself, any object in memory with ``W_U`` of shape
+        (d, V) and ``b_U`` of shape (V,), such as a TransformerLens model. A readout is returned
+        unchanged. The default is the demo.
     given : mapping of (str, str) to mapping, optional
-        Further options of a named source, under ``("source", NAME)``. Options in the name
-        overrule them.
+        Further options of a named source, under ``("source", NAME)``. Options in the name take
+        precedence.
 
     Returns
     -------
@@ -44,7 +44,8 @@ def load(
     Raises
     ------
     InputError
-        If the source is unknown, refuses the location or an option, or an object is not a model.
+        If the source is unknown or refuses the location or an option, or if an object is not a
+        model.
     PluginError
         If a source breaks.
     """
@@ -62,7 +63,7 @@ def load(
     (source,) = choose("source", [name], {("source", name): values})
     readout = source.call(lambda record, settings: record.load(location, settings))
     if not isinstance(readout, Readout):
-        raise PluginError(f"{source} returned {type(readout).__name__}, no Readout")
+        raise PluginError(f"{source} returned {type(readout).__name__}, not a Readout")
     readout = readout.described(shown, readout.notes)
     return readout.without_bias() if drop_bias else readout
 
@@ -76,7 +77,7 @@ def open_run(path: str | Path, readout: Readout | None = None, *, allow_fetch: b
         The run's file.
     readout : Readout, optional
         The weights of the run, needed only for witnesses that are not stored. If None, they are
-        loaded when first needed, by the name that the run has for them.
+        loaded when first needed, by the name stored in the run.
     allow_fetch : bool, optional
         Whether weights may be loaded from outside the run's own folder.
 
@@ -96,10 +97,10 @@ def open_run(path: str | Path, readout: Readout | None = None, *, allow_fetch: b
 
 
 def weights_of(run: Run, allow_fetch: bool = False) -> Readout:
-    """The readout that a run was made of, loaded by the name that the run has for it.
+    """Load the readout that a run was made from, by the name stored in the run.
 
-    Raises InputError where the run was made from arrays in Python, where its file names weights
-    that need ``allow_fetch``, and what `load` raises.
+    Raises InputError if the run was made from arrays in Python or its file names weights that need
+    ``allow_fetch``, and the errors of `load`.
     """
     if run.model == str(PYTHON):
         raise InputError("the run was made from arrays in Python: name its weights")
@@ -110,10 +111,11 @@ def weights_of(run: Run, allow_fetch: bool = False) -> Readout:
 
 
 def unasked(run: Run) -> str | None:
-    """Why the weights that a run's file names are not loaded unasked, None where they are.
+    """Return why the weights that a run's file names need permission to load, or None if not.
 
-    Whoever wrote the file chose that name. So what is loaded without a word from the user comes
-    with geom, or lies in the run's own folder. Raises InputError for a name that is none.
+    The author of the file chose that name, and may be a stranger. So without permission from the
+    user geom loads only weights that come with it or lie in the run's own folder. Raises InputError
+    if the name is not valid.
     """
     if run.path is None:  # made in this process
         return None

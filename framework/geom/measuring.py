@@ -1,4 +1,4 @@
-"""Numbers for tokens: how hard each is to speak, as the measures that are installed see it."""
+"""Measure tokens: numbers for how hard each token is to speak, from the installed measures."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
 
 
 _KEPT = ("options", "x", "weights")
-"""What a run keeps of a measurement, and no table shows."""
+"""The fields of a measurement that a run keeps but no table shows."""
 
 
 @dataclass(frozen=True, eq=False)
 class MeasureTable:
-    """What measures say of tokens: iterate over it for its rows, token by token.
+    """The measurements of some tokens: iterate over it for its rows, token by token.
 
     Attributes
     ----------
     rows : tuple of MeasureRow
-        A row a token and measure.
+        One row per token and measure.
     """
 
     rows: tuple[MeasureRow, ...]
@@ -82,12 +82,12 @@ class MeasureTable:
         return table_html(names, cells, len(self), "to_pandas()")
 
     def notes(self) -> list[str]:
-        """Collect what the measures remark.
+        """Collect the measures' remarks.
 
         Returns
         -------
         list of str
-            A line a remark, with the tokens that it is about.
+            One line per remark, with the tokens that it is about.
         """
         about: dict[tuple[str, str], list[int]] = {}
         for row in self.rows:
@@ -96,17 +96,17 @@ class MeasureTable:
         return [f"{measure} of {few_tokens(ids)}: {note}" for (measure, note), ids in about.items()]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Make a DataFrame of the rows, a column a field.
+        """Make a DataFrame of the rows, one column per field.
 
         Returns
         -------
         pandas.DataFrame
-            All fields but the options, points and weights.
+            All fields except the options, points and weights.
 
         Raises
         ------
         InputError
-            Without pandas.
+            If pandas is not installed.
         """
         names = [name for name in MeasureRow.__dataclass_fields__ if name not in _KEPT]
         return frame(self.rows, names)
@@ -123,36 +123,36 @@ def measure(
 ) -> MeasureTable:
     """Measure tokens: how hard each is to speak, with the error of the number.
 
-    What is measured of a run is stored in it as it comes, and what it holds already, with the
-    same options, is not measured again; a measure gets what the run found for the token. Of a
-    readout nothing is kept. A measure that raises costs its own numbers: they are None, and the
-    note says why.
+    For a run, each measurement is stored in the run as soon as it is made, and one that the run
+    already holds, with the same options, is not made again; a measure also gets the run's finding
+    for the token. For a readout nothing is stored. A measure that raises loses only its own
+    numbers: they are None, and the note says why.
 
     Parameters
     ----------
     run_or_readout : Run, Readout, str or object
-        A run, or what `geom.load` takes.
+        A run, or anything that `geom.load` takes.
     measures : str or sequence of str
-        Their names.
+        The names of the measures.
     tokens : str or iterable of int, optional
-        Ids, or a spec: ``5,9,100-120``, ``all`` (of a run, what it examined) or ``candidates``
-        (what was flagged; of a readout, what the default detector flags).
+        Ids, or a spec: ``5,9,100-120``, ``all`` (for a run, the tokens it examined) or
+        ``candidates`` (the flagged tokens; for a readout, those that the default detector flags).
     options : mapping of str to object, optional
         ``{"KIND.NAME.OPTION": value}``.
     domain : str or Domain, optional
-        Where x lives, ``auto`` if None; a run has its own.
+        The set where x lives, ``auto`` if None; leave it out for a run, which has its own domain.
     progress : callable, optional
-        Called with stage, done, total and their unit.
+        A function called with the stage, the amount done, the total and their unit.
 
     Returns
     -------
     MeasureTable
-        A row a token and measure.
+        One row per token and measure.
 
     Raises
     ------
     InputError
-        For what cannot be asked.
+        If a name, an option or the list of tokens is unknown or does not fit.
     PluginError
         If a source breaks.
     StoreError
@@ -192,7 +192,7 @@ def measure(
 
 
 def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:
-    """The ids asked for, ascending."""
+    """Return the ids asked for, ascending."""
     V = problem.readout.V
     if not isinstance(asked, str):
         return check_tokens(asked, V)
@@ -206,7 +206,7 @@ def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> li
 def _measured(
     problem: Problem, token: int, prior: Finding, measure: Chosen[Measure[Any]]
 ) -> tuple[MeasureRow, bool]:
-    """What a measure says of a token, checked; and whether it came to an end without raising."""
+    """Measure a token; return the checked row, and whether the measure ended without raising."""
     readout = problem.readout
     started = time.perf_counter()
     answer = measure.attempt(
@@ -233,23 +233,26 @@ def _measured(
 
 
 def _reason(what: Raised) -> str:
-    """Why there is no number: a refusal in its own words, anything else with its type."""
+    """Say why there is no number: a refusal in its own words, any other error with its type."""
     if isinstance(what.error, GeomError):
         return str(what.error)
     return f"it raised {what.first_line}"
 
 
 def _prior(problem: Problem, run: Run, token: int) -> Finding:
-    """What the run found for the token, its own direction where that is all it keeps."""
+    """Return the run's finding for the token, or its own direction if the run keeps no point."""
     if run.recipe(token) is not None:
         return Finding(own_direction(problem, token))
     return run.evidence(token)
 
 
 def _sane(found: object, problem: Problem) -> Measurement:
-    """The measurement with numbers of our own. Raises TypeError or ValueError for nonsense."""
+    """Return the measurement with our own copies of its numbers.
+
+    Raises TypeError or ValueError if it is not a valid measurement.
+    """
     if not isinstance(found, Measurement):
-        raise TypeError(f"it returned {type(found).__name__}, no Measurement")
+        raise TypeError(f"it returned {type(found).__name__}, not a Measurement")
     error = None if found.error is None else float(found.error)
     if error is not None and not error >= 0.0:
         raise ValueError(f"its error is {error}")
@@ -257,12 +260,12 @@ def _sane(found: object, problem: Problem) -> Measurement:
     if found.x is not None:
         x = np.array(found.x, dtype=np.float64)
         if x.shape != (problem.readout.d,) or not np.isfinite(x).all():
-            raise ValueError(f"its point is no vector of {problem.readout.d} finite numbers")
+            raise ValueError(f"its point is not a vector of {problem.readout.d} finite numbers")
     weights = found.weights
     if weights is not None:
         weights = as_kept(Finding(weights=weights)).weights
         if weights is None or weights.indices.shape != weights.values.shape:
-            raise ValueError("its weights are no Weights of one value an index")
+            raise ValueError("its weights are not Weights with one value per index")
     note = None if found.note is None else one_line(str(found.note))
     return Measurement(
         float(found.value), error, proven=bool(found.proven), note=note, x=x, weights=weights

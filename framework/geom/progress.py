@@ -1,7 +1,7 @@
-"""Progress of long work, without the worker knowing who watches.
+"""Report the progress of long work to a watcher that the worker need not know.
 
-A plugin wraps its loop in `track_progress`; whoever wants to see the progress sets a watcher with
-`watched`. With no watcher, `track_progress` is the bare loop.
+A plugin wraps its loop in `track_progress`; a caller that wants to see the progress sets a watcher
+with `watched`. Without a watcher, `track_progress` only yields the items.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 Watcher = Callable[[str, float, float, str], None]
-"""Called with the stage's name, what is done, the total, and their unit: "tokens", "bytes"."""
+"""A function called with the stage, what is done, the total and the unit: "tokens", "bytes"."""
 
 _watcher: ContextVar[Watcher | None] = ContextVar("geom_progress_watcher", default=None)
 
@@ -26,20 +26,20 @@ def track_progress(
     unit: str = "tokens",
     amount: Callable[[T], float] = lambda item: 1,
 ) -> Iterator[T]:
-    """Yield items, reporting each as done when the next is asked for.
+    """Yield items, and report each one as done when the next one is asked for.
 
     Parameters
     ----------
     items : iterable
-        What a loop goes through.
+        The items of a loop.
     stage : str
-        What the loop does, for the reader.
+        A name for the work, for the reader.
     total : float
         The amount of all items together.
     unit : str, optional
-        What is counted.
+        The unit of the amounts.
     amount : callable, optional
-        ``amount(item)`` is how much of the total an item is; 1 by default.
+        ``amount(item)`` is the share of the total that an item accounts for; 1 by default.
 
     Yields
     ------
@@ -59,18 +59,18 @@ def track_progress(
 
 
 def report_progress(stage: str, done: float, total: float, unit: str) -> None:
-    """Report how far a stage is, if no loop over items does.
+    """Report how far a stage has come, for work that is not a loop over items.
 
     Parameters
     ----------
     stage : str
-        What is done, for the reader.
+        A name for the work, for the reader.
     done : float
-        How much of the total is done.
+        The amount that is done.
     total : float
-        The whole.
+        The amount in all.
     unit : str
-        What is counted.
+        The unit of the amounts.
     """
     watcher = _watcher.get()
     if watcher is not None:
@@ -79,7 +79,7 @@ def report_progress(stage: str, done: float, total: float, unit: str) -> None:
 
 @contextmanager
 def watched(watcher: Watcher | None) -> Iterator[None]:
-    """Within the block, `track_progress` reports to ``watcher``."""
+    """Make `track_progress` report to ``watcher`` within the block."""
     token = _watcher.set(watcher)
     try:
         yield

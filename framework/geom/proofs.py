@@ -1,7 +1,7 @@
 """Bounds and proofs in exact arithmetic, for measures, certifiers and comparisons.
 
-Each takes what a search found, a point or weights, and returns only what holds of the exact
-numbers. `geom.judge` draws a verdict from both.
+Each function takes the result of a search, a point or weights, and returns only bounds that hold
+for the exact numbers. `geom.judge` draws a verdict from a point and weights.
 """
 
 from geom.exact.angles import angle_bounds

@@ -1,4 +1,4 @@
-"""Reprs that fit a line: of a record its fields, of an array its type and shape."""
+"""Reprs that fit on one line: a record shows its fields, an array its type and shape."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 LINE = 120
-"""Characters that a repr has at most."""
+"""The most characters of a repr."""
 
 _NESTED = 50
-"""Characters of a record within another."""
+"""The most characters of a record within another."""
 
 _FEW = 4
-"""Items of a collection that are shown."""
+"""The most items of a collection that are shown."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 40
 
 
 def short_repr(record: Any) -> str:
-    """The ``__repr__`` of a dataclass: its fields in their order, as many as fit `LINE`.
+    """Return the repr of a dataclass: its fields in order, as many as fit into `LINE`.
 
-    Left out is what is None or the field's default, and ``...`` stands for what has no room. A
-    class whose repr is to show something else names it: ``_shown``, a tuple of attributes.
+    Fields that are None or the default are left out, and ``...`` stands for fields that do not fit.
+    A class that shows other attributes names them in a tuple called ``_shown``.
     """
     return _line(record, LINE)
 
@@ -41,7 +41,7 @@ def _line(record: Any, room: int) -> str:
 
 
 def _shown(record: Any) -> Iterator[tuple[str, Any]]:
-    """The attributes that the repr shows, with their values."""
+    """Yield the attributes that the repr shows, with their values."""
     defaults = {field.name: field.default for field in fields(record)}
     for name in getattr(record, "_shown", defaults):
         value = getattr(record, name)
@@ -50,7 +50,7 @@ def _shown(record: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _value(value: Any) -> str:
-    """A value in few characters."""
+    """Return a value in few characters."""
     if isinstance(value, type | FunctionType | ModuleType):
         return value.__name__
     if getattr(value, "shape", ()) and hasattr(value, "dtype"):
@@ -63,7 +63,7 @@ def _value(value: Any) -> str:
 
 
 def _items(values: Mapping[Any, Any] | tuple[Any, ...] | list[Any]) -> str:
-    """A collection: its items where they are few, else their number."""
+    """Return a collection as its items if they are few, else as their number."""
     first = next(iter(values))
     if _is_record(first):
         return f"<{len(values)} {type(first).__name__}>"

@@ -1,14 +1,15 @@
-"""Who wins along each token's own direction, exactly and faster than the whole product.
+"""The winner along each token's own direction, exact and faster than the whole product.
 
-Along its own direction ``w_t`` token j has the score ``w_j . w_t``. By Cauchy and Schwarz a row
-shorter than ``w_t`` scores below ``|w_t|^2``, which is t's own score: sorted by length, half of the
-product ``W W^T`` decides who wins. Most of that half need not be computed either: with ``p`` a
-row's leading principal coordinates and ``r`` the length of the rest, ``w_j . w_t`` is at most
-``p_j . p_t + r_j r_t``, a product of a few columns. A rival whose bound is below ``|w_t|^2``
-neither wins nor ties, so it is dropped, and the highest of those left is the highest of all. Those
-left are compared by whole float32 rows, with their error bound carried as one more column of the
-product; the few that float32 cannot tell apart are compared in float64, and those that float64
-cannot, in integers. The result is that of exact arithmetic, on any device.
+Along token t's own direction ``w_t``, token j has the score ``w_j . w_t``. By Cauchy-Schwarz a row
+shorter than ``w_t`` scores below ``|w_t|^2``, which is t's own score: with the rows sorted by
+length, half of the product ``W W^T`` decides who wins. Most of that half need not be computed
+either: if ``p`` are a row's leading principal coordinates and ``r`` is the length of the rest, then
+``w_j . w_t`` is at most ``p_j . p_t + r_j r_t``, a product of a few columns. A rival whose bound is
+below ``|w_t|^2`` neither wins nor ties, so it is dropped, and the highest remaining rival is the
+highest of all. The remaining rivals are compared by whole float32 rows, with their error bound as
+one more column of the product; the few that float32 cannot tell apart are compared in float64, and
+those that float64 cannot tell apart, in integers. The result is that of exact arithmetic, on any
+device.
 """
 
 from __future__ import annotations
@@ -33,24 +34,26 @@ from geom.progress import track_progress
 DEFAULT_MEMORY_MIB = 256
 
 PRUNE_ROWS = 8192
-"""Fewer rows than this are compared whole: the sample that chooses the screen costs more."""
+"""With fewer rows than this, whole rows are compared: a sample to choose a screen costs more."""
 
 PRUNE_ON = ("cpu", "torch")
-"""A GPU takes the half product whole: its products are quick beside one gather a token."""
+"""The devices that use a screen. A GPU computes the whole half product: its products are quick
+compared with one gather per token."""
 
 WIDTHS = (1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 2)
-"""The widths tried for the screen, as shares of d."""
+"""The widths tried for the screen, as fractions of d."""
 
 PRUNED_AT_ONCE = 512
-"""Tokens that are pruned together, where memory allows more: short blocks stay in cache."""
+"""The most tokens that are pruned together, even if memory allows more: short blocks stay in
+cache."""
 
 PER_TOKEN = 80
-"""Bytes a token that arrays of lengths, places and winners take, besides rows."""
+"""The bytes per token that the arrays of lengths, places and winners take, apart from rows."""
 
 PASS, GATHER = 48, 20
-"""Costs, estimated: looking through a block of bounds costs as much as this many columns of its
-product; a pair of whole rows gathered, as many times what it costs within a product. They decide
-how fast an answer comes, never which."""
+"""Estimated costs: scanning a block of bounds costs as much as `PASS` columns of its product, and
+gathering a pair of whole rows costs `GATHER` times as much as the pair within a product. They
+decide how fast an answer comes, never which answer."""
 
 
 def own_winners(
@@ -60,10 +63,10 @@ def own_winners(
     centre: bool = True,
     memory_mib: int = DEFAULT_MEMORY_MIB,
 ) -> NDArray[np.int64]:
-    """Find who wins along each token's own direction, as exact arithmetic would.
+    """Find the winner along each token's own direction, as exact arithmetic would.
 
     A token wins its own direction only strictly: if others tie with it, or several others win
-    together, the answer is the one of lowest id.
+    together, the answer is the one with the lowest id.
 
     Parameters
     ----------
@@ -75,9 +78,10 @@ def own_winners(
         Whether the mean row is subtracted first (in float64; the rounded rows are then taken as
         exact).
     memory_mib : int, optional
-        MiB that blocks of scores take at most, beside one float32 copy of ``W`` and at most half
-        a copy more for the screen, both on `geom.current_device()` (twice on a GPU or torch while
-        they are carried there). Choosing the screen takes some ``6 d`` float64 rows for a moment.
+        The most MiB for blocks of scores. In addition it takes one float32 copy of ``W`` and at
+        most half a copy more for the screen, both on `geom.current_device()` (twice that on a GPU
+        or torch while they are copied there). Choosing the screen briefly takes some ``6 d``
+        float64 rows.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def own_winners(
     Raises
     ------
     ArithmeticModeError
-        In a process that flushes subnormal numbers to zero.
+        If the process flushes subnormal numbers to zero.
     """
     refuse_flushing()
     rows = _SortedRows(readout, centre)
@@ -108,7 +112,7 @@ def own_winners(
 
 
 def own_winners_memory(readout: Readout, memory_mib: int = DEFAULT_MEMORY_MIB) -> int:
-    """Bound the memory that `own_winners` takes besides the readout.
+    """Bound the memory that `own_winners` takes in addition to the readout.
 
     Parameters
     ----------
@@ -120,8 +124,8 @@ def own_winners_memory(readout: Readout, memory_mib: int = DEFAULT_MEMORY_MIB) -
     Returns
     -------
     int
-        Bytes, at most: rows in float32, a screen of at most half their width, the length, place,
-        order and winner of each token, and a block of scores.
+        An upper bound in bytes: rows in float32, a screen of at most half their width, the length,
+        place, order and winner of each token, and a block of scores.
     """
     V, d = readout.W.shape
     rows = 4 * V * ((d + 1) + (max(1, d // 2) + 1))
@@ -131,7 +135,7 @@ def own_winners_memory(readout: Readout, memory_mib: int = DEFAULT_MEMORY_MIB) -
 
 
 def _blocks(order: NDArray[np.int64], height: int) -> Iterator[NDArray[np.int64]]:
-    """The order in blocks of that height, with progress; made one by one, as there may be V."""
+    """Yield the order in blocks of that height, with progress; one by one, for there may be V."""
     starts = range(0, order.size, height)
     blocks = (order[start : start + height] for start in starts)
     return track_progress(blocks, "self-argmax", len(starts))
@@ -141,20 +145,21 @@ def _blocks(order: NDArray[np.int64], height: int) -> Iterator[NDArray[np.int64]
 class _Screen:
     """A product of ``k + 1`` columns that bounds scores from above.
 
-    ``Q`` (d, k) has computed columns, orthonormal but for ``delta >= |Q^T Q - I|``. Its polar
-    factor ``T`` is orthonormal and ``|Q - T| <= delta`` (a singular value s of Q has
-    ``|s - 1| <= |s^2 - 1|``). For exact ``p = T^T v`` and ``r`` the rest, ``|r|^2 = |v|^2 - |p|^2``
-    and ``v . v' <= p . p' + |r||r'|``. The float32 coordinates ``q`` are off from ``p`` by at most
-    ``eta |v|``: delta, the float64 product (``sqrt(k) gamma_d``, columns being no longer than
-    1.01), and 2^-24 for float32. So, as ``|q| <= (1 + eta)|v|``:
+    ``Q`` (d, k) has computed columns, orthonormal up to ``delta >= |Q^T Q - I|``. Its polar factor
+    ``T`` is orthonormal and ``|Q - T| <= delta`` (a singular value s of Q has
+    ``|s - 1| <= |s^2 - 1|``). For exact ``p = T^T v`` and the rest ``r``,
+    ``|r|^2 = |v|^2 - |p|^2`` and ``v . v' <= p . p' + |r||r'|``. The float32 coordinates ``q``
+    differ from ``p`` by at most ``eta |v|``, the sum of delta, the error of the float64 product
+    (``sqrt(k) gamma_d``, because no column is longer than 1.01) and 2^-24 for float32. Since
+    ``|q| <= (1 + eta)|v|``:
 
     - ``p . p' <= q . q' + (2 eta + eta^2) |v||v'|``, and ``|r|^2 <= |v|^2 - |q|^2 + 3 eta |v|^2``;
     - the float32 product of k + 1 columns, summed in any order, is off by at most
       ``1.01 gamma_{k+1} |v||v'|`` with u = 2^-24 (the columns' length is below ``1.005 |v|``).
 
-    What multiplies ``|v||v'|`` sums to less than ``slack``. By Cauchy and Schwarz ``a a' + c|v||v'|
-    <= sqrt(a^2 + c|v|^2) sqrt(a'^2 + c|v'|^2)``: it all goes under the root of the one column that
-    holds the rest, ``rho^2 = |v|^2 - |q|^2 + slack |v|^2``, rounded up.
+    The factors of ``|v||v'|`` sum to less than ``slack``. By Cauchy-Schwarz ``a a' + c|v||v'|
+    <= sqrt(a^2 + c|v|^2) sqrt(a'^2 + c|v'|^2)``, so all of it goes under the root of the one column
+    that holds the rest, ``rho^2 = |v|^2 - |q|^2 + slack |v|^2``, rounded up.
     """
 
     Q: NDArray[np.float64]
@@ -164,7 +169,7 @@ class _Screen:
         return math.ldexp(self.Q.shape[1] + 16, -23)
 
     def sound(self) -> bool:
-        """Whether ``eta`` is below 2^-23, which is what ``slack`` has room for."""
+        """Return whether ``eta`` is below 2^-23, which ``slack`` has room for."""
         d, k = self.Q.shape
         defect = float(np.linalg.norm(self.Q.T @ self.Q - np.eye(k)))
         rounding = 3 * k * gamma(d + 2)  # of the defect itself
@@ -173,7 +178,7 @@ class _Screen:
     def columns(
         self, rows: NDArray[np.float64], lengths: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """The k + 1 columns of some rows, of lengths at most ``lengths``."""
+        """Compute the k + 1 columns of some rows, whose lengths are at most ``lengths``."""
         k = self.Q.shape[1]
         out = np.empty((len(rows), k + 1), dtype=np.float32)
         out[:, :-1] = rows @ self.Q
@@ -186,13 +191,13 @@ class _Screen:
 def _choose_screen(
     rows: NDArray[np.float64], lengths: NDArray[np.float64], tries: NDArray[np.int64]
 ) -> _Screen | None:
-    """The screen whose cost on a sample is least; None where whole rows cost no more.
+    """Choose the screen that costs least on a sample; None if whole rows cost no more.
 
-    ``rows`` are a sample, longest first; ``tries`` the places in it of the tokens tried against
-    the longer ones.
+    ``rows`` are a sample, longest first; ``tries`` are the places in it of the tokens that are
+    tried against the longer rows.
     """
     d = rows.shape[1]
-    with limited_threads(1):  # on two, where others want the cores too, it takes twenty times this
+    with limited_threads(1):  # on busy cores, two threads take twenty times as long
         basis = np.linalg.eigh(rows.T @ rows)[1][:, ::-1]
     coordinates = rows @ basis
     squares = lengths**2
@@ -214,12 +219,12 @@ def _choose_screen(
 
 
 class _SortedRows:
-    """The rows, longest first, in float32 with one column more for the bound on rounding.
+    """The rows, longest first, in float32 with one more column for the bound on rounding.
 
-    A product of two rows is off from ``v . v'`` by at most ``epsilon |v||v'|``, ``epsilon`` a
-    little above ``gamma_{d+2}`` (`geom.exact.single`). The last column makes the product itself
-    that much larger: an upper bound on the score. ``floor`` covers underflow, flushed to zero or
-    not.
+    A product of two rows differs from ``v . v'`` by at most ``epsilon |v||v'|``, where ``epsilon``
+    is a little above ``gamma_{d+2}`` (`geom.exact.single`). The last column makes the product
+    larger by that amount, so that it is an upper bound on the score. ``floor`` covers underflow,
+    flushed to zero or not.
     """
 
     def __init__(self, readout: Readout, centre: bool) -> None:
@@ -251,7 +256,7 @@ class _SortedRows:
         self.bounds: Any = self.device.put(bounds) if screen else None
 
     def _screen(self) -> _Screen | None:
-        """The screen for these rows, by a sample spread evenly over their lengths."""
+        """Choose the screen for these rows from a sample spread evenly over their lengths."""
         V, d = self._W.shape
         size = min(V, max(2 * d, 512))
         places = np.arange(size) * V // size
@@ -259,24 +264,24 @@ class _SortedRows:
         return _choose_screen(self._rows.scaled(self.order[places]), self.lengths[places], tries)
 
     def _reach(self, ids: NDArray[np.int64]) -> int:
-        """How many rows, longest first, may be as long as the shortest of ``ids``."""
+        """Return how many rows, longest first, may be as long as the shortest of ``ids``."""
         shortest = self.lengths[self.place[ids[-1]]]
         return int(np.searchsorted(-self.lengths, -shortest * (1.0 - 2.0**-30), side="right"))
 
     def _own(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Lower bounds on the own scores, by as much as underflow may lower a rival's."""
+        """Return lower bounds on the own scores, less what underflow may take from a rival's."""
         own = self.squares[self.place[ids]] * (1.0 - gamma(self._W.shape[1] + 2)) - 2.0 * self.floor
         return np.asarray(own)
 
     def _left(self, places: NDArray[np.int64]) -> Any:
-        """Rows as left factors, whose last column is the share of a length that may be error."""
+        """Return rows as left factors, the last column scaled to the error that it stands for."""
         xp = self.device.xp
         left = xp.take(self.single, self.device.put(places), axis=0)
         left[:, -1] *= self.epsilon
         return left
 
     def whole(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The winners of a block of tokens, given longest first, by whole rows."""
+        """Find the winners of a block of tokens, given longest first, by whole rows."""
         reach = self._reach(ids)
         places, winners = self.place[ids], ids.copy()
         above = self._left(places) @ self.single[:reach, :].T
@@ -287,7 +292,7 @@ class _SortedRows:
         return winners
 
     def pruned(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The same by the screen, and the indices of those of whom it drops too little to tell."""
+        """Find the winners by the screen, and the indices of tokens the screen could not settle."""
         reach, winners = self._reach(ids), ids.copy()
         xp, put, get = self.device.xp, self.device.put, self.device.get
         places, own = self.place[ids], self._own(ids)
@@ -307,7 +312,7 @@ class _SortedRows:
         return winners, np.flatnonzero(~few)
 
     def _highest(self, token: int, places: NDArray[np.int64], above: NDArray[np.float32]) -> int:
-        """The winner among the token and the rows at ``places``, of scores at most ``above``."""
+        """Find the winner among the token and the rows at ``places``, with scores <= ``above``."""
         top = int(above.argmax())
         rival, own = self.lengths[int(places[top])], self.lengths[self.place[token]]
         width = 2.2 * self.epsilon * float(rival * own) + 4.0 * self.floor
@@ -315,7 +320,7 @@ class _SortedRows:
         return self._settle(token, np.sort(self.order[near]))
 
     def _settle(self, token: int, rivals: NDArray[np.int64]) -> int:
-        """The winner among the token and ``rivals``, ascending ids that may all be the highest."""
+        """Find the winner among the token and ``rivals``, ascending ids that may all be highest."""
         ids = np.append(rivals, token)
         rows = self._W[ids] - self._rows.mean
         norms = norm_above(rows, axis=-1)

@@ -1,4 +1,4 @@
-"""Several runs side by side: how many tokens of each model are what, and which they share."""
+"""Several runs side by side: the counts of each model, and the unspeakable tokens they share."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from geom.text import TokenKind
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a run decided, in numbers of tokens.
+    """The numbers of tokens that a run decided, by verdict.
 
     Attributes
     ----------
     model : str
         The name of the run's weights.
     path : str or None
-        The run's file, None for a run in memory.
+        The run's file, or None for a run in memory.
     V : int
-        The tokens of the model.
+        The number of tokens of the model.
     d : int
         The width of its residual stream.
     domain : str
         The name of the domain.
     unspeakable : int
-        Tokens that no point makes win.
+        The number of tokens that no point makes win.
     undecided : int
-        Tokens that were examined without a proof.
+        The number of tokens that were examined without a proof.
     hard : int
-        Tokens that are speakable, but not along their own direction.
+        The number of tokens that are speakable, but not along their own direction.
     own : int
-        Tokens that win along their own direction.
+        The number of tokens that win along their own direction.
     rest : int
-        Tokens that were not examined: not flagged or not asked for, or not reached yet.
+        The number of tokens that were not examined: not flagged, not asked for, or not reached
+        yet.
     """
 
     model: str
@@ -68,7 +69,7 @@ class SharedToken:
     token_kind : TokenKind or None
         The kind.
     places : tuple of int
-        The indices of those runs, in the order they were given.
+        The indices of those runs, in the order in which they were given.
     """
 
     token: str
@@ -85,10 +86,10 @@ class Summary:
     Attributes
     ----------
     models : tuple of ModelSummary
-        A summary a run, in their order.
+        One summary per run, in their order.
     shared : tuple of SharedToken
-        The tokens that are unspeakable in several, the most common first. A run without texts of
-        tokens shares none.
+        The tokens that are unspeakable in several runs, the most common first. A run without
+        texts of tokens shares none.
     """
 
     models: tuple[ModelSummary, ...]
@@ -97,7 +98,7 @@ class Summary:
     __repr__ = short_repr
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the same as JSON has it.
+        """Return the summary in the form written as JSON.
 
         Returns
         -------
@@ -118,12 +119,12 @@ def summarise(runs: Iterable[Run | str | Path]) -> Summary:
     Returns
     -------
     Summary
-        The numbers of each, and the tokens they share.
+        The counts of each run, and the tokens that they share.
 
     Raises
     ------
     StoreError
-        For a file that is not a run.
+        If a file is not a run.
     """
     models: list[ModelSummary] = []
     places: dict[tuple[str, TokenKind | None], list[int]] = defaultdict(list)

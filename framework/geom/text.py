@@ -1,11 +1,11 @@
 r"""Token text, made safe to print and impossible to mistake: it comes from strangers.
 
-The text of a token is what the tokenizer decodes. A token that is no whole UTF-8 text has its bytes
-spelled out instead (``\xe2\x80``), and is of kind ``byte``; there a backslash that is a byte of the
-token is ``\x5c``. So text and kind together say which bytes a token is: those of the text in UTF-8,
-save that in a ``byte`` text of more than one character every ``\xNN`` is one byte.
+The text of a token is what the tokenizer decodes. If its bytes are not complete UTF-8, they are
+spelled out instead (``\xe2\x80``) and the kind is ``byte``; a backslash among those bytes is
+``\x5c``. So text and kind together determine the token's bytes: those of the text in UTF-8, except
+that in a ``byte`` text of more than one character every ``\xNN`` is one byte.
 
-What `visible` prints says the same without doubt, as every escape has one meaning:
+The output of `visible` determines them too, because every escape has one meaning:
 
 =====================  =========================================================================
 ``\"`` and ``\\``      a quote, a backslash
@@ -14,11 +14,11 @@ What `visible` prints says the same without doubt, as every escape has one meani
 ``\xa0``               a byte, never a character; only in a token of kind ``byte``
 =====================  =========================================================================
 
-The kind stands behind the closing quote unless it is ``normal``, and no text can pretend to it. A
-text of more than `SHOWN` characters is cut, and what follows the quote says by how much.
+The kind follows the closing quote unless it is ``normal``, where no text can imitate it. A text of
+more than `SHOWN` characters is cut, and the words after the quote say by how much.
 
-Whatever comes from a file, a model or a plugin goes through this module before anybody sees it:
-`visible` for the text of a token, `harmless` for any other, `json_line` for a line of JSON.
+All text from a file, a model or a plugin goes through this module before anybody sees it:
+`visible` for the text of a token, `harmless` for any other text, `json_line` for a line of JSON.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ import unicodedata
 from typing import Any, Literal
 
 TokenKind = Literal["normal", "special", "added", "byte", "unused", "padding"]
-"""What a token is, beside its text.
+"""The kind of a token, in addition to its text.
 
 ``special`` controls the model (start, end, padding of sequences); ``added`` joined the tokenizer
-after its training; ``byte`` is a byte or some that are no whole UTF-8 text; ``unused`` is an id
-that the tokenizer has no token for, or one that it reserves; ``padding`` is a row of the readout
-beyond the tokenizer's ids.
+after its training; ``byte`` is one or more bytes that are not complete UTF-8; ``unused`` is an id
+that the tokenizer has no token for, or reserves; ``padding`` is a row of the readout beyond the
+tokenizer's ids.
 """
 
 SHOWN = 1000
-"""Characters of a token that are shown."""
+"""The most characters of a token that are shown."""
 MESSAGE = 2000
-"""Characters of a message that are shown."""
+"""The most characters of a message that are shown."""
 NAME = 200
-"""Characters of a name, of a plugin or a unit."""
+"""The most characters of the name of a plugin or a unit."""
 
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
-"""Letters and symbols by category that show nothing."""
+"""Characters whose category is letter or symbol but that show nothing."""
 _SPELLED_BYTE = re.compile(r"(\\x[0-9a-f]{2})")
 
 
@@ -55,13 +55,13 @@ def visible(text: str | None, kind: TokenKind | None = None) -> str:
 
     Control characters, line ends, bidirectional marks and other invisible characters become
     escapes (``\n``, ``\u202e``), so that no token can move the cursor or reorder a line; a
-    combining mark is escaped too, as it would join the quote. Two tokens that differ in kind, or
-    in the first 1000 characters of their texts or the length of these, never print alike.
+    combining mark is escaped too, because it would join the quote. Two tokens that differ in kind,
+    or in the first 1000 characters or the length of their texts, never print alike.
 
     Parameters
     ----------
     text : str or None
-        The text of a token, None for an id without one.
+        The text of a token, None for an id without a text.
     kind : TokenKind, optional
         Its kind, which follows the quote if it is not normal: ``"<s>" special``.
 
@@ -81,19 +81,19 @@ def visible(text: str | None, kind: TokenKind | None = None) -> str:
 
 
 def mark(kind: TokenKind | None) -> str:
-    """What follows a token's text to say its kind: nothing where it is normal or not known."""
+    """Return the mark for a kind after a token's text, empty if it is normal or not known."""
     return "" if kind is None or kind == "normal" else f" {kind}"
 
 
 def harmless(text: str, most: int = MESSAGE) -> str:
-    """Spell out what in a text could act on a terminal; quotes stay quotes.
+    """Spell out the characters of a text that could act on a terminal; quotes stay quotes.
 
     Parameters
     ----------
     text : str
-        Any text but a token's, such as a message.
+        Any text except a token's, such as a message.
     most : int, optional
-        The most characters to return; if there are more, the middle is left out, which it says.
+        The most characters to return; the middle of a longer text is left out, and a note says so.
 
     Returns
     -------
@@ -105,12 +105,12 @@ def harmless(text: str, most: int = MESSAGE) -> str:
 
 
 def shortened(text: str, most: int = MESSAGE) -> str:
-    """``text`` in ``most`` characters, its middle left out where it has more."""
+    """Return ``text`` in at most ``most`` characters, without its middle if it is longer."""
     return _cut(text, most, len(text))
 
 
 def _cut(text: str, most: int, length: int) -> str:
-    """The two ends of a text, and between them that it had ``length`` characters."""
+    """Return the two ends of a text, and between them a note that it had ``length`` characters."""
     if len(text) <= most:
         return text
     note = f" ... ({length} characters in all) ... "
@@ -119,30 +119,30 @@ def _cut(text: str, most: int, length: int) -> str:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name is shown as it is: no longer than `NAME`, not empty, nothing to spell out."""
+    """Return whether a name can be shown unchanged: not empty, at most `NAME` long, no escapes."""
     return 0 < len(name) <= NAME and harmless(name) == name == name.strip()
 
 
 def json_line(value: Any) -> str:
     """Write a value as JSON on one line, in which nothing acts on a terminal or ends the line.
 
-    Characters that are not printable are escaped as JSON has it, U+2028 and U+2029 among them, so
-    a reader gets back what was written.
+    Characters that are not printable, U+2028 and U+2029 among them, become JSON escapes, so that a
+    reader gets back what was written.
 
     Parameters
     ----------
     value : object
-        What the ``json`` module can write.
+        Any value that the ``json`` module can write.
 
     Returns
     -------
     str
-        The line, without its end.
+        The line, without a line end.
 
     Raises
     ------
     ValueError
-        For a number that is not finite.
+        If a number is not finite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if text.isprintable():

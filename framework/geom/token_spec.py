@@ -10,7 +10,7 @@ from geom.errors import InputError
 from geom.files.opening import read_regular
 
 _LARGEST_LIST = 64 << 20
-"""Bytes of a file of ids."""
+"""The most bytes of a file of ids."""
 
 CANDIDATES = "candidates"
 ALL = "all"
@@ -34,20 +34,20 @@ def parse_tokens(spec: str, V: int) -> list[int]:
     Raises
     ------
     InputError
-        Naming the part that is not an id or a range, or lies outside the vocabulary.
+        If a part, which the message names, is not an id or a range, or is outside the vocabulary.
     """
-    if spec == ALL:  # a set of a long vocabulary would take more than its rows
+    if spec == ALL:  # a set of every id of a long vocabulary would take more than its rows
         return list(range(V))
     return sorted({token for part in _parts(spec, V) for token in part})
 
 
 def listed_tokens(spec: str, V: int) -> list[int]:
-    """The ids in the order in which ``spec`` lists them, and as often. Raises as `parse_tokens`."""
+    """List the ids in the order of ``spec``, repeated ids included. Raises as `parse_tokens`."""
     return [token for part in _parts(spec, V) for token in part]
 
 
 def check_tokens(tokens: Iterable[int], V: int) -> list[int]:
-    """Ids given as numbers, ascending, each once. Raises InputError outside ``range(V)``."""
+    """List the ids, ascending, each once. Raises InputError if one is outside ``range(V)``."""
     ids = sorted({int(token) for token in tokens})
     if not ids:
         raise InputError("the list of tokens is empty")
@@ -58,7 +58,7 @@ def check_tokens(tokens: Iterable[int], V: int) -> list[int]:
 
 
 def format_tokens(ids: Iterable[int]) -> str:
-    """The shortest spec of an ascending list: ``5,9,100-120``."""
+    """Return the shortest spec of an ascending list: ``5,9,100-120``."""
     parts = []
     for _, run in groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):
         block = [token for _, token in run]
@@ -67,7 +67,7 @@ def format_tokens(ids: Iterable[int]) -> str:
 
 
 def few_tokens(ids: Iterable[int]) -> str:
-    """The ids in words, as a spec that is cut where it is long: ``tokens 5,9,100-120``."""
+    """Return the ids in words, as a spec that is cut if it is long: ``tokens 5,9,100-120``."""
     known = sorted(ids)
     text = format_tokens(known)
     if len(text) > 60:
@@ -76,7 +76,7 @@ def few_tokens(ids: Iterable[int]) -> str:
 
 
 def _parts(spec: str, V: int) -> list[range]:
-    """The ids and ranges of a spec, in order."""
+    """Return the ids and ranges of a spec, in order."""
     if spec == ALL:
         return [range(V)]
     where, text, from_file = spec, spec, spec.startswith("@")
@@ -89,7 +89,7 @@ def _parts(spec: str, V: int) -> list[range]:
             raise InputError(f"token list {where} is not UTF-8; {remedy}") from error
         text = ",".join(content.split())
     parts = filter(None, (piece.strip() for piece in text.split(",")))
-    # what a file holds is not shown unless it is ids: it may be another file than was meant
+    # the text of a file is shown only if it is ids: it may not be the file that was meant
     found = [
         _ids(part, V, where, f"entry {number}" if from_file else repr(part))
         for number, part in enumerate(parts, 1)
@@ -100,11 +100,13 @@ def _parts(spec: str, V: int) -> list[range]:
 
 
 def _ids(part: str, V: int, where: str, what: str) -> range:
-    """The ids of one part, which ``what`` names."""
+    """Return the ids of one part, which ``what`` names."""
     first, dash, last = part.partition("-")
     listed = first.isdecimal() and (last.isdecimal() if dash else not last)
     if not listed or len(part) > 40:  # int() itself refuses thousands of digits
-        raise InputError(f"token list {where!r}: {what} is no id and no range such as 100-120")
+        raise InputError(
+            f"token list {where!r}: {what} is neither an id nor a range such as 100-120"
+        )
     low, high = int(first), int(last if dash else first)
     if high < low or high >= V:
         problem = "runs backwards" if high < low else f"is outside the vocabulary: 0 to {V - 1}"

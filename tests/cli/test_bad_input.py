@@ -313,11 +313,11 @@ FLAGS = {
     "--tokens 4": "4 is outside the vocabulary: 0 to 3",
     "--tokens 2-9": "2-9 is outside the vocabulary: 0 to 3",
     "--tokens 3-1": "3-1 runs backwards",
-    "--tokens one": "'one' is no id and no range such as 100-120",
-    "--tokens 1,-1": "'-1' is no id and no range",
-    "--tokens 1.5": "'1.5' is no id and no range",
-    "--tokens candidate": "'candidate' is no id and no range",
-    "--tokens all,1": "'all' is no id and no range",
+    "--tokens one": "'one' is neither an id nor a range such as 100-120",
+    "--tokens 1,-1": "'-1' is neither an id nor a range",
+    "--tokens 1.5": "'1.5' is neither an id nor a range",
+    "--tokens candidate": "'candidate' is neither an id nor a range",
+    "--tokens all,1": "'all' is neither an id nor a range",
     "--tokens ,": "names no token",
     "--tokens @absent.txt": "absent.txt does not exist; give a text file of ids",
     "--tokens @.": "give a text file of ids",
@@ -355,15 +355,15 @@ FLAGS = {
     "--domain box -o domain.box.raduis=1": "did you mean 'radius'?",
     "--out absent/run.db": "give an --out in a folder you can write to",
     "--out .": "give an --out in a folder you can write to",
-    "--out good.npz": "is no run of geom",
+    "--out good.npz": "is not a run of geom",
     "--out good.db --domain box": "give another --out",
     "--config absent.toml": "absent.toml does not exist; give a TOML file",
     "--config .": "give a TOML file",
-    "--config good.npz": "good.npz is no TOML",
+    "--config good.npz": "good.npz is not TOML",
 }
 TOML = {
-    "model = [": "is no TOML",
-    "model = 'a'\nmodel = 'b'": "is no TOML",
+    "model = [": "is not TOML",
+    "model = 'a'\nmodel = 'b'": "is not TOML",
     "modle = 'npz:good.npz'": "did you mean 'model'?",
     "model = 3": "expected str",
     "detectors = 'self-argmax'": "expected array",
@@ -386,7 +386,7 @@ def test_a_flag_that_cannot_be_used(flags: str, reason: str, command: Command) -
 @pytest.mark.parametrize("value", ["", " ", "1,,one"])
 def test_a_list_of_tokens_that_lists_none(value: str, command: Command) -> None:
     line = refused(command, "run", "-m", "npz:good.npz", "--tokens", value, "--out", "run.db")
-    assert re.search("names no token|is no id", line)
+    assert re.search("names no token|is neither an id", line)
 
 
 @pytest.mark.parametrize(("content", "reason"), TOML.items(), ids=TOML.keys())
@@ -399,9 +399,9 @@ def test_a_configuration_that_cannot_be_used(content: str, reason: str, command:
 # Runs
 
 RUNS = {
-    "a file of no bytes": (b"", "is no run of geom; name a file that geom run wrote"),
-    "a text": (b"hello\n" * 1000, "is no run of geom, or a damaged one"),
-    "a model": (saved(np.savez, W=W), "is no run of geom, or a damaged one"),
+    "a file of no bytes": (b"", "is not a run of geom; name a file that geom run wrote"),
+    "a text": (b"hello\n" * 1000, "is not a run of geom, or a damaged one"),
+    "a model": (saved(np.savez, W=W), "is not a run of geom, or a damaged one"),
     "no such file": (None, "does not exist; name a file that geom run wrote"),
 }
 
@@ -420,7 +420,9 @@ def test_a_file_that_is_no_run(
 def test_a_database_of_something_else(name: str, command: Command) -> None:
     with closing(sqlite3.connect("bad.db")) as connection, connection:
         connection.execute("CREATE TABLE tokens (token_id)")
-    assert "is no run of geom; name a file that geom run wrote" in refused(command, name, "bad.db")
+    assert "is not a run of geom; name a file that geom run wrote" in refused(
+        command, name, "bad.db"
+    )
 
 
 @pytest.mark.parametrize("name", ["show", "export", "verify"])

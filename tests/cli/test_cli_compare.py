@@ -263,7 +263,7 @@ def refused(command: Command, *arguments: str) -> str:
 
 def test_bad_input_is_one_line(command: Command, run: Path) -> None:
     assert "does not exist" in refused(command, "none.db")
-    assert "no run of geom" in refused(command, "model.npz")
+    assert "is not a run of geom" in refused(command, "model.npz")
     assert "no token is named" in refused(command, "-m", MODEL)
     assert "outside the vocabulary" in refused(command, "-m", MODEL, "-t", "9")
     geom.run(MODEL, tokens=[0], out="short.db").close()

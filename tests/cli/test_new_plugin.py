@@ -43,12 +43,12 @@ def test_it_goes_where_it_is_told(command: Command) -> None:
     ("kind", "name", "said"),
     [
         ("detektor", "mine", "unknown kind of plugin 'detektor': did you mean 'detector'?"),
-        ("detector", "My Detector", "is no name for a plugin: take small letters"),
-        ("detector", "../up", "is no name for a plugin"),
-        ("detector", "", "is no name for a plugin"),
-        ("detector", "self-argmax", "a detector called self-argmax is installed"),
-        ("detector", "full", "full is there already: take another name, or another --dir"),
-        ("detector", "a-file", "a-file is there already"),
+        ("detector", "My Detector", "is not a name for a plugin: use small letters"),
+        ("detector", "../up", "is not a name for a plugin"),
+        ("detector", "", "is not a name for a plugin"),
+        ("detector", "self-argmax", "a detector called self-argmax is already installed"),
+        ("detector", "full", "full already exists: choose another name, or another --dir"),
+        ("detector", "a-file", "a-file already exists"),
     ],
 )
 def test_what_cannot_be_is_one_line(kind: str, name: str, said: str, command: Command) -> None:

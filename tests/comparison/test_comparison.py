@@ -517,7 +517,7 @@ def test_a_run_has_its_own_tokens_and_domain() -> None:
 def test_a_precision_that_would_not_fit_is_refused(use: Use) -> None:
     large = dataclasses.replace(SINGLE, memory=lambda readout, options: 2**60 * readout.V)
     use(only(DOUBLE, large))
-    assert "precision single, besides the weights, takes 5242880.0 TiB" in refusal(
+    assert "precision single, not counting the weights, takes 5242880.0 TiB" in refusal(
         Readout.fold(SQUARE), [0]
     )
     assert len(geom.compare(Readout.fold(SQUARE), [0], ["double"])) == 1

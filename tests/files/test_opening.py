@@ -116,4 +116,4 @@ def test_nothing_of_another_file_beside_a_checkpoint_is_shown(
 def test_a_damaged_configuration_is_told_by_its_place(content: bytes, command: Command) -> None:
     Path("geom.toml").write_bytes(content)
     line = refused(command("run", "--config", "geom.toml"))
-    assert re.search(r"geom\.toml is no TOML \(at line \d, column \d+\); give a TOML file", line)
+    assert re.search(r"geom\.toml is not TOML \(at line \d, column \d+\); give a TOML file", line)

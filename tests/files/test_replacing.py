@@ -298,7 +298,7 @@ def test_a_run_costs_no_other_run_of_a_name_it_needs(
     make_run(f"k{suffix}")
     before = contents(folder)
     done = command(*RUN, "k")
-    assert (done.code, f"k{suffix} is there, a name that the run needs" in done.err) == (2, True)
+    assert (done.code, f"k{suffix} exists, and the run needs that name" in done.err) == (2, True)
     assert contents(folder) == before
     done = command(*RUN, f"run.db{suffix}")
     assert (done.code, "belongs to the run" in done.err) == (2, True)
@@ -316,7 +316,7 @@ def test_a_lock_is_taken_neither_through_a_link_nor_over_a_file(
         Path("k.db-lock").write_text("notes on a lock")
     before = contents(folder)
     done = command(*RUN, "k.db")
-    assert (done.code, "k.db-lock is there" in done.err) == (2, True)
+    assert (done.code, "k.db-lock exists" in done.err) == (2, True)
     assert contents(folder) == before
 
 
@@ -342,6 +342,6 @@ def test_a_plugin_that_cannot_be_written_whole_leaves_nothing(
 def test_a_plugin_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     os.symlink("elsewhere", tmp_path / "mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         geom.new_plugin("detector", "mine", tmp_path)
     assert not list((tmp_path / "elsewhere").iterdir())

@@ -150,7 +150,7 @@ def test_a_backend_without_an_answer_says_so_and_raises_nothing() -> None:
 @pytest.mark.parametrize(
     ("backend", "said"),
     [
-        ("bfloat16", "precision bfloat16 encloses nothing: take one that does: arb, "),
+        ("bfloat16", "precision bfloat16 encloses nothing: choose one that does: arb, "),
         ("arbs", "did you mean 'arb'?"),
         ("arb?bit=300", "unknown option of precision arb 'bit'"),
         ("arb?&", "after the ? write key=value"),

@@ -46,11 +46,11 @@ READOUT = Readout.fold(SQUARE)
 
 
 class OwnExit(BaseException):
-    """A stranger's exception, which is no Exception."""
+    """A stranger's exception, which is not an Exception."""
 
 
 class Unspeakable(BaseException):
-    """One whose message leaves, too."""
+    """An exception whose message leaves, too."""
 
     def __str__(self) -> str:
         raise SystemExit(0)
@@ -343,7 +343,7 @@ def test_an_executor_that_loses_tokens_is_an_error(use: Use) -> None:
 
 
 def test_an_executor_that_brings_nonsense_is_an_error(use: Use) -> None:
-    check_executor(use, lambda f, items, _: [["nonsense"]], "brought back str, no Outcome")
+    check_executor(use, lambda f, items, _: [["nonsense"]], "brought back str, not an Outcome")
 
 
 def check_executor(use: Use, run_map: Any, said: str) -> None:

@@ -54,9 +54,12 @@ BROKEN = {
     "a record of another kind": (
         HEAD + "@hookimpl\ndef geom_certifiers():\n"
         "    yield Detector('half', '', detect, NoOptions)",
-        "no Certifier",
+        "not Certifier records",
     ),
-    "no record": (HEAD + "@hookimpl\ndef geom_detectors():\n    yield 'half'", "no Detector"),
+    "no record": (
+        HEAD + "@hookimpl\ndef geom_detectors():\n    yield 'half'",
+        "not Detector records",
+    ),
     "a misspelt hook": (HEAD + "@hookimpl\ndef geom_detektors():\n    return []", "geom_detektors"),
     "a hook with a parameter": (
         HEAD + "@hookimpl\ndef geom_detectors(readout):\n    return []",

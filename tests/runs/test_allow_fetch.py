@@ -1,4 +1,4 @@
-"""What somebody's run file may have opened, and what it is asked for first."""
+"""What a stranger's run file may cause to be opened, and what needs permission first."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_python_asks_the_same(server: Server) -> None:
 
 
 def outside(tmp_path: Path) -> list[str]:
-    """Names of weights that are sound, and lie outside of the folder of the run."""
+    """Names of sound weights that lie outside the run's folder."""
     there = tmp_path / "there"
     there.mkdir()
     np.savez(there / "w.npz", W=W)

@@ -1,4 +1,4 @@
-"""What a run keeps of detectors' flags and witnesses, and what becomes of one that fails."""
+"""What a run keeps of detectors' flags and witnesses, and what happens to a detector that fails."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ EDITS: dict[str, tuple[str, str]] = {
     ),
     "a detector that is made up": (
         """UPDATE tokens SET flagged_by = '["hull-vertex"]' WHERE token_id = 1""",
-        'token 1: flagged_by names what is no detector of the run: "hull-vertex"',
+        'token 1: flagged_by is not a list of the run\'s detectors: "hull-vertex"',
     ),
     "a twin that is made up": (
         "UPDATE tokens SET note = 'same row and bias as token 2' WHERE token_id = 1",
@@ -205,13 +205,13 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "tokens": ({"tokens": "0-5"}, "it has a row of token 6, which its settings do not ask for"),
     "tokens in another form": (
         {"tokens": "0,1,2-6"},
-        """its tokens are "'0,1,2-6'", which is no list that a run writes""",
+        """its tokens are "'0,1,2-6'", which is not a list that a run writes""",
     ),
     "tokens in a file": ({"tokens": "@/etc/passwd"}, """its tokens are "'@/etc/passwd'", which"""),
     "a key": ({"token": "all"}, 'its settings are not those that a run writes: "token"'),
     "detectors": (
         {"detectors": {"self-argmax": {"memory_mib": 0}}},
-        "its settings ask for what cannot be: option detector.self-argmax.memory_mib=0: ",
+        "its settings cannot be used: option detector.self-argmax.memory_mib=0: ",
     ),
 }
 

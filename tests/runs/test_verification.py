@@ -82,7 +82,7 @@ def checked(path: Path, readout: Readout = READOUT) -> Verification:
 
 
 def faulty(path: Path) -> list[int | None]:
-    """The tokens with faults; nothing else may be confirmed or lost on the way."""
+    """The tokens with faults; no other token may be confirmed or lost on the way."""
     verification = checked(path)
     tokens = [fault.token for fault in verification.faults]
     assert verification.ok == (not tokens)

@@ -88,7 +88,7 @@ SHOWN = [
     if place
     in ("tokens.note", "tokens.certifier", "tokens.flagged_by", "meta.notes", "meta.warnings")
 ]
-"""Those that a command shows whole: markup in them is text."""
+"""The texts that a command shows whole: markup in them is text."""
 
 
 @pytest.mark.parametrize(("statement", "value"), PLACES.values(), ids=PLACES.keys())

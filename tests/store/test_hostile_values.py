@@ -44,7 +44,7 @@ def test_a_domain_that_only_looks_like_a_known_one_is_none(
         values=(json.dumps(settings),),
     )
     for arguments in COMMANDS.values():
-        assert "is no run of geom" in refusal(command(*arguments)) or arguments[0] == "run"
+        assert "is not a run of geom" in refusal(command(*arguments)) or arguments[0] == "run"
 
 
 @pytest.mark.parametrize("change", [{"zero_sum": "false"}, {"size": 2}, {"name": 5}])
@@ -145,13 +145,13 @@ def test_weights_of_two_lengths_are_refused(path: Path) -> None:
         "UPDATE evidence SET data = ? WHERE token_id = 4 AND name = 'values'",
         values=(of("'<f8'", "(1,)", struct.pack("<d", 1.0)),),
     )
-    with geom.open_run(path) as run, pytest.raises(StoreError, match="not one value an index"):
+    with geom.open_run(path) as run, pytest.raises(StoreError, match="not one value per index"):
         run.evidence(4)
 
 
 def test_weights_without_their_tokens_are_refused(path: Path) -> None:
     edit(path, "DELETE FROM evidence WHERE token_id = 4 AND name = 'indices'")
-    with geom.open_run(path) as run, pytest.raises(StoreError, match="not one value an index"):
+    with geom.open_run(path) as run, pytest.raises(StoreError, match="not one value per index"):
         run.evidence(4)
 
 
@@ -218,7 +218,7 @@ COLUMNS = [
 
 
 def complaint(path: Path) -> str | None:
-    """What a reader of all that a run holds says of it, if it refuses it."""
+    """The error, if any, with which a reader of everything in a run refuses it."""
     try:
         with geom.open_run(path, Readout.fold(SQUARE)) as run:
             for row in run.rows():

@@ -340,7 +340,7 @@ def test_other_settings_are_refused_by_name(
 
 
 def no_run(kind: str, path: Path, run: bytes) -> None:
-    """Puts something at ``path`` that is no run."""
+    """Puts something at ``path`` that is not a run."""
     contents = {
         "text": b"a text that somebody still needs\n" * 100,
         "short text": b"x",
@@ -432,13 +432,13 @@ def test_a_file_that_is_absent_is_named(path: Path) -> None:
 def test_a_pipe_or_a_folder_is_no_run(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
-        with pytest.raises(StoreError, match="is no file; name a file that geom run wrote"):
+        with pytest.raises(StoreError, match="is not a file; name a file that geom run wrote"):
             open_file(place)
 
 
 def test_an_empty_file_is_no_run_and_may_become_one(path: Path, begin: Open) -> None:
     path.touch()
-    with pytest.raises(StoreError, match="is no run of geom"):
+    with pytest.raises(StoreError, match="is not a run of geom"):
         open_file(path)
     assert begin().run.settings == SETTINGS
 
@@ -538,7 +538,7 @@ def test_settings_of_the_wrong_type_are_refused(key: str, value: Any, finished: 
         if key == "domain" and isinstance(value, dict)
         else rf"\$\.{key}"
     )
-    with pytest.raises(StoreError, match=f"is no run of geom: its settings: .*{said}"):
+    with pytest.raises(StoreError, match=f"is not a run of geom: its settings: .*{said}"):
         open_file(finished)
 
 
@@ -602,6 +602,6 @@ def test_text_that_is_no_utf8_is_a_damaged_run(where: bytes, finished: Path) -> 
     content = finished.read_bytes()
     assert where in content
     finished.write_bytes(content.replace(where, b"\xff" + where[1:]))
-    damaged = pytest.raises(StoreError, match=r"run\.db is no run of geom, or a damaged one")
+    damaged = pytest.raises(StoreError, match=r"run\.db is not a run of geom, or a damaged one")
     with damaged, open_file(finished) as run:
         list(run.rows())

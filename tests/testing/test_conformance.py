@@ -50,7 +50,7 @@ from support.truth import hull_tokens, largest_margin
 
 EVERY = len(list(known_tokens()))
 DECIDES = {"linprog-post": 0, "mpmath": 0, "replay": 0}
-"""Certifiers that are not there to decide every known question."""
+"""Certifiers that need not decide every known question."""
 
 OPTIONS = {"unused-cosine": {"unused": "1,2"}}
 
@@ -151,7 +151,7 @@ def asked(kind: str, record: Any, **more: Any) -> Asked:
 
 
 def said_by(check: str, ask: Asked) -> str:
-    """What the check of that name says of a plugin that breaks its promise."""
+    """The message of the check of that name for a plugin that breaks its promise."""
     (promise,) = [found for found in (*SUITE, *SUITES[ask.kind]) if found.__name__ == check]
     with pytest.raises(AssertionError) as failing:
         promise(ask)
@@ -182,7 +182,11 @@ def seeded() -> Callable[..., Iterator[Candidate]]:
             "not finite",
         ),
         (detector(seeded()), "says_the_same_twice", "second time"),
-        (detector(lambda *_: [], memory=lambda *_: 1.5), "knows_what_memory_it_takes", "no int"),
+        (
+            detector(lambda *_: [], memory=lambda *_: 1.5),
+            "knows_what_memory_it_takes",
+            "not an int",
+        ),
     ],
 )
 def test_a_detector_that_breaks_a_promise_is_caught(broken: Asked, check: str, said: str) -> None:
@@ -221,8 +225,8 @@ def overwrites(problem: Problem, token: int, prior: Finding, *_: Any) -> Finding
     ("broken", "check", "said"),
     [
         (certifier(outside), "finds_what_can_be_checked", "not in the domain"),
-        (certifier(on_itself), "finds_what_can_be_checked", "are no weights"),
-        (certifier(lambda *_: None), "finds_what_can_be_checked", "no Finding"),
+        (certifier(on_itself), "finds_what_can_be_checked", "are not valid"),
+        (certifier(lambda *_: None), "finds_what_can_be_checked", "not a Finding"),
         (certifier(nothing, decides=1), "survives_exact_arithmetic", "decides 0"),
         (certifier(overwrites), "goes_on_from_what_others_found", "changes the point"),
         (
@@ -319,7 +323,7 @@ def drawn() -> Callable[..., Readout]:
 @pytest.mark.parametrize(
     ("broken", "check", "said"),
     [
-        (source(lambda *_: None), "loads_a_readout", "no Readout"),
+        (source(lambda *_: None), "loads_a_readout", "not a Readout"),
         (source(drawn()), "loads_the_same_twice", "other numbers"),
         (source(drawn()), "refuses_what_is_not_there", "which is not there"),
         (source(refuses), "refuses_what_is_not_there", "no/such"),
@@ -377,7 +381,7 @@ class Thawed:
     [
         ({"name": "My Detector"}, "is_named_as_it_is_typed", "my-detector"),
         ({"summary": " "}, "is_named_as_it_is_typed", "what it does"),
-        ({"summary": "one\ntwo"}, "is_named_as_it_is_typed", "more than a line"),
+        ({"summary": "one\ntwo"}, "is_named_as_it_is_typed", "more than one line"),
         ({"options": Thawed}, "has_options_that_can_be_left_out", "not frozen"),
     ],
 )

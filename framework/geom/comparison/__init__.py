@@ -1,9 +1,9 @@
-"""The margin of a token at a point as every arithmetic sees it, beside what it is exactly.
+"""The margin of a token at a point in every arithmetic, compared with the exact margin.
 
-The points are the directions that a run's certificates hold, the tokens' own directions, points
-that the user gives, or the directions that a certifier returned, before `exact` looked at them. A
-precision plugin computes as its machine would; the truth is `geom.exact.points.margin_at`, in
-rationals, and no plugin has a part in it.
+The points are the directions in a run's certificates, the tokens' own directions, points that the
+user gives, or the directions that a certifier returned, before `exact` checked them. A precision
+plugin computes as a machine of its arithmetic would; the truth is `geom.exact.points.margin_at`, in
+rationals, without any plugin.
 """
 
 from __future__ import annotations
@@ -51,45 +51,45 @@ def compare(
 ) -> Comparison:
     """Compare the margins of tokens in several precisions with the exact ones.
 
-    Of a run, each token is taken at the point that the run keeps for it, or at its own direction;
-    of a readout at its own direction. A precision that raises costs its own cells.
+    In a run, each token is compared at the point that the run keeps for it, or at its own
+    direction; in a readout, at its own direction. A precision that raises loses only its own cells.
 
     Parameters
     ----------
     run_or_readout : Run, Readout, str or object
-        A run, or what `geom.load` takes.
+        A run, or anything that `geom.load` takes.
     tokens : str or iterable of int, optional
-        Ids, or a spec: ``5,9,100-120``, ``all``, ``candidates`` (what was flagged; of a readout,
-        what the default detector flags), ``borderline`` (relative margin within ``multiple``
-        epsilons of float32) or ``borderline=N`` (the N nearest). None is those of the run nearest
-        the border.
+        Ids, or a spec: ``5,9,100-120``, ``all``, ``candidates`` (the flagged tokens; for a
+        readout, those that the default detector flags), ``borderline`` (relative margin within
+        ``multiple`` epsilons of float32) or ``borderline=N`` (the N nearest the border). If None,
+        the tokens of the run nearest the border.
     precisions : sequence of str, optional
-        Names, options and all where wanted, as in ``arb?bits=300``; all that are installed if
-        None.
+        Names, each followed by options if any, as in ``arb?bits=300``; all installed precisions
+        if None.
     at : array_like of shape (d,) or (n, d), float32 or float64, optional
-        The point of one token, or the points of n, instead.
+        The point of one token, or the points of n tokens, to use instead.
     solver : str, optional
-        A certifier whose returned directions are the points instead.
+        A certifier whose returned directions are used as the points instead.
     options : mapping of str to object, optional
         ``{"KIND.NAME.OPTION": value}``.
     domain : str or Domain, optional
-        Where x lives, ``auto`` if None; a run has its own.
+        The set where x lives, ``auto`` if None; leave it out for a run, which has its own domain.
     multiple : float, optional
-        How near the border ``borderline`` is.
+        The distance from the border, in epsilons, that ``borderline`` covers.
     progress : callable, optional
-        Called with stage, done, total and their unit.
+        A function called with the stage, the amount done, the total and their unit.
 
     Returns
     -------
     Comparison
-        The tokens by precisions, and which of them have the right sign.
+        The tokens by precisions, and which of the margins have the right sign.
 
     Raises
     ------
     InputError
-        For what cannot be asked.
+        If a name, an option, the tokens or the points do not fit.
     PluginError
-        If a source breaks, or a precision when it is asked for the memory it takes.
+        If a source breaks, or a precision breaks when it is asked for its memory.
     """
     given = by_plugin(options or {})
     arithmetics = _arithmetics(precisions, given)
@@ -115,7 +115,7 @@ def _refuse_at_odds(
     domain: str | Domain | None,
     multiple: float | None,
 ) -> None:
-    """Refuse what cannot go together, before anything large is loaded."""
+    """Refuse arguments that contradict each other, before anything large is loaded."""
     if of_run and domain is not None:
         raise InputError("a run has its own domain: leave domain out")
     if at is not None and solver is not None:
@@ -139,7 +139,7 @@ def _refuse_at_odds(
 
 
 def _arithmetics(names: Sequence[str] | None, given: Given) -> list[Arithmetic]:
-    """The precisions asked for, all that are installed where None, with their options."""
+    """Return the precisions asked for, or all installed ones if None, with their options."""
     if names is None:
         names = [item.record.name for item in installed().listed() if item.kind == "precision"]
     if not names:
@@ -148,9 +148,12 @@ def _arithmetics(names: Sequence[str] | None, given: Given) -> list[Arithmetic]:
 
 
 def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> None:
-    """Raises InputError where a precision asks for more memory than there is; one works a time."""
+    """Raise InputError if any one precision needs more memory than is available.
+
+    The precisions work one at a time.
+    """
     for item in arithmetics:
-        what = f"precision {item.name}, besides the weights,"
+        what = f"precision {item.name}, not counting the weights,"
         say = partial(item.memory, readout)
         need = demand(f"precision {item.name}, asked for its memory,", say)
         memory.check_memory(need, what, "free some memory, or name other precisions")
@@ -165,7 +168,7 @@ def _compared(
     given: Given,
     multiple: float | None,
 ) -> Comparison:
-    """`compare`, once it is known what is compared."""
+    """Do the work of `compare` once the run or readout is loaded."""
     problem = subject.problem
     if problem.readout.V == 1:
         raise InputError("the readout has one token, so there is no margin: give one with more")

@@ -1,4 +1,4 @@
-"""Margins in every arithmetic: the cells of a comparison, whatever the plugins do."""
+"""Margins in every arithmetic: the cells of a comparison, even if a plugin fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from geom.progress import track_progress
 def coarse_to_fine(
     arithmetics: Iterable[Arithmetic],
 ) -> tuple[list[Arithmetic], dict[str, float], tuple[str, ...]]:
-    """The arithmetics in order, and their unit roundoffs by name.
+    """Sort the arithmetics from coarse to fine; return their unit roundoffs by name, and notes.
 
-    Where a precision does not say, that is NaN, comes first, and a note says so.
+    The roundoff of a precision that cannot say it is NaN: it sorts first, and a note gives the
+    reason.
     """
     found, faults = [], []
     for item in arithmetics:
@@ -35,9 +36,10 @@ def coarse_to_fine(
 def rows_of(
     readout: Readout, arithmetics: Sequence[Arithmetic], points: Sequence[ComparedPoint]
 ) -> tuple[tuple[ComparisonRow, ...], tuple[str, ...]]:
-    """Every cell, by token and then in the order given, and a note a kind of failure.
+    """Compute every cell, by token and then in the order given, and a note per kind of failure.
 
-    A precision sees all points before the next one's turn, as it may keep the weights rounded.
+    A precision sees all points before the next precision does, because it may cache its rounded
+    weights.
     """
     work = [(i, j) for j in range(len(arithmetics)) for i in range(len(points))]
     cells: dict[tuple[int, int], ComparisonRow] = {}
@@ -66,7 +68,7 @@ def rows_of(
 
 
 def _cell(readout: Readout, arithmetic: Arithmetic, point: ComparedPoint) -> ComparisonRow:
-    """What a precision says of a point."""
+    """Compute the cell of one precision at one point."""
     found = arithmetic.margin(readout, point.token_id, point.x)
     margin = found.margin
     sign = None if math.isnan(margin) else (margin > 0.0) - (margin < 0.0)

@@ -1,4 +1,4 @@
-"""What a certifier returned for a token, before `exact` looked at it, and what that proves."""
+"""The finding that a certifier returned for a token, before `exact`, and what it proves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from geom.runs.findings import as_kept
 
 @dataclass(frozen=True)
 class SolverClaim:
-    """What a certifier returned for a token, and what exact arithmetic made of it.
+    """The finding that a certifier returned for a token, and what it proves in exact arithmetic.
 
     Attributes
     ----------
@@ -33,18 +33,18 @@ class SolverClaim:
     solver : str
         The certifier's name.
     direction : bool
-        Whether it returned a point.
+        Whether the certifier returned a point.
     inside : bool
         Whether that point lies in the domain.
     bound : float or None
-        What its weights claim no margin exceeds, in logits, were they to cancel the rows exactly;
-        None without weights.
+        The upper bound on the margin that its weights would prove if they cancelled the rows
+        exactly, in logits; None without weights.
     residual : float or None
-        The length of what the weights leave of the rows; None without weights.
+        The length of the weighted sum of row differences, 0 if they cancel; None without weights.
     verdict : {"speakable", "unspeakable", "undecided"}
-        What that proves.
+        The verdict that the finding proves.
     note : str or None
-        What the certifier remarks, or what went wrong.
+        The certifier's remark, or what went wrong.
     """
 
     token_id: int
@@ -77,7 +77,7 @@ class SolverClaim:
 def returned(
     problem: Problem, tokens: Sequence[int], certifier: Chosen[Certifier[Any]]
 ) -> tuple[list[tuple[int, Floats, str]], tuple[SolverClaim, ...]]:
-    """The directions that the certifier returns, as they are, and what it claims."""
+    """Return the directions that the certifier returns, unchanged, and its claims."""
     found, claims = [], []
     name = certifier.record.name
     for token in track_progress(tokens, name, len(tokens)):
@@ -106,22 +106,22 @@ def returned(
 def _claimed(
     problem: Problem, token: int, certifier: Certifier[Any], options: Any
 ) -> tuple[SolverClaim, Floats | None]:
-    """What the certifier claims of a token. Raises what it raises, or TypeError."""
+    """Return the certifier's claim about a token. Raises what it raises, or TypeError."""
     answer = certifier.certify(problem, token, Finding(), options)
     if not isinstance(answer, Finding):
-        raise TypeError(f"it returned {type(answer).__name__}, no Finding")
+        raise TypeError(f"it returned {type(answer).__name__}, not a Finding")
     return _claim(problem, token, certifier.name, answer)
 
 
 def _claim(
     problem: Problem, token: int, solver: str, answer: Finding
 ) -> tuple[SolverClaim, Floats | None]:
-    """What a finding claims, and its direction where that is a vector of finite numbers."""
+    """Return the claim of a finding, and its direction if that is a vector of finite numbers."""
     kept = as_kept(answer)
     verdict = exact.judge(problem, token, kept)
     x, note = kept.x, kept.note
     if x is not None and (x.shape != (problem.readout.d,) or not np.isfinite(x).all()):
-        x, note = None, "its direction is no vector of finite numbers"
+        x, note = None, "its direction is not a vector of finite numbers"
     bound = residual = None
     if kept.weights is not None:
         bound, residual = _weighed(problem, token, kept.weights)
@@ -140,7 +140,7 @@ def _claim(
 
 
 def _weighed(problem: Problem, token: int, weights: Weights) -> tuple[float, float]:
-    """``-sum lam_j c_j`` and ``|sum lam_j a_j|`` of the weights, normalised, in float64."""
+    """Compute ``-sum lam_j c_j`` and ``|sum lam_j a_j|`` of the normalised weights in float64."""
     with np.errstate(all="ignore"):
         lam = weights.values / weights.values.sum()
         r, g = np.zeros(problem.readout.d), 0.0

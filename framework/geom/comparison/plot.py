@@ -1,4 +1,4 @@
-"""Figures, drawn with matplotlib (the extra ``report``) and without a display."""
+"""The plot of a comparison, drawn with matplotlib (the extra ``report``) without a display."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 
 MOST = 10
-"""Tokens that one plot shows: as many as there are colours that can be told apart."""
+"""The most tokens in one plot: as many as there are colours that can be told apart."""
 
 _INSTALL = "matplotlib is not installed: pip install 'geom-unembed[report]'"
 _BEYOND = 1.5
-"""How much further right than the finest arithmetic exact ones stand: 0 has no logarithm."""
+"""The factor by which exact arithmetics stand right of the finest other: 0 has no logarithm."""
 
 
 def check_plot(path: Path) -> None:
-    """Refuse early what cannot be drawn: another ending than `SUFFIXES`, or no matplotlib.
+    """Refuse early a plot that cannot be drawn: an ending not in `SUFFIXES`, or no matplotlib.
 
-    Refuses a path as `refuse_irreplaceable` does, too.
+    It also refuses the paths that `refuse_irreplaceable` refuses.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: plots are written as {' or '.join(SUFFIXES)}; change the ending")
@@ -43,14 +43,14 @@ def check_plot(path: Path) -> None:
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> None:
-    """Draw margin against unit roundoff, one line a token, coarse arithmetics on the left.
+    """Draw margin against unit roundoff, one line per token, coarse arithmetics on the left.
 
-    The horizontal axis is that of the bits of the unit roundoff, logarithmic, as a fine arithmetic
-    has a hundred times the bits of a coarse one; exact ones stand at its end. The vertical axis is
-    logarithmic on both sides of a linear strip around zero. A bar is the error
-    radius that a precision claims, a cross a margin of the wrong sign, the dashed line the exact
-    margin. Where there are more than `MOST` tokens, those nearest the border are drawn. Raises
-    InputError as `check_plot` does, where there is nothing to draw and where writing fails.
+    The horizontal axis shows the bits of the unit roundoff on a logarithmic scale, because a fine
+    arithmetic has a hundred times the bits of a coarse one; exact arithmetics stand at its right
+    end. The vertical axis is logarithmic on both sides of a linear strip around zero. A bar is the
+    error radius that a precision claims, a cross is a margin of the wrong sign, and a dashed line
+    is the exact margin. If there are more than `MOST` tokens, those nearest the border are drawn.
+    Raises InputError as `check_plot` does, and if there is nothing to draw or writing fails.
     """
     check_plot(path)
     import matplotlib.style
@@ -83,7 +83,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
 
 
 def _places(comparison: Comparison) -> dict[str, float]:
-    """Where each precision stands: the bits of its unit roundoff, the exact ones further on."""
+    """Place each precision at the bits of its unit roundoff, and the exact ones further right."""
     known = {name: u for name, u in comparison.precisions.items() if not math.isnan(u)}
     bits = {name: max(0.5, -math.log2(u)) for name, u in known.items() if u > 0.0}
     beyond = _BEYOND * max(bits.values(), default=53.0)
@@ -91,7 +91,7 @@ def _places(comparison: Comparison) -> dict[str, float]:
 
 
 def _scale(axes: Any, comparison: Comparison, points: Sequence[ComparedPoint]) -> None:
-    """The vertical axis: its linear strip below every margin shown, and ticks that have room."""
+    """Set up the vertical axis: a linear strip below every margin shown, ticks with room."""
     shown = {point.token_id for point in points}
     margins = [row.margin for row in comparison if row.token_id in shown]
     values = [margin for margin in margins if margin is not None and math.isfinite(margin)]
@@ -128,7 +128,7 @@ def _draw(
     places: dict[str, float],
     aside: float,
 ) -> None:
-    """One token: its line, its enclosures, its wrong answers, its exact margin."""
+    """Draw one token: its line, its enclosures, its wrong signs and its exact margin."""
     cells = [comparison.cell(point.token_id, name) for name in places]
     cells = [cell for cell in cells if _drawable(cell)]
     xs = [places[cell.precision] * aside for cell in cells]
@@ -164,7 +164,7 @@ def _radius(cell: ComparisonRow) -> float:
 
 
 def _label(axes: Any, comparison: Comparison, places: dict[str, float], drawn: int) -> None:
-    """Axes, names of the precisions above, the legend beside."""
+    """Label the axes, the precisions above them, and the legend at the side."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import NullLocator
 
@@ -214,13 +214,13 @@ def _label(axes: Any, comparison: Comparison, places: dict[str, float], drawn: i
         frameon=False,
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a dollar in a token is no formula
+        text.set_parse_math(False)  # a dollar in a token does not begin a formula
 
 
 def _roundoffs(
     comparison: Comparison, places: dict[str, float], apart: float
 ) -> tuple[list[float], list[str]]:
-    """Ticks at the unit roundoffs, less those that are nearer than ``apart`` decades."""
+    """Return ticks at the unit roundoffs, leaving out those closer than ``apart`` decades."""
     ticks: list[float] = []
     names: list[str] = []
     for name, place in sorted(places.items(), key=lambda item: item[1]):
@@ -231,7 +231,7 @@ def _roundoffs(
 
 
 def _power(roundoff: float) -> str:
-    """A unit roundoff as a power of two or of ten where it is one."""
+    """Write a unit roundoff, as a power of two or of ten if it is one."""
     if roundoff == 0.0:
         return "0"
     for base in (2, 10):
@@ -242,21 +242,21 @@ def _power(roundoff: float) -> str:
 
 
 def _spread(places: dict[str, float], apart: float) -> list[tuple[str, float, float]]:
-    """Names with their place and that of their label: at least ``apart`` decades from the next."""
+    """Return each name, its place and its label's place; labels are ``apart`` decades apart."""
     order = sorted(places.items(), key=lambda item: item[1])
     shown: list[float] = []
     for _, place in order:
         at = math.log10(place)
         shown.append(max(at, shown[-1] + apart) if shown else at)
     bound = math.log10(order[-1][1])
-    for k in reversed(range(len(shown))):  # back from beyond the right end
+    for k in reversed(range(len(shown))):  # push labels beyond the right end back
         shown[k] = min(shown[k], bound)
         bound = shown[k] - apart
     return [(name, place, 10.0**at) for (name, place), at in zip(order, shown, strict=True)]
 
 
 def _spelled(text: str, most: int = 30) -> str:
-    """The text, cut, with characters that the font has not spelled out as `visible` does."""
+    """Return the text, cut; characters missing from the font are escaped as `visible` does it."""
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 

@@ -1,4 +1,4 @@
-"""Which tokens are compared, and at which points."""
+"""Choose the tokens to compare, and the points to compare them at."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ from geom.token_spec import ALL, CANDIDATES, check_tokens, listed_tokens, parse_
 BORDERLINE = "borderline"
 
 MULTIPLE = 8.0
-"""Multiples of `EPSILON` within which a relative margin is borderline, unless told otherwise."""
+"""The default number of `EPSILON` within which a relative margin is borderline."""
 
 EPSILON = 2.0**-23
 """The distance from 1 to the next float32."""
 
 LIMIT = 20
-"""Tokens of a run that are compared where none are named: those nearest the border."""
+"""The number of tokens compared in a run if none are named: those nearest the border."""
 
 _BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is compared: a problem, and the run that knows points of it, if there is one."""
+    """The subject of a comparison: a problem, and the run that has points for it, if any."""
 
     problem: Problem
     run: Run | None = None
 
     @cached_property
     def examined(self) -> dict[int, VerdictName] | None:
-        """The tokens of the run with their verdicts, None where there is no run."""
+        """The tokens of the run with their verdicts, or None if there is no run."""
         if self.run is None:
             return None
         V = self.problem.readout.V
         return {row.token_id: row.verdict for row in self.run.rows() if 0 <= row.token_id < V}
 
     def point(self, token: int) -> tuple[Floats, str]:
-        """The token's point and its origin. Raises InputError where the run has not the token."""
+        """Return the token's point and its origin. Raises InputError if the run lacks the token."""
         if self.run is not None and self.examined is not None:
             if token not in self.examined:
-                self.run.row(token)  # says what to do
+                self.run.row(token)  # raises an error that says what to do
             x = self.run.evidence(token).x
             if x is not None:
                 d = self.problem.readout.d
                 if x.dtype != np.float64 or x.shape != (d,) or not np.isfinite(x).all():
                     raise StoreError(
-                        f"{self.run.path}: the point of token {token} is no vector of {d} finite "
-                        "float64 numbers: check the run with geom verify"
+                        f"{self.run.path}: the point of token {token} is not a vector of {d} "
+                        "finite float64 numbers: check the run with geom verify"
                     )
                 return x, "witness" if self.examined[token] == "speakable" else "best point"
         return own_direction(self.problem, token), "own direction"
@@ -73,7 +73,7 @@ class Subject:
 def chosen_tokens(
     subject: Subject, asked: str | Iterable[int] | None, multiple: float | None
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The tokens to compare, ascending, and what should be said of the choice."""
+    """Return the tokens to compare, ascending, and notes on how they were chosen."""
     examined, V = subject.examined, subject.problem.readout.V
     known = list(range(V)) if examined is None else list(examined)
     if not known:
@@ -95,7 +95,7 @@ def chosen_tokens(
 def _borderline(
     subject: Subject, known: Sequence[int], asked: str, multiple: float | None
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The tokens within a multiple of float32's epsilon, or the N nearest."""
+    """Return the tokens within a multiple of float32's epsilon, or the N nearest the border."""
     parts = re.fullmatch(rf"{BORDERLINE}(?:=([1-9]\d{{0,8}}))?", asked)
     if parts is None:
         raise InputError(f"tokens {asked!r}: write borderline, or borderline=20 for the 20 nearest")
@@ -115,13 +115,13 @@ def _borderline(
 
 
 def _nearest(subject: Subject, known: Sequence[int], n: int) -> list[int]:
-    """The n tokens with the smallest relative margins, ascending by id."""
+    """Return the n tokens with the smallest relative margins, ascending by id."""
     order = np.argsort(np.abs(_relative_margins(subject, known)), kind="stable")
     return sorted(known[i] for i in order[:n])
 
 
 def _relative_margins(subject: Subject, tokens: Sequence[int]) -> Floats:
-    """Margins over ``|w||x|`` (n,) in float64, of the tokens at their points."""
+    """Compute the tokens' margins over ``|w||x|`` (n,) at their points, in float64."""
     readout = subject.problem.readout
     height = max(1, _BLOCK_BYTES // (8 * max(readout.V, readout.d)))
     blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
@@ -141,7 +141,7 @@ def _relative_margins(subject: Subject, tokens: Sequence[int]) -> Floats:
 def given_points(
     readout: Readout, tokens: str | Iterable[int], at: ArrayLike
 ) -> list[tuple[int, Floats, str]]:
-    """The points given, one a token, in the order in which the tokens are listed."""
+    """Return the points given, one per token, in the order in which the tokens are listed."""
     if isinstance(tokens, str):
         ids = listed_tokens(tokens, readout.V)
     else:
@@ -166,7 +166,7 @@ def given_points(
 
 
 def with_truth(problem: Problem, token: int, x: Floats, origin: str) -> ComparedPoint:
-    """The point with the exact margin there, in an array that no plugin can write to."""
+    """Return the point with its exact margin, in an array that no plugin can write to."""
     x = np.array(x, dtype=np.float64)
     x.flags.writeable = False
     margin = margin_at(problem, token, x)

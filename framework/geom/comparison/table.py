@@ -1,4 +1,4 @@
-"""What a comparison comes to: tokens at points, and a cell for each in each arithmetic."""
+"""The result of a comparison: tokens at points, with a cell for each one in each arithmetic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """What one precision says of one token.
+    """The margin of one token in one precision.
 
     Attributes
     ----------
@@ -36,14 +36,14 @@ class ComparisonRow:
     token : str or None
         Its text.
     precision : str
-        The precision's name, options and all.
+        The precision's name with its options.
     margin : float or None
-        The margin in logits, None if the plugin gave no answer, NaN if its arithmetic came to
-        that.
+        The margin in logits, None if the plugin gave no answer, NaN if its arithmetic produced
+        NaN.
     argmax_id : int or None
-        The winner that the precision sees.
+        The winner in this precision.
     sign : int or None
-        The margin's sign, None if it has none.
+        The margin's sign, None if the margin is None or NaN.
     agrees : bool
         Whether that is the exact sign.
     error : float, optional
@@ -64,25 +64,25 @@ class ComparisonRow:
 
     @property
     def shown(self) -> str:
-        """The margin in few digits, with ``(wrong)`` where its sign is not the exact one."""
+        """The margin in few digits, followed by ``(wrong)`` if its sign is not the exact sign."""
         if self.margin is None:
             return "-"
         return rounded_down(self.margin) + ("" if self.agrees else " (wrong)")
 
     @property
     def proven(self) -> bool:
-        """Whether the precision's own error radius leaves no doubt about its sign."""
+        """Whether the precision's own error radius proves its sign."""
         if self.margin is None or self.error is None or self.sign is None:
             return False
         return self.error < abs(self.margin) or self.error == self.margin == 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON has it.
+        """Return the row in the form written as JSON.
 
         Returns
         -------
         dict
-            The fields but ``error``, None for what is not a finite number.
+            The fields except ``error``; None for a margin that is not finite.
         """
         out = asdict(self)
         del out["error"]
@@ -106,11 +106,11 @@ class ComparedPoint:
     x : ndarray of shape (d,), float64
         The point.
     origin : str
-        Where the point comes from.
+        The origin of the point, in words.
     margin : Fraction
         The exact margin, in logits.
     scale : float
-        ``|w||x|`` in float64: what rounding errors grow with.
+        ``|w||x|`` in float64, which rounding errors are proportional to.
     """
 
     token_id: int
@@ -150,15 +150,15 @@ class Comparison:
     Attributes
     ----------
     points : tuple of ComparedPoint
-        A token each, at a point.
+        The tokens, each at a point.
     precisions : dict of str to float
-        Names with their unit roundoffs, coarse to fine; NaN if one is not known.
+        Names with their unit roundoffs, coarse to fine; NaN for an unknown roundoff.
     rows : tuple of ComparisonRow
-        A row a point and precision.
+        One row per point and precision.
     claims : tuple of SolverClaim, optional
-        What a solver returned, if one was asked.
+        The findings that a solver returned, if one was asked.
     notes : tuple of str, optional
-        What went wrong on the way, and which tokens were left out.
+        What went wrong, and which tokens were left out.
     """
 
     points: tuple[ComparedPoint, ...]
@@ -177,7 +177,7 @@ class Comparison:
         return len(self.rows)
 
     def _repr_html_(self) -> str:
-        """A row a point: its exact margin, and each precision's."""
+        """Render one row per point: its exact margin, and the margin in each precision."""
         names = ("id", "token", "at", "exact", *self.precisions)
         cells = (
             (
@@ -203,17 +203,17 @@ class Comparison:
         token : int
             The token.
         precision : str
-            The precision's name, options and all.
+            The precision's name with its options.
 
         Returns
         -------
         ComparisonRow
-            What the precision says of the token.
+            The row of that token and precision.
 
         Raises
         ------
         InputError
-            If it was not compared.
+            If the token was not compared in that precision.
         """
         try:
             return self._cells[token, precision]
@@ -221,15 +221,15 @@ class Comparison:
             raise InputError(f"token {token} in {precision!r} was not compared") from None
 
     def least(self) -> dict[int, str | None]:
-        """Find the coarsest precision that is right on each token, and so is every finer one.
+        """Find, for each token, the coarsest precision that is right along with every finer one.
 
-        A coarse one may be right by luck, which is why the finer ones must bear it out. One that
-        gave no answer at all counts neither way.
+        A coarse precision may be right by luck, which is why every finer one must be right too. A
+        precision that gave no answer counts neither way.
 
         Returns
         -------
         dict of int to str or None
-            The precision's name by token, None if there is none.
+            The precision's name by token, None if no precision qualifies.
         """
         out: dict[int, str | None] = {}
         for point in self.points:
@@ -245,7 +245,7 @@ class Comparison:
         return out
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Make a DataFrame of the rows, a column a field.
+        """Make a DataFrame of the rows, one column per field.
 
         Returns
         -------
@@ -255,12 +255,12 @@ class Comparison:
         Raises
         ------
         InputError
-            Without pandas.
+            If pandas is not installed.
         """
         return frame(self.rows, list(ComparisonRow.__dataclass_fields__))
 
     def plot(self, path: str | Path) -> None:
-        """Draw margin against unit roundoff, see `geom.comparison.plot`.
+        """Draw margin against unit roundoff; see `geom.comparison.plot`.
 
         Parameters
         ----------
@@ -270,7 +270,8 @@ class Comparison:
         Raises
         ------
         InputError
-            Without matplotlib, for another ending, and if the file cannot be written.
+            If matplotlib is not installed, the path has another ending, there is nothing to plot,
+            or the file cannot be written.
         """
         from geom.comparison.plot import plot_comparison
 
@@ -278,7 +279,7 @@ class Comparison:
 
 
 def relative_margin(margin: Floats, scale: Floats) -> Floats:
-    """``margin / scale``, zero over zero taken for zero, and nonsense for far from the border."""
+    """Return ``margin / scale``, with zero over zero as zero, and NaN as far from the border."""
     with np.errstate(all="ignore"):
         out = np.where(margin == 0.0, 0.0, margin / scale)
     return np.where(np.isnan(out), np.inf, out)

@@ -1,1 +1,1 @@
-"""What a plugin is: hooks, records, options, and how installed plugins are found and chosen."""
+"""The parts of a plugin: hooks, records and options, and how plugins are found and chosen."""

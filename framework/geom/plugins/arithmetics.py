@@ -1,4 +1,4 @@
-"""A precision with its options, by the name that a user gives it: ``arb?bits=300``."""
+"""A precision with its options, found by the name that a user types: ``arb?bits=300``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Arithmetic:
     Attributes
     ----------
     name : str
-        What was asked for, options and all, as in ``arb?bits=300``.
+        The name as the user gave it, with its options, as in ``arb?bits=300``.
     plugin : Chosen
         The plugin's record, with an instance of its options.
     """
@@ -43,29 +43,29 @@ class Arithmetic:
 
     @property
     def rigorous(self) -> bool:
-        """Whether it can enclose exact products."""
+        """Whether the precision can enclose exact products."""
         return self.plugin.record.products is not None
 
     def roundoff(self) -> float:
-        """Return its unit roundoff.
+        """Return the unit roundoff of the precision.
 
         Returns
         -------
         float
-            The roundoff, 0 if it is exact.
+            The roundoff, 0 if the precision is exact.
 
         Raises
         ------
         ValueError
-            If the plugin returns something else.
+            If the plugin returns a number that is not finite or is negative.
         """
         value = float(self.plugin.record.roundoff(self.plugin.options))
         if not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(f"{value} is no unit roundoff")
+            raise ValueError(f"{value} is not a unit roundoff")
         return value
 
     def memory(self, readout: Readout) -> int:
-        """Bound the memory that its margins take besides the readout.
+        """Bound the memory that the precision's margins take in addition to the readout.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class Arithmetic:
         Returns
         -------
         int
-            Bytes; 0 if it does not say.
+            The bytes, 0 if the precision does not say.
         """
         say = self.plugin.record.memory
         return 0 if say is None else int(say(readout, self.plugin.options))
@@ -100,9 +100,9 @@ class Arithmetic:
         Raises
         ------
         Exception
-            Whatever the plugin raises.
+            Any exception that the plugin raises.
         ValueError
-            If its winner is outside the vocabulary.
+            If the winner is outside the vocabulary.
         """
         with np.errstate(all="ignore"):  # its overflows are part of its answer
             found = self.plugin.record.margin(readout, token, x, self.plugin.options)
@@ -125,19 +125,19 @@ class Arithmetic:
         Returns
         -------
         sequence of Enclosure
-            An enclosure a row.
+            One enclosure per row.
 
         Raises
         ------
         ArithmeticError
-            If it has none: where it overflows, or if it is not rigorous.
+            If there is no enclosure, because it overflows or the precision is not rigorous.
         ValueError
-            If the plugin returns another number of enclosures.
+            If the plugin does not return one enclosure per row.
         """
         products = self.plugin.record.products
         if products is None:
             raise ArithmeticError(f"{self.plugin.record.name} encloses nothing")
-        with np.errstate(all="ignore"):  # its overflows are its own affair
+        with np.errstate(all="ignore"):  # the plugin deals with its overflows
             found = products(rows, x, self.plugin.options)
         if len(found) != len(rows):
             raise ValueError(f"{len(found)} enclosures for {len(rows)} rows")
@@ -150,11 +150,11 @@ def find_arithmetic(name: str, given: Given | None = None, *, rigorous: bool = F
     Parameters
     ----------
     name : str
-        The precision, options and all where wanted, as in ``arb?bits=300``.
+        The name, followed by options if any, as in ``arb?bits=300``.
     given : mapping of (str, str) to mapping, optional
-        Further options, under ``("precision", NAME)``, which those in the name overrule.
+        Further options, under ``("precision", NAME)``; options in the name take precedence.
     rigorous : bool, optional
-        Whether it must enclose exact products.
+        Whether the precision must enclose exact products.
 
     Returns
     -------
@@ -164,8 +164,8 @@ def find_arithmetic(name: str, given: Given | None = None, *, rigorous: bool = F
     Raises
     ------
     InputError
-        For a name or option that is unknown or does not fit, and for a precision that encloses
-        nothing if it must.
+        If the name or an option is unknown or does not fit, or if ``rigorous`` is true and the
+        precision encloses nothing.
     """
     plain, query = split_query(name, f"precision {name!r}")
     values = {**(given or {}).get(("precision", plain), {}), **query}
@@ -174,5 +174,5 @@ def find_arithmetic(name: str, given: Given | None = None, *, rigorous: bool = F
     if rigorous and not found.rigorous:
         records = [item.record for item in installed().listed() if item.kind == "precision"]
         able = ", ".join(record.name for record in records if record.products is not None)
-        raise InputError(f"precision {plain} encloses nothing: take one that does: {able}")
+        raise InputError(f"precision {plain} encloses nothing: choose one that does: {able}")
     return found

@@ -1,4 +1,4 @@
-"""A plugin that is to work, with its options: who it is, and its code at work."""
+"""A plugin chosen for a run, with its options: its name, and every call of its code."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Chosen(Generic[R]):
     """A plugin's record and its validated options.
 
-    Its code is a stranger's: what it may raise is met here, and nowhere else. The work that is
-    handed to the methods gets the record and the options.
+    A plugin's code is a stranger's: its exceptions are handled here and nowhere else. The methods
+    take a function and call it with the record and the options.
     """
 
     kind: str
@@ -29,17 +29,18 @@ class Chosen(Generic[R]):
         return f"{self.kind} {self.record.name}"
 
     def call(self, work: Callable[[R, Any], T], doing: str = "") -> T:
-        """What the plugin returns; ``doing`` is what it was asked, as in ``asked for its memory``.
+        """Return what the plugin returns; ``doing`` names the request: ``asked for its memory``.
 
-        Raises PluginError for whatever it raises but geom's own errors and KeyboardInterrupt.
+        Raises PluginError for anything the plugin raises except geom's own errors and
+        KeyboardInterrupt.
         """
         what = f"{self}, {doing}," if doing else str(self)
         return demand(what, lambda: work(self.record, self.options))
 
     def attempt(self, work: Callable[[R, Any], T]) -> T | Raised:
-        """What the plugin returns, or what it raises, which costs the run no more than that."""
+        """Return what the plugin returns, or a `Raised` with what it raises."""
         return attempt(lambda: work(self.record, self.options))
 
     def draw(self, work: Callable[[R, Any], Iterable[T]]) -> Iterator[T | Raised]:
-        """What the plugin yields, one by one, and last what it raises, if it raises."""
+        """Yield what the plugin yields, one by one, and at the end what it raises, if it raises."""
         return draw(lambda: work(self.record, self.options))

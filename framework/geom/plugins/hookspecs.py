@@ -1,9 +1,9 @@
 """Every extension point of geom, on one page.
 
 A plugin is a module (or object) with functions of these names, marked with `geom.hookimpl` and
-registered under the entry-point group ``geom``. Each function yields records; each record is a
-name, a summary, an options type and a callable. Options are a frozen dataclass whose fields all
-have defaults; a field may be ``Annotated`` with `msgspec.Meta` for its bounds and description. The
+registered under the entry-point group ``geom``. Each function yields records; each record has a
+name, a summary, an options type and a callable. Options are a frozen dataclass in which every field
+has a default; a field may be ``Annotated`` with `msgspec.Meta` for its bounds and description. The
 examples are complete modules.
 """
 
@@ -32,12 +32,12 @@ hookimpl = pluggy.HookimplMarker("geom")
 def geom_sources() -> Iterable[ModelSource[Any]]:
     """Model sources: where a readout comes from.
 
-    ``load(location, options)`` gets what stands after the colon of ``--model NAME:LOCATION``.
+    ``load(location, options)`` gets the text after the colon in ``--model NAME:LOCATION``.
 
     Returns
     -------
     iterable of ModelSource
-        A source each.
+        One record per source.
 
     Examples
     --------
@@ -74,14 +74,14 @@ def geom_sources() -> Iterable[ModelSource[Any]]:
 def geom_detectors() -> Iterable[Detector[Any]]:
     """Detectors: which tokens are worth a certifier's time.
 
-    ``detect(readout, domain, options)`` yields candidates, in any order, none twice. One that has
-    found a point where a token wins may yield ``WitnessedToken(token, x)`` for it: geom checks the
-    point, and the token is part of the run, speakable.
+    ``detect(readout, domain, options)`` yields candidates, in any order, none twice. A detector
+    that has found a point where a token wins may yield ``WitnessedToken(token, x)`` for the token:
+    geom checks the point and adds the token to the run as speakable.
 
     Returns
     -------
     iterable of Detector
-        A detector each.
+        One record per detector.
 
     Examples
     --------
@@ -120,13 +120,13 @@ def geom_detectors() -> Iterable[Detector[Any]]:
 def geom_certifiers() -> Iterable[Certifier[Any]]:
     """Certifiers: a point of the domain where the token wins, or weights that show it cannot.
 
-    ``certify(problem, token, prior, options)`` returns a finding. It decides nothing: geom checks
-    every finding in exact arithmetic, so a wrong one costs time and never truth.
+    ``certify(problem, token, prior, options)`` returns a finding. A finding decides nothing: geom
+    checks each one in exact arithmetic, so a wrong finding costs time but never the truth.
 
     Returns
     -------
     iterable of Certifier
-        A certifier each.
+        One record per certifier.
 
     Examples
     --------
@@ -152,13 +152,13 @@ def geom_certifiers() -> Iterable[Certifier[Any]]:
 def geom_precisions() -> Iterable[Precision[Any]]:
     """Precisions: the margin of a token at a point, as one arithmetic computes it.
 
-    ``margin(readout, token, x, options)`` gets ``x`` (d,) in float64 and rounds it as its machine
-    would.
+    ``margin(readout, token, x, options)`` gets ``x`` (d,) in float64 and rounds it as a machine of
+    that arithmetic would.
 
     Returns
     -------
     iterable of Precision
-        A precision each.
+        One record per precision.
 
     Examples
     --------
@@ -189,13 +189,14 @@ def geom_measures() -> Iterable[Measure[Any]]:
     """Measures: a number for a token, with its error.
 
     ``measure(problem, token, prior, options)`` returns the value and a standard error or proven
-    radius; ``prior`` is the `Finding` of a run, empty without one. What is called proven needs
-    ``bounds``, by which `geom verify` proves it again from the measurement's point and weights.
+    radius; ``prior`` is the `Finding` of the run, or an empty one without a run. A measure whose
+    numbers are called proven needs ``bounds``: with it `geom verify` proves them again from each
+    measurement's point and weights.
 
     Returns
     -------
     iterable of Measure
-        A measure each.
+        One record per measure.
 
     Examples
     --------
@@ -228,7 +229,7 @@ def geom_reporters() -> Iterable[Reporter[Any]]:
     Returns
     -------
     iterable of Reporter
-        A reporter each.
+        One record per reporter.
 
     Examples
     --------
@@ -256,15 +257,15 @@ def geom_reporters() -> Iterable[Reporter[Any]]:
 def geom_executors() -> Iterable[Executor[Any]]:
     """Executors: where the certifiers run.
 
-    ``map(function, items, options)`` yields the results in whatever order they come. Function and
-    items can be sent to other processes. A result is an iterable that does its work when it is gone
-    through: go through it where the work is to be done, and yield each value, in a list, as soon as
-    it is made, so that it is stored whatever happens to the rest.
+    ``map(function, items, options)`` yields the results in any order. The function and the items
+    can be sent to other processes. A result is an iterable that does its work while it is iterated:
+    iterate over it where the work should be done, and yield each value, in a list, as soon as it is
+    made, so that it is stored whatever happens to the rest.
 
     Returns
     -------
     iterable of Executor
-        An executor each.
+        One record per executor.
 
     Examples
     --------

@@ -18,11 +18,11 @@ from geom.files.opening import read_regular
 from geom.plugins.records import Record
 
 Given = dict[tuple[str, str], dict[str, Any]]
-"""Values as a user gave them, by plugin kind and name; not yet validated."""
+"""Values as a user gave them, by plugin kind and name, before validation."""
 
 
 _LARGEST_CONFIG = 16 << 20
-"""Bytes of a configuration file."""
+"""The most bytes a configuration file may have."""
 
 _FORM = "write KIND.NAME.OPTION=VALUE, as in certifier.mpmath.digits=80"
 
@@ -38,7 +38,7 @@ class OptionInfo:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
-    """``KIND.NAME.OPTION=VALUE`` strings as a mapping. Raises InputError for another form."""
+    """Parse ``KIND.NAME.OPTION=VALUE`` strings. Raises InputError if one has another form."""
     out = {}
     for text in assignments:
         path, equals, value = text.partition("=")
@@ -49,7 +49,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def by_plugin(values: Mapping[str, Any]) -> Given:
-    """``{"KIND.NAME.OPTION": value}`` by plugin. Raises InputError for a key of another form."""
+    """Group ``{"KIND.NAME.OPTION": value}`` by plugin. Raises InputError for any other key."""
     given: Given = {}
     for path, value in values.items():
         parts = path.split(".")
@@ -61,21 +61,22 @@ def by_plugin(values: Mapping[str, Any]) -> Given:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A TOML file as a dictionary. Raises InputError where it is missing or malformed."""
+    """Read a TOML file into a dictionary. Raises InputError if it is missing or malformed."""
     content = read_regular(path, _LARGEST_CONFIG, "give a TOML file")
     try:
         return tomllib.loads(content.decode("utf-8").replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:
-        # the parser's words hold text of the file, which may be one that nobody meant to show
+        # the parser's message quotes the file, which may be a file that nobody meant to show
         where = re.search(r"\(at [a-z0-9, ]+\)$", str(error))
         place = f" {where[0]}" if where else ""
-        raise InputError(f"{path} is no TOML{place}; give a TOML file") from error
+        raise InputError(f"{path} is not TOML{place}; give a TOML file") from error
 
 
 def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
-    """The record's options with the given values, strings converted to the declared types.
+    """Make the record's options from the given values; convert strings to the declared types.
 
-    Raises InputError naming the option and the remedy, and PluginError if the options type raises.
+    Raises InputError that names the option and the remedy, and PluginError if the options type
+    raises.
     """
     fields = {field.name for field in dataclasses.fields(record.options)}
     for option in given:
@@ -92,9 +93,12 @@ def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
 
 
 def describe(record: Record) -> list[OptionInfo]:
-    """The record's options. Raises PluginError where one has no default or is no dataclass."""
+    """List the record's options.
+
+    Raises PluginError if an option has no default or the options type is not a dataclass.
+    """
     if not dataclasses.is_dataclass(record.options):
-        raise PluginError(f"options of {record.name} are no dataclass: {record.options!r}")
+        raise PluginError(f"options of {record.name} are not a dataclass: {record.options!r}")
     hints = get_type_hints(record.options, include_extras=True)
     out = []
     for field in dataclasses.fields(record.options):
@@ -109,9 +113,9 @@ def describe(record: Record) -> list[OptionInfo]:
 
 
 def as_plain(options: Any) -> dict[str, Any]:
-    """Validated options as a dictionary of JSON values, to be stored and compared.
+    """Return validated options as a dictionary of JSON values, for storing and comparing.
 
-    Raises PluginError for an option whose value is no JSON value.
+    Raises PluginError if the value of an option is not a JSON value.
     """
     what = f"{type(options).__name__}, made a JSON object,"
     plain = demand(what, lambda: msgspec.to_builtins(options))
@@ -122,7 +126,7 @@ def as_plain(options: Any) -> dict[str, Any]:
 def _explain(
     kind: str, record: Record, given: Mapping[str, Any], error: msgspec.ValidationError
 ) -> str:
-    """One line from msgspec's message, ``Expected `int` >= 1 - at `$.digits```."""
+    """Make one line of msgspec's message, ``Expected `int` >= 1 - at `$.digits```."""
     what, _, where = str(error).replace("\n", " ").partition(" - at `$.")
     option = where.rstrip("`").partition("[")[0]
     if option not in given:
@@ -139,7 +143,7 @@ def _explain(
 
 
 def _type_name(hint: Any) -> tuple[str, str]:
-    """A type hint as people read it, and the description that a `msgspec.Meta` gives."""
+    """Return a readable name for a type hint, and the description that a `msgspec.Meta` gives."""
     if get_origin(hint) is Annotated:
         inner, *metas = get_args(hint)
         name, summary = _type_name(inner)

@@ -1,4 +1,4 @@
-"""The records that hooks yield: a name, a summary, an options type and a callable."""
+"""The records that hooks yield, each with a name, a summary, an options type and a callable."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ O = TypeVar("O")  # noqa: E741 - the options type of a plugin
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of a plugin that has none."""
+    """The options type of a plugin without options."""
 
 
 def never(options: object) -> bool:
-    """The answer no, whatever the options."""
+    """Answer no, whatever the options."""
     return False
 
 
 def one(options: object) -> int:
-    """The answer 1, whatever the options."""
+    """Answer 1, whatever the options."""
     return 1
 
 
@@ -40,8 +40,9 @@ def one(options: object) -> int:
 class ModelSource(Generic[O]):
     """A model source: it reads a readout.
 
-    What a run file names is loaded unasked only if ``reads`` is ``nothing``, or if it lies in the
-    run's folder: a stranger wrote the location and the options in a run file.
+    A stranger may have written the location and the options in a run file. So geom loads what a run
+    file names without being told to only if ``reads`` is ``nothing``, or if it lies in the run's
+    folder.
 
     Attributes
     ----------
@@ -50,14 +51,14 @@ class ModelSource(Generic[O]):
     summary : str
         One line for the list of plugins.
     load : callable
-        ``load(location, options)`` returns a `Readout`; it raises InputError for what it cannot
-        read.
+        ``load(location, options)`` returns a `Readout`; it raises InputError if it cannot read the
+        location.
     options : type
         A frozen dataclass whose fields have defaults; their values come from the query.
     reads : {"nothing", "file", "checkpoint", "anything"}, optional
-        What loading may open: nothing but what comes with the source; a file, which is the
-        location, a path or an address; a checkpoint, a folder that is the location, or else of
-        the Hub; or anything. No option of the first three names a place.
+        What loading may open: ``nothing`` except what comes with the source; a ``file``, whose
+        path or address is the location; a ``checkpoint``, which is the folder at the location, or
+        else is on the Hub; or ``anything``. With the first three, no option names a place.
     """
 
     name: str
@@ -81,19 +82,19 @@ class Detector(Generic[O]):
     summary : str
         One line for the list of plugins.
     detect : callable
-        ``detect(readout, domain, options)`` yields a `Candidate` for each token that it flags,
-        and may yield a `WitnessedToken` for one that it found a witness for: those are part of
-        the run then, as speakable. It must be deterministic.
+        ``detect(readout, domain, options)`` yields a `Candidate` for each token that it flags. It
+        may also yield a `WitnessedToken` for a token that it found a witness for, which joins the
+        run as speakable. It must be deterministic.
     options : type
         A frozen dataclass whose fields have defaults.
     devices : tuple of str, optional
         The kinds of `geom.current_device` that it can use.
     memory : callable, optional
-        ``memory(readout, options)`` is the number of bytes that it takes besides the readout, at
-        most.
+        ``memory(readout, options)`` is an upper bound on the bytes that it takes in addition to
+        the readout.
     repeatable : bool, optional
-        Whether it says the same on every machine and is quick: `geom verify`, and a run that goes
-        on, ask it again.
+        Whether it is quick and gives the same answer on every machine; if so, `geom verify` and a
+        continued run ask it again.
     """
 
     name: str
@@ -119,21 +120,21 @@ class Certifier(Generic[O]):
     summary : str
         One line for the list of plugins.
     certify : callable
-        ``certify(problem, token, prior, options)`` returns a `Finding`; ``prior`` is what the
-        chain has found so far.
+        ``certify(problem, token, prior, options)`` returns a `Finding`; ``prior`` is the finding
+        of the chain so far.
     options : type
         A frozen dataclass whose fields have defaults.
     verifies : bool, optional
         Whether it sees every token's finding. If not, it is asked only about tokens that are
         still undecided.
     certify_many : callable, optional
-        ``certify_many(problem, tokens, priors, options)`` yields a finding a token, in order, for
-        a certifier that works better on many tokens at once; each finding is stored when it
-        comes.
+        ``certify_many(problem, tokens, priors, options)`` yields one finding per token, in order,
+        for a certifier that works better on many tokens at once; each finding is stored as soon as
+        it is yielded.
     batch : int, optional
         The most tokens to give to ``certify_many``.
     hard_only : callable, optional
-        Whether ``hard_only(options)`` leaves the tokens that win along their own direction to
+        ``hard_only(options)`` is whether the tokens that win along their own direction are left to
         geom, which proves them in bulk.
     prepare : callable, optional
         ``prepare(problem, options)`` is called once before a run begins; it raises InputError if
@@ -141,8 +142,8 @@ class Certifier(Generic[O]):
     devices : tuple of str, optional
         The kinds of `geom.current_device` that it can use.
     memory : callable, optional
-        ``memory(readout, options)`` is the number of bytes that it takes besides the readout, at
-        most.
+        ``memory(readout, options)`` is an upper bound on the bytes that it takes in addition to
+        the readout.
     """
 
     name: str
@@ -165,7 +166,7 @@ class Certifier(Generic[O]):
 
 @dataclass(frozen=True)
 class Precision(Generic[O]):
-    """A precision: one arithmetic, computed as its machine would.
+    """A precision: one arithmetic, computed as a machine of that arithmetic would.
 
     Attributes
     ----------
@@ -179,15 +180,16 @@ class Precision(Generic[O]):
     options : type
         A frozen dataclass whose fields have defaults.
     roundoff : callable
-        ``roundoff(options)`` is its unit roundoff, 0 if it is exact: it orders arithmetics from
-        coarse to fine.
+        ``roundoff(options)`` is its unit roundoff, 0 if it is exact; precisions are ordered by it
+        from coarse to fine.
     products : callable, optional
-        ``products(rows, x, options)`` of a rigorous one returns an `Enclosure` of each exact
-        ``rows_i . x``, for float64 ``rows`` of shape (n, k) and ``x`` of shape (k,), so that
-        others can prove with it; it raises ArithmeticError if it has none, as where it overflows.
+        For a rigorous precision, ``products(rows, x, options)`` returns an `Enclosure` of each
+        exact ``rows_i . x``, for float64 ``rows`` of shape (n, k) and ``x`` of shape (k,), so that
+        other plugins can prove with it. It raises ArithmeticError if it has no enclosure, for
+        example because it overflows.
     memory : callable, optional
-        ``memory(readout, options)`` is the number of bytes that it takes besides the readout, at
-        most.
+        ``memory(readout, options)`` is an upper bound on the bytes that it takes in addition to
+        the readout.
     """
 
     name: str
@@ -214,7 +216,7 @@ class Measure(Generic[O]):
         One line for the list of plugins.
     measure : callable
         ``measure(problem, token, prior, options)`` returns a `Measurement`; ``prior`` is the
-        `Finding` of a run, empty without one.
+        `Finding` of the run, or an empty one without a run.
     options : type
         A frozen dataclass whose fields have defaults.
     unit : str
@@ -222,9 +224,9 @@ class Measure(Generic[O]):
     bounds : callable, optional
         ``bounds(problem, token, evidence, options, widen)`` returns the ends that the point and
         the weights of a measurement prove, without a search for better ones; a measure whose
-        numbers are proven needs it. `geom verify` calls it with ``widen`` 1, to be handed to
-        `geom.judge` and its like. The number must hold those ends on any machine, as it does if
-        it was made with the default of ``widen``.
+        numbers are proven needs it. `geom verify` calls it with ``widen`` 1, for it to pass on to
+        `geom.judge` and similar functions. The number must enclose those ends on any machine, as
+        it does if it was made with the default ``widen``.
     """
 
     name: str
@@ -253,9 +255,9 @@ class Reporter(Generic[O]):
     options : type
         A frozen dataclass whose fields have defaults.
     suffix : str
-        The usual ending of its files.
+        The usual suffix of its files.
     text : bool, optional
-        Whether its files can go to a terminal.
+        Whether its files can be printed on a terminal.
     """
 
     name: str
@@ -271,7 +273,7 @@ class Reporter(Generic[O]):
 
 @dataclass(frozen=True)
 class Executor(Generic[O]):
-    """An executor: it applies a function to items, and yields results as they come.
+    """An executor: it applies a function to items, and yields the results as they are made.
 
     Attributes
     ----------
@@ -280,19 +282,19 @@ class Executor(Generic[O]):
     summary : str
         One line for the list of plugins.
     map : callable
-        ``map(function, items, options)`` yields results, or pieces of them: lists of values. A
-        result is an iterable that does its work as it is gone through. A value is to be yielded
-        as soon as it is made, not when its item is done, as it is stored then and no kill can
-        take it. An item whose process died may be done again from its start. Function and items
-        can be sent to other processes.
+        ``map(function, items, options)`` yields results, or pieces of them as lists of values. A
+        result is an iterable that does its work while it is iterated. Yield each value as soon as
+        it is made, not when its item is done: it is stored then, and survives a kill. An item
+        whose process died may be done again from its start. The function and the items can be
+        sent to other processes.
     options : type
         A frozen dataclass whose fields have defaults.
     workers : callable, optional
-        ``workers(options)`` is the number of items that are in work at once, so that they can be
-        cut small enough to go round.
+        ``workers(options)`` is the number of items it works on at once; the tokens are cut into
+        items small enough that every worker gets some.
     processes : bool, optional
-        Whether each worker is a process on this machine, for which the weights are put into a
-        file that all of them map.
+        Whether each worker is a process on this machine; the weights are then put into a file that
+        all of them map.
     """
 
     name: str

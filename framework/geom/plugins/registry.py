@@ -1,8 +1,8 @@
 """Finding, naming and listing plugins.
 
-Everything comes through the entry-point group ``geom``, geom's own plugins too. A plugin that
-cannot be imported, or whose hook raises, is kept in `Plugins.skipped` with the reason, and the
-others work on.
+All plugins come through the entry-point group ``geom``, geom's own too. A plugin that cannot be
+imported, or whose hook raises, is listed in `Plugins.skipped` with the reason, and the others keep
+working.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ HOOKS: dict[str, tuple[str, type[Any]]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a plugin comes from: the distribution and version, and the module."""
+    """The origin of a plugin: the distribution and its version, and the module."""
 
     distribution: str
     version: str
@@ -91,7 +91,7 @@ class Plugins:
         self.skipped: list[Skipped] = []
 
     def discover(self, points: Iterable[EntryPoint] | None = None) -> None:
-        """Register what the entry points name; all of group ``geom`` unless told."""
+        """Register what the entry points name; by default, all those of the group ``geom``."""
         for point in entry_points(group=GROUP) if points is None else points:
             distribution = point.dist
             origin = Origin(
@@ -106,9 +106,9 @@ class Plugins:
                 self.register(plugin, point.name, origin)
 
     def register(self, plugin: object, name: str, origin: Origin) -> None:
-        """Take the records that a plugin's hooks yield.
+        """Add the records that a plugin's hooks yield.
 
-        Raises PluginError where a record has the kind and name of one already registered.
+        Raises PluginError if a record of the same kind and name is already registered.
         """
         key = f"{origin.distribution}:{name}"
         found = attempt(lambda: self._records(plugin, key, origin))
@@ -136,7 +136,9 @@ class Plugins:
                 continue
             for record in implementation.function():
                 if not isinstance(record, record_type):
-                    raise PluginError(f"{hook} yields {record!r}, no {record_type.__name__}")
+                    raise PluginError(
+                        f"{hook} yields {record!r}, not {record_type.__name__} records"
+                    )
                 for name in (record.name, getattr(record, "unit", record.name)):
                     if not (isinstance(name, str) and is_plain(name)):
                         raise PluginError(f"{hook} yields the name {name!r}; use visible letters")
@@ -154,14 +156,17 @@ class Plugins:
         self._listed[key] = item
 
     def listed(self) -> list[Listed]:
-        """All plugins, by kind in the order of `HOOKS`, then by name."""
+        """List all plugins, by kind in the order of `HOOKS`, then by name."""
         kinds = list(HOOKS)
         return sorted(
             self._listed.values(), key=lambda item: (kinds.index(item.kind), item.record.name)
         )
 
     def get(self, kind: str, name: str) -> Any:
-        """The record of that kind and name. Raises InputError with the nearest where unknown."""
+        """Return the record of that kind and name.
+
+        Raises InputError if it is unknown; the message suggests the nearest name.
+        """
         if kind not in HOOKS:
             raise unknown("kind of plugin", kind, HOOKS)
         item = self._listed.get((kind, name))
@@ -170,7 +175,7 @@ class Plugins:
         return item.record
 
     def named(self, name: str) -> list[Listed]:
-        """Every plugin of that name, of any kind. Raises InputError where there is none."""
+        """List every plugin of that name, of any kind. Raises InputError if there is none."""
         found = [item for item in self.listed() if item.record.name == name]
         if not found:
             raise unknown("plugin", name, {known for _, known in self._listed})
@@ -182,7 +187,7 @@ _in_use: ContextVar[Plugins | None] = ContextVar("geom_plugins", default=None)
 
 @contextmanager
 def using(plugins: Plugins) -> Iterator[None]:
-    """Within the block, `installed` gives these plugins."""
+    """Make `installed` return these plugins within the block."""
     token = _in_use.set(plugins)
     try:
         yield
@@ -191,13 +196,13 @@ def using(plugins: Plugins) -> Iterator[None]:
 
 
 def installed() -> Plugins:
-    """The plugins of this environment, unless others are in use."""
+    """Return the plugins of this environment, or those set by `using`."""
     return _in_use.get() or _of_this_environment()
 
 
 @cache
 def _of_this_environment() -> Plugins:
-    """What is installed, found once."""
+    """Find the installed plugins, once per process."""
     plugins = Plugins()
     plugins.discover()
     return plugins

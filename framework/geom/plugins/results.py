@@ -1,4 +1,4 @@
-"""What plugins return or yield, beside findings: candidates, margins, measurements."""
+"""The other results of plugins, apart from findings: candidates, margins, measurements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Candidate:
     token : int
         The token.
     argmax_id : int, optional
-        The token that wins along its own direction, if the detector has seen it.
+        The token that wins along its own direction, if the detector knows it.
     """
 
     token: int
@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WitnessedToken:
-    """A token that a detector need not flag, as it wins at a point of the domain.
+    """A token that a detector need not flag because it wins at a point of the domain.
 
     geom checks the point, and flags the token if it does not win there.
 
@@ -38,7 +38,7 @@ class WitnessedToken:
     token : int
         The token.
     x : ndarray of shape (d,), float64, optional
-        The point; the token's own direction (`geom.proofs.own_direction`) if None.
+        The point, or None for the token's own direction (`geom.proofs.own_direction`).
     """
 
     token: int
@@ -49,7 +49,7 @@ class WitnessedToken:
 
 @dataclass(frozen=True)
 class PrecisionMargin:
-    """A margin as one arithmetic sees it.
+    """A margin as one arithmetic computes it.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class PrecisionMargin:
     argmax_id : int
         The token that wins at the point.
     error : float, optional
-        The radius around ``margin`` that holds the exact one, if it is known.
+        The radius around ``margin`` that contains the exact margin, if it is known.
     """
 
     margin: float
@@ -70,24 +70,24 @@ class PrecisionMargin:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """A number for a token, and how well it is known.
+    """A number for a token, and how precisely it is known.
 
     Attributes
     ----------
     value : float
-        The number in the measure's unit. It may be infinite, and NaN if there is none.
+        The number in the measure's unit. It may be infinite; it is NaN if there is no number.
     error : float, optional
-        A standard error or, if the bounds are proven, a radius around ``value`` that holds the
-        truth; None if nothing is known of it, 0 if nothing is lost.
+        A standard error or, if the bounds are proven, a radius around ``value`` that contains the
+        true number; None if the error is unknown, 0 if the value is exact.
     proven : bool, optional
-        Whether ``value - error`` to ``value + error`` are proven bounds; ``x`` and ``weights``
-        are the evidence then, which a run keeps.
+        Whether ``value - error`` and ``value + error`` are proven bounds; if so, ``x`` and
+        ``weights`` are the evidence, which a run keeps.
     note : str, optional
-        A sentence for the reader, such as why there is no number.
+        A sentence for the reader, such as the reason why there is no number.
     x : ndarray of shape (d,), float64, optional
         A point that shows the number.
     weights : Weights, optional
-        Weights that bound it from the other side.
+        Weights that bound the number from the other side.
     """
 
     value: float

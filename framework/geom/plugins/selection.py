@@ -1,6 +1,6 @@
-"""From the names and options that a user gave to plugins that are ready to work.
+"""Turn the names and options that a user gave into plugins that are ready to work.
 
-Whatever can be refused is refused here, before anything large is read or anything is written.
+Bad input is refused here, before anything large is read or anything is written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOX = ("domain", "box")
 
 
 def distinct(kind: str, names: Sequence[str]) -> list[str]:
-    """The names. Raises InputError where one is there twice."""
+    """Return the names as a list. Raises InputError if a name occurs twice."""
     for name in names:
         if list(names).count(name) > 1:
             raise InputError(f"{kind} {name} is named twice")
@@ -31,9 +31,9 @@ def distinct(kind: str, names: Sequence[str]) -> list[str]:
 
 
 def refuse_unused(given: Given, names: Mapping[str, Sequence[str]]) -> None:
-    """Raises InputError for options that nothing will read: a mistake, most likely of spelling.
+    """Raise InputError for options that nothing will read, most likely misspelt.
 
-    ``names`` are the plugins in use, by kind. Options of domains are the business of `domain`.
+    ``names`` are the plugins in use, by kind. Options of domains are checked by `domain`.
     """
     for kind, name in given:
         if (kind, name) == _BOX:
@@ -46,15 +46,18 @@ def refuse_unused(given: Given, names: Mapping[str, Sequence[str]]) -> None:
 
 
 def choose(kind: str, names: Sequence[str], given: Given) -> list[Chosen[Any]]:
-    """The plugins with their validated options. Raises InputError for what is unknown or unfit."""
+    """Return the plugins with their validated options.
+
+    Raises InputError if a name or an option is unknown, or a value does not fit.
+    """
     records = [installed().get(kind, name) for name in names]
     return [Chosen(kind, r, validate(kind, r, given.get((kind, r.name), {}))) for r in records]
 
 
 def prepare(problem: Problem, certifiers: Sequence[Chosen[Certifier[Any]]]) -> None:
-    """Let each certifier, with its options, refuse what it cannot serve.
+    """Let each certifier, with its options, refuse a problem that it cannot serve.
 
-    Raises the certifier's own InputError, and PluginError where it raises anything else.
+    Raises the certifier's own InputError, and PluginError if it raises anything else.
     """
     for certifier in certifiers:
         certifier.call(partial(_prepared, problem))
@@ -66,9 +69,10 @@ def _prepared(problem: Problem, certifier: Certifier[Any], options: Any) -> None
 
 
 def domain(readout: Readout, asked: str | Domain, given: Given) -> Domain:
-    """The domain asked for, by name or as it is, with the box's radius where that is given.
+    """Return the domain asked for, by name or as given, with the box's radius if that is set.
 
-    Raises InputError for an unknown name, options that fit nothing, another readout's width.
+    Raises InputError for an unknown name, an option that does not apply, or a domain of another
+    width than the readout.
     """
     options = given.get(_BOX, {})
     radius = _radius(options)

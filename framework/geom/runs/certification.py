@@ -1,4 +1,4 @@
-"""A chain of certifiers on some tokens: from findings to verdicts, whatever the plugins do."""
+"""Send tokens through a chain of certifiers: from findings to verdicts, whatever a plugin does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Link = Chosen[Certifier[Any]]
 
 
 def portable(chain: Sequence[Link]) -> tuple[Link, ...]:
-    """The chain less what only planning asks for, which need not go to another process."""
+    """Return the chain without the callables that only planning uses, to send to a process."""
     return tuple(
         replace(link, record=replace(link.record, hard_only=never, prepare=None, memory=None))
         for link in chain
@@ -33,11 +33,11 @@ def portable(chain: Sequence[Link]) -> tuple[Link, ...]:
 
 
 def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> Iterator[Outcome]:
-    """Send the tokens through the chain; each link sees what those before it found.
+    """Send the tokens through the chain; each link sees what the links before it found.
 
-    An outcome comes as soon as its token is done, which need not be in the order of the tokens.
-    Never raises for what a certifier does: one that raises, or returns nonsense, leaves the token
-    as it was and the reason in its note.
+    An outcome is yielded as soon as its token is done, not necessarily in the order of the tokens.
+    A certifier's faults never raise here: if it raises or returns nonsense, the token stays as it
+    was and its note gives the reason.
     """
     states = [_State(token) for token in tokens]
     return (state.outcome(problem) for state in _along(problem, chain, states))
@@ -45,7 +45,7 @@ def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> I
 
 @dataclass
 class _State:
-    """What is known of a token while it goes along the chain."""
+    """What is known about a token while it goes through the chain."""
 
     token: int
     evidence: Finding = field(default_factory=Finding)
@@ -74,7 +74,7 @@ class _State:
 
 
 def _along(problem: Problem, chain: Sequence[Link], states: Sequence[_State]) -> Iterator[_State]:
-    """The states when they have gone the rest of the chain, those that are decided first."""
+    """Yield the states after the rest of the chain, the decided ones first."""
     if not chain:
         yield from states
         return
@@ -82,14 +82,14 @@ def _along(problem: Problem, chain: Sequence[Link], states: Sequence[_State]) ->
     undecided = []
     for state in _through(problem, link, states):
         if state.verdict.decided:
-            yield from _along(problem, rest, [state])  # who verifies sees it at once
+            yield from _along(problem, rest, [state])  # a link that verifies sees it at once
         else:
             undecided.append(state)
     yield from _along(problem, rest, undecided)
 
 
 def _through(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[_State]:
-    """The states, one after another, with what the link makes of those it is asked about."""
+    """Yield the states one by one, updated with the link's findings where it was asked."""
     asked = []
     for state in states:
         if link.record.verifies or not state.verdict.decided:
@@ -108,7 +108,7 @@ def _through(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator
 
 
 def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Finding | Raised]:
-    """A finding a token as they come, or what is there instead; any further are not used."""
+    """Yield one finding per token, or what was raised in its place; ignore any further findings."""
     given = 0
     for answer in link.draw(partial(_answers, problem, states)):
         if isinstance(answer, Raised):
@@ -124,7 +124,7 @@ def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Fin
 def _answers(
     problem: Problem, states: Sequence[_State], certifier: Certifier[Any], options: Any
 ) -> Iterable[object]:
-    """What the certifier says of a batch, one by one where it cannot do many."""
+    """Return the certifier's answers for a batch, asking token by token if it cannot do many."""
     if certifier.certify_many is None:
         return (certifier.certify(problem, s.token, s.evidence, options) for s in states)
     tokens, priors = [s.token for s in states], [s.evidence for s in states]
@@ -135,7 +135,7 @@ def _answers(
 
 
 def _take(problem: Problem, state: _State, name: str, finding: Finding | Raised) -> None:
-    """Keep the better point and the better weights, and what the two together prove."""
+    """Update the state with the better point, the better weights and what the two prove."""
     if isinstance(finding, Raised):
         state.notes.append(failure_note(name, finding.first_line))
         return
@@ -153,9 +153,9 @@ def _take(problem: Problem, state: _State, name: str, finding: Finding | Raised)
 
 
 def _merged(problem: Problem, state: _State, new: Finding) -> tuple[Finding, Verdict]:
-    """The better of old and new point, and of old and new weights, and what they prove.
+    """Return the better point and the better weights of old and new, and what they prove.
 
-    A finding is judged once, and what is merged of two only where it is neither of them.
+    A finding is judged once; a merged finding is judged only if it differs from both.
     """
     old, kept = state.evidence, state.verdict
     seen: Verdict | None = None
@@ -177,14 +177,14 @@ def _merged(problem: Problem, state: _State, new: Finding) -> tuple[Finding, Ver
 
 
 def _higher(new: Verdict, old: Verdict) -> bool:
-    """Whether the new point has the higher margin."""
+    """Return whether the new point has the higher margin."""
     if new.margin_lower is None:
         return False
     return old.margin_lower is None or new.margin_lower > old.margin_lower
 
 
 def _bounds_better(new: Verdict, old: Verdict) -> bool:
-    """Whether the new weights prove more: that it is unspeakable, or else a lower bound."""
+    """Return whether the new weights prove more: unspeakability, or else a lower upper bound."""
     if old.name == "unspeakable":
         return False
     return new.name == "unspeakable" or _least(new.margin_upper) < _least(old.margin_upper)

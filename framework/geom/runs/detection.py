@@ -1,4 +1,4 @@
-"""Which tokens a run examines: what its detectors say of the vocabulary, checked."""
+"""Which tokens a run examines: what its detectors say about the vocabulary, checked."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from geom.store import Outcome, Planned, Run
 from geom.token_spec import few_tokens
 
 _UNKNOWN = -1
-"""In place of the id of a winner: nobody has said who it is."""
+"""The mark for a winner that no detector has named, in place of its id."""
 
 
 def candidates(problem: Problem, run: Run | None = None) -> list[int]:
-    """The tokens that a run's detectors flagged, ascending; the default ones, without a run."""
+    """List the tokens that a run's detectors flagged, ascending; without a run, ask the default."""
     if run is not None:
         return [row.token_id for row in run.rows() if row.flagged_by]
     planned, _, _ = examine(plan(problem.readout, certifiers=(), domain=problem.domain))
@@ -39,9 +39,9 @@ def candidates(problem: Problem, run: Run | None = None) -> list[int]:
 
 
 def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome]]:
-    """The tokens to examine, with what the detectors say of them, and what went wrong.
+    """Return the tokens to examine, with what the detectors say about them, and what went wrong.
 
-    A vocabulary may be long: what is known of each token is in arrays of V, not in objects.
+    A vocabulary may be long, so what is known about each token is in arrays of V, not in objects.
     """
     readout, seen = asked.readout, _asked_all(asked)
     if asked.ids is None:
@@ -61,10 +61,11 @@ def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome
 
 @dataclass
 class _Seen:
-    """What the detectors say of the vocabulary.
+    """What the detectors say about the vocabulary.
 
-    Which tokens (V,) each flags, who wins (V,) along their directions where one says so, those
-    whose witness holds, and which detectors failed.
+    It holds the tokens (V,) that each detector flags, the winners (V,) along the tokens' own
+    directions if a detector names them, the tokens whose witness holds, and a warning for each
+    detector that failed.
     """
 
     winners: Ids
@@ -73,7 +74,7 @@ class _Seen:
     warnings: list[str] = field(default_factory=list)
 
     def candidates(self, V: int) -> Ids:
-        """The tokens that are flagged or proven, ascending."""
+        """Return the tokens that are flagged or proven, ascending."""
         chosen = np.zeros(V, dtype=np.bool_)
         for _, flags in self.flagged:
             chosen |= flags
@@ -82,7 +83,7 @@ class _Seen:
 
 
 def _asked_all(asked: Plan) -> _Seen:
-    """What the detectors say, one after another; of two that name a winner the first counts."""
+    """Ask the detectors one after another; if two name a token's winner, the first one counts."""
     seen = _Seen(np.full(asked.readout.V, _UNKNOWN))
     for detector in asked.detectors:
         found = detector.attempt(partial(_detected, asked.problem))
@@ -103,7 +104,7 @@ def _asked_all(asked: Plan) -> _Seen:
 def _planned(
     readout: Readout, ids: Ids, winners: Ids, flagged: Sequence[tuple[str, Flags]]
 ) -> Iterator[Planned]:
-    """The tokens as the store has them, one after another."""
+    """Yield the tokens one by one in the form that the store takes."""
     for token in map(int, ids):
         winner = int(winners[token])
         yield Planned(
@@ -121,10 +122,10 @@ def _planned(
 def _detected(
     problem: Problem, detector: Detector[Any], options: Any
 ) -> tuple[Flags, Ids, list[WitnessedToken]]:
-    """What a detector yields, checked: ids of the vocabulary, none twice.
+    """Collect what a detector yields, checked: ids of the vocabulary, none twice.
 
-    Which tokens (V,) are candidates, who wins (V,) along their directions where it says so, and
-    the tokens that it found a witness for.
+    Returns which tokens (V,) are candidates, the winners (V,) along their own directions if it
+    names them, and the tokens it found a witness for.
     """
     V = problem.readout.V
     flags, winners = np.zeros(V, dtype=np.bool_), np.full(V, _UNKNOWN)
@@ -149,7 +150,7 @@ def _detected(
 def _witnessed(
     problem: Problem, detector: str, items: Sequence[WitnessedToken]
 ) -> Iterator[Outcome]:
-    """The outcomes of the tokens whose witness holds."""
+    """Yield the outcomes of the tokens whose witness holds."""
     own = [item.token for item in items if item.x is None]
     for token, margin in _proven(prove_own_directions(problem, np.array(own, dtype=np.int64)), own):
         yield own_direction_outcome(token, margin, 0.0)
@@ -170,7 +171,7 @@ def _witnessed(
 
 
 def _outcome(token: int, detector: str, bound: float, found: Finding) -> Outcome:
-    """The outcome of a token whose witness, brought by the detector, holds."""
+    """Return the outcome of a token for which the detector's witness holds."""
     return Outcome(
         token_id=token,
         verdict="speakable",
@@ -185,14 +186,14 @@ def _outcome(token: int, detector: str, bound: float, found: Finding) -> Outcome
 
 
 def _proven(lower: Floats, tokens: Sequence[int]) -> Iterator[tuple[int, float]]:
-    """The tokens whose bound is above zero, with it."""
+    """Yield the tokens whose bound is above zero, each with its bound."""
     for token, margin in zip(tokens, lower.tolist(), strict=True):
         if margin > 0.0:
             yield token, margin
 
 
 def missing_or_more(wanted: Iterable[int], there: Iterable[int]) -> str:
-    """Which rows a run lacks of those ``wanted``, and which it has besides, in words."""
+    """Describe which of the ``wanted`` rows a run lacks, and which others it has."""
     lacking, besides = set(wanted) - set(there), set(there) - set(wanted)
     said = []
     if lacking:

@@ -1,4 +1,4 @@
-"""Certifiers that raised: how the note of a token says it, and what a run knows of it."""
+"""Certifiers that raised: how a token's note records it, and how a run lists them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RAISED = " raised "
 
 @dataclass(frozen=True)
 class Failure:
-    """A certifier that raised: of which tokens, and what of the first."""
+    """A certifier that raised: the tokens it raised for, and what it raised for the first."""
 
     certifier: str
     reason: str
@@ -23,12 +23,12 @@ class Failure:
 
 
 def failure_note(certifier: str, reason: str) -> str:
-    """What the note of a token says of a certifier that raised."""
+    """Return the words in a token's note for a certifier that raised."""
     return f"{certifier}{_RAISED}{reason}"
 
 
 def failures(run: Run) -> list[Failure]:
-    """The certifiers of a run that raised, those first that did of the first tokens."""
+    """List the certifiers of a run that raised, in the order of the first token of each."""
     chain = run.settings.get("certifiers", {})
     found: dict[str, list[tuple[int, str]]] = {}
     for row in run.rows():

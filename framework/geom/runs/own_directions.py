@@ -1,4 +1,4 @@
-"""The tokens that win along their own direction, proven in bulk before any certifier is asked."""
+"""Prove in bulk the tokens that win along their own direction, before any certifier is asked."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from geom.plugins.records import Certifier
 from geom.store import Outcome
 
 EASY = 1024
-"""Tokens that are proven in bulk at a time, and stored together."""
+"""The number of tokens that are proven in one block and stored together."""
 
 MANY = 256
-"""Tokens of a run from which on the easy ones are proven in bulk, and their points not stored."""
+"""Runs with at least this many tokens prove the easy ones in bulk and do not store their points."""
 
 OWN_DIRECTION: RecipeName = "own-direction"
-"""What stands for the certifier, and for the witness, of a token proven in bulk."""
+"""The name of the certifier, and of the recipe for the witness, of a token proven in bulk."""
 
 
 def spares_easy(chain: Sequence[Chosen[Certifier[Any]]], tokens: int) -> bool:
-    """Whether, of so many tokens, those that `easy` proves need not go through the chain."""
+    """Return whether a run of that many tokens keeps those that `easy` proves out of the chain."""
     if not chain or tokens < MANY or any(certifier.record.verifies for certifier in chain):
         return False
     return chain[0].call(
@@ -36,7 +36,7 @@ def spares_easy(chain: Sequence[Chosen[Certifier[Any]]], tokens: int) -> bool:
 
 
 def easy(problem: Problem, tokens: Sequence[int]) -> Iterator[list[Outcome]]:
-    """The tokens that win along their own direction, proven in bulk, `EASY` at a time."""
+    """Yield the tokens proven to win along their own direction, from blocks of `EASY`."""
     for start in range(0, len(tokens), EASY):
         started = time.perf_counter()
         block = np.asarray(tokens[start : start + EASY], dtype=np.int64)
@@ -50,7 +50,10 @@ def easy(problem: Problem, tokens: Sequence[int]) -> Iterator[list[Outcome]]:
 
 
 def own_direction_outcome(token: int, margin: float, seconds: float) -> Outcome:
-    """The outcome of a token proven to win along its own direction: nothing but how to rebuild."""
+    """Return the outcome of a token proven to win along its own direction.
+
+    It stores no witness, only the recipe that rebuilds it.
+    """
     return Outcome(
         token_id=token,
         verdict="speakable",

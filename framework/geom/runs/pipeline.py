@@ -1,4 +1,4 @@
-"""One way through: a readout, detectors, certifiers, `exact`, the store."""
+"""The one path of a run: a readout, detectors, certifiers, `exact`, the store."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ def run(
     out: str | Path | None = None,
     progress: Watcher | None = None,
 ) -> Run:
-    """Decide tokens and store the verdicts; continue where an earlier run to ``out`` stopped.
+    """Decide tokens and store the verdicts; continue from where an earlier run to ``out`` stopped.
 
     Parameters
     ----------
     readout : Readout, str or object
-        The weights, the name of a model, or a model in memory, as `geom.load` takes it.
+        The weights, the name of a model, or a model in memory, as for `geom.load`.
     detectors : sequence of str, optional
         Detectors that flag tokens; ``self-argmax`` if None and ``tokens`` is ``candidates``.
     certifiers : sequence of str, optional
-        The chain of certifiers, in order; an empty one only detects.
+        The chain of certifiers, in order; with an empty chain the run only detects.
     domain : str or Domain, optional
-        Where x lives: a name, or a domain of your own.
+        The set where x lives: a name, or your own domain.
     tokens : str or iterable of int, optional
         Ids, or a spec: ``5,9,100-120``, ``@FILE``, ``all`` or ``candidates``.
     options : mapping of str to object, optional
         ``{"KIND.NAME.OPTION": value}``.
     executor : str, optional
-        Where the certifiers run.
+        The executor, which runs the certifiers.
     device : str, optional
         ``cpu``, ``torch``, ``cuda`` or ``cuda:N``.
     out : str or Path, optional
-        The run's file, None for a run in memory.
+        The run's file, or None for a run in memory.
     progress : callable, optional
-        Called with stage, done, total and their unit.
+        A function called with the stage, the amount done, the total and their unit.
 
     Returns
     -------
@@ -75,11 +75,11 @@ def run(
     Raises
     ------
     InputError
-        For what cannot be asked.
+        If a name, an option or the list of tokens is unknown or does not fit.
     PluginError
-        If a source breaks, or no detector worked.
+        If a source breaks, or every detector fails.
     StoreError
-        For a file that cannot be used.
+        If the file cannot be used.
     """
     given = by_plugin(options or {})
     if not isinstance(readout, Readout):
@@ -104,9 +104,9 @@ def execute(
     progress: Watcher | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> Run:
-    """Carry out a plan: what `run` does once everything is checked.
+    """Carry out a plan: the part of `run` that follows the checks.
 
-    ``ready`` is called when the file is open, and work begins.
+    ``ready`` is called once the file is open, just before the work begins.
     """
     readout = asked.readout
     writer = create_or_continue(
@@ -132,9 +132,9 @@ def execute(
 
 
 def _refuse_other_rows(asked: Plan, run: Run) -> None:
-    """Raises StoreError for a run begun that has not the rows that are asked for, and no others.
+    """Raise StoreError unless the begun run has exactly the rows that are asked for.
 
-    Which tokens are candidates only a detector that is `repeatable` is asked again.
+    For candidates the detectors are asked again, and only if all of them are `repeatable`.
     """
     if asked.ids is not None:
         wanted: Collection[int] = asked.ids
@@ -151,7 +151,7 @@ def _refuse_other_rows(asked: Plan, run: Run) -> None:
 
 
 def _certify(asked: Plan, writer: Writer) -> None:
-    """Carry the tokens that are left through bulk proofs and the chain, storing as they come."""
+    """Send the remaining tokens through bulk proofs and the chain; store each as it is done."""
     if spares_easy(asked.chain, sum(writer.run.counts().values())):
         left = writer.run.pending()
         blocks = easy(asked.problem, left)
@@ -163,7 +163,7 @@ def _certify(asked: Plan, writer: Writer) -> None:
 
 
 def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
-    """The verdicts of the tokens, as the executor brings them."""
+    """Yield the outcomes of the tokens in the order the executor returns them."""
     executor = asked.executor
     with ExitStack() as stack:
         readout = asked.readout
@@ -180,7 +180,7 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
 
 
 def _batches(asked: Plan, tokens: list[int]) -> list[list[int]]:
-    """The tokens in pieces that go round among the workers, none larger than a certifier takes."""
+    """Cut the tokens into pieces: enough for every worker, none larger than a certifier takes."""
     crew = workers(asked.executor)
     batch = max([1, *(link.record.batch for link in asked.chain)])
     fair = -(-len(tokens) // (4 * crew))
@@ -191,15 +191,18 @@ def _batches(asked: Plan, tokens: list[int]) -> list[list[int]]:
 def _expected(
     executor: Chosen[Executor[Any]], results: Iterable[Iterable[Any]], tokens: Sequence[int]
 ) -> Iterator[Outcome]:
-    """The first outcome of each token. Raises PluginError for no outcome, and if one is missing."""
+    """Yield the first outcome of each token.
+
+    Raises PluginError if a value is not an Outcome, or the outcome of a token is missing.
+    """
     left = set(tokens)
     for outcome in _brought(results):
         if isinstance(outcome, Raised):
             raise _broken(executor, outcome)
         if not isinstance(outcome, Outcome):
-            wrong = TypeError(f"it brought back {type(outcome).__name__}, no Outcome")
+            wrong = TypeError(f"it brought back {type(outcome).__name__}, not an Outcome")
             raise _broken(executor, Raised(wrong))
-        if outcome.token_id in left:  # one that is done again is stored already
+        if outcome.token_id in left:  # a token that is done again is already stored
             left.remove(outcome.token_id)
             yield outcome
     if left:
@@ -208,30 +211,30 @@ def _expected(
 
 
 def _brought(results: Iterable[Iterable[Any]]) -> Iterator[object]:
-    """The values of the results, one by one, and last what is raised in the place of one."""
+    """Yield the values of the results one by one and, if one raises, end with what it raised."""
     for part in draw(lambda: results):
         yield from [part] if isinstance(part, Raised) else draw(partial(iter, part))
 
 
 def _broken(executor: Chosen[Executor[Any]], what: Raised) -> GeomError:
-    """The error that ends a run; geom's own is passed on as it is."""
+    """Return the error that ends a run; one of geom's own errors is passed on unchanged."""
     if isinstance(what.error, GeomError):
         return what.error
     broken = PluginError(
-        f"{executor} raised {what}; what is stored is kept, and the same command goes on from it"
+        f"{executor} raised {what}; what is stored is kept: run the same command again to continue"
     )
     broken.__cause__ = what.error
     return broken
 
 
 def _close(executor: Chosen[Executor[Any]], results: object) -> None:
-    """End an executor's work, if it can be ended."""
+    """End an executor's work if its results can be closed."""
     executor.call(lambda record, options: getattr(results, "close", lambda: None)())
 
 
 def _work(
     problem: Problem, chain: Sequence[Link], device: str, tokens: Sequence[int]
 ) -> Iterator[Outcome]:
-    """The chain on some tokens, with the device set: what an executor may do elsewhere."""
+    """Run the chain on some tokens with the device set; an executor calls this anywhere."""
     with using(find_device(device)[0]):
         yield from certify(problem, chain, tokens)

@@ -1,4 +1,4 @@
-"""What a run is asked for, checked before anything is written."""
+"""Plan a run: check everything it is asked for before anything is written."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ DEFAULT_DETECTORS = ("self-argmax",)
 DEFAULT_CERTIFIERS = ("maxent", "highs")
 DEFAULT_EXECUTOR = "serial"
 
-_SMALLER = "free some memory, or give fewer workers or smaller options of memory"
+_SMALLER = "free some memory, or give fewer workers or smaller memory options"
 _WORKER = 64 * 2**20
-"""Bytes that a worker process takes for itself."""
+"""The bytes that a worker process takes for itself."""
 
 ARRAYS = 128
-"""Bytes for each token of the vocabulary, whatever the run examines: lengths of rows, flags,
-winners and bounds of all, and logits with their errors of the one being judged."""
+"""The bytes for each token of the vocabulary, whatever the run examines: the lengths of all rows,
+the flags, winners and bounds of all tokens, and the logits and errors of the token being judged."""
 
 EXAMINED = 512
-"""Bytes for each token that is examined: its id, its row on the way to the store, and in a table
-of all of them."""
+"""The bytes for each token that is examined: its id, its row on the way to the store, and its row
+in a table of all of them."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has been checked and not begun: every name known, every option valid.
+    """A run that has been checked but not begun: every name is known, every option valid.
 
-    ``tokens`` are ``candidates``, ``all`` or ids, ascending. ``memory`` is an estimate of the bytes
-    that it takes at its peak, the weights among them.
+    ``tokens`` is ``candidates``, ``all`` or the ids, ascending. ``memory`` is an estimate of the
+    bytes that the run takes at its peak, the weights included.
     """
 
     problem: Problem
@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def ids(self) -> Sequence[int] | None:
-        """The ids to examine, ascending; None where the detectors are to say."""
+        """The ids to examine, ascending, or None if the detectors choose them."""
         return _ids(self.tokens, self.readout.V)
 
     @property
@@ -99,7 +99,7 @@ def plan(
 ) -> Plan:
     """Check everything that a run is asked for, and write nothing. See `run` for the parameters.
 
-    Raises InputError for unknown names, options that fit nothing, impossible lists of tokens.
+    Raises InputError for an unknown name, an option that no plugin takes or a bad list of tokens.
     """
     given = given or {}
     where = selection.domain(readout, domain, given)
@@ -122,7 +122,7 @@ def plan(
     problem = Problem(readout, where)
     prepare(problem, chain)
     need = _memory(readout, _ids(wanted, readout.V), found, chain, crew)
-    memory.check_memory(need - readout.W.nbytes, "the run, besides the weights,", _SMALLER)
+    memory.check_memory(need - readout.W.nbytes, "the run, not counting the weights,", _SMALLER)
     return Plan(
         problem=problem,
         detectors=tuple(found),
@@ -137,21 +137,21 @@ def plan(
 
 
 def workers(executor: Chosen[Executor[Any]]) -> int:
-    """How many items the executor has in work at once, as it says."""
+    """Return how many items the executor says it works on at once."""
     return executor.call(
         lambda record, options: max(1, index(record.workers(options))), "asked for its workers"
     )
 
 
 def _tokens(asked: str | Iterable[int], V: int) -> str | tuple[int, ...]:
-    """What is asked for: ``candidates``, ``all`` or ids, ascending."""
+    """Return the tokens asked for: ``candidates``, ``all`` or the ids, ascending."""
     if not isinstance(asked, str):
         return tuple(check_tokens(asked, V))
     return asked if asked in (CANDIDATES, ALL) else tuple(parse_tokens(asked, V))
 
 
 def _ids(tokens: str | tuple[int, ...], V: int) -> Sequence[int] | None:
-    """The ids to examine, None where the detectors are to say."""
+    """Return the ids to examine, or None if the detectors choose them."""
     if isinstance(tokens, str):
         return range(V) if tokens == ALL else None
     return tokens
@@ -160,7 +160,7 @@ def _ids(tokens: str | tuple[int, ...], V: int) -> Sequence[int] | None:
 def _device(
     name: str, chosen: Sequence[Chosen[Detector[Any]] | Chosen[Certifier[Any]]]
 ) -> tuple[Device, tuple[str, ...]]:
-    """The device to use, and what should be said of it. Refuses one that nothing would use."""
+    """Return the device to use and any warning about it. Refuse a device that nothing would use."""
     found, warning = find_device(name)
     kind = name.partition(":")[0]
     if chosen and not any(kind in item.record.devices for item in chosen):
@@ -176,9 +176,9 @@ def _memory(
     certifiers: Sequence[Link],
     executor: Chosen[Executor[Any]],
 ) -> int:
-    """An estimate of the run's peak: the weights, what each token takes, and the largest stage.
+    """Estimate the run's peak: the weights, what each token takes, and the largest stage.
 
-    Every token may turn out a candidate; in a narrow matrix nearly all of them are.
+    Any token may turn out to be a candidate; in a narrow matrix nearly all of them are.
     """
     weights = readout.W.nbytes + readout.b.nbytes
     each = ARRAYS * readout.V + EXAMINED * (readout.V if ids is None else len(ids))
@@ -197,7 +197,7 @@ def _memory(
 
 
 def _need(readout: Readout, plugin: Chosen[Detector[Any]] | Chosen[Certifier[Any]]) -> int:
-    """Bytes that a plugin says it takes, 0 if it says nothing."""
+    """Return the bytes that a plugin says it takes, or 0 if it does not say."""
     say = plugin.record.memory
     if say is None:
         return 0
@@ -205,7 +205,7 @@ def _need(readout: Readout, plugin: Chosen[Detector[Any]] | Chosen[Certifier[Any
 
 
 def _versions(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Versions of Python, of the packages that compute, and of the plugins in use."""
+    """Return the versions of Python, of the packages that compute and of the plugins in use."""
     packages = ("geom-unembed", "numpy", "scipy", "highspy", "mpmath", "python-flint")
     used = {
         item.origin.distribution: item.origin.version

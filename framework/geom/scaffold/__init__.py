@@ -1,7 +1,7 @@
-"""A new plugin as a package: the example of its hook under a name of its own, with tests.
+"""A new plugin as a package: the example of its hook under a new name, with tests.
 
-The code of the plugin is the example on the page of hooks (`geom.plugins.hookspecs`), which a test
-of geom runs; what stands around it is in ``templates``.
+The plugin's code is the example in the docstring of its hook (`geom.plugins.hookspecs`), which a
+test of geom runs; the other files come from ``templates``.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
     """Write a package with a new plugin.
 
     It has a ``pyproject.toml`` with the entry point, the plugin, tests that pass and a README.
-    Nothing is overwritten, and nothing is left where it cannot be written whole.
+    Nothing is overwritten, and nothing is left behind if the package cannot be written in full.
 
     Parameters
     ----------
     kind : str
-        What it is to be: ``source``, ``detector``, ``certifier``, ``precision``, ``measure``,
+        The kind of plugin: ``source``, ``detector``, ``certifier``, ``precision``, ``measure``,
         ``reporter`` or ``executor``.
     name : str
-        Its name: small letters, digits and hyphens.
+        Its name: lower-case letters, digits and hyphens.
     folder : str or Path, optional
-        Where the package's folder is made, the current one by default.
+        The folder in which the package's folder is made, the current one by default.
 
     Returns
     -------
@@ -48,20 +48,20 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
     Raises
     ------
     InputError
-        For an unknown kind, a name that cannot be, or a folder that has something in it.
+        If the kind is unknown, the name is not valid or taken, or the folder is not empty.
     """
     if kind not in HOOKS:
         raise unknown("kind of plugin", kind, HOOKS)
     if not _FORM.fullmatch(name):
         raise InputError(
-            f"{name!r} is no name for a plugin: take small letters, digits and hyphens, as in "
+            f"{name!r} is not a name for a plugin: use small letters, digits and hyphens, as in "
             f"my-{kind}"
         )
     if any(item.record.name == name for item in installed().listed() if item.kind == kind):
-        raise InputError(f"a {kind} called {name} is installed: take another name")
+        raise InputError(f"a {kind} called {name} is already installed: choose another name")
     place = Path(folder) / name
     if kind_of(place) not in (None, "a folder") or (place.is_dir() and any(place.iterdir())):
-        raise InputError(f"{place} is there already: take another name, or another --dir")
+        raise InputError(f"{place} already exists: choose another name, or another --dir")
     part = place.with_name(f".geom-{secrets.token_hex(8)}.part")
     try:
         part.mkdir(parents=True)
@@ -71,7 +71,7 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
             if place.is_dir():
-                place.rmdir()  # it is empty, or is left alone
+                place.rmdir()  # it removes only an empty folder
             part.rename(place)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -83,7 +83,7 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
 
 
 def _contents(kind: str, name: str) -> dict[str, str]:
-    """The files of the package, by their paths in it."""
+    """Return the files of the package, by their paths in it."""
     module = "geom_" + name.replace("-", "_")
     code, example = _example(kind)
     words = {
@@ -108,7 +108,7 @@ def _contents(kind: str, name: str) -> dict[str, str]:
 
 
 def _example(kind: str) -> tuple[str, str]:
-    """The example on the page of hooks, and the name that its record has there."""
+    """Return the example in the hook's docstring, and the name that its record has there."""
     hook, record = HOOKS[kind]
     specification = inspect.cleandoc(getattr(hookspecs, hook).__doc__)
     _, _, code = specification.partition("Examples\n--------\n::\n")
@@ -122,7 +122,7 @@ def _example(kind: str) -> tuple[str, str]:
 
 
 def _use(kind: str, name: str) -> str:
-    """A command that uses a plugin of that kind."""
+    """Return a command that uses a plugin of that kind."""
     return {
         "source": f"geom run --model {name}:tests/square.csv --tokens all",
         "detector": f"geom run --detector {name}",

@@ -1,6 +1,6 @@
 """Arrays within a run file: one-dimensional, of int64 or float64, in NumPy's own .npy format.
 
-The header is held against what a run can hold, and against the length of the bytes, before any
+The header is checked against what a run can hold, and against the length of the bytes, before any
 array is made: a file may claim a shape of 10^9, or a type whose items take no bytes at all.
 """
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from geom.errors import StoreError
 
 HEADER = 128
-"""Bytes before the numbers, as NumPy writes them for one dimension."""
+"""The bytes before the numbers, as NumPy writes them for one dimension."""
 
 ITEM = 8
-"""Bytes of a number."""
+"""The bytes of one number."""
 
 _PREFIX = re.compile(
     rb"\x93NUMPY\x01\x00(?s:(?P<length>..))"
@@ -29,17 +29,17 @@ _PREFIX = re.compile(
 
 
 def blob(array: NDArray[Any]) -> bytes:
-    """An array as the file has it."""
+    """Return an array as the bytes that the file stores."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 
 def array(data: object, kind: Literal["f8", "i8"], least: int, most: int) -> NDArray[Any]:
-    """The array again, of ``kind`` and of ``least`` to ``most`` numbers.
+    """Read an array of ``kind`` with ``least`` to ``most`` numbers from bytes.
 
-    Raises StoreError for anything else. Nothing is unpickled, and no more memory is taken than the
-    bytes have.
+    Raises StoreError for anything else. Nothing is unpickled, and it takes no more memory than the
+    bytes do.
     """
     if not isinstance(data, bytes):
         raise _damaged(f"it is {type(data).__name__}, not bytes")
@@ -51,7 +51,7 @@ def array(data: object, kind: Literal["f8", "i8"], least: int, most: int) -> NDA
         raise _damaged(f"it holds {found['kind'].decode()} numbers, not {kind}")
     if not least <= count <= most:
         asked = f"{least}" if least == most else f"{least} to {most}"
-        raise _damaged(f"it claims {count} numbers, and there should be {asked}")
+        raise _damaged(f"it claims {count} numbers, not {asked}")
     if len(data) != found.end() + ITEM * count:
         raise _damaged(f"it claims {count} numbers and holds {len(data) - found.end()} bytes")
     return np.frombuffer(data, dtype=f"<{kind}", offset=found.end()).astype(kind)

@@ -1,9 +1,9 @@
 """A connection to a run file that a stranger may have written.
 
-Nothing of the file is believed before it is checked. SQLite reads the schema under narrow limits,
-the schema must be the one that geom writes, to the letter, so that no view, trigger, generated
-column or virtual table computes an answer, and the pages must form trees, so that no query takes
-longer than the file is large.
+Nothing in the file is believed before it is checked. SQLite reads the schema under narrow limits.
+The schema must be the one that geom writes, to the letter, so that no view, trigger, generated
+column or virtual table computes an answer. The pages must form trees, so that the time of a query
+is bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from geom.errors import StoreError
 from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
 
 PAGES = 2**26
-"""Pages that a run has at most: 256 GiB in the usual 4 KiB each."""
+"""The most pages a run may have: 256 GiB in pages of the usual 4 KiB."""
 
 _STEPS = 10_000
-"""Steps of SQLite's machine between two looks at whether reading the schema has come to an end."""
+"""Steps of SQLite's virtual machine between two calls of the progress handler."""
 _LOOKS = 100
+"""Calls of the progress handler after which reading the schema is given up."""
 
 _NARROW = {
     sqlite3.SQLITE_LIMIT_LENGTH: 2**16,
@@ -32,13 +33,13 @@ _NARROW = {
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
 }
-"""What is enough for the schema of a run."""
+"""Limits that suffice for the schema of a run."""
 
 
 def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
-    """A connection to a run that exists and is one, to read it or to write it too.
+    """Connect to an existing run, for reading or also for writing.
 
-    Raises StoreError for a file that is no run, is damaged, or is of another version.
+    Raises StoreError if the file is not a run, is damaged, or is of another version.
     """
     with store_errors(path):
         uri = f"{path.absolute().as_uri()}?mode={mode}"
@@ -53,7 +54,7 @@ def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is no run of this version, in few steps and little memory whatever it is."""
+    """Refuse anything but a run of this version, with few steps and little memory in any case."""
     wide = {limit: connection.setlimit(limit, bound) for limit, bound in _NARROW.items()}
     looks = iter(range(_LOOKS))
     connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS)
@@ -79,11 +80,11 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file without the mark of a run, or of another version."""
+    """Refuse a file that lacks the mark of a run, or is of another version."""
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if mark != APPLICATION_ID:
-        raise StoreError(f"{path} is no run of geom; name a file that geom run wrote")
+        raise StoreError(f"{path} is not a run of geom; name a file that geom run wrote")
     if version < VERSION:
         raise StoreError(
             f"{path} is a run of format {version}, made by an older geom: run again, with another "
@@ -96,24 +97,24 @@ def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file whose pages are not trees that share nothing, in time linear in its size."""
+    """Refuse a file unless its pages form disjoint trees; takes time linear in its size."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     if pages > PAGES:
-        raise _no_run(path, f"it has {pages} pages, and a run has {PAGES} at most")
+        raise _no_run(path, f"it has {pages} pages, and a run has at most {PAGES}")
     (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if first != "ok":
         raise StoreError(f"{path} is a damaged run: {first}; take another copy, or run again")
 
 
 def _tables(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, str | None]]:
-    """Every table, index, view and trigger, with its table and its SQL."""
+    """Return every table, index, view and trigger, with its table and its SQL."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
     return {(kind, name): (of, sql) for kind, name, of, sql in connection.execute(query)}
 
 
 @cache
 def _expected() -> dict[tuple[str, str], tuple[str, str | None]]:
-    """The same of a run as geom makes it."""
+    """Return the tables, indices, views and triggers of a run as geom makes it."""
     connection = sqlite3.connect(":memory:")
     try:
         connection.executescript(SCHEMA)
@@ -123,4 +124,4 @@ def _expected() -> dict[tuple[str, str], tuple[str, str | None]]:
 
 
 def _no_run(path: Path, reason: str) -> StoreError:
-    return StoreError(f"{path} is no run of geom: {reason}; name a file that geom run wrote")
+    return StoreError(f"{path} is not a run of geom: {reason}; name a file that geom run wrote")

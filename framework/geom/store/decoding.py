@@ -1,4 +1,4 @@
-"""Rows of a run's tables as records, each value checked: a stranger may have written them."""
+"""Read rows of a run's tables as records, every value checked: a stranger may have written them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TOKEN_COLUMNS = tuple(field.name for field in fields(TokenRow))
 MEASURE_COLUMNS = (*(field.name for field in fields(MeasureRow)), "indices")
 
 _NESTED = 10_000
-"""Lists and objects in a JSON text: more would take far more memory than their text."""
+"""The most lists and objects in a JSON text: more would take far more memory than the text."""
 
 _ARRAYS: dict[tuple[str, str], Literal["f8", "i8"]] = {
     ("witness", "x"): "f8",
     ("weights", "indices"): "i8",
     ("weights", "values"): "f8",
 }
-"""What a run keeps of a token, and the numbers that it is of."""
+"""The arrays that a run keeps for a token, and the types of their numbers."""
 
 
 def token_row(file: RunFile, values: tuple[Any, ...]) -> TokenRow:
-    """The row of `TOKEN_COLUMNS`. Raises StoreError where a value is none of its column."""
+    """Read a row of `TOKEN_COLUMNS`. Raises StoreError if a value does not fit its column."""
     columns = dict(zip(TOKEN_COLUMNS, values, strict=True))
     try:
         columns["flagged_by"] = parsed(columns["flagged_by"])
@@ -42,7 +42,7 @@ def token_row(file: RunFile, values: tuple[Any, ...]) -> TokenRow:
 
 
 def measure_row(file: RunFile, values: tuple[Any, ...], V: int, d: int) -> MeasureRow:
-    """The row of `MEASURE_COLUMNS`. Raises StoreError where a value is none of its column."""
+    """Read a row of `MEASURE_COLUMNS`. Raises StoreError if a value does not fit its column."""
     columns = dict(zip(MEASURE_COLUMNS, values, strict=True))
     x = _kept(columns.pop("x"), "f8", d, d)
     ids = _kept(columns.pop("indices"), "i8", 1, V)
@@ -53,7 +53,7 @@ def measure_row(file: RunFile, values: tuple[Any, ...], V: int, d: int) -> Measu
         item = msgspec.convert(columns, MeasureRow)
         for name in (item.measure, item.unit):
             if not is_plain(name):
-                raise ValueError(f"{name!r} is no name")
+                raise ValueError(f"{name!r} is not a name")
         if item.error is not None and not item.error >= 0.0:
             raise ValueError(f"the error is {item.error}")
     except (ValueError, TypeError, RecursionError) as error:
@@ -62,25 +62,25 @@ def measure_row(file: RunFile, values: tuple[Any, ...], V: int, d: int) -> Measu
         return replace(item, x=x)
     if ids is None or lam is None or ids.size != lam.size:
         raise file.damaged(
-            f"measures of token {item.token_id}: its weights are not one value an index"
+            f"measures of token {item.token_id}: its weights are not one value per index"
         )
     return replace(item, x=x, weights=Weights(ids, lam))
 
 
 def evidence(file: RunFile, token: int, V: int, d: int) -> Finding:
-    """The point and the weights that a run keeps for a token, whatever they prove."""
+    """Return the point and the weights that a run keeps for a token, whatever they prove."""
     arrays = _arrays(file, token, V, d)
     weights = None
     if ("weights", "indices") in arrays or ("weights", "values") in arrays:
         indices, values = arrays.get(("weights", "indices")), arrays.get(("weights", "values"))
         if indices is None or values is None or indices.size != values.size:
-            raise file.damaged(f"token {token} has weights that are not one value an index")
+            raise file.damaged(f"token {token} has weights that are not one value per index")
         weights = Weights(indices, values)
     return Finding(x=arrays.get(("witness", "x")), weights=weights)
 
 
 def _arrays(file: RunFile, token: int, V: int, d: int) -> dict[tuple[str, str], NDArray[Any]]:
-    """What is kept of a token; lengths are looked at before any bytes are read."""
+    """Return the arrays kept for a token; check their lengths before reading any bytes."""
     where = "FROM evidence WHERE token_id = ?"
     arrays: dict[tuple[str, str], NDArray[Any]] = {}
     for kind, name, size in file.select(
@@ -94,20 +94,20 @@ def _arrays(file: RunFile, token: int, V: int, d: int) -> dict[tuple[str, str], 
             f"SELECT data {where} AND kind = ? AND name = ?", (token, kind, name), size
         )
         if len(found) != 1:  # an index that does not lead to its row
-            raise file.damaged(f"token {token} has {len(found)} of its {kind} {name}")
+            raise file.damaged(f"token {token} has {len(found)} copies of its {kind} {name}")
         arrays[kind, name] = array(found[0][0], numbers, least, most)
     return arrays
 
 
 def parsed(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError, TypeError or RecursionError where it is none."""
+    """Parse a JSON text. Raises ValueError, TypeError or RecursionError if it is not JSON."""
     if text.count("[") + text.count("{") > _NESTED:
         raise ValueError(f"it is JSON of more than {_NESTED} lists and objects")
     return json.loads(text)
 
 
 def _truth(value: object) -> bool:
-    """A truth value as SQLite keeps it. Raises ValueError for any other number or type."""
+    """Return a truth value that SQLite keeps as 0 or 1. Raises ValueError for anything else."""
     if not (isinstance(value, int) and value in (0, 1)):
         raise ValueError(f"{value!r} is neither 0 nor 1")
     return value == 1

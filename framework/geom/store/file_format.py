@@ -1,4 +1,4 @@
-"""The file of a run: its marks, its tables, and SQLite's errors in words."""
+"""The file format of a run: its marks and tables, and messages for SQLite's errors."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ CREATE TABLE measures (
 
 
 _ELSEWHERE = ("locked", "readonly", "unable to open", "full", "disk I/O")
-"""What SQLite says, as an operational error, where the file is not to blame."""
+"""Words in SQLite's operational errors that do not mean that the file is bad."""
 
 
 @contextmanager
 def store_errors(path: Path | None) -> Iterator[None]:
-    """SQLite's own errors as one clear line."""
+    """Turn SQLite's errors in the block into a StoreError of one clear line."""
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         operational = isinstance(error, sqlite3.OperationalError)
         if operational and any(word in str(error) for word in _ELSEWHERE):
             raise StoreError(f"{path}: {error}; {_remedy(str(error))}") from error
-        raise StoreError(f"{path} is no run of geom, or a damaged one: {error}") from error
+        raise StoreError(f"{path} is not a run of geom, or a damaged one: {error}") from error
 
 
 def _remedy(message: str) -> str:
@@ -81,5 +81,5 @@ def _remedy(message: str) -> str:
     if "readonly" in message or "unable to open" in message:
         return "give an --out in a folder you can write to"
     if "full" in message:
-        return "free some space and run the same command again, what is stored is kept"
+        return "free some space and run the same command again: what is stored is kept"
     return "give another --out"

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def frame(rows: Iterable[object], columns: Sequence[str]) -> pandas.DataFrame:
-    """A row a record and a column an attribute of it. Raises InputError without pandas."""
+    """Make a DataFrame of one row per record, one column per attribute.
+
+    Raises InputError if pandas is not installed.
+    """
     try:
         import pandas
     except ImportError:

@@ -1,4 +1,4 @@
-"""One writer a run: whoever writes it holds a lock beside the file, which a kill lets go."""
+"""One writer per run: the writer holds a lock file beside the run, which a kill releases."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from geom.errors import StoreError
 from geom.files.replacing import COMPANIONS, is_database, kind_of
 
 SUFFIX = "-lock"
-"""What the name of the lock's file has more than the run's; it is there while the run is written.
+"""The suffix that makes the lock file's name from the run's; it exists while the run is written.
 
-One that a killed process left is no harm, and goes with the next that writes.
+A lock file that a killed process left behind does no harm; the next writer removes it.
 """
 
 _ELSEWHERE = "give an --out in a folder you can write to"
 
 
 def hold(path: Path) -> Callable[[], None]:
-    """Keep others from writing the run; what is returned lets go.
+    """Keep other processes from writing the run; return a function that releases it.
 
-    Raises StoreError where somebody else holds it, where the folder cannot be written to, and for
-    names at which a run would be written through a link or over a file of another's.
+    Raises StoreError if another process holds it, if the folder cannot be written to, or if the run
+    would be written through a link or over another file.
     """
     if not path.parent.is_dir():
         raise StoreError(f"{path}: its folder does not exist; {_ELSEWHERE}")
@@ -44,7 +44,7 @@ def hold(path: Path) -> Callable[[], None]:
         raise StoreError(f"{path}: {error.strerror}; {_ELSEWHERE}") from error
 
     def let_go() -> None:
-        with suppress(OSError):  # Windows removes nothing that is open
+        with suppress(OSError):  # Windows does not remove an open file
             beside.unlink()
         lock.release()
 
@@ -52,13 +52,13 @@ def hold(path: Path) -> Callable[[], None]:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raises StoreError where the run, its lock or SQLite's files would cost another file.
+    """Raise StoreError if the run, its lock or SQLite's files would overwrite another file.
 
-    A run that is there may go on by a link to it; a new one is not begun through a link.
+    An existing run may be continued through a link to it; a new run is not begun through a link.
     """
     kind = kind_of(path)
     if kind not in (None, "a file") and not (kind == "a link" and is_database(path)):
-        raise StoreError(f"{path}: it is {kind}, and no run goes there; {_ELSEWHERE}")
+        raise StoreError(f"{path}: it is {kind}, and a run needs a regular file; {_ELSEWHERE}")
     real = path.resolve()
     for suffix in COMPANIONS:
         other = real.with_name(real.name + suffix)
@@ -66,7 +66,7 @@ def _refuse_others(path: Path) -> None:
         taken = suffix == SUFFIX and kind == "a file" and other.stat().st_size > 0
         if taken or kind not in (None, "a file") or is_database(other):
             raise StoreError(
-                f"{path}: {other.name} is there, a name that the run needs for a file of its own; "
+                f"{path}: {other.name} exists, and the run needs that name for its own file; "
                 "give another --out"
             )
         owner = real.with_name(real.name.removesuffix(suffix) or real.name)

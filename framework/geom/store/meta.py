@@ -1,4 +1,4 @@
-"""What a run says of itself: its settings, and the other values of the table ``meta``."""
+"""The facts that a run stores about itself: its settings and the rest of the table ``meta``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from geom.store.run_file import RunFile
 M = TypeVar("M", bound=dict[str, Any] | list[str] | dict[str, str] | str | bool)
 
 _LONGEST = 2**23
-"""Characters of a value in ``meta``: the settings list the tokens asked for."""
+"""The most characters of a value in ``meta``: the settings list the tokens asked for."""
 _LARGEST = 2**40
-"""No V or d is above it."""
+"""The largest V or d."""
 
 
 class _Settings(msgspec.Struct):
-    """What readers rely on, of the settings; the rest is as it may be."""
+    """The settings that readers rely on; any others are not checked."""
 
     V: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
     d: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
@@ -31,19 +31,19 @@ class _Settings(msgspec.Struct):
 
 
 def settings(file: RunFile) -> dict[str, Any]:
-    """What was asked. Raises StoreError where V, d or the domain is not there or is none."""
+    """Return the settings. Raises StoreError if V, d or the domain is missing or invalid."""
     stored = meta(file, "settings", dict[str, Any], {})
     try:
         found = msgspec.convert(stored, _Settings)
         domains.from_settings(found.domain, found.d)
     except (msgspec.ValidationError, InputError) as error:
         reason = str(error).replace("`", "")
-        raise StoreError(f"{file.path} is no run of geom: its settings: {reason}") from error
+        raise StoreError(f"{file.path} is not a run of geom: its settings: {reason}") from error
     return stored
 
 
 def meta(file: RunFile, key: str, kind: type[M], default: M) -> M:
-    """The value of a key. Raises StoreError where it is of another kind."""
+    """Return the value of a key, or ``default``. Raises StoreError if it is of another type."""
     query = "SELECT value FROM meta WHERE key = ?"
     for (text,) in file.select(query, (key,), longest=_LONGEST):
         try:

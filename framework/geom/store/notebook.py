@@ -1,4 +1,4 @@
-"""Tables as a notebook shows them: the first rows, and how many there are more."""
+"""Tables as a notebook shows them: the first rows, and how many more there are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from geom.store.reading import Run
 
 SHOWN = 20
-"""Rows of a table."""
+"""The number of rows that a table shows."""
 
 
 def run_html(run: Run) -> str:
-    """A run: counts, and the first of its tokens, unspeakable ones in front."""
+    """Render a run: its counts, and a table of its first tokens, the unspeakable ones on top."""
     settings, rows = run.settings, sorted(run.rows(), key=lambda row: row.rank)
     counts = Counter(row.label for row in rows)
     numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "no token examined"
@@ -42,10 +42,9 @@ def run_html(run: Run) -> str:
 
 
 def table_html(names: Sequence[str], cells: Iterable[Sequence[str]], total: int, rest: str) -> str:
-    """HTML without scripts or styles of its own; all texts are escaped.
+    """Render a table as HTML without scripts or styles, all texts escaped.
 
-    ``cells`` are those of the first `SHOWN` rows, and ``rest`` is the code that gives all
-    ``total``.
+    ``cells`` has the first `SHOWN` rows, and ``rest`` is the code that gives all ``total`` rows.
     """
     lines = [
         "<table><thead><tr>",

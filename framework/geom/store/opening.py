@@ -12,10 +12,10 @@ from geom.store.reading import Run
 
 
 def open_file(path: str | Path, find_readout: Callable[[Run], Readout] | None = None) -> Run:
-    """A stored run, read-only. Raises StoreError where the file is missing or is no run."""
+    """Open a stored run, read-only. Raises StoreError if the file is missing or is not a run."""
     path = Path(path)
     if not path.is_file():
-        what = "is no file" if path.exists() else "does not exist"
+        what = "is not a file" if path.exists() else "does not exist"
         raise StoreError(f"{path} {what}; name a file that geom run wrote")
     run = Run(connect(path, "ro"), path, find_readout)
     try:

@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     import pandas
 
 _AT_ONCE = 4096
-"""Rows that are read at a time: all of a long vocabulary's would take more than its weights."""
+"""The number of rows read at a time: all rows of a long vocabulary take more than its weights."""
 
 _COLUMNS = ", ".join(TOKEN_COLUMNS)
 
 
 class Run:
-    """A stored run, open for reading: a context manager, closed when nobody has it any more.
+    """A stored run, open for reading: a context manager, closed when nothing refers to it.
 
     `geom.run` and `geom.open_run` return one.
 
     Attributes
     ----------
     path : Path or None
-        The run's file, None for a run in memory.
-    weights : callable or None
-        Finds the readout again, when a witness that is not stored is asked for.
+        The run's file, or None for a run in memory.
+    find_readout : callable or None
+        A function that finds the readout again if a witness that is not stored is asked for.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was asked: the readout's digest, domain, tokens, detectors and certifiers.
+        """The run's settings: the readout's digest, domain, tokens, detectors and certifiers.
 
-        Raises StoreError where V, d or the domain is not there or is none.
+        Raises StoreError if V, d or the domain is missing or invalid.
         """
         return settings(self._file)
 
@@ -105,17 +105,17 @@ class Run:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of geom, Python, packages and plugins that made the run."""
+        """The versions of geom, Python, packages and plugins that made the run."""
         return meta(self._file, "versions", dict[str, str], {})
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the results should know of the readout: see `Readout`."""
+        """The notes on the readout for a reader of the results: see `Readout`."""
         return meta(self._file, "notes", list[str], [])
 
     @property
     def warnings(self) -> list[str]:
-        """What went wrong on the way without ending the run."""
+        """The problems that did not end the run."""
         return meta(self._file, "warnings", list[str], [])
 
     @property
@@ -136,17 +136,17 @@ class Run:
         return dict.fromkeys(names, 0) | dict(self._file.select(query))
 
     def rows(self, verdict: str | None = None) -> Iterator[TokenRow]:
-        """Go through the tokens examined, by id.
+        """Iterate over the tokens examined, by id.
 
         Parameters
         ----------
         verdict : {"speakable", "unspeakable", "undecided"}, optional
-            The verdict of the tokens wanted, all if None.
+            The verdict of the tokens wanted, or None for all.
 
         Yields
         ------
         TokenRow
-            A row a token.
+            One row per token.
         """
         of = ("verdict IS NOT NULL", ()) if verdict is None else ("verdict = ?", (verdict,))
         query, order = f"SELECT {_COLUMNS} FROM tokens WHERE {of[0]}", "ORDER BY token_id LIMIT"
@@ -163,7 +163,7 @@ class Run:
         Returns
         -------
         pandas.DataFrame
-            A row a token, a column a field of `TokenRow`.
+            One row per token, one column per field of `TokenRow`.
 
         Raises
         ------
@@ -211,7 +211,7 @@ class Run:
         Raises
         ------
         InputError
-            If the run examined none.
+            If the run examined no such token.
         """
         found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
         if not found:
@@ -230,7 +230,7 @@ class Run:
         Returns
         -------
         Finding
-            What is kept, without a note.
+            The point and the weights, without a note.
 
         Raises
         ------
@@ -240,10 +240,10 @@ class Run:
         return decoding.evidence(self._file, token, *self._shape)
 
     def certificate(self, token: int) -> Certificate | None:
-        """Return what proves a token's verdict.
+        """Return the proof of a token's verdict.
 
-        A witness that is the token's own direction is rebuilt from the weights, which are loaded by
-        the run's ``model`` unless the run was made in this process.
+        A witness that is the token's own direction is rebuilt from the model's weights, which are
+        loaded by the run's ``model`` unless the run was made in this process.
 
         Parameters
         ----------
@@ -253,7 +253,7 @@ class Run:
         Returns
         -------
         Witness, Weights or None
-            The proof of a speakable token, of an unspeakable one, or None if it is undecided.
+            A witness for a speakable token, weights for an unspeakable one, None if undecided.
 
         Raises
         ------
@@ -270,7 +270,7 @@ class Run:
         return evidence.weights if verdict == "unspeakable" else None
 
     def recipe(self, token: int) -> RecipeName | None:
-        """Say how a token's witness is rebuilt.
+        """Return the recipe that rebuilds a token's witness.
 
         Parameters
         ----------
@@ -280,12 +280,12 @@ class Run:
         Returns
         -------
         {"own-direction"} or None
-            The recipe, None if the witness is stored or there is none.
+            The recipe, or None if the witness is stored or there is no witness.
         """
         return "own-direction" if self._recipes("token_id = ?", (token,)) else None
 
     def recipes(self) -> frozenset[int]:
-        """Return the tokens whose witness is not stored, but rebuilt from the weights.
+        """Return the tokens whose witness is not stored but rebuilt from the model's weights.
 
         Returns
         -------
@@ -304,9 +304,9 @@ class Run:
 
     @cached_property
     def problem(self) -> Problem:
-        """The question that the run answers, its weights found again.
+        """The problem that the run answers, with the model's weights found again.
 
-        Raises InputError where they cannot be found, StoreError where they are others.
+        Raises InputError if the weights cannot be found, StoreError if they are not the run's.
         """
         if self.find_readout is None:
             raise InputError(f"{self.path} does not say where its weights are: run again with them")
@@ -316,12 +316,12 @@ class Run:
         return Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
 
     def winner_kinds(self) -> dict[int, TokenKind | None]:
-        """Return what kind of token wins along the own direction of each one examined.
+        """Return the kind of the token that wins along each examined token's own direction.
 
         Returns
         -------
         dict of int to TokenKind or None
-            The kind by token, None if it is not known.
+            The winner's kind by examined token, None if it is not known.
 
         Raises
         ------
@@ -335,12 +335,12 @@ class Run:
             raise self._file.damaged(f"argmax_kind: {error}") from error
 
     def measured(self) -> dict[int, dict[str, MeasureRow]]:
-        """Return what measures say of tokens.
+        """Return the stored measurements.
 
         Returns
         -------
         dict of int to dict of str to MeasureRow
-            The rows by token, and then by the measure's name.
+            The rows by token and then by the measure's name.
 
         Raises
         ------
@@ -359,7 +359,7 @@ class Run:
         return found
 
     def tokens(self) -> list[int]:
-        """Return the tokens that it is to examine, those examined among them.
+        """Return the tokens that the run is asked to examine, those already examined included.
 
         Returns
         -------
@@ -370,7 +370,7 @@ class Run:
         return [token for (token,) in self._file.select(query)]
 
     def pending(self) -> list[int]:
-        """Return the tokens that are planned and not yet examined.
+        """Return the tokens that are planned but not yet examined.
 
         Returns
         -------
@@ -382,12 +382,12 @@ class Run:
 
     @cached_property
     def _shape(self) -> tuple[int, int]:
-        """V and d, as the settings have them."""
+        """V and d from the settings."""
         settings = self.settings
         return settings["V"], settings["d"]
 
     def check(self) -> None:
-        """Look whether what the run says of itself can be read.
+        """Check that the run's settings and its other facts about itself can be read.
 
         Raises
         ------

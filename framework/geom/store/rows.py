@@ -1,4 +1,4 @@
-"""What is stored of a token: before it is examined, after, and what measures say of it."""
+"""The rows stored for a token: before it is examined, after it, and for each measure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from geom.reprs import short_repr
 from geom.text import TokenKind
 
 LONGEST = 2**20
-"""Characters of a text that a run keeps; no tokenizer comes near it."""
+"""The most characters of a text that a run keeps; no tokenizer comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One token of a run: the fields of an exported row, in its order.
+    """One token of a run: the fields of an exported row, in their order there.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class TokenRow:
     verdict : {"speakable", "unspeakable", "undecided"}
         The verdict.
     proof : {"witness", "slack", "interior", "rational"} or None
-        What proves it, None if undecided.
+        The proof of the verdict, None if undecided.
     certifier : str or None
         The certifier that proved it, ``own-direction`` if it was proven in bulk, None if undecided.
     margin_lower : float or None
@@ -48,9 +48,9 @@ class TokenRow:
     seconds : float
         The time that the certifiers took.
     note : str or None
-        What a certifier remarks.
+        The certifiers' remarks.
     token_kind : TokenKind or None
-        What the id is to the tokenizer.
+        The kind of the id in the tokenizer.
     """
 
     token_id: int
@@ -72,7 +72,7 @@ class TokenRow:
     __repr__ = short_repr
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON has it.
+        """Return the row in the form written as JSON.
 
         Returns
         -------
@@ -89,7 +89,7 @@ class TokenRow:
 
     @property
     def label(self) -> str:
-        """The verdict; ``hard to speak`` for what is speakable, but not along its own direction."""
+        """The verdict, or ``hard to speak`` if speakable but not along the own direction."""
         if self.verdict == "speakable" and not self.self_argmax:
             return "hard to speak"
         return self.verdict
@@ -101,7 +101,7 @@ class TokenRow:
 
     @property
     def rank(self) -> tuple[int, float, int]:
-        """What to sort by: the unspeakable first, then the undecided, then by the margin."""
+        """The sort key: the unspeakable first, then the undecided, then by the margin."""
         order = {"unspeakable": 0, "undecided": 1, "speakable": 2}[self.verdict]
         margin = self.margin_lower if self.margin_lower is not None else self.margin_upper
         return order, margin if margin is not None else 0.0, self.token_id
@@ -109,7 +109,7 @@ class TokenRow:
 
 @dataclass(frozen=True, eq=False)
 class MeasureRow:
-    """What a measure says of a token.
+    """One measurement of a token.
 
     Attributes
     ----------
@@ -118,19 +118,19 @@ class MeasureRow:
     token : str or None
         Its text, None without a tokenizer.
     token_kind : TokenKind or None
-        What the id is to the tokenizer.
+        The kind of the id in the tokenizer.
     measure : str
         The measure's name.
     value : float or None
-        The number in ``unit``, None if there is none; it may be infinite.
+        The number in ``unit``, None if there is no number; it may be infinite.
     error : float or None
-        A standard error or a proven radius, as of `geom.Measurement`.
+        A standard error or a proven radius, as in `geom.Measurement`.
     unit : str
         The unit.
     proven : bool
-        Whether ``value - error`` to ``value + error`` are proven bounds.
+        Whether ``value - error`` and ``value + error`` are proven bounds.
     note : str or None
-        What the measure remarks, or why there is no number.
+        The measure's remark, or the reason why there is no number.
     seconds : float
         The time that the measure took.
     options : mapping of str to object
@@ -160,20 +160,20 @@ class MeasureRow:
 
     @property
     def shown(self) -> str:
-        """The value with its error, both in the digits that the error leaves; ``-`` if none.
+        """The value and its error, in the digits that the error leaves; ``-`` without a value.
 
-        After ``±`` stands a proven radius, after ``~`` a standard error. A printed interval
-        contains the proven one.
+        A proven radius follows ``±``, a standard error follows ``~``. A printed interval contains
+        the proven one.
         """
         return "-" if self.value is None else with_error(self.value, self.error, self.proven)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON has it.
+        """Return the row in the form written as JSON.
 
         Returns
         -------
         dict
-            Token, measure, value, error and unit, None for what is not a finite number.
+            Token, measure, value, error and unit; None for a number that is not finite.
         """
         return {
             "token_id": self.token_id,
@@ -187,7 +187,7 @@ class MeasureRow:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A token that a run is to examine, before any certifier has seen it."""
+    """A token that a run will examine, before any certifier has seen it."""
 
     token_id: int
     _: KW_ONLY
@@ -204,9 +204,9 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the certifiers and `exact` made of a token: what a run stores in one transaction.
+    """The result of the certifiers and `exact` for a token, stored in one transaction.
 
-    ``recipe`` says how the witness is rebuilt, where it is not in the ``evidence``.
+    ``recipe`` says how the witness is rebuilt if it is not in the ``evidence``.
     """
 
     token_id: int

@@ -1,4 +1,4 @@
-"""What a run's file answers, no text or bytes of it longer than those of a run."""
+"""Queries of a run's file, in which no text or bytes may be longer than a run can have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geom.store.rows import LONGEST
 
 @dataclass(frozen=True, eq=False)
 class RunFile:
-    """A connection to a run's file, and the path that messages name, None in memory."""
+    """A connection to a run's file, and the path for messages, or None in memory."""
 
     connection: sqlite3.Connection
     path: Path | None
@@ -23,7 +23,7 @@ class RunFile:
     def select(
         self, query: str, values: tuple[Any, ...] = (), blob: int = 0, longest: int = LONGEST
     ) -> list[Any]:
-        """All rows. Raises StoreError for a text, or bytes, longer than a run has any."""
+        """Return all rows. Raises StoreError for a text, or bytes, longer than a run can have."""
         rows = []
         with store_errors(self.path):
             for row in self.connection.execute(query, values):
@@ -32,17 +32,17 @@ class RunFile:
                         isinstance(value, bytes) and len(value) > max(blob, longest)
                     ):
                         raise self.damaged(
-                            f"it holds {len(value)} characters or bytes where a run has {longest} "
-                            "at most"
+                            f"a value has {len(value)} characters or bytes, and a run keeps at "
+                            f"most {longest}"
                         )
                 rows.append(row)
         return rows
 
     def damaged(self, reason: str) -> StoreError:
-        """The error to raise for a file that cannot be as geom wrote it."""
+        """Return the error to raise for a file that geom cannot have written like this."""
         return StoreError(f"{self.path} is a damaged run: {reason}")
 
     def close(self) -> None:
-        """Close it, unless another thread than its own collects the garbage."""
+        """Close the connection, unless garbage collection calls this in another thread."""
         with suppress(sqlite3.ProgrammingError):
             self.connection.close()

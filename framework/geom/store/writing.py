@@ -1,4 +1,4 @@
-"""A run being written: each token one transaction."""
+"""Writing a run: each token is one transaction."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from geom.store.rows import LONGEST, MeasureRow, Outcome, Planned
 
 @contextmanager
 def recorder(run: Run) -> Iterator[Callable[[MeasureRow], None]]:
-    """What stores a measurement in the run, in place of an older one; each is a transaction.
+    """Give a function that stores a measurement in the run, replacing an older one.
 
-    Raises StoreError where the run's file cannot be written.
+    Each measurement is a transaction. Raises StoreError if the run's file cannot be written.
     """
     path = run.path
     if path is None:
@@ -56,7 +56,7 @@ def _record_measured(connection: sqlite3.Connection, path: Path | None, item: Me
 
 
 class Writer:
-    """A run being written; `run` reads what is in it so far."""
+    """The writer of a run; its `run` reads what is stored so far."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Writer:
     def plan(
         self, planned: Iterable[Planned], warnings: list[str], known: Iterable[Outcome] = ()
     ) -> None:
-        """Store the tokens to examine and what is known of some, all in one transaction."""
+        """Store the tokens to examine and the known outcomes of some, all in one transaction."""
         with self._transaction() as execute:
             for item in planned:
                 execute(
@@ -100,9 +100,9 @@ class Writer:
                 _record(execute, outcome)
 
     def finish(self) -> None:
-        """Fold the log into the file; a later reader needs nothing beside it.
+        """Fold the log into the file, so that a later reader needs no other file.
 
-        Where somebody has the file open, SQLite's log stays beside it until the next `finish`.
+        If another process has the file open, SQLite's log stays beside it until the next `finish`.
         """
         if self._path is None:
             return
@@ -115,12 +115,12 @@ class Writer:
                 self._connection.execute("PRAGMA wal_checkpoint")
 
     def close(self) -> None:
-        """Close the file and let others write it; what was recorded stays."""
+        """Close the file and release the lock; what was recorded stays."""
         self._connection.close()
         self._let_go()
 
     def abandon(self) -> None:
-        """Close the file, and remove it where the tokens were never planned: it holds nothing."""
+        """Close the file, and remove it if the tokens were never planned: it holds nothing."""
         try:
             empty = not self.run.planned
         except StoreError:
@@ -143,9 +143,9 @@ def create_or_continue(
     versions: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> Writer:
-    """A writer to ``path`` (in memory where None): a new run, or one begun with these settings.
+    """Return a writer to ``path`` (None: in memory): of a new run, or one with these settings.
 
-    Raises StoreError where the file is no run, was made with other settings or cannot be written.
+    Raises StoreError if the file is not a run, was made with other settings or cannot be written.
     """
     meta = {
         "settings": dict(settings),
@@ -155,7 +155,7 @@ def create_or_continue(
     }
     if path is None:
         return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)
-    path = Path(path).absolute()  # SQLite takes some names for more than a path
+    path = Path(path).absolute()  # SQLite gives some relative names a special meaning
     let_go = hold(path)
     try:
         return _open(path, meta, let_go)
@@ -227,11 +227,11 @@ def _record(execute: Any, outcome: Outcome) -> None:
 
 
 def _short(text: str | None, token: int) -> str | None:
-    """The text of a token. Raises StoreError where it is longer than any reader takes it."""
+    """Return the text of a token. Raises StoreError if it is longer than a reader accepts."""
     if text is not None and len(text) > LONGEST:
         raise StoreError(
-            f"the text of token {token} has {len(text)} characters, and a run keeps {LONGEST}: "
-            "look at the tokenizer's file"
+            f"the text of token {token} has {len(text)} characters, and a run keeps at most "
+            f"{LONGEST}: check the tokenizer's file"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""What authors of plugins test with: problems whose answers are known, and a suite for every kind.
+"""Tools for testing plugins: problems with known answers, and a suite for every kind of plugin.
 
 One line of a test file is the whole suite of a kind of plugin::
 
@@ -6,7 +6,7 @@ One line of a test file is the whole suite of a kind of plugin::
 
     test_conformance = conformance_test("detector", "my-detector")
 
-pytest shows each check by name. `geom.testing.strategies` has strategies for hypothesis.
+pytest shows each check by name. `geom.testing.strategies` has strategies for Hypothesis.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a suite is asked about: a plugin and its options."""
+"""The subject of a suite: a plugin and its options."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 class Asked:
     """The record of a plugin with options that fit it.
 
-    ``location`` is what a source is to read; ``decides`` the known questions that a certifier must
-    settle.
+    ``location`` is the location that a source is to read; ``decides`` is the number of known
+    questions that a certifier must decide.
     """
 
     kind: str

@@ -14,10 +14,10 @@ from geom.testing.known import Known, known_problems
 
 
 def finds_what_can_be_checked(asked: Asked) -> None:
-    """A point is in the domain, exactly; weights are on other tokens, finite and not negative."""
+    """Check that points are in the domain, exactly, and weights on other tokens, finite, >= 0."""
     for known in _served(asked):
         for token, finding in enumerate(_findings(asked, known)):
-            assert isinstance(finding, Finding), f"{asked} returns {finding!r}, no Finding"
+            assert isinstance(finding, Finding), f"{asked} returns {finding!r}, not a Finding"
             if finding.x is not None:
                 assert is_point(known.problem, finding.x), (
                     f"{asked}: its point for token {token} of {known} is not in the domain; "
@@ -25,12 +25,13 @@ def finds_what_can_be_checked(asked: Asked) -> None:
                 )
             if finding.weights is not None:
                 assert is_weights(known.problem, token, finding.weights), (
-                    f"{asked}: its weights for token {token} of {known} are no weights"
+                    f"{asked}: its weights for token {token} of {known} are not valid; give finite "
+                    "values >= 0 on distinct other tokens"
                 )
 
 
 def survives_exact_arithmetic(asked: Asked) -> None:
-    """What its findings prove is so, and they prove as much as was asked for."""
+    """Check that the findings prove only what is true, and decide as many questions as asked."""
     decided = 0
     for known in _served(asked):
         for token, finding in enumerate(_findings(asked, known)):
@@ -40,23 +41,23 @@ def survives_exact_arithmetic(asked: Asked) -> None:
             )
             decided += verdict.decided
     assert decided >= asked.decides, (
-        f"{asked} decides {decided} of the known questions, and {asked.decides} were asked for"
+        f"{asked} decides {decided} of the known questions, not the {asked.decides} asked for"
     )
 
 
 def goes_on_from_what_others_found(asked: Asked) -> None:
-    """A point or weights that others left, good or useless, stop nothing, and are left alone."""
+    """Check that a prior finding, good or useless, stops nothing and is not modified."""
     for known in _served(asked):
         x = known.domain.fit(np.linspace(-1.0, 1.0, known.readout.d))
         before = x.copy()
         for token in range(min(3, known.readout.V)):
             found = asked.record.certify(known.problem, token, Finding(x=x), asked.options)
-            assert isinstance(found, Finding), f"{asked} returns {found!r}, no Finding"
+            assert isinstance(found, Finding), f"{asked} returns {found!r}, not a Finding"
         assert (x == before).all(), f"{asked} changes the point that it was given"
 
 
 def answers_for_each_of_many(asked: Asked) -> None:
-    """Asked about many tokens at once it has a finding for each, in order."""
+    """Check that ``certify_many`` returns a finding for each of many tokens, in order."""
     many = asked.record.certify_many
     if many is None:
         return
@@ -71,7 +72,7 @@ def answers_for_each_of_many(asked: Asked) -> None:
 
 
 def _served(asked: Asked) -> Iterator[Known]:
-    """The known problems, less those that the certifier refuses before a run begins."""
+    """Yield the known problems, except those that the certifier refuses before a run begins."""
     for known in known_problems():
         if asked.record.prepare is not None:
             try:
@@ -82,7 +83,7 @@ def _served(asked: Asked) -> Iterator[Known]:
 
 
 def _findings(asked: Asked, known: Known) -> list[Finding]:
-    """A finding for every token of a problem, each asked about by itself."""
+    """Return a finding for every token of a problem, each asked for separately."""
     return [
         asked.record.certify(known.problem, token, Finding(), asked.options)
         for token in range(known.readout.V)

@@ -10,7 +10,7 @@ from geom.testing.known import Known, known_problems
 
 
 def yields_valid_tokens(asked: Asked) -> None:
-    """Candidates and witnesses name tokens of the vocabulary, none twice."""
+    """Check that candidates and witnesses name tokens of the vocabulary, none twice."""
     for known in known_problems():
         found = _found(asked, known)
         for item in found:
@@ -26,30 +26,30 @@ def yields_valid_tokens(asked: Asked) -> None:
 
 
 def yields_points_of_the_space(asked: Asked) -> None:
-    """The point of a witness is d finite numbers in float64."""
+    """Check that the point of a witness is d finite numbers in float64."""
     for known in known_problems():
         for item in _found(asked, known):
             if isinstance(item, WitnessedToken) and item.x is not None:
-                assert item.x.dtype == np.float64, f"{asked}: a point of {known} is no float64"
+                assert item.x.dtype == np.float64, f"{asked}: a point of {known} is not float64"
                 assert item.x.shape == (known.readout.d,), f"{asked}: a point of {known}: its shape"
                 assert np.isfinite(item.x).all(), f"{asked}: a point of {known} is not finite"
 
 
 def says_the_same_twice(asked: Asked) -> None:
-    """What is drawn at random is drawn from a seed among the options."""
+    """Check that random numbers come from a seed among the options."""
     for known in known_problems():
         first, second = (
             [(type(item), item.token) for item in _found(asked, known)] for _ in range(2)
         )
-        assert first == second, f"{asked} says something else of {known} the second time"
+        assert first == second, f"{asked} differs on {known} the second time"
 
 
 def knows_what_memory_it_takes(asked: Asked) -> None:
-    """Where it says how many bytes it takes, that is a whole number."""
+    """Check that the memory it says it takes, if it says so, is a whole number of bytes."""
     if asked.record.memory is not None:
         for known in known_problems():
             need = asked.record.memory(known.readout, asked.options)
-            assert isinstance(need, int), f"{asked}: the bytes it takes are {need!r}, no int"
+            assert isinstance(need, int), f"{asked}: the bytes it takes are {need!r}, not an int"
             assert need >= 0, f"{asked}: the bytes it takes are {need!r}"
 
 

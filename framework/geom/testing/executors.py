@@ -15,11 +15,11 @@ from geom.testing.asked import Asked
 ITEMS = range(20)
 
 PATIENCE = 20.0
-"""Seconds that an executor has for passing on one value."""
+"""The seconds that an executor has for passing on one value."""
 
 
 def does_every_item_once(asked: Asked) -> None:
-    """Each item's results come back once, whatever the order."""
+    """Check that each item's results come back once, in any order."""
     found = Counter(value for results in _mapped(asked) for value in results)
     assert found == Counter(value for item in ITEMS for value in twice(item)), (
         f"{asked} brings back {sorted(found.elements())}"
@@ -27,12 +27,12 @@ def does_every_item_once(asked: Asked) -> None:
 
 
 def does_nothing_for_nothing(asked: Asked) -> None:
-    """No items, no results, and no error."""
+    """Check that without items there are no results and no error."""
     assert list(asked.record.map(twice, [], asked.options)) == [], f"{asked} makes something up"
 
 
 def passes_on_what_is_raised(asked: Asked) -> None:
-    """What the function raises reaches the one who asked."""
+    """Check that an exception of the function reaches the caller."""
     try:
         for results in asked.record.map(refuse, [1], asked.options):
             list(results)
@@ -42,7 +42,7 @@ def passes_on_what_is_raised(asked: Asked) -> None:
 
 
 def brings_each_value_as_it_is_made(asked: Asked) -> None:
-    """A value arrives while its item is still in work: the item waits until it has."""
+    """Check that a value arrives while its item is unfinished: the item waits for its arrival."""
     with tempfile.TemporaryDirectory() as name:
         folder, late = Path(name), []
         for results in asked.record.map(partial(waiting, folder), range(2), asked.options):
@@ -53,7 +53,7 @@ def brings_each_value_as_it_is_made(asked: Asked) -> None:
 
 
 def takes_no_exit_for_an_end(asked: Asked) -> None:
-    """A function that leaves by sys.exit is one that raises."""
+    """Check that a function that calls sys.exit counts as one that raises."""
     try:
         with contained():
             for results in asked.record.map(leave, [1], asked.options):
@@ -64,20 +64,20 @@ def takes_no_exit_for_an_end(asked: Asked) -> None:
 
 
 def says_how_much_it_does_at_once(asked: Asked) -> None:
-    """At least one item is in work at a time."""
+    """Check that the number of items worked on at once is at least one."""
     workers = asked.record.workers(asked.options)
     assert isinstance(workers, int), f"{asked}: it has {workers!r} workers"
     assert workers >= 1, f"{asked}: it has {workers} workers"
 
 
 def twice(item: int) -> Iterator[int]:
-    """Two results for an item; other processes find this function by its name."""
+    """Yield two results for an item; other processes find this function by its name."""
     yield item
     yield -item
 
 
 def waiting(folder: Path, item: int) -> Iterator[tuple[int, bool]]:
-    """The item, and once more when the folder has a file of its name, or it is not in time."""
+    """Yield the item, then yield it again once the folder has a file of its name, or time is up."""
     yield item, True
     end = time.monotonic() + PATIENCE
     while not (arrived := (folder / str(item)).exists()) and time.monotonic() < end:
@@ -86,7 +86,7 @@ def waiting(folder: Path, item: int) -> Iterator[tuple[int, bool]]:
 
 
 def leave(item: int) -> Iterator[int]:
-    """Leave by the exception of sys.exit."""
+    """Raise the exception of sys.exit."""
     if item:
         raise SystemExit(0)
     yield item

@@ -1,9 +1,9 @@
-"""Small problems whose answers are known from closed formulas, with every number a dyadic one.
+"""Small problems whose answers are known from closed formulas; every number is dyadic.
 
-Points in convex position are speakable, and their midpoints are not. Tangents of the paraboloid
-``|x|^2 / 2`` at the points of a grid, ``z . x - |z|^2 / 2``, win where x is nearest to z: on a ball
-or a box, those tokens whose cell ``|x_i - z_i| < 1/2`` comes near enough to the origin, and whether
-one does is a sum of squares.
+Points in convex position are speakable, and their midpoints are not. The tangents of the paraboloid
+``|x|^2 / 2`` at the points z of a grid, ``z . x - |z|^2 / 2``, win where x is nearest to z: on a
+ball or a box, the speakable tokens are those whose cell ``|x_i - z_i| < 1/2`` comes near enough to
+the origin, which a sum of squares decides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from geom.model.readout import NormName, Readout
 HALF = Fraction(1, 2)
 
 HADAMARD = np.array([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
-"""Two rows (2, 4) of sum zero, at right angles, each of squared length 4."""
+"""A matrix (2, 4) of two orthogonal rows, each with sum zero and squared length 4."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Known:
     Attributes
     ----------
     name : str
-        What it is called in messages.
+        Its name in messages.
     problem : Problem
         The readout on a domain.
     speakable : frozenset of int
@@ -54,11 +54,11 @@ class Known:
 
     @property
     def domain(self) -> Domain:
-        """Where x lives."""
+        """The set where x lives."""
         return self.problem.domain
 
     def truth(self, token: int) -> VerdictName:
-        """Return the verdict that a proof must come to.
+        """Return the verdict that a proof must reach.
 
         Parameters
         ----------
@@ -80,7 +80,8 @@ class Known:
 def known_problems() -> tuple[Known, ...]:
     """Return thirteen readouts of 4 to 81 tokens in 1 to 4 dimensions, on every kind of domain.
 
-    Their tokens are far from the border, on faces of the hull, twins, and on the border exactly.
+    Some of their tokens are far from the border, some on faces of the hull, some twins, and some
+    exactly on the border.
 
     Returns
     -------
@@ -91,14 +92,14 @@ def known_problems() -> tuple[Known, ...]:
 
 
 def known_tokens() -> Iterator[tuple[Known, int]]:
-    """Go through every token of every known problem, 237 questions with their answers.
+    """Iterate over every token of every known problem, 237 questions with their answers.
 
     Yields
     ------
     known : Known
         The problem.
     token : int
-        A token of it.
+        A token of the problem.
     """
     for known in known_problems():
         for token in range(known.readout.V):
@@ -124,7 +125,7 @@ def _problems() -> Iterator[Known]:
 def _hull(
     name: str, rows: Sequence[ArrayLike], corners: int, norm: NormName | None = None
 ) -> Known:
-    """Rows of which the first ``corners`` are the vertices of their hull, without a bias."""
+    """Make a problem without a bias from rows whose first ``corners`` are their hull's vertices."""
     W = np.array(rows, dtype=np.float64)
     if norm == "layernorm":
         W = W @ HADAMARD
@@ -133,31 +134,34 @@ def _hull(
 
 
 def _parabola(n: int) -> tuple[list[ArrayLike], int]:
-    """Points (i, i^2), and the midpoints of every two that are two steps apart."""
+    """Return the points (i, i^2), and the midpoints of every two that are two steps apart."""
     vertices = [(i, i * i) for i in range(-n, n + 1)]
     return [*vertices, *[(i, i * i + 1) for i in range(1 - n, n)]], len(vertices)
 
 
 def _cross(d: int) -> tuple[list[ArrayLike], int]:
-    """Both ends of every axis; the centre, a point inside and the middle of a face."""
+    """Return both ends of every axis; then the centre, a point inside and the middle of a face."""
     ends = [sign * axis for axis in np.eye(d) for sign in (1.0, -1.0)]
     inside = [np.zeros(d), np.eye(d)[0] / 2, np.eye(d)[:2].mean(axis=0)]
     return [*ends, *inside], len(ends)
 
 
 def _cube(d: int) -> tuple[list[ArrayLike], int]:
-    """The corners of a cube, the centres of its faces and its own."""
+    """Return the corners of a cube, then the centres of its faces and of the cube."""
     corners = list(product((-1.0, 1.0), repeat=d))
     return [*corners, *np.eye(d), *-np.eye(d), np.zeros(d)], len(corners)
 
 
 def _twins() -> tuple[list[ArrayLike], int]:
-    """The corners of a triangle, and a fourth corner that is there twice."""
+    """Return the corners of a triangle, and a fourth corner that occurs twice."""
     return [(1.0, 0.0), (-1.0, 0.0), (0.0, -1.0), (0.0, 2.0), (0.0, 2.0)], 3
 
 
 def _grid(name: str, d: int, reach: int, domain: Domain) -> Known:
-    """Tangents at the points of ``{-reach .. reach}^d``; two coordinates of LayerNorm's four."""
+    """Make the tangents at the points of ``{-reach .. reach}^d``.
+
+    For LayerNorm d is 2, and the points span a plane of the four dimensions.
+    """
     points = list(product(range(-reach, reach + 1), repeat=d))
     Z = np.array(points, dtype=np.float64)
     W, room = Z, domain.size
@@ -173,7 +177,7 @@ def _grid(name: str, d: int, reach: int, domain: Domain) -> Known:
 
 
 def _reached(domain: Domain, room: Fraction | None, point: Sequence[int]) -> bool:
-    """Whether the open cell around the point meets the domain."""
+    """Return whether the open cell around the point meets the domain."""
     if room is None:
         return True
     gaps = [max(abs(z) - HALF, Fraction(0)) for z in point]
@@ -181,7 +185,7 @@ def _reached(domain: Domain, room: Fraction | None, point: Sequence[int]) -> boo
 
 
 def _lowered(by: Fraction) -> Known:
-    """Tangents at -2 .. 2 on a line, the middle one lowered; by 1/2 it only ever ties."""
+    """Make tangents at -2 .. 2 on a line, the middle one lowered; by 1/2 it can only tie."""
     Z = np.arange(-2.0, 3.0)
     b = -(Z**2) / 2
     b[2] -= float(by)

@@ -15,18 +15,18 @@ from geom.testing.known import Known, known_problems
 
 
 def serves_some_problem(asked: Asked) -> None:
-    """What it cannot measure it refuses with InputError, and that is not everything."""
+    """Check that it refuses what it cannot measure by InputError, but not every known problem."""
     measured = sum(len(_measured(asked, known)) for known in known_problems())
     assert measured > 0, f"{asked} refuses every known problem"
 
 
 def gives_numbers_that_can_be_read(asked: Asked) -> None:
-    """A value with its unit; an error that is not negative; a note where there is no number."""
+    """Check that there is a unit, no error is negative and a missing number has a note."""
     assert asked.record.unit.strip(), f"{asked}: it has no unit"
     for known in known_problems():
         for token, found in _measured(asked, known):
             where = f"{asked} on token {token} of {known}"
-            assert isinstance(found, Measurement), f"{where}: {found!r} is no Measurement"
+            assert isinstance(found, Measurement), f"{where}: {found!r} is not a Measurement"
             if math.isnan(found.value):
                 assert found.note, f"{where}: no number, and no note that says why"
             if found.error is not None:
@@ -34,7 +34,7 @@ def gives_numbers_that_can_be_read(asked: Asked) -> None:
 
 
 def knows_an_error_that_it_proves(asked: Asked) -> None:
-    """Proven bounds have a radius, and the point and the weights kept prove them again."""
+    """Check that proven bounds have a radius, and that the evidence kept proves them again."""
     bounds = asked.record.bounds
     for known in known_problems():
         for token, found in _measured(asked, known):
@@ -51,7 +51,7 @@ def knows_an_error_that_it_proves(asked: Asked) -> None:
 
 
 def shows_points_of_the_space(asked: Asked) -> None:
-    """A point that shows the number is d finite numbers."""
+    """Check that a point that shows the number is d finite numbers."""
     for known in known_problems():
         for token, found in _measured(asked, known):
             if found.x is not None:
@@ -61,14 +61,14 @@ def shows_points_of_the_space(asked: Asked) -> None:
 
 
 def says_the_same_twice(asked: Asked) -> None:
-    """What is drawn at random is drawn from a seed among the options."""
+    """Check that random numbers come from a seed among the options."""
     for known in known_problems():
         first, second = ([repr(found.value) for _, found in _measured(asked, known)] for _ in "12")
-        assert first == second, f"{asked} says something else of {known} the second time"
+        assert first == second, f"{asked} differs on {known} the second time"
 
 
 def _measured(asked: Asked, known: Known) -> list[tuple[int, Measurement]]:
-    """The first token of a problem and the last, as in no run; none where it refuses them."""
+    """Measure the first and the last token of a problem, without a run; none if it refuses."""
     try:
         return [
             (token, asked.record.measure(known.problem, token, Finding(), asked.options))

@@ -1,4 +1,4 @@
-"""The suite for precisions. The truth is worked out in Fractions of plain Python."""
+"""The suite for precisions. The truth is computed with Python's Fraction."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from geom.testing.known import Known, known_problems
 
 
 def names_a_winner(asked: Asked) -> None:
-    """A margin comes with the token that wins at the point."""
+    """Check that a margin comes with the token that wins at the point."""
     for known, _, _, seen in _seen(asked):
         assert isinstance(seen, PrecisionMargin), f"{asked} returns {seen!r}"
         assert 0 <= seen.argmax_id < known.readout.V, f"{asked}: its winner of {known}"
 
 
 def encloses_the_exact_margin(asked: Asked) -> None:
-    """Where it knows its error, the exact margin is within it."""
+    """Check that the exact margin is within the error, if the precision gives one."""
     for known, x, token, seen in _seen(asked):
         if seen.error is None or not math.isfinite(seen.margin + seen.error):
             continue
@@ -35,7 +35,7 @@ def encloses_the_exact_margin(asked: Asked) -> None:
 
 
 def is_exact_where_it_says_so(asked: Asked) -> None:
-    """A roundoff of 0 is a promise."""
+    """Check that a precision with a roundoff of 0 is exact."""
     roundoff = asked.record.roundoff(asked.options)
     assert roundoff >= 0.0, f"{asked}: its roundoff is {roundoff}"
     if roundoff > 0.0:
@@ -46,7 +46,7 @@ def is_exact_where_it_says_so(asked: Asked) -> None:
 
 
 def encloses_products(asked: Asked) -> None:
-    """A rigorous precision's enclosures hold the exact products."""
+    """Check that a rigorous precision's enclosures contain the exact products."""
     if asked.record.products is None:
         return
     for known, x in _points():
@@ -60,14 +60,14 @@ def encloses_products(asked: Asked) -> None:
 
 
 def _seen(asked: Asked) -> Iterator[tuple[Known, Floats, int, PrecisionMargin]]:
-    """Some tokens of each problem at each point, as the precision sees them."""
+    """Yield some tokens of each problem at each point, with the precision's margins."""
     for known, x in _points():
         for token in range(min(5, known.readout.V)):
             yield known, x, token, asked.record.margin(known.readout, token, x, asked.options)
 
 
 def _points() -> Iterator[tuple[Known, Floats]]:
-    """Points drawn from the domains, of which float64 holds many digits, and the origin."""
+    """Yield points drawn from the domains, with many digits in float64, and the origin."""
     for known in known_problems():
         draw = np.random.default_rng(known.readout.V)
         for x in known.domain.sample(draw, 2):

@@ -21,11 +21,11 @@ HOSTILE = (
     "=1+1",
     "\u202e",
 )
-"""What tokens are called that mean harm, or only look like it."""
+"""Texts of tokens that are harmful or look harmful."""
 
 
 def writes_a_run(asked: Asked) -> None:
-    """A run with both verdicts and proofs becomes bytes; text is UTF-8."""
+    """Check that a run with both verdicts and proofs becomes bytes, in UTF-8 if it is text."""
     with _made() as made:
         written = _written(asked, made)
     assert written, f"{asked} writes nothing"
@@ -34,13 +34,13 @@ def writes_a_run(asked: Asked) -> None:
 
 
 def writes_a_run_without_verdicts(asked: Asked) -> None:
-    """A run that no certifier had a part in is no error."""
+    """Check that a run without certifiers is not an error."""
     with run(known_problems()[0].readout, tokens="0", certifiers=[]) as nothing:
         _written(asked, nothing)
 
 
 def writes_the_texts_of_strangers(asked: Asked) -> None:
-    """Tokens have quotes, tags, control characters and marks in them."""
+    """Check that tokens may contain quotes, tags, control characters and marks."""
     readout = known_problems()[0].readout
     texts = [HOSTILE[token % len(HOSTILE)] + str(token) for token in range(readout.V)]
     with run(Readout.fold(readout.W, tokens=texts), tokens="all") as made:
@@ -50,7 +50,7 @@ def writes_the_texts_of_strangers(asked: Asked) -> None:
 
 
 def leaves_the_run_as_it_was(asked: Asked) -> None:
-    """Writing a report changes no row."""
+    """Check that writing a report changes no row."""
     with _made() as made:
         before = [row.as_dict() for row in made.rows()]
         _written(asked, made)

@@ -1,4 +1,4 @@
-"""What every plugin keeps to, whatever its kind."""
+"""The checks of every plugin, whatever its kind."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from geom.testing.asked import Asked
 
 
 def is_named_as_it_is_typed(asked: Asked) -> None:
-    """The name has lower-case letters, digits and hyphens, as others have; the summary a line."""
+    """Check that the name is lower-case letters, digits and hyphens, and the summary one line."""
     name, summary = asked.record.name, asked.record.summary
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name), f"{asked}: call it like my-{asked.kind}"
     assert summary.strip(), f"{asked}: say in its summary what it does"
-    assert len(summary.splitlines()) == 1, f"{asked}: its summary is more than a line"
+    assert len(summary.splitlines()) == 1, f"{asked}: its summary is more than one line"
 
 
 def has_options_that_can_be_left_out(asked: Asked) -> None:
-    """Options are a frozen dataclass; each has a default, and the defaults fit their own bounds."""
+    """Check that options are a frozen dataclass whose defaults exist and fit their own bounds."""
     options = asked.record.options
-    assert is_dataclass(options), f"{asked}: its options are no dataclass"
+    assert is_dataclass(options), f"{asked}: its options are not a dataclass"
     assert vars(options)["__dataclass_params__"].frozen, f"{asked}: its options are not frozen"
     given = {info.name: info.default for info in describe(asked.record)}
     plain = as_plain(asked.record.options())
@@ -32,7 +32,7 @@ def has_options_that_can_be_left_out(asked: Asked) -> None:
 
 
 def has_options_that_can_be_sent(asked: Asked) -> None:
-    """Options go to other processes."""
+    """Check that options can be sent to other processes."""
     sent = pickle.loads(pickle.dumps(asked.options))
     assert as_plain(sent) == as_plain(asked.options), f"{asked}: its options change when sent"
 

@@ -10,22 +10,22 @@ from geom.testing.asked import Asked
 
 
 def loads_a_readout(asked: Asked) -> None:
-    """What it loads is a Readout: numbers in float64, as many texts as tokens where it has them."""
+    """Check that it loads a Readout in float64, with as many texts as tokens if it has texts."""
     readout = _loaded(asked)
-    assert isinstance(readout, Readout), f"{asked} loads {readout!r}, no Readout"
+    assert isinstance(readout, Readout), f"{asked} loads {readout!r}, not a Readout"
     assert readout.W.dtype == readout.b.dtype == np.float64, f"{asked}: W and b are not float64"
     if readout.tokens is not None:
         assert len(readout.tokens) == readout.V, f"{asked}: {len(readout.tokens)} texts"
 
 
 def loads_the_same_twice(asked: Asked) -> None:
-    """The digest of what it loads does not change from one time to the next."""
+    """Check that it loads the same digest both times."""
     first, second = (_loaded(asked).digest for _ in range(2))
     assert first == second, f"{asked} loads other numbers the second time"
 
 
 def refuses_what_is_not_there(asked: Asked) -> None:
-    """A location that leads nowhere is an InputError that names it."""
+    """Check that a location that leads nowhere raises an InputError that names it."""
     nowhere = "no/such/place.nowhere"
     try:
         asked.record.load(nowhere, asked.options)

@@ -1,7 +1,7 @@
-"""Strategies for hypothesis: readouts whose numbers are small dyadic ones, and points for them.
+"""Strategies for Hypothesis: readouts of small dyadic numbers, and points for them.
 
-Small integers meet often: twins, midpoints and faces of the hull come up by themselves. They need
-hypothesis, which geom does not install.
+Small integers coincide often, so twins, midpoints and faces of the hull come up without being asked
+for. The strategies need Hypothesis, which geom does not install.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 
 SCALE = 4.0
-"""Numbers are whole multiples of 1 / SCALE."""
+"""The numbers are whole multiples of ``1 / SCALE``."""
 
 
 def dyadics(most: int = 12) -> SearchStrategy[float]:
@@ -25,7 +25,7 @@ def dyadics(most: int = 12) -> SearchStrategy[float]:
     Parameters
     ----------
     most : int, optional
-        The most quarters from zero.
+        The largest number of quarters above or below zero.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def readouts(
     most_dimensions : int, optional
         The most dimensions; at least one is drawn.
     bias : bool, optional
-        With a bias, without, or either (None).
+        Whether there is a bias; either if None.
 
     Returns
     -------

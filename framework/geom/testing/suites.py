@@ -1,4 +1,4 @@
-"""The suite of a kind of plugin, as checks with names that pytest, or a loop, can go through."""
+"""The suite of each kind of plugin, as named checks for pytest or a loop to go through."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ SUITES: dict[str, Sequence[Callable[[Asked], None]]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """A promise of a kind of plugin; calling it raises AssertionError if it is not kept.
+    """A promise that plugins of a kind keep; calling it raises AssertionError if it is broken.
 
     Attributes
     ----------
     name : str
         The promise, as a name.
     run : callable
-        Looks whether it is kept.
+        The function that checks the promise.
     """
 
     name: str
     run: Callable[[], None]
 
     def __call__(self) -> None:
-        """See whether the promise is kept."""
+        """Check whether the promise is kept."""
         self.run()
 
 
@@ -72,10 +72,10 @@ def checks(
     options : mapping of str to object, optional
         The plugin's options, its defaults if None.
     location : str, optional
-        Something that a source can read; a source needs it.
+        A location that a source can read; required for a source.
     decides : int, optional
-        How many of the known questions a certifier must decide at least; 0 for one that only
-        looks at what others found.
+        The least number of known questions that a certifier must decide; 0 for a certifier that
+        only checks the findings of others.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def conformance_test(
     Returns
     -------
     callable
-        A test, for a module's name that begins with ``test_``.
+        A test; assign it to a name that begins with ``test_`` in a module.
 
     Raises
     ------

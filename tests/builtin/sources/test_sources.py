@@ -332,5 +332,5 @@ def test_a_source_that_returns_no_readout_is_the_plugins_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Readout, "fold", lambda *_, **__: None)
-    with pytest.raises(geom.PluginError, match="synthetic returned NoneType, no Readout"):
+    with pytest.raises(geom.PluginError, match="synthetic returned NoneType, not a Readout"):
         geom.load(SMALL)

@@ -1,21 +1,21 @@
 """Checking a stored run again, without a solver.
 
-`verify` believes nothing that a run says of itself. With the weights at hand it checks again
+`verify` believes nothing that a run says about itself. With the weights at hand it checks again
 
 - the settings: digest, V, d, the domain and its size, the form of the list of tokens;
-- which rows there are: none is missing, and none too many. Candidates are searched for again by the
-  detectors that are quick and exact (``self-argmax``); what others flag is taken as it is;
-- of every row the verdict, the proof that it names and both margins, against the certificate that
-  the run keeps or rebuilds; that one called undecided is not proven by its own evidence; the winner
-  along its own direction; the texts and kinds of both, by the model's tokenizer; the detectors that
-  flag it, where they are asked again; and the twin that its note names;
-- of every measurement that is called proven the bounds, against the point and the weights kept of
-  it; its unit, and the token's text.
+- the set of rows: none is missing and there are none too many. The detectors that are quick and
+  exact (``self-argmax``) search for the candidates again; what other detectors flag is accepted;
+- in every row: the verdict, the proof it names and both margins, against the certificate that the
+  run keeps or rebuilds; that its own evidence does not prove a token called undecided; the winner
+  along its own direction; the texts and kinds of both tokens, by the model's tokenizer; the
+  detectors that flag it, if they are asked again; and the twin that its note names;
+- in every measurement called proven: its bounds, against the point and the weights kept for it;
+  its unit, and the token's text.
 
-What is not checked is said: always the certifiers' names and options, times, versions and the other
-notes, which say how a result was found and not what it is; the estimates among the measures; and,
-by its reason, whatever else cannot be. A run without a verdict, and one that did not come to its
-end, is a fault.
+The result lists what is not checked: always the certifiers' names and options, times, versions and
+the other notes, which say how a result was found and not what it is; the estimates among the
+measures; and, with the reason, anything else that cannot be checked. A run without a verdict is a
+fault, and so is a run that did not finish.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from geom.store import Run, TokenRow
 __all__ = ["Fault", "Verification", "verify"]
 
 NEVER = "names of certifiers, times, versions and notes"
-"""What is not checked of any run: how it came about."""
+"""The part that is not checked in any run: how the result was found."""
 
 
 def verify(
@@ -52,10 +52,10 @@ def verify(
     run : Run
         The run.
     readout : Readout, optional
-        The weights. If None, they are loaded by the name that the run has for them. Weights with
-        another digest confirm nothing: that is the one fault then.
+        The weights. If None, they are loaded by the name stored in the run. Weights with another
+        digest confirm nothing: the mismatch is then the only fault.
     progress : callable, optional
-        Called with stage, done, total and their unit.
+        A function called with the stage, the amount done, the total and their unit.
     allow_fetch : bool, optional
         Whether weights may be loaded from outside the run's own folder.
 
@@ -109,9 +109,9 @@ def verify(
 
 
 def _check_end(run: Run, rows: list[TokenRow], complete: bool, found: Found) -> None:
-    """A run that did not come to its end, or to any verdict, does not hold.
+    """Add a fault for a run that did not finish or has no verdict.
 
-    One without rows does where there should be none, as no token is a candidate.
+    A run without rows holds if it should have none because no token is a candidate.
     """
     pending = len(run.pending())
     goes_on = "the command that made the run goes on with it"

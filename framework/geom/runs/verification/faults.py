@@ -1,4 +1,4 @@
-"""What a check of a run comes to."""
+"""The result of verifying a run: the faults, and what was not checked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from geom.reprs import short_repr
 from geom.text import TokenKind, visible
 
 _SHOWN = 40
-"""Characters of a text that are shown."""
+"""The number of characters of a text that are shown."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something a run claims that does not hold.
+    """A claim of a run that does not hold.
 
     Attributes
     ----------
     token : int or None
-        The token, None for the whole run.
+        The token, or None for the whole run.
     reason : str
         What is wrong.
     """
@@ -35,7 +35,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of checking a run.
+    """The result of verifying a run.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class Verification:
     faults : tuple of Fault
         Everything that does not hold.
     unchecked : tuple of str, optional
-        What was not checked, each with the reason; empty if the weights are others.
+        What was not checked, each with the reason; empty if the weights do not match.
     about : str, optional
         The weights, the domain and the tokens that the run was checked for, in words; empty if
-        the weights are others.
+        the weights do not match.
     """
 
     confirmed: Mapping[str, int]
@@ -60,29 +60,29 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether everything the run claims, of what was checked, holds."""
+        """Whether every claim that was checked holds."""
         return not self.faults
 
 
 @dataclass
 class Found:
-    """Faults and what could not be checked, as the checks come upon them."""
+    """The faults and the unchecked items that the checks have found so far."""
 
     faults: list[Fault] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
     def fault(self, token: int | None, reason: str) -> None:
-        """Keep a fault."""
+        """Record a fault."""
         self.faults.append(Fault(token, reason))
 
     def leave(self, what: str) -> None:
-        """Keep what is not checked, once."""
+        """Record something that is not checked, once."""
         if what not in self.unchecked:
             self.unchecked.append(what)
 
 
 def shown(text: str | None, kind: TokenKind | None = None) -> str:
-    """A text of a run or a tokenizer, cut where it is long, and safe to print."""
+    """Return a text of a run or a tokenizer, safe to print and cut if it is long."""
     if text is None or len(text) <= _SHOWN:
         return visible(text, kind)
     return f"{visible(text[:_SHOWN], kind)} and {len(text) - _SHOWN} characters more"

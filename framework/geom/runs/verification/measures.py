@@ -1,4 +1,4 @@
-"""Measurements of a run against the points and weights that it keeps of them."""
+"""Check a run's measurements against the points and weights that it keeps for them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from geom.runs.verification.faults import Found, shown
 from geom.store import MeasureRow, Run
 
 Bounds = Callable[[Problem, int, Finding, Any, float], tuple[float, float]]
-"""How a measure proves its number again."""
+"""The ``bounds`` of a measure, which prove its number again."""
 
 
 def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> None:
-    """Prove again the numbers that are called proven; what has no proof is left, and named."""
+    """Prove again the numbers that are called proven; record those without a proof as unchecked."""
     listed = [item.record for item in installed().listed() if item.kind == "measure"]
     known = {record.name: record for record in listed if isinstance(record, Measure)}
     for token, items in run.measured().items():
@@ -39,7 +39,7 @@ def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> Non
 def _faults(
     problem: Problem, item: MeasureRow, record: Measure[Any], texts: bool, found: Found
 ) -> list[str]:
-    """What does not hold of one measurement."""
+    """Return what does not hold in one measurement."""
     readout, token = problem.readout, item.token_id
     out = []
     if texts and (item.token, item.token_kind) != (readout.text(token), readout.kind(token)):
@@ -66,14 +66,14 @@ def _faults(
 def _bounds(
     problem: Problem, item: MeasureRow, record: Measure[Any], bounds: Bounds
 ) -> tuple[float, float]:
-    """What the evidence of a measurement proves. Raises what the measure raises."""
+    """Return the ends that a measurement's evidence proves. Raises what the measure raises."""
     options = validate("measure", record, item.options)
     low, high = bounds(problem, item.token_id, Finding(item.x, item.weights), options, 1.0)
     return low, high
 
 
 def _against(item: MeasureRow, low: float, high: float) -> list[str]:
-    """What the row says that two proven ends do not bear out."""
+    """Return the claims of the row that the two proven ends do not support."""
     proven = f"its evidence proves {low!r} to {high!r}"
     if item.value is None or not item.proven:
         known = math.isfinite(low) or math.isfinite(high) or low == high
@@ -86,9 +86,9 @@ def _against(item: MeasureRow, low: float, high: float) -> list[str]:
 
 
 def encloses(value: float, error: float, low: float, high: float) -> bool:
-    """Whether all from ``low`` to ``high`` lies within ``error`` of the value, exactly.
+    """Return whether all of ``low`` to ``high`` lies within ``error`` of the value, exactly.
 
-    With an infinite error the value is one proven end; an infinite value is both.
+    With an infinite error the value is one proven end; an infinite value is both ends.
     """
     if not low <= high or not error >= 0.0:
         return False

@@ -1,4 +1,4 @@
-"""The rows of a run against the model: which there are, and what they say beside the verdict."""
+"""Check a run's rows against the model: which rows there are, and everything but the verdicts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from geom.text import TokenKind
 from geom.token_spec import CANDIDATES
 
 _TWIN = re.compile(r"same row and bias as token (\d+)")
-"""What the note of a token with a twin says."""
+"""The words in the note of a token that has a twin."""
 
 
 def check_rows(
     problem: Problem, run: Run, rows: Sequence[TokenRow], texts: bool, found: Found
 ) -> bool:
-    """Look for rows that are missing or too many, and at their winners, flags, notes and texts.
+    """Check which rows there are, and their winners, flags, notes and texts.
 
-    Whether it is known which rows there should be; ``texts`` says that those can be compared.
+    Returns whether it is known which rows there should be; ``texts`` says whether the texts can be
+    compared.
     """
     settings = run.settings
     ids = run.tokens()
@@ -55,9 +56,9 @@ def check_rows(
 def _asked_again(
     problem: Problem, settings: Mapping[str, Any], ids: Sequence[int], found: Found
 ) -> tuple[Plan | None, bool]:
-    """A plan that finds the rows again, if any, and whether it finds all of them.
+    """Return a plan that finds the rows again, or None, and whether it finds all of them.
 
-    Of the detectors, those that are `repeatable`; without any the candidates are taken as they are.
+    It asks the detectors that are `repeatable`; without any, the run's candidates are accepted.
     """
     detectors: Mapping[str, Any] = settings.get("detectors", {})
     known = {
@@ -83,16 +84,16 @@ def _asked_again(
             given=given,
         )
     except InputError as error:
-        found.fault(None, f"its settings ask for what cannot be: {error}")
+        found.fault(None, f"its settings cannot be used: {error}")
         return None, False
     return asked, complete
 
 
 def comparable_texts(readout: Readout, rows: Sequence[TokenRow], named: bool, found: Found) -> bool:
-    """Whether texts and kinds can be compared: not where only one of model and run has any.
+    """Return whether texts and kinds can be compared: not if only the model or the run has any.
 
-    ``named`` says that the weights are not loaded by the run's own name. Those that are have a
-    tokenizer where the run had one, unless what reads it is not installed.
+    ``named`` says that the user named the weights. Weights loaded by the run's own name have a
+    tokenizer if the run had one, unless the package that reads it is not installed.
     """
     there = any(row.token is not None or row.token_kind is not None for row in rows)
     own = readout.tokens is not None or readout.kinds is not None
@@ -108,7 +109,7 @@ def comparable_texts(readout: Readout, rows: Sequence[TokenRow], named: bool, fo
 def _compare(
     row: TokenRow, argmax_kind: TokenKind | None, item: Planned, texts: bool, found: Found
 ) -> None:
-    """The row against the same found again."""
+    """Compare the row with the same row found again."""
     token = item.token_id
     if row.argmax_id != item.argmax_id:
         found.fault(
@@ -139,10 +140,10 @@ def _compare(
 def _compare_flags(
     row: TokenRow, item: Planned, repeated: set[str], detectors: Mapping[str, Any], found: Found
 ) -> None:
-    """The detectors that are said to flag the token: those asked again, and no strangers."""
+    """Compare the flags of the detectors asked again, and refuse names that are not the run's."""
     if set(row.flagged_by) - detectors.keys() or len(set(row.flagged_by)) < len(row.flagged_by):
         names = ", ".join(map(shown, row.flagged_by))
-        found.fault(row.token_id, f"flagged_by names what is no detector of the run: {names}")
+        found.fault(row.token_id, f"flagged_by is not a list of the run's detectors: {names}")
     for name in sorted(repeated):
         if (name in row.flagged_by) != (name in item.flagged_by):
             does = "flags it" if name in item.flagged_by else "does not flag it"
@@ -150,7 +151,7 @@ def _compare_flags(
 
 
 def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> None:
-    """The notes that name a token with the same row and bias."""
+    """Check the notes that name a token with the same row and bias."""
     twins = _twins(problem)
     for row in rows:
         if not 0 <= row.token_id < problem.readout.V:
@@ -164,7 +165,7 @@ def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> No
 
 
 def _twins(problem: Problem) -> dict[int, int]:
-    """The first other token with the same row and bias, of those that have one."""
+    """Map each token that has a twin to the first other token with the same row and bias."""
     W, b = problem.readout.W, problem.readout.b
     first: dict[bytes, int] = {}
     out: dict[int, int] = {}

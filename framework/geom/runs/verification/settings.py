@@ -1,4 +1,4 @@
-"""The settings of a run against the weights, and against the form in which a run writes them."""
+"""Check a run's settings against the weights, and against the form in which a run writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = {"digest", "V", "d", "domain", "tokens", "detectors", "certifiers"}
 
 
 def check_settings(problem: Problem, run: Run, found: Found) -> bool:
-    """Compare what the settings say exactly; whether the tokens that they ask for are known."""
+    """Compare the settings exactly; return whether the tokens that they ask for are known."""
     settings, readout = run.settings, problem.readout
     if settings.keys() != _KEYS:
         names = ", ".join(shown(str(key)) for key in sorted(settings.keys() ^ _KEYS))
@@ -27,7 +27,7 @@ def check_settings(problem: Problem, run: Run, found: Found) -> bool:
             )
     domain = settings.get("domain")
     if not _same(domain, domains.as_settings(problem.domain)):
-        found.fault(None, f"its domain is written as no run writes it: {_short(domain)}")
+        found.fault(None, f"its domain is not written as a run writes it: {_short(domain)}")
     elif problem.domain != readout.domain:
         found.leave(
             f"that {problem.domain} is the domain to ask about, where the model's own is "
@@ -38,11 +38,11 @@ def check_settings(problem: Problem, run: Run, found: Found) -> bool:
         if not isinstance(plugins, dict) or not all(
             isinstance(values, dict) for values in plugins.values()
         ):
-            found.fault(None, f"its {key} are {_short(plugins)}, which is no table of plugins")
+            found.fault(None, f"its {key} are {_short(plugins)}, which is not a table of plugins")
             return False
     if not _is_spec(settings.get("tokens"), readout.V):
         tokens = _short(settings.get("tokens"))
-        found.fault(None, f"its tokens are {tokens}, which is no list that a run writes")
+        found.fault(None, f"its tokens are {tokens}, which is not a list that a run writes")
         return False
     if settings["tokens"] == CANDIDATES and not settings["detectors"]:
         found.fault(None, "its tokens are candidates, and it has no detector to find any")
@@ -51,7 +51,7 @@ def check_settings(problem: Problem, run: Run, found: Found) -> bool:
 
 
 def _is_spec(spec: Any, V: int) -> bool:
-    """Whether it is a list of tokens in the one form in which a run keeps it; no file is read."""
+    """Return whether it is a list of tokens in the one form that a run keeps; read no file."""
     if spec in (CANDIDATES, ALL):
         return True
     if not isinstance(spec, str) or spec.startswith("@"):
@@ -63,7 +63,7 @@ def _is_spec(spec: Any, V: int) -> bool:
 
 
 def _same(stored: Any, written: dict[str, Any]) -> bool:
-    """Whether two domains are written alike, types and all: 1 is not true."""
+    """Return whether two domains are written alike, with the same types: 1 is not true."""
     return bool(stored == written) and type(stored["zero_sum"]) is bool
 
 

@@ -1,4 +1,4 @@
-"""Verdicts and their bounds against the certificates, in exact arithmetic."""
+"""Check verdicts and their bounds against the certificates, in exact arithmetic."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from geom.numbers.arrays import Ids
 from geom.store import Run, TokenRow
 
 _BLOCK = 1024
-"""Tokens that are checked at a time."""
+"""The number of tokens that are checked at a time."""
 
 
 def checked(
     problem: Problem, run: Run, rows: Sequence[TokenRow]
 ) -> Iterator[tuple[TokenRow, list[str]]]:
-    """Each row with its faults: witnesses in bulk first, then what that leaves open, one by one."""
+    """Yield each row with its faults: witnesses in bulk, then the rows left open one by one."""
     own = run.recipes()
     inside = range(problem.readout.V)
     known = [row for row in rows if row.token_id in inside]
@@ -43,11 +43,11 @@ def checked(
 
 
 def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict[int, float]:
-    """Bounds on the margins of speakable tokens, from the points stored for them, in bulk."""
+    """Bound the margins of speakable tokens in bulk, from the points stored for them."""
     points = {}
     for row in rows:
         if row.verdict == "speakable":
-            with suppress(StoreError):  # a damaged certificate is looked at alone
+            with suppress(StoreError):  # a damaged certificate is checked by itself later
                 x = run.evidence(row.token_id).x
                 if exact.is_point(problem, x):
                     points[row.token_id] = x
@@ -59,7 +59,7 @@ def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict
 
 
 def _holds(row: TokenRow, bound: float) -> bool:
-    """Whether a margin of at least ``bound`` is all that the row claims."""
+    """Return whether a margin of at least ``bound`` proves all that the row claims."""
     claimed = row.margin_lower or 0.0
     whole = row.verdict == "speakable" and row.proof == "witness" and row.margin_upper is None
     return whole and 0.0 < claimed <= bound
@@ -70,12 +70,12 @@ def _ids(rows: Sequence[TokenRow]) -> Ids:
 
 
 def _faults_of_recipe(problem: Problem, row: TokenRow) -> list[str]:
-    """The faults of a token whose witness is rebuilt, looked at alone."""
+    """Return the faults of a token whose witness is rebuilt, checked by itself."""
     return _faults(problem, row, Finding(own_direction(problem, row.token_id)))
 
 
 def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow) -> list[str]:
-    """The faults of a token, looked at alone; a damaged certificate is one of them."""
+    """Return the faults of a token, checked by itself; a damaged certificate is one of them."""
     try:
         evidence = run.evidence(row.token_id)
     except StoreError as error:
@@ -84,7 +84,7 @@ def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow) -> list[str]:
 
 
 def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
-    """What the row claims and the evidence does not prove; and what it proves and the row lacks."""
+    """Return what the row claims without proof, and what its evidence proves beyond the row."""
     claim = Verdict(
         row.verdict, row.proof, margin_lower=row.margin_lower, margin_upper=row.margin_upper
     )

@@ -9,9 +9,9 @@ from .certificates import Weights as Weights
 from .certificates import Witness as Witness
 from .comparison import compare as compare
 from .comparison.claims import SolverClaim as SolverClaim
-from .comparison.table import ComparedPoint as ComparedPoint
+from .comparison.records import ComparedPoint as ComparedPoint
+from .comparison.records import ComparisonRow as ComparisonRow
 from .comparison.table import Comparison as Comparison
-from .comparison.table import ComparisonRow as ComparisonRow
 from .errors import ArithmeticModeError as ArithmeticModeError
 from .errors import GeomError as GeomError
 from .errors import InputError as InputError

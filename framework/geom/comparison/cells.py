@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from geom.comparison.table import ComparedPoint, ComparisonRow
+from geom.comparison.records import ComparedPoint, ComparisonRow
 from geom.errors import Raised, attempt
 from geom.model.readout import Readout
 from geom.plugins.arithmetics import Arithmetic

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from geom.comparison.records import ComparedPoint, ComparisonRow
 from geom.errors import InputError
 from geom.files.replacing import refuse_irreplaceable, replacing
 from geom.numbers.printing import rounded
 from geom.text import visible
 
-if TYPE_CHECKING:
-    from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
+
+class Comparison(Protocol):
+    """The parts of a `geom.Comparison` that the plot shows."""
+
+    @property
+    def points(self) -> tuple[ComparedPoint, ...]:
+        """The tokens, each at a point."""
+
+    @property
+    def precisions(self) -> dict[str, float]:
+        """The precisions by name, with their unit roundoffs."""
+
+    def __iter__(self) -> Iterator[ComparisonRow]: ...
+
+    def cell(self, token: int, precision: str, /) -> ComparisonRow:
+        """The margin of a token in a precision."""
+
 
 SUFFIXES = (".png", ".svg")
 

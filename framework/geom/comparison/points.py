@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geom.certificates import VerdictName
-from geom.comparison.table import ComparedPoint, relative_margin
+from geom.comparison.records import ComparedPoint, relative_margin
 from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.exact.points import margin_at

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
+from geom.store.rows import TokenRow
 from geom.text import harmless, visible
-
-if TYPE_CHECKING:
-    from geom.store.reading import Run
 
 SHOWN = 20
 """The number of rows that a table shows."""
 
 
-def run_html(run: Run) -> str:
+def run_html(model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow]) -> str:
     """Render a run: its counts, and a table of its first tokens, the unspeakable ones on top."""
-    settings, rows = run.settings, sorted(run.rows(), key=lambda row: row.rank)
-    counts = Counter(row.label for row in rows)
+    ordered = sorted(rows, key=lambda row: row.rank)
+    counts = Counter(row.label for row in ordered)
     numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "no token examined"
     facts = f"{settings.get('V')} tokens, d = {settings.get('d')}"
     names = ("id", "token", "verdict", "proof", "largest margin")
@@ -31,12 +29,12 @@ def run_html(run: Run) -> str:
             row.proof or "-",
             row.margin,
         )
-        for row in rows[:SHOWN]
+        for row in ordered[:SHOWN]
     )
     return "\n".join(
         (
-            f"<p><b>{escape(harmless(run.model))}</b>, {escape(facts)}: {escape(numbers)}</p>",
-            table_html(names, cells, len(rows), "run.rows()"),
+            f"<p><b>{escape(harmless(model))}</b>, {escape(facts)}: {escape(numbers)}</p>",
+            table_html(names, cells, len(ordered), "run.rows()"),
         )
     )
 

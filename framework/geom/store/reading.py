@@ -84,7 +84,7 @@ class Run:
         return f"<Run {self.path or 'in memory'}: {counts or 'no token examined'}>"
 
     def _repr_html_(self) -> str:
-        return run_html(self)
+        return run_html(self.model, self.settings, self.rows())
 
     def close(self) -> None:
         """Close the file."""

@@ -17,7 +17,8 @@ from geom.cli.display.tables import (
     results_console,
     token_cell,
 )
-from geom.comparison.table import ComparedPoint, Comparison, ComparisonRow
+from geom.comparison.records import ComparedPoint, ComparisonRow
+from geom.comparison.table import Comparison
 from geom.numbers.printing import rounded, rounded_down
 from geom.token_spec import format_tokens
 

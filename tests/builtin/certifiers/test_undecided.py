@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import undecided  # a campaign
 from hypothesis import given
 from hypothesis import strategies as st
 
 import geom
+from campaigns import undecided
 from geom import Finding, Readout, Weights, judge
 from geom.model.domains import box
 from geom_plugins.certifiers import highs

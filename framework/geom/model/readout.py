@@ -193,18 +193,16 @@ class Readout:
                 block = arrays.real("W", source_rows[rows])
                 if shift is not None:
                     bias[rows] = fold_shift(block, shift, bias[rows])
-                folded = block
                 if P is not None:
                     arrays.check_finite("W", block, rows.start)
-                    folded = exact_product(block, P)
-                if scale is not None:
-                    folded = fold_scale(folded, scale)
-            finite = np.isfinite(folded).all(axis=1) & np.isfinite(bias[rows])
+                    matrix[rows] = exact_product(block, P)
+                else:  # the products go straight to their place: only a block is there besides
+                    matrix[rows] = block if scale is None else fold_scale(block, scale)
+            finite = np.isfinite(matrix[rows]).all(axis=1) & np.isfinite(bias[rows])
             if not finite.all():
                 arrays.check_finite("W", block, rows.start)
                 row = rows.start + int(np.flatnonzero(~finite)[0])
                 raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
-            matrix[rows] = folded
         for array in (matrix, bias):
             array.flags.writeable = False
         named = Source.parse(source) if isinstance(source, str) else source

@@ -108,9 +108,12 @@ class _Work:
         self._client.subscribe_topic(TOPIC, lambda event: self._heard.put(event[1]))
         try:
             while self._waiting or self._sent:
-                self._send()
-                with suppress(FuturesCancelledError, TimeoutError):
-                    wait(list(self._sent), timeout=LISTEN, return_when="FIRST_COMPLETED")
+                try:
+                    self._send()
+                    with suppress(FuturesCancelledError, TimeoutError):
+                        wait(list(self._sent), timeout=LISTEN, return_when="FIRST_COMPLETED")
+                except OSError as error:  # such as a new connection that times out
+                    raise PluginError(_LOST) from error
                 done = [future for future in self._sent if future.status != "pending"]
                 yield from self._values()
                 for future in done:

@@ -230,8 +230,8 @@ def test_a_token_is_shown_with_no_more_than_is_proven(
     measured = run.measured()
     for row in list(run.rows())[::6]:
         out = command("show", str(kept), "--token", str(row.token_id)).out
-        lines = [line.strip() for line in out.splitlines() if line]
-        facts = dict(re.split(r"  +", line, maxsplit=1) for line in lines)
+        lines = [line.rstrip() for line in out.splitlines()]
+        facts = dict(re.split(r"  +", line, maxsplit=1) for line in lines if line[:1].strip())
         assert_margin_holds(row, facts["largest margin"].removesuffix(" logits"))
         for name in MEASURES:
             item = measured[row.token_id][name]

@@ -128,8 +128,9 @@ class _Work:
             raise PluginError(_LOST) from error
         finally:
             if self._client.status == "running":
-                self._client.cancel(list(self._sent))
-                self._client.unsubscribe_topic(TOPIC)
+                with suppress(OSError):  # the scheduler may be gone before the client knows
+                    self._client.cancel(list(self._sent))
+                    self._client.unsubscribe_topic(TOPIC)
 
     def _values(self) -> Iterator[list[Any]]:
         """Yield the values that have arrived. Each attempt at an item counts its own values."""
@@ -253,7 +254,8 @@ def _copies_kept(client: Any) -> Iterator[None]:
         yield
     finally:
         if managed and client.status == "running":
-            client.amm.start()
+            with suppress(OSError):  # as above
+                client.amm.start()
 
 
 @contextmanager

@@ -76,6 +76,17 @@ class Raised:
         """The exception's type and the first line of its message."""
         return raised(self.error, first_line=True)
 
+    def as_error(self, what: str, remedy: str = "") -> GeomError:
+        """Return the error to raise for it: a PluginError, or one of geom's own unchanged.
+
+        ``what`` names the plugin, and ``remedy`` follows what it raised.
+        """
+        if isinstance(self.error, GeomError):
+            return self.error
+        error = PluginError(f"{what} raised {self}{remedy}")
+        error.__cause__ = self.error
+        return error
+
 
 def attempt(work: Callable[[], T]) -> T | Raised:
     """Return what a stranger's code returns, or what it raises. KeyboardInterrupt passes."""
@@ -108,11 +119,9 @@ def demand(what: str, work: Callable[[], T]) -> T:
     Raises PluginError for anything the code raises except geom's own errors and KeyboardInterrupt.
     """
     found = attempt(work)
-    if not isinstance(found, Raised):
-        return found
-    if isinstance(found.error, GeomError):
-        raise found.error
-    raise PluginError(f"{what} raised {found}") from found.error
+    if isinstance(found, Raised):
+        raise found.as_error(what)
+    return found
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geom.errors import GeomError, PluginError, Raised, StoreError, draw
+from geom.errors import GeomError, Raised, StoreError, draw
 from geom.loading import load, open_run
 from geom.machine.devices import find_device, using
 from geom.machine.threads import limited_threads
@@ -218,13 +218,8 @@ def _brought(results: Iterable[Iterable[Any]]) -> Iterator[object]:
 
 def _broken(executor: Chosen[Executor[Any]], what: Raised) -> GeomError:
     """Return the error that ends a run; one of geom's own errors is passed on unchanged."""
-    if isinstance(what.error, GeomError):
-        return what.error
-    broken = PluginError(
-        f"{executor} raised {what}; what is stored is kept: run the same command again to continue"
-    )
-    broken.__cause__ = what.error
-    return broken
+    remedy = "; what is stored is kept: run the same command again to continue"
+    return what.as_error(str(executor), remedy)
 
 
 def _close(executor: Chosen[Executor[Any]], results: object) -> None:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from yardstick import once
 
 import geom
 from geom.plugins.registry import installed
@@ -59,13 +58,6 @@ def vectors(readout: geom.Readout, x: NDArray[np.float64]) -> None:
         f"a vector of logits: double-double {statistics.median(ours):.3f} s, float64 "
         f"{statistics.median(base):.4f} s, ratio {ratio:.1f}"
     )
-
-
-def once(work: Callable[[], object]) -> float:
-    """Return the time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

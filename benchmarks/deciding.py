@@ -19,12 +19,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from limited import limited
+from yardstick import once, product
 
 import geom
 import geom_plugins.certifiers.highs as highs
@@ -68,7 +68,7 @@ def main() -> None:
 def tokens_at(shape: str, count: int, limit: float) -> None:
     """Time one token at a time, by certifier and side."""
     readout = drawn(shape, CLUMPED)
-    yardstick = product(readout)
+    yardstick = product(readout).wall
     problem = geom.Problem(readout, readout.domain)
     for name, module, options in (
         ("maxent", maxent, {}),
@@ -80,7 +80,7 @@ def tokens_at(shape: str, count: int, limit: float) -> None:
             work = Decide(problem, certifier, certifier.options(**options), tokens)
             seconds, outcome = limited(work, limit) or (limit, "over")
             line(shape, f"{name}, {side}", seconds, yardstick, outcome)
-    line(shape, "the product again", product(readout), yardstick, "")
+    line(shape, "the product again", product(readout).wall, yardstick, "")
 
 
 def audits_at(shape: str) -> None:
@@ -88,7 +88,7 @@ def audits_at(shape: str) -> None:
     readout = drawn(shape, AUDIT)
     products, detector = [], []
     for _ in range(3):
-        products.append(product(readout))
+        products.append(product(readout).wall)
         detector.append(once(lambda: geom.own_winners(readout)))
     yardstick = statistics.median(products)
     line(shape, "self-argmax", statistics.median(detector), yardstick, "")
@@ -114,13 +114,13 @@ def audits_at(shape: str) -> None:
         )
         seconds, outcome = done.stdout.strip().split("|")
         line(shape, what, float(seconds), yardstick, outcome)
-    line(shape, "the product again", product(readout), yardstick, "")
+    line(shape, "the product again", product(readout).wall, yardstick, "")
 
 
 def growth_at(shape: str) -> None:
     """Time the detector and one unspeakable token as V and d grow."""
     readout = drawn(shape, CLUMPED)
-    yardstick = product(readout)
+    yardstick = product(readout).wall
     problem = geom.Problem(readout, readout.domain)
     (certifier,) = maxent.geom_certifiers()
     line(shape, "self-argmax", once(lambda: geom.own_winners(readout)), yardstick, "")
@@ -168,22 +168,6 @@ def drawn(shape: str, more: str) -> geom.Readout:
     """Return the synthetic readout of a shape."""
     V, d = shape.split("x")
     return geom.load(f"synthetic:gpt2-like?V={V}&d={d}&{more}")
-
-
-def product(readout: geom.Readout) -> float:
-    """Return the time of the whole float32 product, 1,024 rows at a time."""
-    W = readout.W.astype(np.float32)
-    started = time.perf_counter()
-    for i in range(0, len(W), 1024):
-        (W[i : i + 1024] @ W.T).argmax(axis=1)
-    return time.perf_counter() - started
-
-
-def once(work: Callable[[], object]) -> float:
-    """Return the time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def line(shape: str, what: str, seconds: float, yardstick: float, outcome: str) -> None:

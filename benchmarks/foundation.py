@@ -13,9 +13,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from yardstick import once
 
 
 def main() -> None:
@@ -57,13 +58,6 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     """Return the median time of some calls, after one that warms the caches."""
     work()
     return statistics.median(once(work) for _ in range(repeats))
-
-
-def once(work: Callable[[], object]) -> float:
-    """Return the time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def report(name: str, value: float, yardstick: str, base: float) -> None:

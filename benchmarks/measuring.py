@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import math
 import resource
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc  # type: ignore[import-untyped]  # it ships no types
+from yardstick import product
 
 import geom
 from geom_plugins.measures.solid_angle import ShareOptions, share
@@ -57,8 +57,7 @@ def main() -> None:
 def times(V: int, d: int, names: list[str]) -> None:
     """Time each measure on tokens of one readout."""
     readout, tokens = drawn(V, d)
-    W = readout.W.astype(np.float32)
-    unit = once(lambda: [(W @ W[i : i + 2048].T).max() for i in range(0, V, 2048)])
+    unit = product(readout).wall
     print(f"one product W W^T in float32: {unit:.1f} s")
     print("| token | measure | value | error | seconds | of one product |")
     print("|---|---|---|---|---|---|")
@@ -146,13 +145,6 @@ def drawn(V: int, d: int) -> tuple[geom.Readout, dict[str, int]]:
         W[token] = mean + left * (W[token] - mean)
     tokens["unspeakable"] = int(order[0])
     return geom.Readout.fold(W, readout.b, norm="layernorm"), tokens
-
-
-def once(work: Callable[[], object]) -> float:
-    """Return the seconds of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from support.plugins import Use
 from support.server import Server, serving
 from support.strangers import W
 
-collect_ignore = ["fresh"]
-"""The folder ``fresh`` installs packages and has its own environment: ``tox -e fresh``."""
+collect_ignore = ["fresh", "real"]
+"""``fresh`` installs packages, ``real`` fetches weights: they run in ``tox -e fresh``, ``real``."""
 
 os.environ.pop("PYTHONUNBUFFERED", None)
 """Commands buffer their output, as a user's do."""

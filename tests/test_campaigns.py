@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from campaigns import campaign, domains, forged, judge, readers, winners
+from campaigns import campaign, domains, forged, judge, openings, readers, winners
 from campaigns.campaign import Case
 from campaigns.hostile import rivals
 from geom import Finding, Verdict, Weights
@@ -22,6 +22,7 @@ CAMPAIGNS: list[tuple[Draw, int]] = [
     (judge.draw, 400),
     (forged.draw, 300),
     (domains.draw, 200),
+    (openings.draw, 200),
     (winners.draw, 40),
     (readers.draw, 44),
 ]

@@ -344,7 +344,7 @@ def test_show_and_export_have_what_was_measured(
 def test_progress_goes_to_standard_error(command: Command, model: str, brought: Brought) -> None:
     done = command("measure", "-m", model, "--measure", "norm", "-t", "0-5", "--format", "jsonl")
     assert len(done.rows) == 6
-    assert "6/6 numbers" in done.err
+    assert "geom: measure: 0 of 6 numbers\n" in done.err
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from .exact import judge as judge
 from .exporting import export as export
 from .files.addresses import Address as Address
 from .files.addresses import parse_address as parse_address
+from .files.filed import Filed as Filed
 from .files.opening import open_regular as open_regular
 from .files.opening import read_regular as read_regular
 from .loading import load as load
@@ -28,14 +29,17 @@ from .loading import open_run as open_run
 from .machine.devices import Device as Device
 from .machine.devices import current_device as current_device
 from .machine.memory import check_memory as check_memory
+from .machine.memory import is_small as is_small
 from .machine.threads import cores as cores
 from .machine.threads import limited_threads as limited_threads
 from .measuring import MeasureTable as MeasureTable
 from .measuring import measure as measure
+from .model.arrays import FiledArray as FiledArray
 from .model.arrays import SlicedArray as SlicedArray
 from .model.domains import Domain as Domain
 from .model.problem import Problem as Problem
 from .model.readout import Readout as Readout
+from .model.rows import Rows as Rows
 from .model.shift import Shift as Shift
 from .model.source import Source as Source
 from .numbers.arrays import Array as Array
@@ -46,6 +50,8 @@ from .numbers.arrays import Integers as Integers
 from .numbers.enclosures import Enclosure as Enclosure
 from .numbers.printing import rounded_down as rounded_down
 from .numbers.printing import rounded_up as rounded_up
+from .opening.shared_step import shared_directions as shared_directions
+from .opening.shared_step import whitening as whitening
 from .plugins.arithmetics import Arithmetic as Arithmetic
 from .plugins.arithmetics import find_arithmetic as find_arithmetic
 from .plugins.hookspecs import hookimpl as hookimpl
@@ -71,6 +77,7 @@ from .scaffold import new_plugin as new_plugin
 from .self_argmax import own_winners as own_winners
 from .self_argmax import own_winners_memory as own_winners_memory
 from .store import MeasureRow as MeasureRow
+from .store import Ranking as Ranking
 from .store import Run as Run
 from .store import TokenRow as TokenRow
 from .summary import ModelSummary as ModelSummary

@@ -14,7 +14,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 Watcher = Callable[[str, float, float, str], None]
-"""A function called with the stage, what is done, the total and the unit: "tokens", "bytes"."""
+"""A function called with the stage, what is done, the total and the unit: "tokens", "bytes".
+
+A stage has ended once its total is done. If it ends before, its last report has a smaller total.
+"""
 
 _watcher: ContextVar[Watcher | None] = ContextVar("geom_progress_watcher", default=None)
 
@@ -27,6 +30,8 @@ def track_progress(
     amount: Callable[[T], float] = lambda item: 1,
 ) -> Iterator[T]:
     """Yield items, and report each one as done when the next one is asked for.
+
+    A loop that ends early, for whatever reason, reports what it has done as its total.
 
     Parameters
     ----------
@@ -52,10 +57,14 @@ def track_progress(
         return
     done = 0.0
     watcher(stage, done, total, unit)
-    for item in items:
-        yield item
-        done += amount(item)
-        watcher(stage, done, total, unit)
+    try:
+        for item in items:
+            yield item
+            done += amount(item)
+            watcher(stage, done, max(done, total), unit)
+    finally:
+        if done < total:
+            watcher(stage, done, done, unit)
 
 
 def report_progress(stage: str, done: float, total: float, unit: str) -> None:

@@ -212,10 +212,12 @@ def genuine(rng: Random, asked: Question, folder: Path) -> list[str]:
         gamma=asked.arrays.get("gamma"),
         beta=asked.arrays.get("beta"),
     )
-    chain = [["highs"], ["maxent"], ["maxent", "highs"]]
+    certifiers = pick(rng, ["highs"], ["maxent"], ["maxent", "highs"])
+    asked: dict[str, Any] = {"tokens": "all", "certifiers": certifiers, "domain": domain}
+    asked["opening"] = pick(rng, True, False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from certifiers, which may warn freely
-        with geom.run(readout, tokens="all", certifiers=pick(rng, *chain), domain=domain) as run:
+        with geom.run(readout, **asked) as run:
             geom.export(run, "certificate", folder / "all.jsonl")
     return (folder / "all.jsonl").read_text(encoding="utf-8").splitlines()
 

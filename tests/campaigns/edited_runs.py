@@ -68,7 +68,7 @@ def subject(name: str) -> Subject:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.db"
-        with geom.run(readout, tokens=tokens, out=path) as run:
+        with geom.run(readout, tokens=tokens, opening=name != "list", out=path) as run:
             if measured:
                 ids = [row.token_id for row in run.rows("speakable")][:4]
                 ids += [row.token_id for row in run.rows("unspeakable")][:3]

@@ -120,7 +120,8 @@ def draw(rng: np.random.Generator, number: int) -> Case:
 def case(family: str, domain: str, rng: np.random.Generator) -> Case:
     """Draw such a case for a family and a domain by name."""
     W, b, token = FAMILIES[family](rng)
-    with geom.run(Readout.fold(W, b), tokens=[token], domain=domain) as run:
+    opening = bool(rng.integers(2))
+    with geom.run(Readout.fold(W, b), tokens=[token], domain=domain, opening=opening) as run:
         (row,) = run.rows()
         certificate = run.certificate(token)
     fault = None

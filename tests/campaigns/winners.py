@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
 
 import numpy as np
 
 from campaigns.campaign import Case, main
 from campaigns.hostile import LARGEST, matrix, pick, raised, scaled
-from geom import GeomError, Readout, own_winners, self_argmax
+from geom import GeomError, Readout, own_winners
+from geom.self_argmax import screen
+from geom.self_argmax import winners as blocks
 from support.suprema import Floats, Integers, integers, square
 
 
@@ -66,17 +69,21 @@ def rows(rng: np.random.Generator) -> Floats:
 
 @contextmanager
 def screened(on: bool) -> Iterator[None]:
-    """Within the block, screen every matrix, or none of these.
+    """Within the block, take every matrix through screens in small blocks, or through none.
 
-    The setting affects how fast an answer comes, never the answer.
+    The settings affect how fast an answer comes, never the answer.
     """
-    before = self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER
-    if on:
-        self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER = 1, 0, 0
-    try:
+    with ExitStack() as stack:
+        if on:
+            settings = {"SCREEN_ROWS": 1, "BLOCK": 8, "STRIP": 16, "STRATUM": 32}
+            stack.enter_context(patch.multiple(blocks, **settings))
+            stack.enter_context(patch.object(screen, "_cheapest", all_widths))
         yield
-    finally:
-        self_argmax.PRUNE_ROWS, self_argmax.PASS, self_argmax.GATHER = before
+
+
+def all_widths(d: int, widths: list[int], left: list[float]) -> tuple[int, ...]:
+    """Choose a screen of every width, whatever it costs."""
+    return tuple(widths)
 
 
 def winner(W: Floats, token: int) -> int:

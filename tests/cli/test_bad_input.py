@@ -186,7 +186,7 @@ def test_the_payload_of_these_tests_works_when_it_is_unpickled() -> None:
 
 
 def test_a_pickle_in_a_run_is_never_unpickled(command: Command) -> None:
-    geom.run("npz:good.npz", tokens="0", out="run.db").close()
+    geom.run("npz:good.npz", tokens="0", opening=False, out="run.db").close()
     with closing(sqlite3.connect("run.db")) as connection, connection:
         connection.execute("UPDATE evidence SET data = ?", (saved(np.save, OBJECTS),))
     assert command("verify", "run.db").code == 1

@@ -72,7 +72,8 @@ def test_a_jsonl_row_has_the_fields_of_the_contract(command: Command) -> None:
 
 def test_a_jsonl_row_says_what_is_known_by_hand(command: Command) -> None:
     (row,) = command(*RUN).rows
-    assert row.pop("margin_lower") <= row.pop("margin_upper") <= 0
+    assert row.pop("margin_lower") is None
+    assert row.pop("margin_upper") <= 0
     assert row.pop("seconds") > 0
     assert row.pop("proof") in ("interior", "rational")
     assert row == {
@@ -83,7 +84,7 @@ def test_a_jsonl_row_says_what_is_known_by_hand(command: Command) -> None:
         "argmax": None,
         "flagged_by": ["self-argmax"],
         "verdict": "unspeakable",
-        "certifier": "maxent",
+        "certifier": "shared-step",
         "note": None,
         "token_kind": None,
     }
@@ -117,7 +118,7 @@ def test_a_long_table_is_cut_with_a_pointer_to_show(command: Command, tmp_path: 
 
 
 def test_progress_goes_to_standard_error(command: Command) -> None:
-    done = command(*RUN)
+    done = command(*RUN, "--opening", "no")
     assert ("self-argmax" in done.err, "certify" in done.err) == (True, True)
     assert "certify" not in done.out
 
@@ -171,7 +172,11 @@ def test_help_lists_the_commands(arguments: list[str], command: Command) -> None
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("run", "model detector certifier domain tokens config device executor out fail-on format"),
+        (
+            "run",
+            "model detector certifier domain tokens config device executor opening out fail-on "
+            "format",
+        ),
         ("show", "verdict token"),
         ("export", "format out"),
         ("verify", "model"),
@@ -229,8 +234,43 @@ def test_certifier_none_only_detects(command: Command) -> None:
 
 
 def test_the_certifier_that_decided_is_named(command: Command) -> None:
-    (row,) = command(*RUN, "-c", "linprog-post", "-c", "highs").rows
+    asked = (*RUN, "-c", "linprog-post", "-c", "highs", "--opening", "no")
+    (row,) = command(*asked).rows
     assert (row["verdict"], row["certifier"]) == ("unspeakable", "highs")
+
+
+def test_the_opening_is_named_where_it_decided(command: Command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "square.npz", W=[*SQUARE, SQUARE[2]])
+    rows = command(*RUN, "--tokens", "0,2,4", "-c", "highs", "--hardest", "0").rows
+    named = [(row["certifier"], row["verdict"]) for row in rows]
+    assert named == [
+        ("own-direction", "speakable"),
+        ("twin", "unspeakable"),
+        ("shared-step", "unspeakable"),
+    ]
+    assert [row["note"] for row in rows] == [None, "same row and bias as token 5", None]
+
+
+@pytest.mark.parametrize(
+    ("written", "flags", "opened"),
+    [
+        ("", [], True),
+        ("", ["--opening", "no"], False),
+        ("opening = false", [], False),
+        ("opening = false", ["--opening", "yes"], True),
+        ("opening = true", ["--opening", "no"], False),
+    ],
+)
+def test_without_an_opening_all_is_left_to_the_chain(
+    written: str, flags: list[str], opened: bool, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "geom.toml").write_text(written)
+    asked = (*RUN, "-t", "all", "-c", "highs", "--config", "geom.toml", "--hardest", "0")
+    rows = command(*asked, *flags).rows
+    by_opening = {"own-direction", "shared-step"}
+    assert {row["certifier"] for row in rows} == (by_opening if opened else {"highs"})
+    with geom.open_run(tmp_path / "run.db") as run:
+        assert run.settings["opening"] is opened
 
 
 @pytest.mark.parametrize(
@@ -289,7 +329,7 @@ def test_flags_win_over_the_configuration(command: Command, tmp_path: Path) -> N
         'model = "npz:absent.npz"\ncertifiers = ["none"]\ntokens = "0"\nout = "configured.db"\n'
         "[domain.box]\nradius = 1\n"
     )
-    flags = ("--tokens", "4", "--certifier", "highs", "--domain", "box")
+    flags = ("--tokens", "4", "--certifier", "highs", "--domain", "box", "--opening", "no")
     (row,) = command(*RUN, "--config", "geom.toml", *flags, "-o", "domain.box.radius=2").rows
     assert (row["token_id"], row["certifier"]) == (INSIDE, "highs")
     assert not (tmp_path / "configured.db").exists()
@@ -312,6 +352,7 @@ def test_the_same_command_answers_from_the_file(command: Command) -> None:
         (["--tokens", "all"], "tokens"),
         (["--domain", "box"], "domain"),
         (["--certifier", "none"], "certifiers"),
+        (["--opening", "no"], "opening"),
         (["--detector", "random-directions"], "detectors"),
         (["-o", "certifier.highs.add=3"], "certifiers"),
         (["--model", "npz:square.npz?layout=dv", "--tokens", "0"], "digest"),
@@ -343,7 +384,7 @@ def test_a_run_states_what_memory_it_takes_where_that_is_much(
     assert "memory" not in command(*RUN, "--tokens", "0").err
     monkeypatch.setattr("geom.cli.one_model.STATED", 1)
     stated = command(*RUN, "--tokens", "1", "--out", "other.db").err
-    assert re.match(r"geom: memory: about [0-9.]+ KiB; [0-9.]+ GiB available\n", stated)
+    assert re.match(r"geom: memory: about [0-9.]+ [KM]iB; [0-9.]+ GiB available\n", stated)
 
 
 def test_an_interrupted_run_leaves_130_and_goes_on(
@@ -351,7 +392,8 @@ def test_an_interrupted_run_leaves_130_and_goes_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     install(tmp_path, "waiting-geom", WAITING)
-    arguments = (*RUN, "--tokens", "all", "--certifier", "waiting")
+    arguments = (*RUN, "--tokens", "all", "--certifier", "waiting", "--opening", "no")
+    arguments += ("--hardest", "0")
     with subprocess.Popen(
         [*GEOM, *arguments],
         stdout=subprocess.PIPE,
@@ -394,9 +436,9 @@ def test_an_interrupted_run_is_shown_as_unfinished(
 
     with monkeypatch.context() as patch:
         patch.setattr("geom.runs.pipeline._outcomes", interrupt)
-        assert command(*RUN, "--tokens", "all").code == 130
+        assert command(*RUN, "--tokens", "all", "--opening", "no").code == 130
     assert re.search(r"^5 +not examined yet", command("show", "run.db").out, re.MULTILINE)
-    assert len(command(*RUN, "--tokens", "all").rows) == 5
+    assert len(command(*RUN, "--tokens", "all", "--opening", "no").rows) == 5
 
 
 # Strangers' plugins

@@ -67,6 +67,45 @@ def test_the_unspeakable_come_first(command: Command, run: Path) -> None:
     assert set(ids[:3]) == {"0", "4", "5"}
 
 
+def shown_ids(out: str) -> list[int]:
+    return [int(i) for i in re.findall(r"^ *(\d+)  .* (?:un)?speakable", out, re.MULTILINE)]
+
+
+def test_the_order_is_said_as_far_as_it_is_proven(command: Command, run: Path) -> None:
+    out = command("show", "run.db").out
+    assert "the speakable tokens are in proven order, the hardest first" in out
+    assert "≈" not in out
+    geom.run(Readout.fold(SQUARE), tokens="1-2", hardest=0, out="loose.db").close()
+    assert "the order of the speakable tokens is not proven" in command("show", "loose.db").out
+    assert "order" not in command("show", "run.db", "--verdict", "unspeakable").out
+
+
+def test_tokens_that_are_equally_hard_are_marked(command: Command, own_folder: Path) -> None:
+    """The corners of a square alone: a turn by a right angle takes each to the next."""
+    geom.run(Readout.fold(SQUARE[:4]), tokens="all", hardest=2, out="ties.db").close()
+    out = command("show", "ties.db").out
+    assert "in proven order, the hardest first; ≈ marks neighbours" in out
+    rows = [line for line in out.splitlines() if re.match(r" +\d ", line)]
+    assert len(rows) == 4
+    assert all(" ≈ " in line for line in rows)
+
+
+def test_rows_are_sorted_as_asked_and_cut(command: Command, run: Path) -> None:
+    assert shown_ids(command("show", "run.db", "--sort", "id").out) == [0, 1, 2, 4, 5]
+    texts = {i: TEXTS[i] or "" for i in (0, 1, 2, 4, 5)}
+    found = shown_ids(command("show", "run.db", "--sort", "token").out)
+    assert found == sorted(texts, key=lambda i: texts[i])
+    assert shown_ids(command("show", "run.db", "--sort", "id", "--limit", "2").out) == [0, 1]
+    with geom.open_run("run.db", Readout.fold(SQUARE, tokens=TEXTS)) as opened:
+        geom.measure(opened, ["row-norm"], tokens=[0, 1, 2, 4, 5])
+    lengths = np.linalg.norm(SQUARE, axis=1)
+    shortest = shown_ids(command("show", "run.db", "--sort", "row-norm").out)[0]
+    assert lengths[shortest] == lengths.min()
+    refused = command("show", "run.db", "--sort", "row-norms")
+    assert (refused.code, refused.out) == (2, "")
+    assert "unknown sort key 'row-norms': did you mean 'row-norm'?" in refused.err
+
+
 def test_classes_are_counted(command: Command, run: Path) -> None:
     out = command("show", "run.db").out
     counts = dict(reversed(line.split(maxsplit=1)) for line in out.splitlines()[1:4])
@@ -131,11 +170,12 @@ def test_a_token_that_was_not_examined_is_refused(asked: str, command: Command, 
     assert "was not examined in run.db" in done.err
 
 
-def test_a_speakable_token_comes_with_its_witness(command: Command, run: Path) -> None:
-    with geom.open_run(run) as opened:
+def test_a_speakable_token_comes_with_its_witness(command: Command) -> None:
+    readout = Readout.fold(SQUARE, tokens=TEXTS)
+    with geom.run(readout, tokens="1", opening=False, out="chain.db") as opened:
         witness = opened.certificate(1)
     assert isinstance(witness, geom.Witness)
-    out = command("show", "run.db", "--token", "two").out
+    out = command("show", "chain.db", "--token", "two").out
     assert "speakable (witness)" in out
     assert f"2 numbers: {witness.x[0]:.6g}, {witness.x[1]:.6g}" in out
 
@@ -151,7 +191,9 @@ def test_an_unspeakable_token_comes_with_its_weights(command: Command, run: Path
 
 
 def test_a_twin_is_named(command: Command, run: Path) -> None:
-    assert "same row and bias as token 5" in command("show", "run.db", "--token", "0").out
+    shown = command("show", "run.db", "--token", "0").out
+    assert "same row and bias as token 5" in shown
+    assert re.search(r"^weights on +1 token *$", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def test_an_empty_file_sets_nothing(write: Write) -> None:
 def test_a_file_says_what_the_flags_say(write: Write) -> None:
     path = write(
         'model = "npz:w.npz"\ndetectors = ["self-argmax"]\ncertifiers = ["highs", "mpmath"]\n'
-        'domain = "box"\ntokens = "1-5"\nexecutor = "serial"\ndevice = "cpu"\nout = "audit.db"\n'
+        'domain = "box"\ntokens = "1-5"\nexecutor = "serial"\ndevice = "cpu"\nhardest = 3\n'
+        'out = "audit.db"\n'
     )
     config, given = configure(path, [])
     assert config == Config(
@@ -45,6 +46,7 @@ def test_a_file_says_what_the_flags_say(write: Write) -> None:
         tokens="1-5",
         executor="serial",
         device="cpu",
+        hardest=3,
         out="audit.db",
     )
     assert given == {}

@@ -259,7 +259,7 @@ def test_a_run_is_taken_at_its_certificates(tmp_path: Path) -> None:
     rows = [[10.0, 0.0], [9.0, 2.9], [-10.0, 0.0], [0.0, -8.0], [0.1, 0.1]]
     readout = Readout.fold(rows)
     path = tmp_path / "run.db"
-    geom.run(readout, tokens="1,4", out=path).close()
+    geom.run(readout, tokens="1,4", opening=False, out=path).close()
     with geom.open_run(path, readout) as run:
         witness = run.certificate(1)
         assert isinstance(witness, geom.Witness)
@@ -279,7 +279,7 @@ def test_a_run_is_taken_at_its_certificates(tmp_path: Path) -> None:
 def test_a_witness_that_is_not_stored_is_rebuilt(tmp_path: Path) -> None:
     angles = 2 * np.pi * np.arange(300) / 300
     readout = Readout.fold(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    with geom.run(readout, tokens="all") as run:
+    with geom.run(readout, tokens="all", hardest=0) as run:
         assert run.recipes() == frozenset(range(300))
         compared = geom.compare(run, "7", ["rational"])
         witness = run.certificate(7)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import geom
 from geom import InputError, Problem, Readout, StoreError, Witness
-from geom.exact import bulk
+from geom.exact import bulk, products
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.machine.devices import find_device, using
 from geom.model import domains
@@ -108,7 +108,8 @@ def test_clear_winners_are_proven_and_losers_are_not(domain: str, biased: bool) 
 def test_bounds_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = prove_own_directions(problem(CLOUD), np.arange(300))
     question = problem(CLOUD)
-    monkeypatch.setattr(bulk, "BLOCK_BYTES", 4 * 300 * 7)
+    monkeypatch.setattr(bulk, "POINTS", 7)
+    monkeypatch.setattr(products, "ROWS", 11)
     assert prove_own_directions(question, np.arange(300)) == pytest.approx(whole, rel=1e-4)
     question = problem(CLOUD)
     assert prove_own_directions(question, np.array([7, 3])) == pytest.approx(
@@ -195,7 +196,9 @@ def readout() -> Readout:
 @pytest.fixture(scope="module")
 def audited(readout: Readout, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("audited") / "run.db"
-    geom.run(readout, tokens="all", certifiers=["highs"], domain="rmsnorm", out=path).close()
+    geom.run(
+        readout, tokens="all", certifiers=["highs"], domain="rmsnorm", hardest=0, out=path
+    ).close()
     return path.read_bytes()
 
 
@@ -224,7 +227,8 @@ def test_a_run_of_many_tokens_stores_no_vector_for_the_easy_ones(
 
 def test_verdicts_are_those_of_tokens_looked_at_one_by_one(audit: Path, readout: Readout) -> None:
     few = list(range(100)) + list(range(380, 400))
-    alone = geom.run(readout, tokens=few, certifiers=["highs"], domain="rmsnorm")
+    asked = {"tokens": few, "certifiers": ["highs"], "domain": "rmsnorm", "opening": False}
+    alone = geom.run(readout, **asked)  # type: ignore[arg-type]
     with geom.open_run(audit, readout) as run:
         assert all(run.row(row.token_id).verdict == row.verdict for row in alone.rows())
         assert alone.recipes() == frozenset()

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from geom import Finding, InputError, Problem, Readout, Verdict, Weights, judge
 from geom.errors import ArithmeticModeError
 from geom.exact import faults
+from geom.exact.aim import Aim
 from geom.exact.angles import angle_bounds
 from geom.exact.balls import ball_bounds
 from geom.exact.bulk import prove_own_directions, prove_points
 from geom.exact.changes import freeing_bounds, silencing_bounds
 from geom.exact.margins import margin_bounds
+from geom.exact.symmetric import own_margins_below
 from geom.model import domains
 from geom.proofs import own_direction, rational_weights
 from geom.self_argmax import own_winners
@@ -238,6 +240,9 @@ def test_nothing_is_proven_in_bulk_where_subnormals_are_flushed() -> None:
         prove_points(asked, ids, np.array([[1.0], [-1.0]]))
     with flushing(), pytest.raises(ArithmeticModeError):
         prove_own_directions(asked, ids)
+    aim = Aim.of(asked)
+    with flushing(), pytest.raises(ArithmeticModeError):
+        own_margins_below(aim, ids, 1.0, "own direction")
     with flushing(), pytest.raises(ArithmeticModeError):
         own_winners(asked.readout)
 

@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 
 import geom
-from geom import Candidate, Detector, Domain, NoOptions, Readout, own_winners, own_winners_memory
+from geom import (
+    Candidate,
+    Detector,
+    Domain,
+    NoOptions,
+    Readout,
+    limited_threads,
+    own_winners,
+    own_winners_memory,
+)
 from geom.plugins.chosen import Chosen
 from geom.progress import watched
 from geom.runs.pipeline import execute
@@ -59,8 +68,33 @@ def test_the_winners_of_all_tokens_take_no_more_than_stated(d: int, memory_mib: 
         with pytest.raises(KeyboardInterrupt), watched(until("self-argmax", 3)):
             own_winners(readout, memory_mib=memory_mib)
 
-    stated = own_winners_memory(readout, memory_mib)
-    assert stated / 6 < used(work) <= stated
+    with limited_threads(2):  # each thread takes some
+        stated = own_winners_memory(readout, memory_mib)
+        assert stated / 6 < used(work) <= stated
+
+
+@pytest.mark.parametrize(("d", "decay"), [(12, 0.0), (96, 0.0), (96, 1.0)])
+def test_the_winners_of_wider_rows_take_no_more_than_stated(d: int, decay: float) -> None:
+    """Rows with leading directions are screened, and the others are compared whole."""
+    rows = np.random.default_rng(d).standard_normal((20_000, d)) * np.arange(1, d + 1) ** -decay
+    readout = Readout.fold(rows)
+
+    def work() -> None:
+        with pytest.raises(KeyboardInterrupt), watched(until("self-argmax", 3000)):
+            own_winners(readout, memory_mib=1)
+
+    with limited_threads(2):
+        stated = own_winners_memory(readout, 1)
+        assert stated / 6 < used(work) <= stated
+
+
+def test_the_winners_of_a_crowd_of_ties_take_no_more_than_stated() -> None:
+    """Along the first token's direction, all others tie."""
+    rows = np.hstack([np.ones((V, 1)), np.random.default_rng(0).integers(1, 9, (V, 3))])
+    rows[0, 1:] = 0.0
+    readout = Readout.fold(rows.astype(np.float64))
+    peak = used(lambda: own_winners(readout, [0], centre=False, memory_mib=1))
+    assert peak <= own_winners_memory(readout, 1)
 
 
 def test_the_winners_of_a_few_tokens_take_no_more_than_stated() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from geom import cores
+from geom import cores, limited_threads
+from geom.machine.threads import pool_threads
 
 SEEN = """
 import json, os
@@ -54,6 +55,12 @@ def test_scipy_steps_aside_for_numpy_and_gets_its_threads_back() -> None:
     before, within, after = pools(None, OPENBLAS_NUM_THREADS="2")
     assert within == {"numpy": min(before["numpy"], cores()), "scipy": 1}
     assert after == before
+
+
+def test_a_product_may_use_the_threads_that_the_user_allows() -> None:
+    assert pool_threads() <= cores()
+    with limited_threads(1):
+        assert pool_threads() == 1
 
 
 def test_a_limit_is_kept_and_raises_nothing() -> None:

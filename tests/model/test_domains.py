@@ -97,6 +97,73 @@ def test_the_layernorm_ball_of_one_dimension_is_the_origin() -> None:
     assert not domains.layernorm(1).contains(np.array([5e-324]))
 
 
+# Many at once
+
+
+many = st.tuples(st.integers(1, 5), st.integers(1, 6)).flatmap(
+    lambda shape: arrays(
+        np.float64, shape, elements=st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
+near = st.tuples(st.integers(1, 5), st.integers(1, 6)).flatmap(
+    lambda shape: arrays(np.float64, shape, elements=st.floats(-2, 2))
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(points=st.one_of(many, near))
+def test_membership_of_many_is_that_of_fractions(kind: str, points: Floats) -> None:
+    domain = domains.named(kind, points.shape[1], None)
+    assert domain.contains_all(points).tolist() == [inside(domain, x) for x in points]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(points=st.one_of(many, near))
+def test_many_are_fitted_as_each_is_and_all_are_inside(kind: str, points: Floats) -> None:
+    domain = domains.named(kind, points.shape[1], None)
+    fitted = domain.fit_all(points)
+    assert (fitted == [domain.fit(x) for x in points]).all()
+    assert all(inside(domain, x) for x in fitted)
+    assert domain.contains_all(fitted).all()
+
+
+def test_many_points_around_the_sphere_are_told_apart() -> None:
+    length = math.nextafter(2.0, 0.0)
+    points = np.zeros((5, 4))
+    points[0] = 1.0
+    points[1] = [1.0, 1.0, 1.0, math.nextafter(1.0, 2.0)]
+    points[2, 0], points[3, 0], points[4, 0] = 2.0, length, math.nextafter(2.0, 3.0)
+    assert domains.rmsnorm(4).contains_all(points).tolist() == [True, False, True, True, False]
+
+
+def test_of_many_points_a_sum_that_float64_takes_for_zero_is_not_zero() -> None:
+    points = np.array([[1.0, 2.0**-60, -1.0], [0.1, 0.2, -0.3], [0.5, -0.25, -0.25]])
+    assert domains.layernorm(3).contains_all(points).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("size", [Fraction(8, 10**324), Fraction(10**616), Fraction(2, 10**616)])
+def test_many_are_in_a_ball_of_any_size_as_fractions_say(size: Fraction) -> None:
+    """The square of such a radius is a subnormal float or none; sums of such points overflow."""
+    ball = Domain("own", 101, "ball", size, zero_sum=True)
+    radius = math.sqrt(size * 10**600) * 1e-300 if size < 1 else 1e308
+    signs = np.array([1.0] * 50 + [-1.0] * 50 + [0.0])
+    points = np.outer([0.5, 0.9, 0.99, 1.01, 1.05, 1.6, 9.0], signs) * (radius / 10.0)
+    truth = [sum(e * e for e in fractions(x)) <= size for x in points]
+    assert ball.contains_all(points).tolist() == truth
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_are_no_vectors_of_finite_numbers_are_in_none(kind: str) -> None:
+    domain = domains.named(kind, 2, None)
+    points = np.array([[0.0, np.nan], [np.inf, -np.inf], [0.0, 0.0], [-np.inf, 0.0]])
+    assert domain.contains_all(points).tolist() == [False, False, True, False]
+    assert not domain.contains_all(np.zeros((2, 3))).any()
+    assert domain.contains_all(np.zeros((0, 2))).shape == (0,)
+    for bad in (points, np.zeros((2, 3)), np.zeros(2)):
+        with pytest.raises(InputError, match="must be 2 finite numbers"):
+            domain.fit_all(bad)
+
+
 # Fitting
 
 

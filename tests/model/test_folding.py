@@ -66,11 +66,13 @@ def test_product_of_any_doubles_errs_by_one_rounding_of_the_sum_of_magnitudes(
     product = exact_product(A, B)
     exact = rationals(A, B)
     magnitudes = rationals(abs(A), abs(B))
+    _, above = np.frexp([np.abs(A).max(), np.abs(B).max()])
+    lost = Fraction(2) ** (int(above.sum()) - 1068)  # underflows, of some sixty scaled products
     for i in range(3):
         for j in range(2):
             error = abs(Fraction(float(product[i, j])) - exact[i][j])
             slack = Fraction(2) ** -53 * abs(exact[i][j]) + Fraction(2) ** -95 * magnitudes[i][j]
-            assert error <= slack + Fraction(2) ** -1060
+            assert error <= slack + lost
 
 
 def test_columns_may_come_in_any_order_of_summation() -> None:

@@ -148,7 +148,9 @@ def plugins(leaving: BaseException, use: Use) -> Plugins:
 
 
 def run(**asked: Any) -> geom.Run:
-    return geom.run(READOUT, **{"tokens": "all", "certifiers": ["maxent"], **asked})
+    """Run the chain on every token, or what is asked."""
+    chosen = {"tokens": "all", "certifiers": ["maxent"], "opening": False}
+    return geom.run(READOUT, **(chosen | asked))
 
 
 @exits
@@ -463,7 +465,8 @@ def geom_precisions():
 def geom_reporters():
     yield Reporter("loud", "", write, NoOptions, suffix=".jsonl")
 """
-RUN = ("run", "-m", "loud:", "-d", "loud", "-t", "0,1", "-c", "loud", "--out", "loud.db")
+RUN = ("run", "-m", "loud:", "-d", "loud", "-t", "0,1", "-c", "loud", "--opening", "no")
+RUN = (*RUN, "--out", "loud.db")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the C library is found as POSIX has it")
@@ -563,16 +566,16 @@ def test_a_run_says_which_plugins_left_and_goes_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = installed_here(tmp_path, LEAVES)
-    words = ("run", "-m", "npz:square.npz", "-c", "leaves", "--format", "jsonl", "--out", "run.db")
-    words += ("--executor", executor)
+    words = ("run", "-m", "npz:square.npz", "-c", "leaves", "--format", "jsonl")
+    words += ("--opening", "no", "--executor", executor)
     one = () if executor == "serial" else ("-o", "executor.local.workers=1")  # in order
-    done = command(*words, "-t", "0-2")
+    done = command(*words, "--out", "run.db", "-t", "0-2")
     assert (done.code, [row["verdict"] for row in done.rows]) == (
         0,
         ["speakable", "undecided", "speakable"],
     )
     assert "geom: certifier leaves raised SystemExit: 0: token 1" in done.err.splitlines()
-    interrupt = command(*words[:-3], "other.db", "-t", "2-4", "--executor", executor, *one)
+    interrupt = command(*words, "--out", "other.db", "-t", "2-4", *one)
     assert (interrupt.code, interrupt.out) == (130, "")
     assert "the same command goes on from other.db" in interrupt.err
     with geom.open_run("other.db") as run:

@@ -119,7 +119,8 @@ EAST = np.array([1.0, 0.0])
 def bringing(*items: Candidate | WitnessedToken, tokens: str = "candidates", **asked: Any) -> Run:
     plugin = Given((detector(lambda *_: iter(items)),))
     where = domains.rmsnorm(2)
-    return execute(planned(plugin, detectors=["stub"], domain=where, tokens=tokens, **asked))
+    chosen = {"detectors": ["stub"], "domain": where, "tokens": tokens, "opening": False}
+    return execute(planned(plugin, **(chosen | {"hardest": 0} | asked)))
 
 
 def test_a_witness_that_holds_is_stored_under_the_detectors_name() -> None:

@@ -35,7 +35,7 @@ from support.square_runs import (
 
 
 def test_the_chain_decides_the_square() -> None:
-    with geom.run(READOUT, tokens="all", certifiers=["highs", "mpmath"]) as run:
+    with geom.run(READOUT, tokens="all", certifiers=["highs", "mpmath"], opening=False) as run:
         verdicts = [row.verdict for row in run.rows()]
         assert verdicts == ["speakable"] * 4 + ["unspeakable"]
         assert list(run.settings["certifiers"]) == ["highs", "mpmath"]
@@ -55,8 +55,10 @@ def test_without_certifiers_a_run_only_detects() -> None:
         assert [(row.token_id, row.verdict) for row in run.rows()] == [(CENTRE, "undecided")]
 
 
-def test_a_twin_is_named_in_the_note() -> None:
-    with geom.run(Readout.fold(SQUARE[[0, 1, 2, 3, 0]]), tokens="all") as run:
+@pytest.mark.parametrize("opening", [True, False])
+def test_a_twin_is_named_in_the_note(opening: bool) -> None:
+    readout = Readout.fold(SQUARE[[0, 1, 2, 3, 0]])
+    with geom.run(readout, tokens="all", opening=opening) as run:
         assert [row.verdict for row in run.rows("unspeakable")] == ["unspeakable"] * 2
         assert "same row and bias as token 4" in run.row(0).note
         assert "same row and bias as token 0" in run.row(4).note
@@ -72,7 +74,7 @@ def test_work_is_handed_out_in_batches_of_the_largest_that_a_certifier_takes() -
 
     stub = certifier(certify_many=certify_many, batch=2)
     plugin = Given(certifiers=(stub, certifier("single")))
-    asked = planned(plugin, certifiers=["single", "stub"], tokens="all")
+    asked = planned(plugin, certifiers=["single", "stub"], tokens="all", opening=False)
     with execute(asked):
         assert sizes == [1]  # only the centre is left for it, in a batch of its own
     with execute(replace(asked, chain=asked.chain[1:])):
@@ -176,17 +178,24 @@ def test_versions_of_what_computed_are_stored() -> None:
         assert {"python", "geom-unembed", "highspy", "python-flint"} <= run.versions.keys()
 
 
-def test_every_stage_reports_from_nothing_to_its_total() -> None:
+@pytest.mark.parametrize("opening", [True, False])
+def test_every_stage_reports_from_nothing_to_its_total(opening: bool) -> None:
     seen: dict[str, list[tuple[float, float]]] = {}
+    fresh = Readout.fold(READOUT.W, READOUT.b)  # own directions are remembered with a readout
     with geom.run(
-        READOUT,
+        fresh,
         tokens="all",
         detectors=["self-argmax", "random-directions"],
+        opening=opening,
         progress=lambda stage, done, total, unit: seen.setdefault(stage, []).append((done, total)),
     ):
         pass
-    assert seen.keys() == {"self-argmax", "random-directions", "certify"}
+    bulk = {"own direction", "shared step", "hard tokens"} if opening else set()
+    assert seen.keys() == {"self-argmax", "random-directions", "certify", "hardest"} | bulk
     for steps in seen.values():
         assert steps[0][0] == 0
         assert steps[-1][0] == steps[-1][1]
-    assert seen["certify"][-1] == (5, 5)
+    assert seen["certify"][-1] == ((0, 0) if opening else (5, 5))
+    if opening:  # the centre is decided last
+        ends = {stage: seen[stage][-1] for stage in bulk}
+        assert ends == {"own direction": (4, 4), "shared step": (1, 1), "hard tokens": (1, 1)}

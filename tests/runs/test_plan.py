@@ -161,7 +161,7 @@ def test_weights_that_memory_cannot_hold_are_refused_before_they_are_read(
             raise AssertionError("it was read")
 
     monkeypatch.setattr(memory, "available", lambda: 2**40)
-    with pytest.raises(InputError, match=r"W of 1000000000 x 4096 as float64 takes 29\.8 TiB"):
+    with pytest.raises(InputError, match=r"W of 1000000000 x 4096 .* takes 3\.7 TiB"):
         Readout.fold(Tall())
 
 
@@ -173,7 +173,7 @@ def test_a_plan_states_the_memory_of_its_workers() -> None:
         executor="local",
         given={("executor", "local"): {"workers": 8}},
     )
-    assert alone.memory > READOUT.W.nbytes
+    assert alone.memory > READOUT.rows.nbytes
     assert crew.memory >= alone.memory + 8 * 2**20
 
 

@@ -78,7 +78,7 @@ plugins.register(Plugin(), "mortal", Origin("tests", "0", "tests"))
 angle = np.arange(V) * (2 * np.pi / V)
 readout = Readout.fold(np.column_stack([np.cos(angle), np.sin(angle)]))
 with using(plugins):
-    asked = plan(readout, detectors=["all"], certifiers=["mortal"])
+    asked = plan(readout, detectors=["all"], certifiers=["mortal"], opening=False)
 execute(asked, folder / "run.db").close()
 """
 
@@ -181,7 +181,8 @@ def test_twenty_kills_at_any_moment_cost_a_token_each_at_most(tmp_path: Path) ->
 def test_ctrl_c_on_the_command_leaves_a_run_that_the_same_command_finishes(
     executor: str, command: Command, tmp_path: Path
 ) -> None:
-    words = ("run", "-c", "highs", "-t", "100-219", "--executor", executor, "--out")
+    words = ("run", "-c", "highs", "-t", "100-219", "--opening", "no")
+    words = (*words, "--executor", executor, "--out")
     process = subprocess.Popen(
         [*GEOM, *words, "cut.db"],
         stdout=subprocess.PIPE,
@@ -240,7 +241,8 @@ def test_a_kill_in_the_middle_of_a_batch_keeps_each_token_that_was_done(
     np.save("circle.npy", np.column_stack([np.cos(angle), np.sin(angle)]))
     certifiers = [word for name in chain for word in ("-c", name)]
     workers = [] if executor == "serial" else ["-o", f"executor.{executor}.workers=1"]
-    words = [*GEOM, "run", "-m", "npz:circle.npy", "-t", "all", *certifiers]
+    words = [*GEOM, "run", "-m", "npz:circle.npy", "-t", "all", "--opening", "no", "--hardest", "0"]
+    words += certifiers
     words += ["--executor", executor, *workers, "--out", "run.db"]
     process = subprocess.Popen(
         words,
@@ -336,7 +338,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
     small: Path, command: Command
 ) -> None:
     (small / "ballast").write_bytes(bytes(150_000))
-    words = ("run", "--certifier", "highs", "--out", str(small / "run.db"))
+    words = ("run", "--certifier", "highs", "--hardest", "0", "--out", str(small / "run.db"))
     full = command(*words)
     assert (full.code, full.out) == (2, "")
     assert full.err.splitlines()[-1].startswith(f"geom: {small / 'run.db'}: ")

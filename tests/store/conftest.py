@@ -25,7 +25,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         np.savez("square.npz", W=SQUARE)
         texts = [f"t{i}" for i in range(6)]
-        with geom.run(Readout.fold(SQUARE, tokens=texts), tokens="all", out="run.db") as run:
+        readout = Readout.fold(SQUARE, tokens=texts)
+        with geom.run(readout, tokens="all", opening=False, out="run.db") as run:
             geom.measure(run, ["row-norm"], tokens=[0])
         with closing(sqlite3.connect("run.db")) as connection, connection:
             connection.execute("UPDATE meta SET value = '\"npz:square.npz\"' WHERE key = 'model'")

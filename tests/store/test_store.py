@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import geom
 from geom import Finding, InputError, Readout, StoreError, Weights, store
 from geom.store import Outcome, Planned, Writer, create_or_continue, open_file
-from geom.store.file_format import APPLICATION_ID
+from geom.store.file_format import APPLICATION_ID, VERSION
 from support.pages import hostile
 from support.stored_runs import edit
 
@@ -121,7 +121,7 @@ def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
 
 def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
     assert query(finished, "PRAGMA application_id") == [(int.from_bytes(b"geom"),)]
-    assert query(finished, "PRAGMA user_version") == [(5,)]
+    assert query(finished, "PRAGMA user_version") == [(6,)]
 
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
@@ -355,7 +355,7 @@ def no_run(kind: str, path: Path, run: bytes) -> None:
         edit(path, "CREATE TABLE tokens (token_id INTEGER)")
     elif kind == "of a later version":
         path.write_bytes(run)
-        edit(path, "PRAGMA user_version = 6")
+        edit(path, f"PRAGMA user_version = {VERSION + 1}")
     elif kind == "without tables":
         edit(path, f"PRAGMA application_id = {APPLICATION_ID}")
         edit(path, "PRAGMA user_version = 2")

@@ -32,14 +32,17 @@ Command = Callable[..., Done]
 """The type of the fixture that runs ``geom`` with the given arguments, in the test's folder."""
 
 
-def separately(*arguments: str, python_path: Path | None = None) -> Done:
-    """Run ``geom`` in a separate process that also finds modules and plugins in ``python_path``."""
+def separately(*arguments: str, python_path: Path | None = None, limit: float = 120.0) -> Done:
+    """Run ``geom`` in a separate process that also finds modules and plugins in ``python_path``.
+
+    Raises TimeoutExpired after ``limit`` seconds.
+    """
     done = subprocess.run(
         [*GEOM, *arguments],
         capture_output=True,
         encoding="utf-8",
         env=environment(python_path),
-        timeout=120,
+        timeout=limit,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

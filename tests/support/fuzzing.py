@@ -199,7 +199,8 @@ def tokenizer(folder: Path) -> bytes:
 def run(folder: Path) -> bytes:
     path = folder / "sound.db"
     readout = Readout.fold([*matrix()[:-1], matrix()[:-1].mean(axis=0)], tokens=["a"] * V)
-    with geom.run(readout, detectors=["self-argmax"], tokens="all", out=path) as found:
+    asked = {"detectors": ["self-argmax"], "tokens": "all", "opening": False}
+    with geom.run(readout, out=path, **asked) as found:  # type: ignore[arg-type]
         geom.measure(found, ["row-norm"], tokens=[0])
     return path.read_bytes()
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "measure": ["measure", "run.db", "--measure", "row-norm"],
     "compare": ["compare", "run.db", "-p", "float32"],
     "report": ["report", "run.db"],
-    "go on": ["run", "-m", "npz:square.npz", "-t", "all", "--out", "run.db"],
+    "go on": ["run", "-m", "npz:square.npz", "-t", "all", "--opening", "no", "--out", "run.db"],
 }
 BAD = "\x1b[2J\x07\r\x9b31m\u202e\u2066\u200b\u2028\u2029\ufeff\u00ad\U000e0041[red]x[/red]"
 """Escapes, C1, bidirectional and zero-width marks, line and paragraph separators, tags, markup."""

@@ -97,7 +97,7 @@ def certifier(name: str = "stub", **fields: Any) -> Certifier[NoOptions]:
 
 def executed(run_map: Callable[..., Any], out: Path | None = None) -> Run:
     plugin = Given(executors=(Executor("stub", "", run_map, NoOptions),), certifiers=(certifier(),))
-    asked = planned(plugin, tokens="all", certifiers=["stub"], executor="stub")
+    asked = planned(plugin, tokens="all", certifiers=["stub"], executor="stub", opening=False)
     return execute(asked, out)
 
 

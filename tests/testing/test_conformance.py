@@ -221,6 +221,32 @@ def overwrites(problem: Problem, token: int, prior: Finding, *_: Any) -> Finding
     return Finding()
 
 
+@dataclass(frozen=True)
+class Enough:
+    """Whether something is enough."""
+
+    enough: bool = False
+
+
+def gives_up(problem: Problem, token: int, prior: Finding, options: Enough) -> Finding:
+    """Find what maxent finds, and nothing if it is told what is enough."""
+    maxent = installed().get("certifier", "maxent")
+    largest = maxent.tighten(maxent.options(), 1e-3, None)
+    return Finding() if options.enough else maxent.certify(problem, token, prior, largest)
+
+
+early = asked(
+    "certifier",
+    Certifier(
+        "mine",
+        "mine",
+        gives_up,
+        Enough,
+        tighten=lambda options, gap, enough: Enough(enough is not None),
+    ),
+)
+
+
 @pytest.mark.parametrize(
     ("broken", "check", "said"),
     [
@@ -234,6 +260,13 @@ def overwrites(problem: Problem, token: int, prior: Finding, *_: Any) -> Finding
             "answers_for_each_of_many",
             "3 findings for 4",
         ),
+        (certifier(nothing, tighten=lambda *_: 3), "goes_on_to_the_largest_margin", "returns 3"),
+        (
+            certifier(nothing, tighten=lambda options, *_: options),
+            "goes_on_to_the_largest_margin",
+            "brings no bounds of a known question together",
+        ),
+        (early, "goes_on_to_the_largest_margin", "is enough it stops at 0.0"),
     ],
 )
 def test_a_certifier_that_breaks_a_promise_is_caught(broken: Asked, check: str, said: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 from typer.exceptions import TyperException
@@ -24,6 +25,17 @@ from geom.cli import (
 from geom.cli.display.messages import say
 from geom.cli.display.output import reserved
 from geom.errors import Escape, GeomError, contained, raised
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say that Ctrl-C ended a command, unless the command has said more about it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     name="geom",
@@ -45,7 +57,9 @@ for _command in (
     new_plugin.new_plugin,
     doctor.doctor,
 ):
-    app.command(_command.__name__.replace("_", "-"))(reserved()(contained()(_command)))
+    app.command(_command.__name__.replace("_", "-"))(
+        reserved()(_interruptible()(contained()(_command)))
+    )
 
 
 def _version(asked: bool) -> None:

@@ -26,6 +26,8 @@ class Config:
     tokens: str | None = None
     executor: str | None = None
     device: str | None = None
+    opening: bool | None = None
+    hardest: int | None = None
     out: str | None = None
 
     def all_models(self) -> list[str]:
@@ -45,6 +47,8 @@ class Config:
             "tokens": self.tokens,
             "executor": self.executor,
             "device": self.device,
+            "opening": self.opening,
+            "hardest": self.hardest,
         }
         return {name: value for name, value in asked.items() if value is not None}
 

@@ -59,16 +59,19 @@ def run_one(model: str, request: Request, out: Path | None) -> bool:
 
 def decide(model: str, request: Request, out: Path | None, folder: Path | None = None) -> Run:
     """Run a model, in the file ``out`` or in a file in ``folder`` named after the settings."""
-    with bars() as watcher:
-        with watched(watcher):
-            readout = load(model, request.given)
-        planned = plan(readout, given=request.given, **request.planned)
-        path = out or (folder or Path()) / _file(planned)
-        try:
+    path: Path | None = None
+    try:
+        with bars() as watcher:
+            with watched(watcher):
+                readout = load(model, request.given)
+            planned = plan(readout, given=request.given, **request.planned)
+            path = out or (folder or Path()) / _file(planned)
             return execute(planned, path, watcher, lambda: _announce(planned))
-        except KeyboardInterrupt:
-            say(f"interrupted; the same command goes on from {path}")
-            raise typer.Exit(130) from None
+    except KeyboardInterrupt:  # only now, below the bars
+        if path is None:
+            raise
+        say(f"interrupted; the same command goes on from {path}")
+        raise typer.Exit(130) from None
 
 
 def say_troubles(finished: Run, format: RowFormat) -> None:

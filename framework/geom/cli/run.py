@@ -18,6 +18,13 @@ from geom.cli.arguments import (
 )
 
 
+class YesNo(StrEnum):
+    """The values of a flag that a file of settings may turn on or off."""
+
+    yes = "yes"
+    no = "no"
+
+
 class FailOn(StrEnum):
     """The verdicts that ``--fail-on`` can watch for."""
 
@@ -55,11 +62,26 @@ Executor = Annotated[
         metavar="NAME", help="Where certifiers run: serial, local, dask.  [default: serial]"
     ),
 ]
+Hardest = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Prove which N speakable tokens have the least largest margins, and their order; "
+        "0 leaves it.  [default: 10]",
+    ),
+]
 NewRun = Annotated[
     Path | None,
     typer.Option(
         metavar="RUN",
         help="The run's file; for several models, a folder.  [default: named after the settings]",
+    ),
+]
+Opening = Annotated[
+    YesNo | None,
+    typer.Option(
+        help="Decide in bulk what can be, before the chain is asked.  [default: yes]",
     ),
 ]
 WatchedFor = Annotated[FailOn | None, typer.Option(help="Exit with 1 if a token has this verdict.")]
@@ -75,6 +97,8 @@ def run(
     config: ConfigFile = None,
     device: Device = None,
     executor: Executor = None,
+    opening: Opening = None,
+    hardest: Hardest = None,
     out: NewRun = None,
     fail_on: WatchedFor = None,
     format: PrintRows = RowFormat.table,
@@ -95,6 +119,8 @@ def run(
         tokens=tokens,
         executor=executor,
         device=device,
+        opening=None if opening is None else opening is YesNo.yes,
+        hardest=hardest,
     )
     place = out or (Path(settings.out) if settings.out else None)
     request = Request(settings.planned(), given, format, fail_on)

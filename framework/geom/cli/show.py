@@ -20,12 +20,20 @@ def show(
     token: Annotated[
         str | None, typer.Option(metavar="ID|TEXT", help="One token, with its certificate.")
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="hardness, id, token or a measure.  [default: hardness]"),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="The most tokens to show.  [default: all]"),
+    ] = None,
 ) -> None:
     """Show a run's verdicts, one of its tokens, or several runs.
 
     For one token, everything that the run knows is shown; several runs are shown side by side.
     """
-    from geom.cli.display.run_tables import print_run, print_summary, print_token
+    from geom.cli.display.run_tables import HARDNESS, print_run, print_summary, print_token
     from geom.errors import InputError, unknown
     from geom.loading import open_run
     from geom.summary import summarise
@@ -34,14 +42,14 @@ def show(
     if verdict is not None and verdict not in verdicts:
         raise unknown("verdict", verdict, verdicts)
     if len(runs) > 1:
-        if verdict is not None or token is not None:
-            raise InputError("--verdict and --token are for one run: give one RUN")
+        if any(given is not None for given in (verdict, token, sort, limit)):
+            raise InputError("--verdict, --token, --sort and --limit are for one run: give one RUN")
         print_summary(summarise(runs))
         return
     (run,) = runs
     with open_run(run) as opened:
         if token is None:
-            print_run(opened, verdict=verdict)
+            print_run(opened, verdict=verdict, limit=limit, sort=sort or HARDNESS)
             return
         for row in opened.named(token):
             print_token(opened, row)

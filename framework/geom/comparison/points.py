@@ -133,7 +133,7 @@ def _relative_margins(subject: Subject, tokens: Sequence[int]) -> Floats:
             each = np.arange(len(block))
             own = logits[each, block].copy()
             logits[each, block] = -np.inf
-            scale = np.linalg.norm(points, axis=1) * np.linalg.norm(readout.W[block], axis=1)
+            scale = np.linalg.norm(points, axis=1) * np.linalg.norm(readout.rows[block], axis=1)
             out.append(relative_margin(own - logits.max(axis=1), scale))
     return np.concatenate(out)
 
@@ -173,7 +173,7 @@ def with_truth(problem: Problem, token: int, x: Floats, origin: str) -> Compared
     assert margin is not None  # there is more than one token
     readout = problem.readout
     with np.errstate(all="ignore"):
-        scale = float(np.linalg.norm(readout.W[token]) * np.linalg.norm(x))
+        scale = float(np.linalg.norm(readout.rows[token]) * np.linalg.norm(x))
     return ComparedPoint(
         token,
         token=readout.text(token),

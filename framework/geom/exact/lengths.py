@@ -89,7 +89,7 @@ def exact_rows(
 ) -> list[tuple[Fraction, Fraction, Fraction]]:
     """Return ``|a_j|^2``, ``a_j . x`` and ``c_j`` of some rivals, exactly."""
     readout, out = problem.readout, []
-    a, exponent = integer_differences(readout.W[ids], readout.W[token])
+    a, exponent = integer_differences(readout.rows[ids], readout.rows[token])
     point, x_exponent = integers(x)
     own, *biases = readout.exact_biases(np.append(token, ids))
     for row, product, bias in zip(a, a @ point, biases, strict=True):

@@ -94,7 +94,7 @@ def _rational_above(problem: Problem, token: int, weights: Weights) -> float:
     if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
         return math.inf
     chosen = weights.indices[order]
-    a, exponent = integer_differences(readout.W[chosen], readout.W[token])
+    a, exponent = integer_differences(readout.rows[chosen], readout.rows[token])
     c, unit = null_biases(problem, token, chosen, a, exponent)
     lam, _ = integers(weights.values[order])
     columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a

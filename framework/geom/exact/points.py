@@ -9,41 +9,50 @@ from numpy.typing import NDArray
 
 from geom.exact.least import least
 from geom.model.problem import Problem
-from geom.numbers.arrays import Floats
+from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rationals import above, below, differences, root, scaled, square_sum
 from geom.numbers.rounding import UP, U, dot_error, norm_above
 
 
 def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
-    """Return the exact margin of ``token`` at the float64 point ``x`` (d,); None if V = 1.
+    """Return the exact margin of ``token`` at the float64 point ``x`` (d,); None if V = 1."""
+    return None if problem.readout.V == 1 else margin_over(problem, token, x)
+
+
+def margin_over(problem: Problem, token: int, x: Floats, rivals: Ids | None = None) -> Fraction:
+    """Return the exact margin of ``token`` at ``x`` over all rivals, or over some (n,), n > 0.
 
     All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
     two logits; then the few that may be the least (`geom.exact.least`) are computed in rationals.
     """
     readout = problem.readout
-    if readout.V == 1:
-        return None
+    ids = np.delete(np.arange(readout.V), token) if rivals is None else rivals
     if not x.any() and readout.shift is None:
-        others = np.delete(readout.b, token)
-        return Fraction(float(readout.b[token])) - Fraction(float(others.max()))
-    low, high = (np.delete(ends, token) for ends in _margin_ends(problem, token, x))
-    rows = np.delete(np.arange(readout.V), token)
-    return least(low, high, lambda places: _exact_margins(problem, token, rows[places], x))
+        return Fraction(float(readout.b[token])) - Fraction(float(readout.b[ids].max()))
+    low, high = _margin_ends(problem, token, x, None if rivals is None else ids)
+    return least(low, high, lambda places: _exact_margins(problem, token, ids[places], x))
 
 
-def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
-    """Return the ends (V,) of an interval around each margin; infinite at the token itself."""
+def _margin_ends(
+    problem: Problem, token: int, x: Floats, rivals: Ids | None
+) -> tuple[Floats, Floats]:
+    """Return the ends (n,) of an interval around each margin, over all rivals or over these."""
     readout = problem.readout
     with np.errstate(over="ignore", invalid="ignore"):
-        logits = readout.logits(x)
-        error = dot_error(readout.row_norms, float(norm_above(x)), readout.b, readout.d)
-        error += readout.bias_errors
-        gaps = logits[token] - logits
-        slop = (error[token] + error + U * np.abs(gaps)) * UP
+        if rivals is None:
+            logits = readout.logits(x)
+            ids = np.arange(readout.V)
+        else:
+            ids = np.append(rivals, token)
+            logits = readout.rows[ids] @ x + readout.b[ids]
+        error = dot_error(readout.row_norms[ids], float(norm_above(x)), readout.b[ids], readout.d)
+        error += readout.bias_errors[ids]
+        own = token if rivals is None else -1
+        gaps = np.delete(logits[own] - logits, own)
+        slop = (error[own] + np.delete(error, own) + U * np.abs(gaps)) * UP
         low, high = gaps - slop * UP, gaps + slop * UP
     unknown = ~np.isfinite(low) | ~np.isfinite(high)
     low[unknown], high[unknown] = -np.inf, np.inf
-    low[token] = high[token] = np.inf
     return low, high
 
 
@@ -52,7 +61,7 @@ def _exact_margins(
 ) -> list[Fraction]:
     """Return ``-(a_j . x + c_j)`` for the given rows, exactly."""
     readout = problem.readout
-    products = (differences(readout.W[rows], readout.W[token]) @ scaled(x)).fractions()
+    products = (differences(readout.rows[rows], readout.rows[token]) @ scaled(x)).fractions()
     bias, *biases = readout.exact_biases(np.append(token, rows))
     return [bias - b - p for b, p in zip(biases, products, strict=True)]
 
@@ -65,9 +74,13 @@ def margin_below(problem: Problem, token: int, x: Floats) -> float:
     largest float. The bound is positive only if the exact margin is positive, and then always,
     unless the margin is below the least float64.
     """
-    margin = margin_at(problem, token, x)
-    if margin is None:
+    if problem.readout.V == 1:
         return float(np.finfo(np.float64).max)
+    return bound_below(problem, margin_over(problem, token, x), x)
+
+
+def bound_below(problem: Problem, margin: Fraction, x: Floats) -> float:
+    """Return the lower bound on the largest margin that an exact margin at ``x`` (d,) gives."""
     if problem.domain.bounded or not problem.homogeneous or margin == 0:
         return below(margin)
     low, high = root(margin * margin / square_sum(scaled(x).fractions()))

@@ -64,7 +64,7 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
     if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
         return None
     chosen = weights.indices[order]
-    a, a_exponent = integer_differences(readout.W[chosen], readout.W[token])
+    a, a_exponent = integer_differences(readout.rows[chosen], readout.rows[token])
     c, _ = null_biases(problem, token, chosen, a, a_exponent)
     lam, _ = integers(weights.values[order])
     own, *biases = readout.exact_biases(np.append(token, chosen))

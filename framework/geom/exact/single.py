@@ -13,19 +13,18 @@ A bound of the form ``epsilon |v||v'|`` is itself a product of two numbers. Held
 on either side, it makes the float32 product an upper bound on the score without another pass over
 the block. No order of summation is assumed, so this holds on any device whose float32 products are
 true float32: `geom.machine.devices.using` keeps TF32 off. The number of roundings, and the cover
-for underflow, are up to the modules that use the rows: `geom.exact.bulk`, `geom.self_argmax`.
+for underflow, are up to the modules that use the rows: `geom.exact.products`, `geom.self_argmax`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geom.machine.devices import Device
+from geom.model.rows import Rows
 from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rounding import norm_above
 
@@ -33,42 +32,56 @@ from geom.numbers.rounding import norm_above
 class ScaledRows:
     """The rows ``W`` (V, d) less ``mean`` (d,), times a power of two, in float64.
 
-    ``largest`` is the largest entry before the scaling, which may be infinite or NaN; ``lengths``
-    (V,) are upper bounds on ``|v_j|``.
+    ``W`` is anything of that length that is read by slices and arrays of ids. ``largest`` is the
+    largest entry before the scaling, which may be infinite or NaN.
     """
 
-    def __init__(self, W: Floats, mean: Floats) -> None:
+    def __init__(self, W: Floats | Rows, mean: Floats) -> None:
         self._W, self.mean = W, mean
         with np.errstate(over="ignore", invalid="ignore"):
-            largest = max(float(np.abs(W[part] - mean).max()) for part in slices(len(W)))
+            largest = max(_largest(self.centred(part)) for part in self.parts(len(W)))
             self.largest = largest
             self.unit = 2.0 ** min(1000, -math.frexp(largest)[1]) if largest < math.inf else 1.0
-            self.lengths = np.concatenate([norm_above(v, axis=-1) for _, v in self.blocks()])
+
+    @cached_property
+    def lengths(self) -> Floats:
+        """Upper bounds (V,) on ``|v_j|``."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.concatenate([norm_above(v, axis=-1) for _, v in self.blocks()])
+
+    def centred(self, ids: slice | Ids) -> Floats:
+        """Return the rows (n, d) of these ids less the mean, not scaled."""
+        return np.asarray(self._W[ids] - self.mean)
 
     def scaled(self, ids: slice | Ids) -> Floats:
         """Return the rows ``v`` (n, d) of these ids."""
-        rows: Floats = self._W[ids] - self.mean
+        rows = self.centred(ids)
         rows *= self.unit
         return rows
 
+    def parts(self, n: int) -> Iterator[slice]:
+        """Split ``range(n)`` into slices of as many rows as make a block."""
+        return slices(n, block_rows(self.mean.size))
+
     def blocks(self, order: Ids | None = None) -> Iterator[tuple[slice, Floats]]:
         """Yield all rows, in that order, a block at a time: their places, and ``v`` (n, d)."""
-        for part in slices(len(self._W)):
+        for part in self.parts(len(self._W)):
             yield part, self.scaled(part if order is None else order[part])
+
+
+def block_rows(d: int) -> int:
+    """Return how many rows of width ``d`` are made at a time, so few that they stay in cache."""
+    return max(1, 2**16 // d)
+
+
+def _largest(rows: Floats) -> float:
+    """Return the largest absolute value; NaN if there is one."""
+    return max(float(rows.max()), -float(rows.min()))
 
 
 def gamma_single(n: int) -> float:
     """Return float32's ``gamma_n = n u / (1 - n u)``: a bound on n relative roundings, n < 2^24."""
     return n * 2.0**-24 / (1.0 - n * 2.0**-24)
-
-
-def highest_rival(device: Device, scores: Any, own: Ids) -> NDArray[np.float32]:
-    """Return the largest score (n,) in each row of ``scores`` (n, m), leaving out place ``own``.
-
-    The scores at ``own`` (n,) are set to minus infinity.
-    """
-    scores[device.put(np.arange(own.size)), device.put(own)] = -math.inf
-    return device.get(device.xp.max(scores, axis=1))
 
 
 def slices(n: int, step: int = 8192) -> Iterator[slice]:

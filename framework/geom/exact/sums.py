@@ -98,8 +98,8 @@ def rounded_differences(
     problem: Problem, token: int, others: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
     """Return ``a_j`` (n, d) and the differences (n,) of unshifted biases, each rounded once."""
-    readout = problem.readout
-    return readout.W[others] - readout.W[token], readout.offset[others] - readout.offset[token]
+    rows, offset = problem.readout.rows, problem.readout.offset
+    return rows[others] - rows[token], offset[others] - offset[token]
 
 
 def quotient_above(quotient: float) -> float:

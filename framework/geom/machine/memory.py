@@ -35,6 +35,25 @@ def usable() -> int:
     return int(available() * SHARE)
 
 
+def is_small(need: int) -> bool:
+    """Return whether an array of a file should be read into memory, rather than mapped.
+
+    What is in memory cannot change and is never read twice. But it stays there, while the pages of
+    a mapped file leave memory when something else needs it.
+
+    Parameters
+    ----------
+    need : int
+        The array's bytes.
+
+    Returns
+    -------
+    bool
+        Whether it takes at most a quarter of the memory that geom may plan with.
+    """
+    return need <= usable() // 4
+
+
 def check_memory(
     need: int,
     what: str,

@@ -56,6 +56,25 @@ def cores(proc: Path = cgroups.PROC, root: Path = cgroups.ROOT) -> int:
     return max(1, min(shares))
 
 
+def pool_threads() -> int:
+    """Count the threads that a product of NumPy may use now: `cores`, within the user's limit.
+
+    Work that starts as many threads of its own, within `limited_threads` of 1, takes no more of the
+    machine than such a product.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no types
+
+    found = ThreadpoolController().lib_controllers
+    numpys = [library.num_threads for library in found if _owner(library.filepath) == "numpy"]
+    least: int = min([cores(), *(numpys or [library.num_threads for library in found])])
+    return max(1, least)
+
+
 @contextmanager
 def limited_threads(most: int | None = None) -> Iterator[None]:
     """Limit the threads of every linear algebra library within the block.
@@ -74,7 +93,7 @@ def limited_threads(most: int | None = None) -> Iterator[None]:
     None
         Nothing; the block runs with the limit.
     """
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # has no types
+    from threadpoolctl import ThreadpoolController
 
     most = cores() if most is None else most
     pools = ThreadpoolController()

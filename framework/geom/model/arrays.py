@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geom.errors import InputError
+from geom.files.filed import Filed
 from geom.numbers.arrays import Floats
 from geom.text import TokenKind
 
@@ -26,16 +28,50 @@ class SlicedArray(Protocol):
         """Return the rows of a slice, as an array."""
 
 
+@runtime_checkable
+class FiledArray(SlicedArray, Protocol):
+    """A `SlicedArray` that knows where it lies in a file on this machine, in the type it has there.
+
+    A large one is mapped from there, and no copy of it is made in memory.
+    """
+
+    def filed(self) -> Filed:
+        """Return where the array lies, and how its lines are unpacked if they are packed."""
+
+
+_SHORT = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+"""The types of ml_dtypes that are read: float32 holds all of their numbers exactly."""
+
+
 def real(name: str, values: ArrayLike | SlicedArray) -> Floats:
     """Return ``values`` as float64. Raises InputError unless the conversion is exact."""
-    array: NDArray[Any] = np.asarray(values[:] if isinstance(values, SlicedArray) else values)
+    if not isinstance(values, np.ndarray):
+        values = np.asarray(values[:] if isinstance(values, SlicedArray) else values)
+    array: NDArray[Any] = np.asarray(values)
     check_type(name, array)
-    out = array.astype(np.float64)
+    out = widened(array)
     if array.dtype.kind in "iu":
         held = np.abs(out) < 2.0**63  # beyond it, converting back is undefined
         if not held.all() or not (out.astype(array.dtype) == array).all():
             raise InputError(f"{name} holds integers above 2**53: give floats")
     return out
+
+
+def widened(array: NDArray[Any]) -> Floats:
+    """Return a copy in float64; exact for floats, and for integers that `real` accepts."""
+    if array.dtype.name == "bfloat16":  # the upper half of a float32; ml_dtypes takes longer
+        bits = array.view(np.uint16).astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32).astype(np.float64)
+    if array.dtype.name in _SHORT:
+        return np.asarray(_table(array.dtype)[array.view(np.uint8)])
+    return array.astype(np.float64)
+
+
+@cache
+def _table(dtype: np.dtype[Any]) -> Floats:
+    """Return the number that each of the 256 words of a type of 8 bits stands for."""
+    return np.arange(256, dtype=np.uint8).view(dtype).astype(np.float64)
 
 
 def vector(name: str, values: ArrayLike | SlicedArray, n: int) -> Floats:
@@ -58,9 +94,11 @@ def matrix(name: str, values: ArrayLike | SlicedArray, rows: int) -> Floats:
 
 def check_type(name: str, array: NDArray[Any]) -> None:
     """Refuse arrays that do not hold real numbers, or hold numbers longer than float64."""
+    if array.dtype.name in _SHORT:
+        return
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise InputError(
-            f"{name} has dtype {array.dtype}: give float16, float32, float64 or integers"
+            f"{name} has dtype {array.dtype}: give float16, float32, float64, bfloat16 or integers"
         )
 
 

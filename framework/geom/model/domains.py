@@ -20,8 +20,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from geom.errors import InputError, unknown
-from geom.numbers.arrays import Floats
+from geom.numbers.arrays import Flags, Floats
 from geom.numbers.rationals import integers, power_of_two
+from geom.numbers.rounding import norm_above
 from geom.reprs import short_repr
 
 Shape = Literal["ball", "box", "all"]
@@ -134,20 +135,64 @@ class Domain:
         InputError
             If ``x`` does not hold d finite numbers.
         """
-        if x.shape != (self.d,) or not np.isfinite(x).all():
+        if x.shape != (self.d,):
             raise InputError(f"a point of this domain must be {self.d} finite numbers")
-        out = np.asarray(x, dtype=np.float64)
-        largest = float(np.abs(out).max())
-        exponent = math.frexp(largest)[1]
-        if self.bounded and exponent > 900:
-            out = np.ldexp(out, -exponent)
+        return np.asarray(self.fit_all(np.asarray(x, dtype=np.float64)[None])[0])
+
+    def fit_all(self, points: Floats) -> Floats:
+        """Move vectors into the set, each as `fit` does.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n, d), float64
+            The vectors.
+
+        Returns
+        -------
+        ndarray of shape (n, d), float64
+            Points of the set.
+
+        Raises
+        ------
+        InputError
+            If a vector does not hold d finite numbers.
+        """
+        if points.ndim != 2 or points.shape[1] != self.d or not np.isfinite(points).all():
+            raise InputError(f"a point of this domain must be {self.d} finite numbers")
+        out = np.asarray(points, dtype=np.float64)
+        if self.bounded:
+            exponents = np.frexp(np.abs(out).max(axis=1, keepdims=True))[1]
+            if (exponents > 900).any():
+                out = np.ldexp(out, np.where(exponents > 900, -exponents, 0))
         if self.zero_sum:
-            out = out - out.mean()
+            out = out - out.mean(axis=1, keepdims=True)
         if self.bounded:
             out = self._scaled_in(out)
-        if self.zero_sum:
-            out = _zero_sum(out)
-        return out
+        return _zero_sums(out) if self.zero_sum else out
+
+    def contains_all(self, points: Floats) -> Flags:
+        """Decide exactly which vectors are in the set.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n, d), float64
+            The vectors.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+            As `contains` says of each.
+        """
+        inside = np.zeros(len(points), dtype=np.bool_)
+        if self.shape == "ball" and points.shape[1:] == (self.d,):
+            with np.errstate(over="ignore", invalid="ignore"):
+                lengths = norm_above(points, axis=-1)
+            inside = np.isfinite(lengths) & (lengths <= self.radius * (1.0 - 2.0**-50))
+            if self.zero_sum:
+                inside[inside] = [math.fsum(x) == 0.0 for x in points[inside].tolist()]
+        for place in np.flatnonzero(~inside).tolist():  # too near to the edge for float64
+            inside[place] = self.contains(points[place])
+        return inside
 
     def sample(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw points uniformly from the set.
@@ -180,15 +225,16 @@ class Domain:
             x * np.divide(lengths, norms, out=np.zeros_like(norms), where=norms > 0.0)
         )
 
-    def _scaled_in(self, x: Floats) -> Floats:
-        """Shrink ``x`` to just inside the radius if it is too long."""
+    def _scaled_in(self, points: Floats) -> Floats:
+        """Shrink the points (n, d) that are too long to just inside the radius."""
         inside = self.radius * (1.0 - 2.0**-32)
-        largest = float(np.abs(x).max())
-        if largest == 0.0:
-            return x
-        direction = x / largest
-        length = largest * (1.0 if self.shape == "box" else float(np.linalg.norm(direction)))
-        return x if length <= inside else x * (inside / length)
+        largest = np.abs(points).max(axis=1)
+        unit = np.where(largest == 0.0, 1.0, largest)
+        length = largest
+        if self.shape == "ball":
+            length = largest * np.linalg.norm(points / unit[:, None], axis=1)
+        factor = np.divide(inside, length, out=np.ones_like(length), where=length > inside)
+        return np.asarray(points * factor[:, None])
 
 
 def as_settings(domain: Domain) -> dict[str, Any]:
@@ -298,19 +344,21 @@ def _fraction(text: object) -> Fraction:
     return Fraction(int(numerator), int(denominator or "1"))
 
 
-def _zero_sum(x: Floats) -> Floats:
-    """Round ``x`` to a grid of multiples of one power of two, and make its sum exactly zero there.
+def _zero_sums(points: Floats) -> Floats:
+    """Round points (n, d) to grids, each of multiples of a power of two, with sum exactly zero.
 
-    The grid has 50 bits above its unit, and its unit is not below the least float64, so every entry
-    on it is exact; their sum is taken in integers of any length.
+    A grid has 50 bits above its unit, and its unit is not below the least float64, so every entry
+    on it is exact. Sums are taken in two halves that integers of 64 bits hold for d below 2^38.
     """
-    d = x.size
-    largest = float(np.abs(x).max())
-    if largest == 0.0 or d == 1:
-        return np.zeros_like(x)
-    bits = min(50 - math.frexp(largest)[1], 1074)
-    grid = np.rint(np.ldexp(x, bits)).astype(np.int64)
-    share, rest = divmod(sum(grid.tolist()), d)
-    grid -= share
-    grid[:rest] -= 1
+    d = points.shape[1]
+    largest = np.abs(points).max(axis=1)
+    if d == 1:
+        return np.zeros_like(points)
+    bits = np.minimum(50 - np.frexp(largest)[1], 1074)[:, None]
+    grid = np.rint(np.ldexp(points, bits)).astype(np.int64)
+    high, low = (grid >> 25).sum(axis=1), (grid & (2**25 - 1)).sum(axis=1)
+    for row, top, rest in zip(grid, high.tolist(), low.tolist(), strict=True):
+        share, more = divmod((top << 25) + rest, d)
+        row -= share
+        row[:more] -= 1
     return np.asarray(np.ldexp(grid.astype(np.float64), -bits))

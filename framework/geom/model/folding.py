@@ -22,9 +22,9 @@ import numpy as np
 from geom.numbers.arrays import Floats
 
 
-def fold_scale(W: Floats, gamma: Floats) -> Floats:
+def fold_scale(W: Floats, gamma: Floats, out: Floats | None = None) -> Floats:
     """Return ``W * gamma`` row-wise, ``W`` (V, d) and ``gamma`` (d,); exact for float32 data."""
-    return W * gamma
+    return np.multiply(W, gamma, out=out)
 
 
 def fold_shift(W: Floats, beta: Floats, b: Floats) -> Floats:

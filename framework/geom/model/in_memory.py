@@ -7,10 +7,12 @@ turns the slices into arrays.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,12 +123,16 @@ def _array(name: str, values: Any) -> NDArray[Any]:
     Raises InputError if a tensor has no numbers, or has quantised ones.
     """
     if not hasattr(values, "detach"):
-        array = np.asarray(values)
-        return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+        return np.asarray(values)
+    kind = str(values.dtype).removeprefix("torch.")
     if values.is_meta or not values.is_floating_point():
-        stored = "on the meta device" if values.is_meta else str(values.dtype)
+        stored = "on the meta device" if values.is_meta else f"torch.{kind}"
         raise InputError(f"{name} is {stored}: load the model with its weights, as floats")
-    return np.asarray(values.detach().cpu().double().numpy())
+    held = values.detach().cpu()
+    if kind in ("float16", "float32", "float64"):
+        return np.asarray(held.numpy())
+    single: NDArray[np.float32] = held.float().numpy()  # float32 holds the shorter types exactly
+    return single.astype(np.dtype(ml_dtypes.bfloat16)) if kind == "bfloat16" else single
 
 
 def _final_norm(
@@ -170,10 +176,13 @@ def _is_identity(gamma: NDArray[Any] | None, beta: NDArray[Any] | None) -> bool:
 
 def _centred(readout: Readout) -> list[str]:
     """Name the axes over which the rows have mean zero, up to rounding."""
-    W = readout.W
+    squares, highest = 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        least = _CENTRED * np.sqrt(np.einsum("ij,ij->", W, W) / W.size)
-        over = {"d": np.abs(W.mean(axis=1)).max(), "the vocabulary": np.abs(W.mean(axis=0)).max()}
+        for _, rows in readout.rows.blocks():
+            squares += float(np.einsum("ij,ij->", rows, rows))
+            highest = max(highest, float(np.abs(rows.mean(axis=1)).max()))
+        least = _CENTRED * math.sqrt(squares / (readout.V * readout.d))
+        over = {"d": highest, "the vocabulary": float(np.abs(readout.rows.mean).max())}
     return [f"centred over {axis}" for axis, mean in over.items() if mean <= least]
 
 

@@ -12,6 +12,7 @@ from geom.errors import InputError
 from geom.model.domains import Domain
 from geom.model.folding import fold_shift
 from geom.model.readout import Readout
+from geom.model.rows import size
 from geom.numbers.arrays import Floats, Ids
 from geom.reprs import short_repr
 
@@ -60,16 +61,17 @@ class Problem:
         exponent would round the smallest of them, half of it is taken out; if that rounds them
         too, 0.
         """
-        arrays = (self.readout.W, self.readout.b, self.readout.offset)
-        largest = max(max(float(array.max()), -float(array.min())) for array in arrays)
-        exponent = math.frexp(largest)[1]
+        rows, biases = self.readout.rows, (self.readout.b, self.readout.offset)
+        exponent = math.frexp(max(rows.largest, *map(size, biases)))[1]
         shift = self.readout.shift
         if shift is not None and not np.abs(shift.rounded).max() < 2.0**_PLAIN:
             return 0
         if abs(exponent) <= _PLAIN:
             return 0
         for taken in (exponent, exponent // 2):
-            if all(_divides(taken, array) for array in arrays):
+            if all(_divides(taken, array) for array in biases) and all(
+                _divides(taken, block) for _, block in rows.blocks()
+            ):
                 return taken
         return 0
 
@@ -82,15 +84,17 @@ class Problem:
         """
         if self.exponent == 0:
             return self
-        W, offset = (
-            np.ldexp(array, -self.exponent) for array in (self.readout.W, self.readout.offset)
-        )
+        rows = self.readout.rows.over(self.exponent)
+        offset = np.ldexp(self.readout.offset, -self.exponent)
         b, shift = offset, self.readout.shift
         if shift is not None:  # fold again: the rounded shift may have underflowed
-            b, shift = fold_shift(W, shift.rounded, offset), replace(shift, bias=offset)
-        for array in (W, b, offset):
+            b = np.concatenate(
+                [fold_shift(block, shift.rounded, offset[part]) for part, block in rows.blocks()]
+            )
+            shift = replace(shift, bias=offset)
+        for array in (b, offset):
             array.flags.writeable = False
-        return Problem(replace(self.readout, W=W, b=b, shift=shift), self.domain)
+        return Problem(replace(self.readout, rows=rows, b=b, shift=shift), self.domain)
 
     def differences(self, token: int, others: Ids) -> tuple[Floats, Floats]:
         """Subtract a token's row and bias from those of other tokens.
@@ -110,8 +114,8 @@ class Problem:
             The differences ``b_j - b_t`` of `Readout.b`, each rounded once. `Readout.b` itself
             contains the rounding of a shift of the final norm.
         """
-        W, b = self.readout.W, self.readout.b
-        return W[others] - W[token], b[others] - b[token]
+        rows, b = self.readout.rows, self.readout.b
+        return rows[others] - rows[token], b[others] - b[token]
 
     def margins(self, token: int, x: Floats) -> Floats:
         """Compute a token's margin over every other token at a point, in float64.
@@ -136,7 +140,4 @@ class Problem:
 
 def _divides(exponent: int, values: Floats) -> bool:
     """Return whether ``values`` over ``2**exponent`` are floats with the same digits."""
-    blocks = np.array_split(values, max(1, values.nbytes >> 24))
-    return all(
-        bool((np.ldexp(np.ldexp(block, -exponent), exponent) == block).all()) for block in blocks
-    )
+    return bool((np.ldexp(np.ldexp(values, -exponent), exponent) == values).all())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
@@ -18,8 +19,10 @@ from geom.model.arrays import SlicedArray
 from geom.model.digests import digest
 from geom.model.domains import Domain
 from geom.model.folding import exact_product, fold_scale, fold_shift, through
+from geom.model.rows import BLOCK, Rows, size
 from geom.model.shift import Shift
 from geom.model.source import PYTHON, Source
+from geom.model.stored import Intake, Stored
 from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import dot_error, norm_above, refuse_flushing
@@ -29,11 +32,14 @@ from geom.text import TokenKind
 
 NormName = Literal["layernorm", "rmsnorm"]
 
-_BLOCK = 1 << 20
-"""How many numbers of W are folded at a time."""
+_QUICK = 1 << 20
+"""How many numbers are read before a bar could be seen."""
+
+_PROJECTED = 1 << 20
+"""How many numbers of W are projected at a time; another number might change a last bit."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Readout:
     """``logits = W x + b`` for ``x`` after the final norm and before its scale and shift.
 
@@ -41,13 +47,22 @@ class Readout:
     into ``b`` rounds it; ``shift`` keeps it exactly. Proofs are about ``W (x + s) + shift.bias``,
     which differs from ``W x + b`` by at most `bias_errors`.
 
+    Parameters
+    ----------
+    rows : Rows, or ndarray of shape (V, d), float64
+        One row per token, with the norm's scale folded in. A writable array is copied.
+    b : ndarray of shape (V,), float64
+        The biases, with the norm's shift folded in. A writable array is copied.
+    norm, tokens, kinds, source, notes, shift : optional
+        As below.
+
     Attributes
     ----------
-    W : ndarray of shape (V, d), float64
-        One row per token, with the norm's scale folded in; C-contiguous and read-only. A writable
-        array is copied.
+    rows : Rows
+        The rows, in the type that the checkpoint has them in: ``rows[ids]`` and ``rows @ x`` are
+        float64.
     b : ndarray of shape (V,), float64
-        The biases, with the norm's shift folded in; C-contiguous and read-only.
+        The biases; C-contiguous and read-only.
     norm : {"layernorm", "rmsnorm"}, optional
         The final norm, or None if there is none or it is not known.
     tokens : sequence of str or None, optional
@@ -65,16 +80,15 @@ class Readout:
     Raises
     ------
     InputError
-        If ``W`` and ``b`` are not such arrays of finite numbers, or another argument does not fit
-        them.
+        If ``rows`` and ``b`` are not such arrays of finite numbers, or another argument does not
+        fit them.
     ArithmeticModeError
         If the process flushes subnormal numbers to zero; reading a computed attribute raises it
         too.
     """
 
-    W: Floats
+    rows: Rows
     b: Floats
-    _: KW_ONLY
     norm: NormName | None = None
     tokens: Sequence[str | None] | None = None
     kinds: Sequence[TokenKind] | None = None
@@ -85,16 +99,44 @@ class Readout:
     _shown: ClassVar = ("V", "d", "norm", "source")
     __repr__ = short_repr
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        rows: Rows | Floats,
+        b: Floats,
+        *,
+        norm: NormName | None = None,
+        tokens: Sequence[str | None] | None = None,
+        kinds: Sequence[TokenKind] | None = None,
+        source: Source = PYTHON,
+        notes: tuple[str, ...] = (),
+        shift: Shift | None = None,
+    ) -> None:
         refuse_flushing()
-        if self.norm not in (None, *get_args(NormName)):
-            raise InputError(f"norm {self.norm!r}: give 'layernorm', 'rmsnorm' or None")
-        for name, ndim in (("W", 2), ("b", 1)):
-            array = getattr(self, name)
-            arrays.check_folded(name, array, ndim)
-            object.__setattr__(self, name, arrays.frozen(array))
-        if self.b.shape != self.W.shape[:1]:
-            raise InputError(f"b has shape {self.b.shape}: W needs ({len(self.W)},)")
+        _check_norm(norm)
+        held = rows if isinstance(rows, Rows) else Rows.of(rows)
+        arrays.check_folded("b", b, 1)
+        if b.shape != held.shape[:1]:
+            raise InputError(f"b has shape {b.shape}: W needs ({len(held)},)")
+        held.check()
+        self._hold(
+            rows=held,
+            b=arrays.frozen(b),
+            norm=norm,
+            tokens=tokens,
+            kinds=kinds,
+            source=source,
+            notes=notes,
+            shift=shift,
+        )
+        if shift is not None:
+            with np.errstate(all="ignore"):
+                off = np.abs(held @ shift.rounded + shift.bias - self.b)
+            if (off > 2.0 * self.bias_errors).any():
+                raise InputError("b is not W times the shift plus its bias: use Readout.fold")
+
+    def _hold(self, **parts: Any) -> None:
+        """Set the attributes. Raises InputError if texts, kinds or shift do not fit the rows."""
+        self.__dict__.update(parts)
         if self.tokens is not None and len(self.tokens) != self.V:
             raise InputError(
                 f"{len(self.tokens)} token texts for {self.V} rows of W: give one per row"
@@ -103,10 +145,6 @@ class Readout:
             arrays.check_kinds(self.kinds, self.V)
         if self.shift is not None:
             self.shift.check_shapes(self.V, self.d)
-            with np.errstate(all="ignore"):
-                off = np.abs(self.W @ self.shift.rounded + self.shift.bias - self.b)
-            if (off > 2.0 * self.bias_errors).any():
-                raise InputError("b is not W times the shift plus its bias: use Readout.fold")
 
     @classmethod
     def fold(
@@ -125,9 +163,9 @@ class Readout:
     ) -> Readout:
         """Fold a checkpoint's arrays into a readout: ``logits = W (gamma * x + beta) + b``.
 
-        Arrays hold float16, float32, float64, or integers that float64 represents exactly. ``W`` is
-        read a block of rows at a time, so a ``W`` that is read from a file by slices is never held
-        whole in memory twice.
+        Arrays hold float16, bfloat16, float32, float64, or integers that float64 represents
+        exactly. The readout keeps ``W`` in the type it has; it is read a block of rows at a time,
+        each row once, and copied unless nobody can write to it.
 
         Parameters
         ----------
@@ -143,7 +181,7 @@ class Readout:
             The norm's shift.
         projection : array_like or SlicedArray of shape (k, d), optional
             A matrix between the norm and ``W``. It is folded in exactly, then rounded to float64
-            once.
+            once, and the readout keeps the product.
         tokens : sequence of str or None, optional
             The text of each id.
         kinds : sequence of TokenKind, optional
@@ -156,7 +194,7 @@ class Readout:
         Returns
         -------
         Readout
-            The readout, in float64.
+            The readout.
 
         Raises
         ------
@@ -164,68 +202,82 @@ class Readout:
             For wrong shapes or types; for NaN and infinity, naming the array and the place; and if
             memory cannot hold the readout.
         """
-        source_rows = W if isinstance(W, SlicedArray) else np.asarray(W)
-        if isinstance(source_rows, np.ndarray):
-            arrays.check_type("W", source_rows)
-        if len(source_rows.shape) != 2 or 0 in source_rows.shape:
-            raise InputError(
-                f"W has shape {source_rows.shape}: give a matrix (V, d), one row per token"
-            )
-        V, k = source_rows.shape
+        refuse_flushing()
+        _check_norm(norm)
+        intake = Intake(W, keep=projection is None)
+        V, k = intake.shape
         P = None if projection is None else arrays.matrix("projection", projection, k)
         d = k if P is None else P.shape[1]
         bias = np.zeros(V) if b is None else arrays.vector("b", b, V)
         scale = None if gamma is None else arrays.vector("gamma", gamma, d)
         shift = None if beta is None else arrays.vector("beta", beta, d)
         kept = None if shift is None or P is not None else Shift.folded(shift, scale, bias)
+        product: Floats | None = None
         if P is not None:
             P, scale, shift = through(P, scale, shift)
-        memory.check_memory(
-            8 * V * d,
-            f"W of {V} x {d} as float64",
-            "free some memory, or read it on a machine with more",
-        )
-        matrix = np.empty((V, d))
-        height = max(1, _BLOCK // max(k, d))
+            memory.check_memory(
+                8 * V * d,
+                f"W of {V} x {d} as float64",
+                "free some memory, or read it on a machine with more",
+            )
+            product = np.empty((V, d))
+        largest, in_place = 0.0, False
+        height = max(1, (BLOCK if P is None else _PROJECTED) // max(k, d))
         blocks = [slice(start, min(start + height, V)) for start in range(0, V, height)]
-        for rows in _tracked(blocks, V):
+        for rows in _tracked(blocks, V * max(k, d)):
             with np.errstate(over="ignore", invalid="ignore"):
-                block = arrays.real("W", source_rows[rows])
+                block = intake.read(rows)
                 if shift is not None:
                     bias[rows] = fold_shift(block, shift, bias[rows])
-                if P is not None:
+                if product is not None and P is not None:
                     arrays.check_finite("W", block, rows.start)
-                    matrix[rows] = exact_product(block, P)
-                else:  # the products go straight to their place: only a block is there besides
-                    matrix[rows] = block if scale is None else fold_scale(block, scale)
-            finite = np.isfinite(matrix[rows]).all(axis=1) & np.isfinite(bias[rows])
-            if not finite.all():
+                    folded = product[rows] = exact_product(block, P)
+                else:
+                    folded = block if scale is None else fold_scale(block, scale)
+            found = size(folded)
+            if not (math.isfinite(found) and np.isfinite(bias[rows]).all()):
                 arrays.check_finite("W", block, rows.start)
+                finite = np.isfinite(folded).all(axis=1) & np.isfinite(bias[rows])
                 row = rows.start + int(np.flatnonzero(~finite)[0])
                 raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
-        for array in (matrix, bias):
-            array.flags.writeable = False
-        named = Source.parse(source) if isinstance(source, str) else source
-        return cls(
-            matrix,
-            bias,
+            largest = max(largest, found)
+            in_place = scale is not None and product is None and intake.replace(rows, folded)
+        intake.finish()
+        for array in (bias, scale, product):
+            if array is not None:
+                array.flags.writeable = False
+        stored = intake.stored() if product is None else Stored(product, d)
+        out = object.__new__(cls)  # its numbers are checked, and its biases are those of its rows
+        out._hold(
+            rows=Rows(stored, None if in_place else scale, largest=largest),
+            b=bias,
             norm=norm,
             tokens=tokens,
             kinds=kinds,
-            source=named,
+            source=Source.parse(source) if isinstance(source, str) else source,
             notes=notes,
             shift=kept,
         )
+        return out
+
+    @property
+    def W(self) -> Floats:  # noqa: N802 - the symbol of the papers
+        """The rows as one matrix (V, d) of float64, read-only; made when first asked for, and kept.
+
+        It takes 8 bytes a number, whatever the checkpoint takes, and raises InputError if there is
+        no room: `rows` gives any part of it.
+        """
+        return self.rows.whole()
 
     @property
     def V(self) -> int:  # noqa: N802 - the symbol of the papers
         """The number of tokens."""
-        return int(self.W.shape[0])
+        return self.rows.shape[0]
 
     @property
     def d(self) -> int:
         """The width of the residual stream."""
-        return int(self.W.shape[1])
+        return self.rows.shape[1]
 
     @property
     def domain(self) -> Domain:
@@ -275,14 +327,15 @@ class Readout:
         biases = [Fraction(bias) for bias in self.offset[tokens].tolist()]
         if self.shift is None:
             return biases
-        shifts = self.shift.along(*integers(self.W[tokens]))
+        shifts = self.shift.along(*integers(self.rows[tokens]))
         return [bias + moved for bias, moved in zip(biases, shifts, strict=True)]
 
     @cached_property
     def row_norms(self) -> Floats:
         """Upper bounds (V,) on the rows' Euclidean norms, tight to a few roundings."""
         refuse_flushing()
-        return norm_above(self.W, axis=-1)
+        self.rows.kept()  # who asks for lengths will read the rows again
+        return np.concatenate([norm_above(rows, axis=-1) for _, rows in self.rows.blocks()])
 
     @cached_property
     def digest(self) -> str:
@@ -293,7 +346,7 @@ class Readout:
         readouts.
         """
         refuse_flushing()
-        return digest(self.W, self.b, self.shift)
+        return digest(self.rows, self.b, self.shift)
 
     def logits(self, x: ArrayLike) -> Floats:
         """Compute logits in float64.
@@ -308,7 +361,9 @@ class Readout:
         ndarray of shape (n, V) or (V,), float64
             The logits at each point.
         """
-        return np.asarray(np.asarray(x, dtype=np.float64) @ self.W.T + self.b)
+        logits = self.rows.logits(np.asarray(x, dtype=np.float64))
+        logits += self.b
+        return logits
 
     def text(self, token: int) -> str | None:
         """Decode an id as the tokenizer does.
@@ -355,9 +410,15 @@ class Readout:
         list of int
             The other tokens, ascending.
         """
-        alike = (self.W[:, 0] == self.W[token, 0]) & (self.b == self.b[token])
+        norms = self.row_norms
+        with np.errstate(invalid="ignore"):  # lengths that overflow tell nothing apart
+            apart = np.abs(norms - norms[token]) > 1e-9 * norms[token]
+        alike = ~apart & (self.offset == self.offset[token])
         alike[token] = False
-        return [int(j) for j in np.flatnonzero(alike) if (self.W[j] == self.W[token]).all()]
+        own, out = self.rows[token], []
+        for part in np.array_split(np.flatnonzero(alike), 1 + alike.sum() // 256):
+            out += part[(self.rows[part] == own).all(axis=1)].tolist()
+        return out
 
     def described(self, source: Source, notes: tuple[str, ...]) -> Readout:
         """Return a readout of the same numbers with another source and other notes.
@@ -386,13 +447,19 @@ class Readout:
         Returns
         -------
         Readout
-            A readout that shares ``W``.
+            A readout that shares the rows.
         """
         return replace(self, b=np.zeros(self.V), shift=None)
 
 
-def _tracked(blocks: list[slice], V: int) -> Iterable[slice]:
-    """Return the blocks, and report progress if there is more than one."""
-    if len(blocks) == 1:
+def _check_norm(norm: str | None) -> None:
+    if norm not in (None, *get_args(NormName)):
+        raise InputError(f"norm {norm!r}: give 'layernorm', 'rmsnorm' or None")
+
+
+def _tracked(blocks: list[slice], numbers: int) -> Iterable[slice]:
+    """Return the blocks, and report progress if they hold so many numbers that it takes a while."""
+    if numbers <= _QUICK:
         return blocks
+    V = blocks[-1].stop
     return track_progress(blocks, "read", V, "rows", lambda rows: rows.stop - rows.start)

@@ -6,7 +6,6 @@ them first if memory is short. The files hold only numbers, in NumPy's own forma
 
 from __future__ import annotations
 
-import mmap
 import os
 import shutil
 import sys
@@ -19,12 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geom.errors import InputError
+from geom.files.filed import Filed, OpenArray, Stamp, Unpack
 from geom.machine import memory
 from geom.model.readout import NormName, Readout
+from geom.model.rows import Rows
 from geom.model.shift import Shift
 from geom.model.source import Source
+from geom.model.stored import Stored
 from geom.numbers.arrays import Floats
 
 PREFIX = "geom-weights-"
@@ -37,7 +40,7 @@ _YOUNG = 60.0
 """A folder without a lock that is younger than this (seconds) may still be being made."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class SharedReadout(Readout):
     """A readout that is sent to another process as the places of its arrays in files.
 
@@ -46,89 +49,97 @@ class SharedReadout(Readout):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        norms = self.row_norms  # saves each worker a pass over W
-        arrays = (self.W, self.b, norms)
-        places = (_place(array) or array for array in arrays)
-        return _arrive, (*places, self.norm, self.source, self.shift)
+        rows, stored = self.rows, self.rows.stored
+        lines: _Sent = _sent(stored.lines)
+        if stored.source is not None:
+            lines = stored.source.filed, stored.source.stamp
+        return _arrive, (
+            (lines, stored.d, stored.unpack),
+            (rows.scale, rows.exponent, rows.largest),
+            _sent(self.b),
+            _sent(self.row_norms),  # saves each worker a pass over the rows
+            self.norm,
+            self.source,
+            self.shift,
+        )
 
 
 @contextmanager
 def shared(readout: Readout, folder: Path | None = None) -> Iterator[SharedReadout]:
     """Put the readout's arrays in read-only files for as long as the block lasts.
 
-    The files lie in a private folder within ``folder``. If ``folder`` is None, they lie within the
-    folder for temporary files, or in memory (`SHM`) if only that has room. An array that is in a
-    file already stays there. The folder is removed however the block ends; if its process is
-    killed, the next process to share a readout removes it. Raises InputError if there is no room.
+    The rows are shared in the type of their checkpoint, or in float64 if each process would
+    otherwise make the same float64 of them (`Rows.to_share`). The files lie in a private folder
+    within ``folder``. If ``folder`` is None, they lie within the folder for temporary files, or in
+    memory (`SHM`) if only that has room. An array that is in a file already stays there. The folder
+    is removed however the block ends; if its process is killed, the next process to share a readout
+    removes it. Raises InputError if there is no room.
     """
-    found = {"W": readout.W, "b": readout.b, "row_norms": readout.row_norms}
-    loose = {name: array for name, array in found.items() if _place(array) is None}
+    rows = readout.rows.to_share()
+    found = {"b": readout.b, "row_norms": readout.row_norms}
+    source = rows.stored.source
+    if source is None or not source.is_named():
+        found["W"] = rows.stored.lines
+    loose = {name: array for name, array in found.items() if Filed.under(array) is None}
     with _private_folder(sum(array.nbytes for array in loose.values()), folder) as home:
         found |= {name: _filed(home / f"{name}.npy", array) for name, array in loose.items()}
+        if "W" in found:
+            rows = rows.moved_to(found.pop("W"))
+            if source is not None:
+                source.check()  # what was written is what it held
         out = object.__new__(SharedReadout)
         # its numbers were checked, and values computed by the original hold for the copy
-        out.__dict__.update(readout.__dict__, **found)
+        out.__dict__.update(readout.__dict__, rows=rows, **found)
         yield out
 
 
-@dataclass(frozen=True)
-class _Place:
-    """The file, the offset in it, and the shape of a C-contiguous array of float64."""
-
-    file: str
-    offset: int
-    shape: tuple[int, ...]
-
-    def mapped(self) -> Floats:
-        """Map the array as a plain one over the map: slices of `numpy.memmap` cost more."""
-        return np.asarray(
-            np.memmap(self.file, dtype=np.float64, mode="r", offset=self.offset, shape=self.shape)
-        )
+_Sent = Filed | NDArray[Any] | tuple[Filed, Stamp]
+"""An array as it is sent: its place, itself, or its place in a file that must not have changed."""
 
 
 def _arrive(
-    W: _Place | Floats,
-    b: _Place | Floats,
-    row_norms: _Place | Floats,
+    stored: tuple[_Sent, int, Unpack | None],
+    rows: tuple[Floats | None, int, float],
+    b: _Sent,
+    row_norms: _Sent,
     norm: NormName | None,
     source: Source,
     shift: Shift | None,
 ) -> SharedReadout:
     """Rebuild the readout in the process that it was sent to."""
-    arrays = [place.mapped() if isinstance(place, _Place) else place for place in (W, b, row_norms)]
-    for array in arrays:
-        array.flags.writeable = False  # pickling loses the flag
-    out = object.__new__(SharedReadout)  # checked when it was built: no pass over W here
-    out.__dict__.update(W=arrays[0], b=arrays[1], row_norms=arrays[2], norm=norm, source=source)
-    out.__dict__.update(shift=shift, tokens=None, kinds=None, notes=())
+    lines, d, unpack = stored
+    opened = OpenArray(*lines) if isinstance(lines, tuple) else None
+    held = _arrived(lines) if opened is None else opened.lines
+    out = object.__new__(SharedReadout)  # checked when it was built: no pass over the rows here
+    out.__dict__.update(rows=Rows(Stored(held, d, unpack, opened), *rows))
+    out.__dict__.update(b=_arrived(b), row_norms=_arrived(row_norms))
+    out.__dict__.update(norm=norm, source=source, shift=shift, tokens=None, kinds=None, notes=())
     return out
 
 
-def _place(array: Floats) -> _Place | None:
-    """Return the array's place in a file, or None if it is in memory or can be written to.
-
-    Only a read-only map shares the pages of its file: a writable map may be private to this
-    process.
-    """
-    owner: Any = array
-    while isinstance(owner, np.ndarray) and not isinstance(owner.base, mmap.mmap):
-        owner = owner.base
-    if not isinstance(owner, np.memmap) or owner.mode != "r" or owner.filename is None:
-        return None
-    if array.dtype != np.float64 or not array.flags.c_contiguous or array.size == 0:
-        return None
-    offset = owner.offset + array.ctypes.data - owner.ctypes.data
-    return _Place(str(owner.filename), offset, array.shape)
+def _sent(array: NDArray[Any]) -> Filed | NDArray[Any]:
+    """Return the array's place in a file, or the array itself if it is in memory."""
+    return Filed.under(array) or array
 
 
-def _filed(file: Path, array: Floats) -> Floats:
+def _arrived(sent: Any) -> NDArray[Any]:
+    """Return an array that was sent, read-only: pickling loses the flag."""
+    array: NDArray[Any] = sent.mapped() if isinstance(sent, Filed) else sent
+    array.flags.writeable = False
+    return array
+
+
+def _filed(file: Path, array: NDArray[Any]) -> NDArray[Any]:
     """Write the array to the file and map it from there."""
+    foreign = array.dtype.isbuiltin == 2  # a type of ml_dtypes, which NumPy's files cannot name
+    words = array.view(f"u{array.dtype.itemsize}") if foreign else array
     try:
         with file.open("xb") as out:
-            np.lib.format.write_array(out, array, allow_pickle=False)
+            np.lib.format.write_array(out, words, allow_pickle=False)
     except OSError as error:
         raise _no_room(file.parent.parent, array.nbytes) from error  # whichever error it is
-    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    mapped = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    return mapped.view(array.dtype) if foreign else mapped
 
 
 @contextmanager

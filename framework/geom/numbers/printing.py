@@ -68,11 +68,19 @@ def rounded(value: Number, digits: int = DIGITS) -> str:
 
 
 def enclosure(low: float | None, high: float | None) -> str:
-    """Write proven bounds: ``0.12 .. 3.4``, ``>= 0.12``, ``<= 3.4``, or ``-`` without any."""
+    """Write proven bounds: ``0.12 .. 3.4``, ``>= 0.12``, ``<= 3.4``, or ``-`` without any.
+
+    Bounds that are close together have as many digits as it takes to tell them apart, to `ALONE`.
+    """
     if low is None:
         return "-" if high is None else f"<= {rounded_up(high)}"
-    below = rounded_down(low)
-    return f">= {below}" if high is None else f"{below} .. {rounded_up(high)}"
+    if high is None:
+        return f">= {rounded_down(low)}"
+    digits = DIGITS
+    apart = abs(high - low) / max(abs(low), abs(high), math.ulp(0.0))
+    while digits < ALONE and apart < 10.0 ** (1 - digits):
+        digits += 1
+    return f"{rounded_down(low, digits)} .. {rounded_up(high, digits)}"
 
 
 def with_error(value: float, error: float | None, proven: bool) -> str:

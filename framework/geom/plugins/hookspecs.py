@@ -123,6 +123,10 @@ def geom_certifiers() -> Iterable[Certifier[Any]]:
     ``certify(problem, token, prior, options)`` returns a finding. A finding decides nothing: geom
     checks each one in exact arithmetic, so a wrong finding costs time but never the truth.
 
+    A verdict needs only a margin's sign. A certifier that can go on to the largest margin says so
+    with ``tighten``, which turns its options into those that do: the hardest tokens of a run are
+    put in proven order with it (``geom run --hardest``).
+
     Returns
     -------
     iterable of Certifier
@@ -136,14 +140,14 @@ def geom_certifiers() -> Iterable[Certifier[Any]]:
 
 
         def certify(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Finding:
-            W = problem.readout.W
-            own = W[token] - W.mean(axis=0)
-            return Finding(x=problem.domain.fit(own), note="its own direction")
+            rows = problem.readout.rows
+            own = rows[token] - rows.mean
+            return Finding(x=problem.domain.fit(own), note="its centred row")
 
 
         @hookimpl
         def geom_certifiers():
-            yield Certifier("own-direction", "tries the token's own direction", certify, NoOptions)
+            yield Certifier("centred-row", "tries the token's centred row", certify, NoOptions)
     """
     raise AssertionError("specifications are never called")
 
@@ -208,7 +212,7 @@ def geom_measures() -> Iterable[Measure[Any]]:
 
 
         def measure(problem: Problem, token: int, prior: Finding, options: NoOptions):
-            return Measurement(float(np.abs(problem.readout.W[token]).max()))
+            return Measurement(float(np.abs(problem.readout.rows[token]).max()))
 
 
         @hookimpl

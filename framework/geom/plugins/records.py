@@ -133,9 +133,14 @@ class Certifier(Generic[O]):
         it is yielded.
     batch : int, optional
         The most tokens to give to ``certify_many``.
-    hard_only : callable, optional
-        ``hard_only(options)`` is whether the tokens that win along their own direction are left to
-        geom, which proves them in bulk.
+    sees_all : callable, optional
+        ``sees_all(options)`` is whether it is asked about every token, as one that verifies is,
+        because its options ask for more than a verdict.
+    tighten : callable, optional
+        ``tighten(options, gap, enough)`` returns the options with which the certifier goes on from
+        the sign of the largest margin to its size. It then stops when its bounds are at most
+        ``gap`` times the upper one apart, or when the margin at its point is above ``enough``, in
+        logits, if that is not None. The order of a run's hardest tokens is proven with it.
     prepare : callable, optional
         ``prepare(problem, options)`` is called once before a run begins; it raises InputError if
         the certifier cannot serve this problem.
@@ -156,7 +161,8 @@ class Certifier(Generic[O]):
         Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Finding]] | None
     ) = None
     batch: int = 1
-    hard_only: Callable[[O], bool] = never
+    sees_all: Callable[[O], bool] = never
+    tighten: Callable[[O, float, float | None], O] | None = None
     prepare: Callable[[Problem, O], None] | None = None
     devices: tuple[str, ...] = ("cpu",)
     memory: Callable[[Readout, O], int] | None = None

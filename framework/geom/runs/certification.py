@@ -13,6 +13,7 @@ from typing import Any
 from geom import exact
 from geom.certificates import Finding, Verdict
 from geom.errors import Raised, attempt
+from geom.exact.bulk import own_direction
 from geom.model.problem import Problem
 from geom.plugins.chosen import Chosen
 from geom.plugins.records import Certifier, never
@@ -23,24 +24,68 @@ from geom.store import Outcome
 Link = Chosen[Certifier[Any]]
 """A certifier of the chain, with its options."""
 
+_RUN_ONLY: dict[str, Any] = {"sees_all": never, "tighten": None, "prepare": None, "memory": None}
+"""The callables of a certifier that are not called where the chain runs."""
+
 
 def portable(chain: Sequence[Link]) -> tuple[Link, ...]:
-    """Return the chain without the callables that only planning uses, to send to a process."""
+    """Return the chain without what only the run itself calls, to send to a process."""
     return tuple(
-        replace(link, record=replace(link.record, hard_only=never, prepare=None, memory=None))
+        replace(link, record=replace(link.record, verifies=sees_all(link), **_RUN_ONLY))
         for link in chain
     )
 
 
-def certify(problem: Problem, chain: Sequence[Link], tokens: Sequence[int]) -> Iterator[Outcome]:
+def sees_all(link: Link) -> bool:
+    """Return whether a link is asked about tokens that are decided, too."""
+    if link.record.verifies:
+        return True
+    return link.call(
+        lambda record, options: bool(record.sees_all(options)), "asked whether it sees every token"
+    )
+
+
+def certify(
+    problem: Problem, chain: Sequence[Link], tokens: Sequence[int | Outcome]
+) -> Iterator[Outcome]:
     """Send the tokens through the chain; each link sees what the links before it found.
+
+    A token may come with its outcome so far; links that see all tokens go on from there.
 
     An outcome is yielded as soon as its token is done, not necessarily in the order of the tokens.
     A certifier's faults never raise here: if it raises or returns nonsense, the token stays as it
     was and its note gives the reason.
     """
-    states = [_State(token) for token in tokens]
+    states = [_begun(problem, token) for token in tokens]
     return (state.outcome(problem) for state in _along(problem, chain, states))
+
+
+def tighten(problem: Problem, link: Link, known: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Yield decided tokens' outcomes after the link has been asked for better bounds, in order.
+
+    The evidence of each is the link's prior. What the link does not better stays as it was, and if
+    it raises, the note gives the reason.
+    """
+    states = [_State.of(outcome) for outcome in known]
+    for state, old in zip(_asked(problem, link, states), known, strict=True):
+        yield state.bettered(old, link.record.name)
+
+
+def seen_again(
+    problem: Problem, chain: Sequence[Link], better: Sequence[Outcome]
+) -> Iterator[Outcome]:
+    """Yield outcomes with new evidence after the links that verify have seen it, in order.
+
+    What those links noted of the evidence before is left out.
+    """
+    states = [_State.of(outcome) for outcome in better]
+    for link in chain:
+        if link.record.verifies:
+            for state in states:
+                state.forget(link.record.name)
+            states = list(_asked(problem, link, states))
+    for state, old in zip(states, better, strict=True):
+        yield state.bettered(old, old.certifier)
 
 
 @dataclass
@@ -54,9 +99,43 @@ class _State:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, known: Outcome) -> _State:
+        """Return the state of a token that was examined before."""
+        verdict = Verdict(
+            known.verdict,
+            known.proof,
+            margin_lower=known.margin_lower,
+            margin_upper=known.margin_upper,
+        )
+        notes = known.note.split("; ") if known.note else []
+        return cls(known.token_id, known.evidence, verdict, known.certifier, notes, known.seconds)
+
+    def forget(self, certifier: str) -> None:
+        """Leave out the notes of a certifier."""
+        starts = f"{certifier}: ", failure_note(certifier, "")
+        self.notes = [note for note in self.notes if not note.startswith(starts)]
+
+    def bettered(self, old: Outcome, certifier: str | None) -> Outcome:
+        """Return the outcome ``old`` with what was found since; ``certifier`` found a new point."""
+        note = "; ".join(dict.fromkeys(self.notes)) or None
+        same = replace(old, seconds=self.seconds, note=note)
+        if self.evidence is old.evidence or self.verdict.name != old.verdict:
+            return same
+        return replace(
+            same,
+            certifier=old.certifier if self.evidence.x is old.evidence.x else certifier,
+            margin_lower=self.verdict.margin_lower,
+            margin_upper=self.verdict.margin_upper,
+            evidence=self.evidence,
+            recipe=None,
+        )
+
     def outcome(self, problem: Problem) -> Outcome:
         verdict, notes = self.verdict, list(self.notes)
-        notes += [f"same row and bias as token {j}" for j in problem.readout.twins(self.token)[:1]]
+        if verdict.name != "speakable":
+            twins = problem.readout.twins(self.token)[:1]
+            notes += [f"same row and bias as token {j}" for j in twins]
         if not verdict.decided:
             notes += [verdict.note] if verdict.note else []
             notes += [] if notes else [_why_undecided(self.evidence)]
@@ -68,9 +147,18 @@ class _State:
             margin_lower=verdict.margin_lower,
             margin_upper=verdict.margin_upper,
             seconds=self.seconds,
-            note="; ".join(notes) or None,
+            note="; ".join(dict.fromkeys(notes)) or None,
             evidence=self.evidence,
         )
+
+
+def _begun(problem: Problem, token: int | Outcome) -> _State:
+    """Return the state of a token that no link has seen, with what is known of it already."""
+    if not isinstance(token, Outcome):
+        return _State(token)
+    if token.recipe is not None:
+        token = replace(token, evidence=Finding(x=own_direction(problem, token.token_id)))
+    return _State.of(token)
 
 
 def _along(problem: Problem, chain: Sequence[Link], states: Sequence[_State]) -> Iterator[_State]:
@@ -96,9 +184,14 @@ def _through(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator
             asked.append(state)
         else:
             yield state
+    yield from _asked(problem, link, asked)
+
+
+def _asked(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[_State]:
+    """Yield the states one by one, updated with the link's findings."""
     size = 1 if link.record.certify_many is None else max(1, link.record.batch)
-    for start in range(0, len(asked), size):
-        batch = asked[start : start + size]
+    for start in range(0, len(states), size):
+        batch = states[start : start + size]
         findings = _ask(problem, link, batch)
         for state in batch:
             started = time.perf_counter()

@@ -14,13 +14,15 @@ from geom import exact
 from geom.certificates import Finding
 from geom.errors import GeomError, PluginError, Raised
 from geom.exact.bulk import prove_own_directions, prove_points
+from geom.exact.products import POINTS
+from geom.exact.single import slices
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.plugins.records import Detector
 from geom.plugins.results import WitnessedToken
 from geom.runs.findings import as_kept
-from geom.runs.own_directions import EASY, own_direction_outcome
+from geom.runs.outcomes import own_direction_outcome
 from geom.runs.planning import Plan, plan
 from geom.self_argmax import own_winners
 from geom.store import Outcome, Planned, Run
@@ -156,8 +158,8 @@ def _witnessed(
         yield own_direction_outcome(token, margin, 0.0)
     found = {item.token: as_kept(Finding(x=item.x)) for item in items if item.x is not None}
     inside = [token for token, finding in found.items() if exact.is_point(problem, finding.x)]
-    for start in range(0, len(inside), EASY):
-        block = inside[start : start + EASY]
+    for part in slices(len(inside), POINTS):
+        block = inside[part]
         points = np.array([found[token].x for token in block])
         lower = prove_points(problem, np.array(block), points)
         margins = dict(_proven(lower, block))

@@ -21,10 +21,11 @@ from geom.plugins.chosen import Chosen
 from geom.plugins.options import by_plugin
 from geom.plugins.records import Executor
 from geom.progress import Watcher, track_progress, watched
-from geom.runs.certification import Link, certify, portable
+from geom.runs.certification import Link, certify, portable, sees_all
 from geom.runs.detection import examine, missing_or_more
-from geom.runs.own_directions import EASY, easy, spares_easy
-from geom.runs.planning import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, Plan, plan, workers
+from geom.runs.hardest import order_hardest
+from geom.runs.opening import opening as open_in_bulk
+from geom.runs.planning import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, Plan, no_order, plan, workers
 from geom.store import Outcome, Run, Writer, create_or_continue
 from geom.token_spec import CANDIDATES, format_tokens
 
@@ -39,6 +40,8 @@ def run(
     options: Mapping[str, Any] | None = None,
     executor: str = DEFAULT_EXECUTOR,
     device: str = "cpu",
+    opening: bool = True,
+    hardest: int | None = None,
     out: str | Path | None = None,
     progress: Watcher | None = None,
 ) -> Run:
@@ -62,6 +65,11 @@ def run(
         The executor, which runs the certifiers.
     device : str, optional
         ``cpu``, ``torch``, ``cuda`` or ``cuda:N``.
+    opening : bool, optional
+        Whether the run opens with what can be decided in bulk, whatever the chain.
+    hardest : int, optional
+        The number of speakable tokens with the least largest margins whose order is proven, 10 if
+        None; 0 leaves the bounds as the chain finds them.
     out : str or Path, optional
         The run's file, or None for a run in memory.
     progress : callable, optional
@@ -94,6 +102,8 @@ def run(
         given=given,
         executor=executor,
         device=device,
+        opening=opening,
+        hardest=hardest,
     )
     return execute(asked, out, progress)
 
@@ -120,6 +130,7 @@ def execute(
             else:
                 _refuse_other_rows(asked, writer.run)
             _certify(asked, writer)
+            _order(asked, writer)
         writer.finish()
     except BaseException:
         writer.abandon()
@@ -152,18 +163,35 @@ def _refuse_other_rows(asked: Plan, run: Run) -> None:
 
 def _certify(asked: Plan, writer: Writer) -> None:
     """Send the remaining tokens through bulk proofs and the chain; store each as it is done."""
-    if spares_easy(asked.chain, sum(writer.run.counts().values())):
-        left = writer.run.pending()
-        blocks = easy(asked.problem, left)
-        for outcomes in track_progress(blocks, "own direction", -(-len(left) // EASY), "blocks"):
-            writer.record(outcomes)
-    with closing(_outcomes(asked, writer.run.pending())) as rest:
+    known: dict[int, Outcome] = {}
+    if asked.opening and asked.chain:
+        more = any(sees_all(link) for link in asked.chain)
+        for outcomes in open_in_bulk(asked.problem, *writer.run.pending_winners()):
+            if more:
+                known |= {outcome.token_id: outcome for outcome in outcomes}
+            else:
+                writer.record(outcomes)
+    left = [known.get(token, token) for token in writer.run.pending()]
+    with closing(_outcomes(asked, left)) as rest:
         for outcome in rest:
             writer.record([outcome])
 
 
-def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
-    """Yield the outcomes of the tokens in the order the executor returns them."""
+def _order(asked: Plan, writer: Writer) -> None:
+    """Prove which tokens are the hardest, and their order; store each bound as it is found."""
+    if not asked.hardest or no_order(asked.problem, asked.chain) is not None:
+        return
+    if not writer.run.ordered:
+        for outcomes in order_hardest(asked, writer.run):
+            writer.record(outcomes)
+        writer.end_order()
+
+
+def _outcomes(asked: Plan, tokens: list[int | Outcome]) -> Generator[Outcome]:
+    """Yield the outcomes of the tokens in the order the executor returns them.
+
+    A token may come with its outcome so far.
+    """
     executor = asked.executor
     with ExitStack() as stack:
         readout = asked.readout
@@ -176,10 +204,11 @@ def _outcomes(asked: Plan, tokens: list[int]) -> Generator[Outcome]:
         if isinstance(results, Raised):
             raise _broken(executor, results)
         stack.callback(_close, executor, results)
-        yield from track_progress(_expected(executor, results, tokens), "certify", len(tokens))
+        ids = [token.token_id if isinstance(token, Outcome) else token for token in tokens]
+        yield from track_progress(_expected(executor, results, ids), "certify", len(ids))
 
 
-def _batches(asked: Plan, tokens: list[int]) -> list[list[int]]:
+def _batches(asked: Plan, tokens: list[int | Outcome]) -> list[list[int | Outcome]]:
     """Cut the tokens into pieces: enough for every worker, none larger than a certifier takes."""
     crew = workers(asked.executor)
     batch = max([1, *(link.record.batch for link in asked.chain)])
@@ -228,7 +257,7 @@ def _close(executor: Chosen[Executor[Any]], results: object) -> None:
 
 
 def _work(
-    problem: Problem, chain: Sequence[Link], device: str, tokens: Sequence[int]
+    problem: Problem, chain: Sequence[Link], device: str, tokens: Sequence[int | Outcome]
 ) -> Iterator[Outcome]:
     """Run the chain on some tokens with the device set; an executor calls this anywhere."""
     with using(find_device(device)[0]):

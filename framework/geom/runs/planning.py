@@ -10,7 +10,7 @@ from operator import index
 from typing import Any
 
 from geom.errors import InputError
-from geom.exact import bulk
+from geom.exact import products, symmetric
 from geom.machine import memory
 from geom.machine.devices import Device, find_device
 from geom.model import domains
@@ -31,6 +31,9 @@ DEFAULT_DETECTORS = ("self-argmax",)
 DEFAULT_CERTIFIERS = ("maxent", "highs")
 DEFAULT_EXECUTOR = "serial"
 
+HARDEST = 10
+"""The number of hardest tokens whose order is proven unless told otherwise."""
+
 _SMALLER = "free some memory, or give fewer workers or smaller memory options"
 _WORKER = 64 * 2**20
 """The bytes that a worker process takes for itself."""
@@ -49,7 +52,8 @@ class Plan:
     """A run that has been checked but not begun: every name is known, every option valid.
 
     ``tokens`` is ``candidates``, ``all`` or the ids, ascending. ``memory`` is an estimate of the
-    bytes that the run takes at its peak, the weights included.
+    bytes that the run takes at its peak, the weights included. ``hardest`` is the number of tokens
+    whose order is to be proven.
     """
 
     problem: Problem
@@ -57,7 +61,9 @@ class Plan:
     chain: tuple[Link, ...]
     executor: Chosen[Executor[Any]]
     tokens: str | tuple[int, ...]
+    hardest: int
     device: Device
+    opening: bool
     versions: Mapping[str, str]
     memory: int
     warnings: tuple[str, ...] = ()
@@ -83,6 +89,8 @@ class Plan:
             "tokens": self.tokens if isinstance(self.tokens, str) else format_tokens(self.tokens),
             "detectors": {item.record.name: as_plain(item.options) for item in self.detectors},
             "certifiers": {item.record.name: as_plain(item.options) for item in self.chain},
+            "opening": self.opening,
+            "hardest": self.hardest,
         }
 
 
@@ -96,6 +104,8 @@ def plan(
     given: Given | None = None,
     executor: str = DEFAULT_EXECUTOR,
     device: str = "cpu",
+    opening: bool = True,
+    hardest: int | None = None,
 ) -> Plan:
     """Check everything that a run is asked for, and write nothing. See `run` for the parameters.
 
@@ -121,18 +131,21 @@ def plan(
     on, warnings = _device(device, [*found, *chain])
     problem = Problem(readout, where)
     prepare(problem, chain)
+    places, doubts = _hardest(problem, chain, hardest)
     need = _memory(readout, _ids(wanted, readout.V), found, chain, crew)
-    memory.check_memory(need - readout.W.nbytes, "the run, not counting the weights,", _SMALLER)
+    memory.check_memory(need - readout.rows.nbytes, "the run, not counting the weights,", _SMALLER)
     return Plan(
         problem=problem,
         detectors=tuple(found),
         chain=tuple(chain),
         executor=crew,
         tokens=wanted,
+        hardest=places,
         device=on,
+        opening=opening,
         versions=_versions(names),
         memory=need,
-        warnings=warnings,
+        warnings=(*warnings, *doubts),
     )
 
 
@@ -155,6 +168,34 @@ def _ids(tokens: str | tuple[int, ...], V: int) -> Sequence[int] | None:
     if isinstance(tokens, str):
         return range(V) if tokens == ALL else None
     return tokens
+
+
+def no_order(problem: Problem, chain: Sequence[Link]) -> str | None:
+    """Say why the hardest tokens cannot be put in order, or None if they can.
+
+    Without a bias, or on a ball, geom finds the largest margins itself.
+    """
+    if not problem.domain.bounded and not problem.homogeneous:
+        return "on an unbounded domain with biases, most largest margins are infinite"
+    if problem.domain.shape == "box" and all(link.record.tighten is None for link in chain):
+        names = ", ".join(link.record.name for link in chain) or "none"
+        return f"no certifier of the chain ({names}) goes on to largest margins; add maxent"
+    return None
+
+
+def _hardest(
+    problem: Problem, chain: Sequence[Link], asked: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """Return how many of the hardest tokens to put in order, and a warning if that cannot be done.
+
+    Raises InputError for a number below 0.
+    """
+    if asked is None:
+        return HARDEST, ()
+    if asked < 0:
+        raise InputError(f"hardest {asked}: give a number of tokens, 0 or more")
+    reason = no_order(problem, chain) if asked else None
+    return asked, () if reason is None else (f"the hardest tokens are not in order: {reason}",)
 
 
 def _device(
@@ -180,7 +221,7 @@ def _memory(
 
     Any token may turn out to be a candidate; in a narrow matrix nearly all of them are.
     """
-    weights = readout.W.nbytes + readout.b.nbytes
+    weights = readout.rows.most_bytes + readout.b.nbytes
     each = ARRAYS * readout.V + EXAMINED * (readout.V if ids is None else len(ids))
 
     def most(chosen: Sequence[Chosen[Detector[Any]] | Chosen[Certifier[Any]]]) -> int:
@@ -189,11 +230,8 @@ def _memory(
     chain = most(certifiers)
     if executor.record.processes:
         chain = weights + workers(executor) * (_WORKER + chain)
-    return (
-        weights
-        + each
-        + max(bulk.memory(readout), own_winners_memory(readout), most(detectors), chain)
-    )
+    bulk = products.memory(readout) + symmetric.memory(readout)
+    return weights + each + max(bulk, own_winners_memory(readout), most(detectors), chain)
 
 
 def _need(readout: Readout, plugin: Chosen[Detector[Any]] | Chosen[Certifier[Any]]) -> int:

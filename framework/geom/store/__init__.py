@@ -1,16 +1,18 @@
 """A run is one SQLite file.
 
 While it is being written the file is in write-ahead-log mode, and each token, its row together with
-its certificates, is one transaction: a kill loses only the token in hand. When the writer is done,
+its certificates, is one transaction: a kill loses only the token in hand. The tokens that a run's
+opening decides are stored a block at a time, each block in one transaction. At the end
 the log is folded into the file, which then stands alone and can be read anywhere.
 
-Tables, version 5 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+Tables, version 6 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
 - ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
-  tokens asked for, detectors and certifiers with their options), ``model`` (the name that loads
-  the readout), ``versions`` (of geom, Python, packages and plugins), ``notes`` (what a reader
-  should know about the readout), ``planned`` (true once the tokens to examine are known) and
-  ``warnings``.
+  tokens asked for, detectors and certifiers with their options, whether the run has an opening,
+  how many of the hardest tokens to put in order), ``model`` (the name that loads the readout),
+  ``versions`` (of geom, Python, packages and plugins), ``notes`` (what a reader should know about
+  the readout), ``planned`` (true once the tokens to examine are known), ``ordered`` (true once
+  nothing is left to do for the order of the hardest) and ``warnings``.
 - ``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof,
   certifier, margin_lower, margin_upper, seconds, note, token_kind, argmax_kind, recipe)``: one row
   per token to examine, with the fields of the exported row, the kind of the token ``argmax``, and
@@ -28,10 +30,12 @@ Tables, version 5 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
   ``evidence``, or NULL if there are none.
 
 Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures, version 4 no weights
-of measures. Runs of these versions are refused: run again.
+of measures, version 5 no ``opening`` in the settings. Runs of these versions are refused: run
+again.
 """
 
 from geom.store.opening import open_file
+from geom.store.ranking import Ranking
 from geom.store.reading import Run
 from geom.store.rows import MeasureRow, Outcome, Planned, TokenRow
 from geom.store.writing import Writer, create_or_continue, recorder
@@ -40,6 +44,7 @@ __all__ = [
     "MeasureRow",
     "Outcome",
     "Planned",
+    "Ranking",
     "Run",
     "TokenRow",
     "Writer",

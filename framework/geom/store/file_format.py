@@ -10,7 +10,7 @@ from pathlib import Path
 from geom.errors import StoreError
 
 APPLICATION_ID = 0x67656F6D  # "geom"
-VERSION = 5
+VERSION = 6
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -28,6 +28,7 @@ class _Settings(msgspec.Struct):
     tokens: str = ""
     detectors: dict[str, dict[str, Any]] = {}
     certifiers: dict[str, dict[str, Any]] = {}
+    hardest: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 def settings(file: RunFile) -> dict[str, Any]:

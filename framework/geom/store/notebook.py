@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from geom.store.ranking import ranking
 from geom.store.rows import TokenRow
 from geom.text import harmless, visible
 
@@ -16,7 +17,8 @@ SHOWN = 20
 
 def run_html(model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow]) -> str:
     """Render a run: its counts, and a table of its first tokens, the unspeakable ones on top."""
-    ordered = sorted(rows, key=lambda row: row.rank)
+    ranked = ranking(rows)
+    ordered = ranked.rows
     counts = Counter(row.label for row in ordered)
     numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "no token examined"
     facts = f"{settings.get('V')} tokens, d = {settings.get('d')}"
@@ -27,14 +29,15 @@ def run_html(model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow]) 
             visible(row.token, row.token_kind),
             row.label,
             row.proof or "-",
-            row.margin,
+            ranked.margin(row),
         )
         for row in ordered[:SHOWN]
     )
     return "\n".join(
         (
             f"<p><b>{escape(harmless(model))}</b>, {escape(facts)}: {escape(numbers)}</p>",
-            table_html(names, cells, len(ordered), "run.rows()"),
+            table_html(names, cells, len(ordered), "run.ranking().rows"),
+            *([f"<p>{escape(ranked.about)}</p>"] if ranked.about else []),
         )
     )
 

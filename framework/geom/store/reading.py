@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import msgspec
+import numpy as np
 
 from geom.certificates import Certificate, Finding, RecipeName, Witness
 from geom.errors import InputError, StoreError
@@ -18,12 +19,14 @@ from geom.exact.bulk import own_direction
 from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.numbers.arrays import Flags
 from geom.store import decoding
 from geom.store.arrays import HEADER, ITEM
 from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS
 from geom.store.frames import frame
 from geom.store.meta import meta, settings
 from geom.store.notebook import run_html
+from geom.store.ranking import Ranking, ranking
 from geom.store.rows import MeasureRow, TokenRow
 from geom.store.run_file import RunFile
 from geom.text import TokenKind
@@ -123,6 +126,11 @@ class Run:
         """Whether the tokens to examine are known."""
         return meta(self._file, "planned", bool, False)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether the search for the order of the hardest tokens has ended."""
+        return meta(self._file, "ordered", bool, False)
+
     def counts(self) -> dict[str, int]:
         """Count the tokens of each verdict.
 
@@ -156,6 +164,21 @@ class Run:
                 yield decoding.token_row(self._file, values)
             after = (*of[1], found[-1][0])
             found = self._file.select(f"{query} AND token_id > ? {order} {_AT_ONCE}", after)
+
+    def ranking(self, verdict: str | None = None) -> Ranking:
+        """Put the tokens examined in order, the hardest first.
+
+        Parameters
+        ----------
+        verdict : {"speakable", "unspeakable", "undecided"}, optional
+            The verdict of the tokens wanted, or None for all.
+
+        Returns
+        -------
+        Ranking
+            The rows, and how far their order is proven.
+        """
+        return ranking(self.rows(verdict))
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows as a DataFrame.
@@ -379,6 +402,20 @@ class Run:
         """
         query = "SELECT token_id FROM tokens WHERE verdict IS NULL ORDER BY token_id"
         return [token for (token,) in self._file.select(query)]
+
+    def pending_winners(self) -> tuple[list[int], Flags]:
+        """Return the tokens that are not yet examined, and which of them win their own direction.
+
+        Returns
+        -------
+        tokens : list of int
+            Their ids, ascending, as from `pending`.
+        unbeaten : ndarray of shape (n,), bool
+            Whether each is highest along its own direction.
+        """
+        query = "SELECT token_id, self_argmax FROM tokens WHERE verdict IS NULL ORDER BY token_id"
+        found = self._file.select(query)
+        return [token for token, _ in found], np.array([won == 1 for _, won in found], dtype=bool)
 
     @cached_property
     def _shape(self) -> tuple[int, int]:

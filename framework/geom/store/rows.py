@@ -16,6 +16,9 @@ from geom.text import TokenKind
 LONGEST = 2**20
 """The most characters of a text that a run keeps; no tokenizer comes near it."""
 
+KNOWN = 0.01
+"""The relative gap of the bounds on a largest margin at which it counts as known."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
@@ -40,7 +43,8 @@ class TokenRow:
     proof : {"witness", "slack", "interior", "rational"} or None
         The proof of the verdict, None if undecided.
     certifier : str or None
-        The certifier that proved it, ``own-direction`` if it was proven in bulk, None if undecided.
+        The certifier whose point or weights prove it, ``own-direction`` or ``bulk-step`` if
+        it was proven in bulk, None if undecided.
     margin_lower : float or None
         A proven lower bound on the largest margin, in logits.
     margin_upper : float or None
@@ -100,11 +104,21 @@ class TokenRow:
         return enclosure(self.margin_lower, self.margin_upper)
 
     @property
-    def rank(self) -> tuple[int, float, int]:
-        """The sort key: the unspeakable first, then the undecided, then by the margin."""
+    def known(self) -> bool:
+        """Whether the largest margin is known to a hundredth: its bounds are no farther apart."""
+        low, high = self.margin_lower, self.margin_upper
+        return low is not None and high is not None and high - low <= KNOWN * abs(high) < math.inf
+
+    @property
+    def rank(self) -> tuple[int, bool, float, int]:
+        """The sort key: the unspeakable first, then the undecided, then the speakable.
+
+        Of the speakable, those whose largest margin is known come first, by that margin.
+        """
         order = {"unspeakable": 0, "undecided": 1, "speakable": 2}[self.verdict]
         margin = self.margin_lower if self.margin_lower is not None else self.margin_upper
-        return order, margin if margin is not None else 0.0, self.token_id
+        unsure = self.verdict == "speakable" and not self.known
+        return order, unsure, margin if margin is not None else 0.0, self.token_id
 
 
 @dataclass(frozen=True, eq=False)

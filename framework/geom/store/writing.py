@@ -99,6 +99,11 @@ class Writer:
             for outcome in outcomes:
                 _record(execute, outcome)
 
+    def end_order(self) -> None:
+        """Store that nothing more is to be done for the order of the hardest tokens."""
+        with self._transaction() as execute:
+            _put(execute, {"ordered": True})
+
     def finish(self) -> None:
         """Fold the log into the file, so that a later reader needs no other file.
 
@@ -241,8 +246,12 @@ def _put(execute: Any, values: Mapping[str, Any]) -> None:
         execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
 
+_ABSENT: Mapping[str, Any] = {"hardest": 0}
+"""The settings that the runs of older versions lack, with the values that those runs had."""
+
+
 def _check_settings(run: Run, settings: Mapping[str, Any]) -> None:
-    stored = run.settings
+    stored, settings = {**_ABSENT, **run.settings}, {**_ABSENT, **settings}
     differing = sorted(
         key for key in stored.keys() | settings.keys() if stored.get(key) != settings.get(key)
     )

@@ -12,6 +12,9 @@ from geom.exact import is_point, is_weights, judge
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
 
+GAP = 1e-3
+"""The relative gap that a certifier is asked to bring bounds to."""
+
 
 def finds_what_can_be_checked(asked: Asked) -> None:
     """Check that points are in the domain, exactly, and weights on other tokens, finite, >= 0."""
@@ -71,6 +74,44 @@ def answers_for_each_of_many(asked: Asked) -> None:
             assert verdict.name in (known.truth(token), "undecided"), f"{asked}: out of order"
 
 
+def goes_on_to_the_largest_margin(asked: Asked) -> None:
+    """Check that ``tighten`` brings the bounds together, or the margin above what is enough."""
+    say = asked.record.tighten
+    if say is None:
+        return
+    met = 0
+    for known, token in _speakable(asked):
+        options = say(asked.options, GAP, None)
+        assert isinstance(options, asked.record.options), (
+            f"{asked}: tighten returns {options!r}, not {asked.record.options.__name__}"
+        )
+        found = judge(
+            known.problem, token, asked.record.certify(known.problem, token, Finding(), options)
+        )
+        assert found.name != "unspeakable", f"geom is wrong about token {token} of {known}"
+        low, high = found.margin_lower, found.margin_upper
+        if low is None or high is None or not low > 0.0:
+            continue
+        met += high - low <= 2 * GAP * high
+        options = say(asked.options, GAP, low / 2)
+        early = judge(
+            known.problem, token, asked.record.certify(known.problem, token, Finding(), options)
+        )
+        reached = early.margin_lower or 0.0
+        assert reached > low / 2, (
+            f"{asked}: token {token} of {known} has a margin of {low}, and told that {low / 2} is "
+            f"enough it stops at {reached}"
+        )
+    assert met, f"{asked} has a tighten, and brings no bounds of a known question together"
+
+
+def _speakable(asked: Asked) -> Iterator[tuple[Known, int]]:
+    """Yield some speakable tokens of the problems whose largest margins are finite."""
+    for known in _served(asked):
+        if known.domain.bounded or known.problem.homogeneous:
+            yield from ((known, token) for token in sorted(known.speakable)[:4])
+
+
 def _served(asked: Asked) -> Iterator[Known]:
     """Yield the known problems, except those that the certifier refuses before a run begins."""
     for known in known_problems():
@@ -95,4 +136,5 @@ SUITE = (
     survives_exact_arithmetic,
     goes_on_from_what_others_found,
     answers_for_each_of_many,
+    goes_on_to_the_largest_margin,
 )

@@ -50,7 +50,7 @@ def encloses_products(asked: Asked) -> None:
     if asked.record.products is None:
         return
     for known, x in _points():
-        rows = known.readout.W[:7]
+        rows = known.readout.rows[:7]
         found = asked.record.products(rows, x, asked.options)
         assert len(found) == len(rows), f"{asked}: {len(found)} enclosures of {len(rows)} products"
         for row, enclosure in zip(rows, found, strict=True):
@@ -76,8 +76,8 @@ def _points() -> Iterator[tuple[Known, Floats]]:
 
 
 def _margin(known: Known, token: int, x: Floats) -> Fraction:
-    W, b = known.readout.W, known.readout.b
-    logits = [_dot(row, x) + Fraction(float(c)) for row, c in zip(W, b, strict=True)]
+    rows, b = known.readout.rows[:], known.readout.b
+    logits = [_dot(row, x) + Fraction(float(c)) for row, c in zip(rows, b, strict=True)]
     own = logits.pop(token)
     return own - max(logits)
 

@@ -43,7 +43,7 @@ def writes_the_texts_of_strangers(asked: Asked) -> None:
     """Check that tokens may contain quotes, tags, control characters and marks."""
     readout = known_problems()[0].readout
     texts = [HOSTILE[token % len(HOSTILE)] + str(token) for token in range(readout.V)]
-    with run(Readout.fold(readout.W, tokens=texts), tokens="all") as made:
+    with run(Readout.fold(readout.rows[:], tokens=texts), tokens="all") as made:
         written = _written(asked, made)
     if asked.record.text:
         written.decode("utf-8")

@@ -13,7 +13,8 @@ def loads_a_readout(asked: Asked) -> None:
     """Check that it loads a Readout in float64, with as many texts as tokens if it has texts."""
     readout = _loaded(asked)
     assert isinstance(readout, Readout), f"{asked} loads {readout!r}, not a Readout"
-    assert readout.W.dtype == readout.b.dtype == np.float64, f"{asked}: W and b are not float64"
+    rows = readout.rows[:1]
+    assert rows.dtype == readout.b.dtype == np.float64, f"{asked}: rows and b are not float64"
     if readout.tokens is not None:
         assert len(readout.tokens) == readout.V, f"{asked}: {len(readout.tokens)} texts"
 

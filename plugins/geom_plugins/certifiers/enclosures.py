@@ -86,13 +86,18 @@ def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclos
     Coordinates where x is zero do not matter, and rows that agree on the others count as one row: a
     vocabulary may hold thousands of copies of a row, and at x = 0 all rows are alike.
     """
-    W, b = problem.readout.W, problem.readout.b
+    W, b = problem.readout.rows, problem.readout.b
     low, high = _margin_ends(problem, token, x)
     rows = np.flatnonzero(low <= high.min())
     rows = rows[rows != token]
     live = np.flatnonzero(x)
     seen = live if problem.readout.shift is None else slice(None)  # a shift sees all coordinates
-    different = {(W[j, seen].tobytes(), b[j]): j for j in rows[np.argsort(-low[rows])]}
+    different: dict[tuple[bytes, float], int] = {}
+    falling = rows[np.argsort(-low[rows])]
+    for part in np.array_split(falling, 1 + falling.size // 256):
+        different |= {
+            (row.tobytes(), b[j]): j for row, j in zip(W[part][:, seen], part, strict=True)
+        }
     rows = np.array(list(different.values()))
     rows = rows[np.argsort(low[rows])]
     best: Enclosure | None = None
@@ -172,9 +177,10 @@ def reach_enclosure(
     except ArithmeticError:
         rest, light = _combined(problem, weights, light, sums), light[:0]
     total, g0 = _totals(problem, token, weights)
+    row = problem.readout.rows[token].tolist()
     r = [
         entry + more - _exact(total * Fraction(own))
-        for entry, more, own in zip(entries, rest, problem.readout.W[token].tolist(), strict=True)
+        for entry, more, own in zip(entries, rest, row, strict=True)
     ]
     g = _shifted(problem, r) + _exact(g0)
     if domain.zero_sum:
@@ -208,14 +214,15 @@ def _combined(
     problem: Problem, weights: Weights, chosen: NDArray[np.intp], sums: Arithmetic
 ) -> list[Enclosure]:
     """Return ``sum lam_j w_j`` (d,) over the chosen weights, by blocks of rows and coordinates."""
-    W, d = problem.readout.W, problem.readout.d
+    d = problem.readout.d
     out = [_exact(Fraction(0))] * d
     height = max(1, min(chosen.size, BLOCK // 64))
     for start in range(0, chosen.size, height):
         block = chosen[start : start + height]
         rows, lam = weights.indices[block], weights.values[block]
         width = max(1, BLOCK // block.size)
-        parts = [W[rows, left : left + width].T for left in range(0, d, width)]
+        columns = problem.readout.rows[rows].T
+        parts = [columns[left : left + width] for left in range(0, d, width)]
         found = [
             entry for part in parts for entry in sums.products(np.ascontiguousarray(part), lam)
         ]

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -42,6 +42,9 @@ from geom_plugins.solvers.small_problems import decide
 
 _PLAIN = 20
 """Rows from ``2**-20`` to ``2**20`` times the typical row are solved as they are."""
+
+_BLOCK = 1 << 20
+"""The numbers of W that are multiplied at a time, while the first rows are chosen."""
 
 START = 4
 """The number of rows to start with, times the width d."""
@@ -62,6 +65,9 @@ class HighsOptions:
     gap: Annotated[
         float, Meta(gt=0, description="with largest: relative gap of the bounds to stop at")
     ] = 1e-3
+    enough: Annotated[
+        float | None, Meta(description="with largest: margin to stop above, in logits")
+    ] = None
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions) -> Finding:
@@ -70,6 +76,8 @@ def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions)
     The point has a positive margin in float64, or the weights bound the margin by about zero, or
     the note says why neither was reached.
     """
+    if options.enough is not None:
+        options = replace(options, enough=math.ldexp(options.enough, -problem.exponent))
     problem = problem.unit
     if problem.readout.V == 1:
         return Finding(x=np.zeros(problem.readout.d))
@@ -97,18 +105,26 @@ def _searched(problem: Problem, token: int, options: HighsOptions) -> Finding:
 @lru_cache(maxsize=2)
 def _outer_tokens(problem: Problem, count: int) -> Ids:
     """Return tokens likely to be on the hull: winners of random directions, then the farthest."""
-    W = problem.readout.W
-    centred = W - W.mean(axis=0)
-    directions = np.random.default_rng(0).standard_normal((problem.readout.d, min(1024, 2 * count)))
-    won = np.unique((centred @ directions).argmax(axis=0))
-    far = np.argsort(-np.linalg.norm(centred, axis=1), kind="stable")
+    readout = problem.readout
+    directions = np.random.default_rng(0).standard_normal((readout.d, min(1024, 2 * count)))
+    best = np.full(directions.shape[1], -math.inf)
+    winner, length = np.zeros(best.size, dtype=np.int64), np.empty(readout.V)
+    for part, rows in readout.rows.blocks(_BLOCK):
+        centred = rows - readout.rows.mean
+        length[part] = np.linalg.norm(centred, axis=1)
+        scores = centred @ directions
+        first = scores.argmax(axis=0)
+        highest = np.take_along_axis(scores, first[None], axis=0)[0]
+        winner = np.where(highest > best, part.start + first, winner)
+        best = np.maximum(best, highest)
+    won, far = np.unique(winner), np.argsort(-length, kind="stable")
     return np.concatenate([won, np.setdiff1d(far[: count + won.size], won, True)])[:count]
 
 
 def _near_tokens(problem: Problem, token: int, count: int) -> Ids:
     """Return the tokens with the nearest rows, which a token in a clump must beat in the end."""
-    W, norms = problem.readout.W, problem.readout.row_norms
-    return np.argsort(norms * norms - 2.0 * (W @ W[token]), kind="stable")[:count]
+    rows, norms = problem.readout.rows, problem.readout.row_norms
+    return np.argsort(norms * norms - 2.0 * (rows @ rows[token]), kind="stable")[:count]
 
 
 class _Search:
@@ -123,7 +139,8 @@ class _Search:
         domain, d = problem.domain, problem.readout.d
         self._reach = domain.radius if domain.bounded else 1.0
         self._free = not domain.bounded and not problem.homogeneous
-        self.ball = domain.shape == "ball" and not problem.homogeneous
+        self._round = domain.shape == "ball" or (problem.homogeneous and not domain.bounded)
+        self.ball = self._round and (options.largest or not problem.homogeneous)
         self._unit = 1.0
         self._known = np.zeros(problem.readout.V, dtype=bool)
         self._known[token] = True
@@ -186,7 +203,9 @@ class _Search:
         if self._problem.domain.zero_sum:
             a = a - a.mean(axis=1, keepdims=True)
         before = self._bound, self._margin
-        wanted = max(0.5 * (max(self._margin, 0.0) + self._bound) / self._unit, 1e-10)
+        wanted = 1.0  # without a bias, the shortest point has the largest margin for its length
+        if not self._problem.homogeneous:
+            wanted = max(0.5 * (max(self._margin, 0.0) + self._bound) / self._unit, 1e-10)
         answer = least_norm(a * (self._reach / self._unit), c / self._unit, wanted)
         if answer is None:
             return "the least-norm problem did not converge"
@@ -201,6 +220,8 @@ class _Search:
     def settled(self) -> bool:
         """Return whether the gap is small, or the margin's sign known as far as float64 tells."""
         if self._options.largest:
+            if self._options.enough is not None and self._margin > self._options.enough:
+                return True
             return self._bound - self._margin <= self._options.gap * abs(self._bound)
         least = 1e-11 * self._unit if self._problem.homogeneous else 0.0
         return self._margin > 0.0 or self._bound <= least
@@ -247,8 +268,9 @@ class _Search:
     def _take_point(self, y: Floats) -> None:
         """Keep ``y``, moved into the domain, if its margin over all rows is the best so far."""
         domain, x = self._problem.domain, self._reach * y
-        if self._problem.homogeneous and domain.bounded:
-            length = np.abs(y).max() if domain.shape == "box" else np.linalg.norm(y)
+        if self._problem.homogeneous and (domain.bounded or self.ball):
+            length = np.abs(x).max() if domain.shape == "box" else np.linalg.norm(x)
+            length /= self._reach
             x = x / float(length) if length > 0.0 else x
         x = domain.fit(x)
         margin = float(self._problem.margins(self._token, x).min())
@@ -273,7 +295,7 @@ class _Search:
             return 0.0 if np.abs(r).max() * self._reach <= 1e-9 * self._unit else math.inf
         if domain.zero_sum:
             r = r - r.mean()
-        size = np.linalg.norm(r) if domain.shape == "ball" else np.abs(r).sum()
+        size = np.linalg.norm(r) if domain.shape == "ball" or self.ball else np.abs(r).sum()
         return self._reach * float(size)
 
 
@@ -349,6 +371,10 @@ class _MarginProgram:
         return bool(self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
 
 
+def _tighten(options: HighsOptions, gap: float, enough: float | None) -> HighsOptions:
+    return replace(options, largest=True, gap=gap, enough=enough)
+
+
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[HighsOptions]]:
     yield Certifier(
@@ -356,5 +382,6 @@ def geom_certifiers() -> Iterator[Certifier[HighsOptions]]:
         "the max-margin linear program, solved by HiGHS",
         certify,
         HighsOptions,
-        hard_only=lambda options: not options.largest,
+        sees_all=lambda options: options.largest,
+        tighten=_tighten,
     )

@@ -73,7 +73,8 @@ def solve(problem: Problem, token: int, options: PostOptions) -> Any:
     rows = np.arange(V) if options.own_row else np.delete(np.arange(V), token)
     a, c = problem.differences(token, rows)
     room = -options.margin - (c if options.bias else np.zeros(rows.size))
-    return linprog(-problem.readout.W[token], A_ub=a, b_ub=room, bounds=(-1.0, 1.0), method="highs")
+    own = problem.readout.rows[token]
+    return linprog(-own, A_ub=a, b_ub=room, bounds=(-1.0, 1.0), method="highs")
 
 
 @hookimpl

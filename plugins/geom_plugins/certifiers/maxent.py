@@ -3,10 +3,10 @@
 First every token of a batch tries one shared Newton step (`centroid_step`), at the length that
 suits its bias. Most speakable tokens win there, for the price of one matrix product. The others
 follow the central path of their program (`path_search`) on a working set of a few thousand rivals:
-those that beat the token at that first point, and those that beat the points found later. Each step
-costs one symmetric product and one factorisation, on either side of the border. The search ends
-when a point, moved into the domain, wins against *all* rivals, or when the weights bound the margin
-below zero.
+those that beat the token at that first point, and those that beat the points found later, up to a
+limit that bounds the memory. Each step costs one symmetric product and one factorisation, on either
+side of the border. The search ends when a point, moved into the domain, wins against *all* rivals,
+or when the weights bound the margin below zero.
 
 The products and factorisations run on the device that geom asks for. The results are suggestions,
 and geom checks them on the processor: a device that computes badly, or in too few digits, loses
@@ -34,6 +34,9 @@ BATCH = 256
 _FEW = 64
 """How many rivals' mean gives the first bound."""
 
+_BLOCKS = 32 * 2**20
+"""Bytes of the rows that a product makes float64 of, a block at a time."""
+
 
 @dataclass(frozen=True)
 class MaxentOptions:
@@ -46,12 +49,17 @@ class MaxentOptions:
     gap: Annotated[
         float, Meta(gt=0, description="with largest: relative gap of the bounds to stop at")
     ] = 1e-3
+    enough: Annotated[
+        float | None, Meta(description="with largest: margin to stop above, in logits")
+    ] = None
 
 
 def certify_many(
     problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: MaxentOptions
 ) -> Iterator[Finding]:
     """Yield each token's best point and best weights, in order, as soon as they are known."""
+    if options.enough is not None:
+        options = replace(options, enough=math.ldexp(options.enough, -problem.exponent))
     problem = problem.unit
     if problem.readout.V == 1:
         yield from (Finding(x=np.zeros(problem.readout.d)) for _ in tokens)
@@ -132,13 +140,16 @@ class _Evidence:
         (A, c), device = self.rows(ids), self._board.device
         lengths = device.get(device.xp.linalg.vector_norm(A, axis=1))
         self._unit = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
-        return PathSearch(self, ids, A / self._unit, c / self._unit, self._shape, device.xp)
+        least = A.shape[1] // 8 if self._options.largest else 1
+        most = _most(self._problem.readout)
+        A /= self._unit
+        c /= self._unit
+        return PathSearch(self, ids, A, c, self._shape, device.xp, least, most)
 
     def rows(self, ids: Ids) -> tuple[Array, Array]:
         """Return the rivals' rows, as ``y`` meets them, and their biases, over the unit."""
         device, b = self._board.device, self._problem.readout.b
-        A = device.xp.take(self._board.W, device.put(ids), axis=0)
-        A -= self._board.W[self._token, :]
+        A = self._board.rows[device.put(ids)] - self._board.rows[self._token]
         if self._problem.domain.zero_sum:
             A -= device.xp.mean(A, axis=1, keepdims=True)
         A *= self._board.reach
@@ -170,6 +181,8 @@ class _Evidence:
     def settled(self) -> bool:
         """Return whether the gap is small, or the margin's sign known as far as float64 tells."""
         if self._options.largest and self._shape != "all" and not self._vanished:
+            if self._options.enough is not None and self._margin > self._options.enough:
+                return True
             known = math.isfinite(self._bound)
             return known and self._bound - self._margin <= self._options.gap * abs(self._bound)
         return self._margin > 0.0 or self._vanished or (not self._exact and self._bound < 0.0)
@@ -217,15 +230,25 @@ class _Evidence:
             self._vanished = self._exact and size <= 1e-10 * self._unit / ids.size and gain >= 0.0
 
 
-def _spares_easy(options: MaxentOptions) -> bool:
-    return not options.largest
+def _tighten(options: MaxentOptions, gap: float, enough: float | None) -> MaxentOptions:
+    """Return the options to go on with; a margin near the border takes more than a sign does."""
+    return replace(options, steps=4 * options.steps, largest=True, gap=gap, enough=enough)
+
+
+def _most(readout: Readout) -> int:
+    """Return how many rivals a working set may have; on real models few join those at the start."""
+    return min(readout.V, 2 * START * readout.d + 256)
 
 
 def _memory(readout: Readout, options: MaxentOptions) -> int:
-    """Return the bytes needed beyond the readout: the first step's products, and a working set."""
-    V, d = readout.W.shape
-    rows = min(V, 6 * START * d)
-    return int(2 * min(PRODUCT_BYTES, 8 * V * BATCH) + 8 * d * (4 * rows + 8 * d))
+    """Return the bytes needed beyond the readout.
+
+    These are the products of first steps, a token's margins, and a working set: as it grows, it is
+    held twice in float64 and once in float32, besides five matrices (d, d).
+    """
+    V, d = readout.rows.shape
+    products = 2 * min(PRODUCT_BYTES, 8 * V * BATCH) + 80 * V + min(_BLOCKS, 32 * V * d)
+    return int(products + 4 * d * (5 * _most(readout) + 10 * d))
 
 
 @hookimpl
@@ -237,7 +260,8 @@ def geom_certifiers() -> Iterator[Certifier[MaxentOptions]]:
         MaxentOptions,
         certify_many=certify_many,
         batch=BATCH,
-        hard_only=_spares_easy,
+        sees_all=lambda options: options.largest,
+        tighten=_tighten,
         devices=("cpu", "torch", "cuda"),
         memory=_memory,
     )

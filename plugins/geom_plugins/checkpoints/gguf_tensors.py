@@ -6,14 +6,14 @@ The gguf package decides how the types of tensors are named, blocked and dequant
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import InputError
+from geom import Filed, InputError
 from geom_plugins.checkpoints.spans import ByteFile, Span
 
 _NUMPY = {
@@ -24,8 +24,8 @@ _NUMPY = {
     "I32": "<i4",
     "I16": "<i2",
     "I8": "<i1",
+    "BF16": "bfloat16",
 }
-_EXACT = (*_NUMPY, "BF16")
 """The types whose numbers are read as they are; all others are blocks to be dequantised."""
 
 
@@ -34,7 +34,7 @@ class Tensor:
     """A tensor in a file, whose rows are read only when asked for.
 
     ``type`` is ggml's name for how it is stored, ``begin`` its offset in the file. Floats and
-    integers keep their type; bfloat16 and the block-quantised types become float32.
+    integers keep their type; the block-quantised types become float32.
     """
 
     name: str
@@ -46,17 +46,23 @@ class Tensor:
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         """Read a slice of rows, along the first axis. Raises InputError if it cannot be read."""
         if len(self.shape) == 1:  # one row of blocks
-            line: NDArray[Any] = self._lines(0, 1)[0]
-            return line[rows]
-        start, stop, step = rows.indices(self.shape[0])
-        height = prod(self.shape[1:-1])
-        lines = self._lines(start * height, max(0, stop - start) * height)
-        return lines.reshape(-1, *self.shape[1:])[::step]
+            line: NDArray[Any] = self._unpacked(self.filed()[:])
+            return line.reshape(self.shape)[rows]
+        lines = self._unpacked(self.filed()[rows])
+        return lines.reshape(-1, *self.shape[1:])
+
+    def filed(self) -> Filed:
+        """Return the tensor as an array in its file: numbers, or the bytes of blocks to unpack."""
+        assert self._line is not None
+        if not self.is_quantised:
+            return self._span.filed(_numpy(self.type), self.shape)
+        lines = (*self.shape[:-1], self._line)
+        return self._span.filed(np.uint8, lines, partial(_dequantised, name=self.type))
 
     @property
     def is_quantised(self) -> bool:
         """Whether its numbers are stored in quantised blocks."""
-        return self.type not in _EXACT
+        return self.type not in _NUMPY
 
     @property
     def size(self) -> int | None:
@@ -77,14 +83,11 @@ class Tensor:
             )
         return self.shape[-1] // block * size
 
-    def _lines(self, first: int, count: int) -> NDArray[Any]:
-        """Read ``count`` lines along the last axis."""
-        assert self._line is not None
-        raw = self._span.array(np.uint8, first * self._line, count * self._line)
-        lines = raw.reshape(count, self._line)
-        if self.type in _NUMPY:
-            return lines.view(_NUMPY[self.type])
-        if not count:
+    def _unpacked(self, lines: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers in lines along the last axis."""
+        if not self.is_quantised:
+            return lines
+        if not lines.size:
             return np.zeros((0, self.shape[-1]), np.float32)
         return _dequantised(lines, self.type)
 
@@ -107,6 +110,15 @@ class Tensor:
     @cached_property
     def _span(self) -> Span:
         return self.file.span(self.begin, self.begin + (self.size or 0))
+
+
+def _numpy(name: str) -> np.dtype[Any]:
+    """Return the NumPy type of numbers that are read as they are."""
+    if name == "BF16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)  # type: ignore[no-any-return]  # it has no types
+    return np.dtype(_NUMPY[name])
 
 
 @cache

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import InputError
+from geom import Filed, InputError
 from geom_plugins.checkpoints.spans import ByteFile, Span
 
 _NUMPY = {
@@ -32,8 +32,8 @@ _NUMPY = {
     "U16": "<u2",
     "U8": "<u1",
 }
-_WIDENED = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
-"""The types of ml_dtypes whose numbers all fit in float32 exactly."""
+_SHORT = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+"""The types that NumPy does not have, by their names in ml_dtypes."""
 
 _LONGEST_HEADER = 100_000_000
 """The limit of the reference implementation, in bytes."""
@@ -52,10 +52,9 @@ class _Entry(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file, whose rows are read only when asked for.
+    """A tensor in a file, whose rows are read only when asked for, in the type that they have.
 
-    ``begin`` and ``end`` are its offsets in the file. float16, float32, float64 and integers keep
-    their type; bfloat16 and float8 become float32, which holds them exactly.
+    ``begin`` and ``end`` are its offsets in the file.
     """
 
     name: str
@@ -69,13 +68,11 @@ class Tensor:
         """Read a slice of rows, along the first axis. Raises InputError if it cannot be read."""
         if not self.shape:
             raise InputError(f"tensor {self.name!r} of {self.file.name} is a single number")
-        start, stop, step = rows.indices(self.shape[0])
-        stop = max(start, stop)
-        width = prod(self.shape[1:])
-        out = self._span.array(self._stored, start * width, (stop - start) * width)
-        if self.dtype in _WIDENED:
-            out = out.astype(np.float32)
-        return out.reshape(-1, *self.shape[1:])[::step]
+        return self.filed()[rows]
+
+    def filed(self) -> Filed:
+        """Return the tensor as an array in its file, which is on this machine when this returns."""
+        return self._span.filed(self._stored, self.shape)
 
     @cached_property
     def _span(self) -> Span:
@@ -84,13 +81,13 @@ class Tensor:
     @cached_property
     def _stored(self) -> np.dtype[Any]:
         """The type of its numbers in the file. Raises InputError if it is not a number type."""
-        if self.dtype in _WIDENED:
+        if self.dtype in _SHORT:
             import ml_dtypes
 
-            kind: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _WIDENED[self.dtype]))
+            kind: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _SHORT[self.dtype]))
             return kind
         if self.dtype not in _NUMPY:
-            known = ", ".join([*_NUMPY, *_WIDENED])
+            known = ", ".join([*_NUMPY, *_SHORT])
             raise InputError(
                 f"tensor {self.name!r} of {self.file.name} is {self.dtype}: geom reads {known}"
             )
@@ -142,7 +139,7 @@ def _tensor(file: ByteFile, name: str, raw: msgspec.Raw, start: int) -> Tensor:
     if min(entry.shape, default=0) < 0 or not 0 <= begin <= end <= file.size - start:
         raise ValueError(f"tensor {name!r} lies outside it; the file may be cut short")
     out = Tensor(name, entry.dtype, tuple(entry.shape), file, start + begin, start + end)
-    if entry.dtype in _NUMPY or entry.dtype in _WIDENED:
+    if entry.dtype in _NUMPY or entry.dtype in _SHORT:
         wanted = prod(entry.shape) * out._stored.itemsize
         if end - begin != wanted:
             raise ValueError(f"tensor {name!r} has {end - begin} bytes, and needs {wanted}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from geom import InputError, open_regular
+from geom import Filed, open_regular
+
+Unpack = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -21,21 +24,15 @@ class Span:
     length: int
     of: str
 
-    def array(self, dtype: DTypeLike, begin: int, count: int) -> NDArray[Any]:
-        """Read ``count`` numbers from the ``begin``-th. Raises InputError if the file is short."""
-        size = np.dtype(dtype).itemsize
-        try:
-            with open_regular(self.path) as file:
-                out = np.fromfile(file, dtype, count, offset=self.offset + begin * size)
-        except OSError as error:
-            raise InputError(f"{self.of} cannot be read: {error.strerror or error}") from error
-        if len(out) != count:
-            raise InputError(f"{self.of} ends too early: fetch it again")
-        return out
+    def filed(
+        self, dtype: DTypeLike, shape: tuple[int, ...], unpack: Unpack | None = None
+    ) -> Filed:
+        """Return the span as an array of that type and shape, which is read by slices."""
+        return Filed(self.path, self.offset, np.dtype(dtype), shape, self.of, unpack)
 
     def bytes(self) -> bytes:
         """Read the whole span."""
-        return self.array(np.uint8, 0, self.length).tobytes()
+        return self.filed(np.uint8, (self.length,))[:].tobytes()
 
 
 class ByteFile(Protocol):

@@ -42,8 +42,8 @@ _DTYPES = {
 }
 """The types that are read: torch's name for each, and safetensors' name."""
 
-_WIDENED = ("BF16", "F8_E4M3", "F8_E5M2")
-"""The types that NumPy does not have; all of their numbers fit in float32 exactly."""
+_SHORT = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+"""The types that NumPy does not have, by their names in ml_dtypes."""
 
 _ZIP = b"PK\x03\x04"
 _OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -52,11 +52,7 @@ _OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file, whose rows are read only when asked for.
-
-    float16, float32, float64 and integers keep their type; bfloat16 and float8 become float32,
-    which holds them exactly.
-    """
+    """A tensor in a file, whose rows are read only when asked for, in the type that they have."""
 
     name: str
     dtype: str
@@ -78,10 +74,14 @@ class Tensor:
             raise InputError(
                 f"tensor {self.name!r} of {self.file} is {self.dtype}: geom reads {known}"
             )
-        part = part.detach()[rows]
-        if self.dtype in _WIDENED:
-            part = part.float()
-        return np.asarray(part.numpy(force=True))
+        part = part.detach().cpu()[rows]
+        if self.dtype not in _SHORT:
+            return np.asarray(part.numpy(force=True))
+        import ml_dtypes
+
+        short: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _SHORT[self.dtype]))
+        words = part.contiguous().view(getattr(_torch(), f"uint{8 * short.itemsize}"))
+        return np.asarray(words.numpy(force=True)).view(short)
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 Without a bias, if the domain extends in every direction, a token is speakable exactly when its row
 is a vertex of the hull of all rows. Most vertices are easy to recognise, and three attempts, in
 order of cost, pick them out: the token's own direction; one Newton step from the centre, which all
-tokens share (`geom_plugins.solvers.centroid_step`); and reflections from there. A reflection
+tokens share (`geom.shared_directions`); and reflections from there. A reflection
 takes ``x`` across the hyperplane on which the token ties with a mean of the rivals that beat it at
 ``x``, each weighted by how far it is ahead. It uses the metric of the Newton step, and all tokens
 that are left are reflected together, so that a round is two blocked products. A token that is not
@@ -37,6 +37,7 @@ from geom import (
     WitnessedToken,
     hookimpl,
     track_progress,
+    whitening,
 )
 from geom.proofs import prove_own_directions
 from geom_plugins.solvers.centroid_step import Board, starts
@@ -49,9 +50,6 @@ _QUIET = 10
 
 _WITNESSED = 512
 """The bytes that a token found speakable takes, apart from the numbers of its points."""
-
-_OWN = 1024
-"""The tokens whose own directions are proven at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,10 @@ def detect(
     if readout.V == 1:  # no rival, and no direction either
         yield WitnessedToken(0, np.zeros(readout.d))
         return
-    left: list[Ids] = []
-    for tokens in _blocks(np.arange(readout.V), _OWN, "own directions"):
-        proven = prove_own_directions(problem, tokens) > 0.0
-        left.append(tokens[~proven])
-        yield from (WitnessedToken(int(token)) for token in tokens[proven])
+    proven = prove_own_directions(problem, np.arange(readout.V)) > 0.0
+    yield from map(WitnessedToken, np.flatnonzero(proven).tolist())
     height = max(1, BLOCK_BYTES // (8 * readout.V))
-    for tokens in _blocks(np.concatenate(left), height, "reflections"):
+    for tokens in _blocks(np.flatnonzero(~proven), height):
         points, won = search(problem, tokens, options.rounds)
         for token, x, shown in zip(tokens.tolist(), points, won, strict=True):
             yield WitnessedToken(token, domain.fit(x)) if shown else Candidate(token)
@@ -119,17 +114,19 @@ def _reflect(problem: Problem, tokens: Ids, y: Floats, won: Flags, rounds: int) 
 
 @dataclass(frozen=True)
 class _Mirror:
-    """A problem's rows and biases ``b`` (V,) on a device, and the longest row's length."""
+    """A problem's rows, biases ``b`` (V,) and metric on a device, and the longest row's length."""
 
     problem: Problem
     board: Board
     b: Array
+    metric: Array
     longest: float
 
     @classmethod
     def of(cls, problem: Problem) -> _Mirror:
-        board, readout = Board.of(problem), problem.readout
-        return cls(problem, board, board.device.put(readout.b), float(readout.row_norms.max()))
+        board, longest = Board.of(problem), float(problem.readout.row_norms.max())
+        b, metric = board.device.put(problem.readout.b), board.device.put(whitening(problem))
+        return cls(problem, board, b, metric, longest)
 
     def turn(self, tokens: Ids, y: Array) -> tuple[Flags, Array]:
         """Return whether (n,) the tokens win at ``y`` (n, d), and the reflections of ``y``.
@@ -140,7 +137,7 @@ class _Mirror:
         """
         board, xp = self.board, self.board.device.xp
         at, ids = board.device.put(np.arange(len(tokens))), board.device.put(tokens)
-        gained = y @ board.W.T * board.reach
+        gained = board.logits(y) * board.reach
         own, bias = gained[at, ids], self.b[ids]
         excess = gained - own[:, None] + (self.b[None, :] - bias[:, None])
         excess[at, ids] = -np.inf
@@ -156,9 +153,9 @@ class _Mirror:
         board, xp = self.board, self.board.device.xp
         weight = excess / xp.sum(excess, axis=1)[:, None]
         above = xp.sum(weight * excess, axis=1)
-        normal = (weight @ board.W - board.W[ids]) * board.reach
+        normal = (weight @ board.rows - board.rows[ids]) * board.reach
         normal = self._centred(normal)
-        step = self._centred(normal @ board.whitening)
+        step = self._centred(normal @ self.metric)
         step = step * (2.0 * above / xp.sum(normal * step, axis=1))[:, None]
         found = xp.all(xp.isfinite(step), axis=1)
         return self._inside(xp.where(found[:, None], y - step, y))
@@ -182,10 +179,10 @@ class _Mirror:
         return xp.where(size > 1.0, y / size, y) if domain.bounded else y
 
 
-def _blocks(tokens: Ids, height: int, stage: str) -> Iterator[Ids]:
+def _blocks(tokens: Ids, height: int) -> Iterator[Ids]:
     """Split the tokens into blocks of that height, with progress."""
     blocks = [tokens[start : start + height] for start in range(0, len(tokens), height)]
-    return track_progress(blocks, stage, len(tokens), amount=len)
+    return track_progress(blocks, "reflections", len(tokens), amount=len)
 
 
 def _memory(readout: Readout, options: HullVertexOptions) -> int:
@@ -193,10 +190,10 @@ def _memory(readout: Readout, options: HullVertexOptions) -> int:
 
     Every token may come with a point, of which the run also keeps a checked copy.
     """
-    V, d = readout.W.shape
+    V, d = readout.rows.shape
     kept = V * (16 * d + _WITNESSED)
     blocks = 6 * max(min(BLOCK_BYTES, 8 * V * V), 8 * V)
-    return int(4 * V * (d + 3) + blocks + kept + 24 * d * d)
+    return int(4 * V * (d + 3) + blocks + kept + 40 * d * d)
 
 
 @hookimpl

@@ -37,9 +37,9 @@ def count_wins(readout: Readout, domain: Domain, samples: int, seed: int) -> np.
     rng = np.random.default_rng(seed)
     wins = np.zeros(readout.V, dtype=np.int64)
     block = max(1, BLOCK_BYTES // (8 * readout.V))
-    starts = range(0, samples, block)
-    for start in track_progress(starts, "random-directions", len(starts)):
-        x = domain.sample(rng, min(block, samples - start))
+    sizes = (min(block, samples - start) for start in range(0, samples, block))
+    for n in track_progress(sizes, "random-directions", samples, "points", int):
+        x = domain.sample(rng, n)
         np.add.at(wins, readout.logits(x).argmax(axis=1), 1)
     return wins
 

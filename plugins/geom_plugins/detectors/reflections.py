@@ -31,17 +31,18 @@ class ReflectionsOptions:
 def detect(readout: Readout, domain: Domain, options: ReflectionsOptions) -> Iterator[Candidate]:
     """Yield the tokens that are not the strict argmax in float64 within ``steps`` reflections."""
     block = max(1, options.memory_mib * 2**20 // (16 * readout.V))
-    starts = range(0, readout.V, block)
-    for start in track_progress(starts, "reflections", len(starts)):
-        tokens = np.arange(start, min(start + block, readout.V))
+    blocks = (
+        np.arange(start, min(start + block, readout.V)) for start in range(0, readout.V, block)
+    )
+    for tokens in track_progress(blocks, "reflections", readout.V, amount=len):
         for token in unreached(readout, domain, tokens, options.steps):
             yield Candidate(int(token))
 
 
 def unreached(readout: Readout, domain: Domain, tokens: Ids, steps: int) -> Ids:
     """Return those of the tokens (n,) that are the strict argmax at no point of their walks."""
-    W = readout.W
-    x = _put_back(domain, W[tokens] - W.mean(axis=0))
+    W = readout.rows
+    x = _put_back(domain, W[tokens] - W.mean)
     for step in range(steps + 1):
         rivals, ahead = _rivals(readout, tokens, x)
         beaten = ahead >= 0.0

@@ -18,7 +18,7 @@ class SelfArgmaxOptions:
 
     centre: Annotated[bool, Meta(description="subtract the mean row first")] = True
     memory_mib: Annotated[
-        int, Meta(ge=1, description="MiB for blocks of scores, on top of a float32 copy of W")
+        int, Meta(ge=1, description="MiB for blocks of scores, on top of rows in float32")
     ] = 256
 
 

@@ -18,7 +18,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import Meta
@@ -40,8 +39,6 @@ from geom import (
 NEVER = frozenset(rf"\x{byte:02x}" for byte in [0xC0, 0xC1, *range(0xF5, 0x100)])
 """The bytes that no text in UTF-8 contains, as tokens spell them (RFC 3629, section 1)."""
 
-_means: WeakKeyDictionary[Readout, Floats] = WeakKeyDictionary()
-
 
 @dataclass(frozen=True)
 class UnusedOptions:
@@ -58,7 +55,7 @@ class UnusedOptions:
 
 def row_norm(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Measurement:
     """Measure ``|w_t|``."""
-    return Measurement(float(np.linalg.norm(problem.readout.W[token])))
+    return Measurement(float(np.linalg.norm(problem.readout.rows[token])))
 
 
 def centroid_distance(
@@ -106,10 +103,7 @@ def unused(readout: Readout, spec: str) -> Ids:
 
 def _centred(readout: Readout, tokens: Ids) -> Floats:
     """Return the rows (n, d) minus the mean of all rows."""
-    mean = _means.get(readout)
-    if mean is None:
-        mean = _means[readout] = np.asarray(readout.W.mean(axis=0))
-    return readout.W[tokens] - mean
+    return readout.rows[tokens] - readout.rows.mean
 
 
 @hookimpl

@@ -285,7 +285,7 @@ def _starts(
     if problem.domain.zero_sum:
         drawn -= drawn.mean(axis=1, keepdims=True)
     drawn /= np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
-    logits = problem.readout.W @ drawn.T
+    logits = problem.readout.rows @ drawn.T
     logits -= logits[token]
     logits[token] = -math.inf
     out += list(drawn[np.argsort(logits.max(axis=0), kind="stable")])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from geom import Finding, Floats, Problem, Verdict, judge
+from geom import Finding, Floats, Problem, Verdict, judge, shared_directions
 from geom_plugins.certifiers import maxent
-from geom_plugins.solvers.centroid_step import Board
 
 
 def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verdict]:
@@ -29,16 +28,16 @@ def direction(problem: Problem, token: int, finding: Finding) -> Floats:
     if finding.x is not None and finding.x.any():
         x = finding.x / np.abs(finding.x).max()
         return np.asarray(x / np.linalg.norm(x))
-    return np.asarray(Board.of(problem).steps(problem, np.array([token]))[0])
+    return np.asarray(shared_directions(problem, np.array([token]))[0])
 
 
 def lengths(problem: Problem, token: int) -> Floats:
     """Return the lengths ``|a_j|`` (V,) as the domain sees them, zero at the token itself."""
-    W, height = problem.readout.W, max(1, (1 << 21) // problem.readout.d)
-    out = np.zeros(problem.readout.V)
-    for start in range(0, len(out), height):
-        a = W[start : start + height] - W[token]
+    readout, out = problem.readout, np.zeros(problem.readout.V)
+    own = readout.rows[token]
+    for part, rows in readout.rows.blocks():
+        a = rows - own
         if problem.domain.zero_sum:
             a -= a.mean(axis=1, keepdims=True)
-        out[start : start + height] = np.sqrt(np.einsum("ij,ij->i", a, a))
+        out[part] = np.sqrt(np.einsum("ij,ij->i", a, a))
     return out

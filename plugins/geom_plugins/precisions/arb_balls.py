@@ -42,7 +42,7 @@ def margin(readout: Readout, token: int, x: Floats, options: ArbOptions) -> Prec
     if not others.size:
         return PrecisionMargin(math.inf, token)
     rows = np.append(token, others)
-    balls = _balls(readout.W[rows], x, options.bits, readout.exact_biases(rows))
+    balls = _balls(readout.rows[rows], x, options.bits, readout.exact_biases(rows))
     (own, own_radius), *logits = [(_fraction(a.mid()), _fraction(a.rad())) for a in balls]
     middles = [middle for middle, _ in logits]
     largest = max(middles)

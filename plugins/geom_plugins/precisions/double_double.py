@@ -75,7 +75,7 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
     rows = np.append(rivals(readout, token, x), token)
     if rows.size == 1:
         return PrecisionMargin(math.inf, token)
-    high, low, errors = logits(readout.W[rows], x, readout.b[rows])
+    high, low, errors = logits(readout.rows[rows], x, readout.b[rows])
     errors = errors + readout.bias_errors[rows]
     if not np.isfinite(errors).all():
         return PrecisionMargin(math.nan, int(rows[~np.isfinite(errors)].min()))

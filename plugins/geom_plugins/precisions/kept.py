@@ -31,10 +31,10 @@ def rounded_rows(
     _kept.pop(readout, None)  # first, so that two are never in memory
     del entry
     height = max(1, BLOCK // readout.d)
-    first = convert(readout.W[:height])
+    first = convert(readout.rows[:height])
     out = np.empty((readout.V, readout.d), dtype=first.dtype)
     out[:height] = first
     for start in range(height, readout.V, height):
-        out[start : start + height] = convert(readout.W[start : start + height])
+        out[start : start + height] = convert(readout.rows[start : start + height])
     _kept[readout] = (key, out)
     return out

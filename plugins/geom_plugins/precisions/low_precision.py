@@ -166,4 +166,4 @@ def _roundoff(kind: Short, options: ShortOptions) -> float:
 def _memory(kind: Short, readout: Readout, options: ShortOptions) -> int:
     """Return the bytes of the rounded rows, which are kept: as float32, or in the type."""
     width = 4 if options.accumulate == "float32" else kind.dtype.itemsize
-    return width * readout.W.size
+    return width * readout.V * readout.d

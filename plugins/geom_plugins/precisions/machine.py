@@ -59,7 +59,7 @@ def longdouble_margin(
     with np.errstate(all="ignore"):
         for start in range(0, readout.V, height):
             rows = slice(start, start + height)
-            logits[rows] = readout.W[rows].astype(np.longdouble) @ long + readout.b[rows]
+            logits[rows] = readout.rows[rows].astype(np.longdouble) @ long + readout.b[rows]
         errors = logit_errors(readout.row_norms, x, readout.b, inputs=EXACT, sums=LONGDOUBLE)
         return answer(logits, token, errors + readout.bias_errors * UP, LONGDOUBLE.relative)
 
@@ -87,7 +87,7 @@ def longdouble_products(rows: Floats, x: Floats, options: NoOptions) -> list[Enc
 
 def _float32_memory(readout: Readout, options: NoOptions) -> int:
     """Return the bytes of the rounded rows, which are kept."""
-    return 4 * readout.W.size
+    return 4 * readout.V * readout.d
 
 
 @hookimpl

@@ -48,7 +48,7 @@ def margin(readout: Readout, token: int, x: Floats, options: MpmathOptions) -> P
     point = [mp.mpf(entry) for entry in x.tolist()]
     ids = np.append(token, others)
     own, *logits = [
-        _dot(mp, readout.W[j], point) + mp.mpf(bias.numerator) / mp.mpf(bias.denominator)
+        _dot(mp, readout.rows[j], point) + mp.mpf(bias.numerator) / mp.mpf(bias.denominator)
         for j, bias in zip(ids.tolist(), readout.exact_biases(ids), strict=True)
     ]
     largest = max(logits)

@@ -36,7 +36,7 @@ def margin(readout: Readout, token: int, x: Floats, options: NoOptions) -> Preci
     if not others.size:
         return PrecisionMargin(math.inf, token)
     rows = np.append(others, token)
-    products = dots(readout.W[rows], x)
+    products = dots(readout.rows[rows], x)
     *logits, own = [
         product + bias for product, bias in zip(products, readout.exact_biases(rows), strict=True)
     ]

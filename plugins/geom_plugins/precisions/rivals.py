@@ -32,7 +32,7 @@ def rivals(readout: Readout, token: int, x: Floats) -> NDArray[np.intp]:
     if rows.size < 2:
         return rows
     live = np.flatnonzero(x) if readout.shift is None else np.arange(readout.d)
-    keys = np.column_stack([readout.b[rows], readout.W[np.ix_(rows, live)]])
-    texts = keys.view([("", f"V{keys.shape[1] * 8}")]).ravel()
+    keys = np.column_stack([readout.b[rows], readout.rows[rows][:, live]])
+    texts = np.ascontiguousarray(keys).view([("", f"V{keys.shape[1] * 8}")]).ravel()
     _, first = np.unique(texts, return_index=True)
     return rows[np.sort(first)]

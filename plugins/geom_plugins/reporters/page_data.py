@@ -19,7 +19,9 @@ from geom import (
     Floats,
     GeomError,
     InputError,
+    Ranking,
     Readout,
+    Rows,
     Run,
     TokenRow,
     Weights,
@@ -46,7 +48,8 @@ _BLOCK = 4096
 
 def page_data(run: Run) -> dict[str, Any]:
     """Return everything that the page shows, ready for JSON."""
-    rows = sorted(run.rows(), key=lambda row: row.rank)
+    ranked = run.ranking()
+    rows = ranked.rows
     readout, missing = _weights(run)
     recipes = run.recipes()
     about = {
@@ -62,7 +65,8 @@ def page_data(run: Run) -> dict[str, Any]:
         **_harmless(about),
         "pending": run.counts()["pending"],
         "classes": CLASSES,
-        "rows": _columns(rows),
+        "order": ranked.about,
+        "rows": _columns(ranked),
         "measures": _measures(run, rows),
         "certificates": {
             str(row.token_id): _certificate(run, row)
@@ -84,8 +88,12 @@ def _harmless(value: Any) -> Any:
     return [_harmless(item) for item in value] if isinstance(value, list) else value
 
 
-def _columns(rows: Sequence[TokenRow]) -> dict[str, Any]:
-    """Return the columns that every examined token has."""
+def _columns(ranked: Ranking) -> dict[str, Any]:
+    """Return the columns that every examined token has.
+
+    ``known`` is 1 for a token whose largest margin is known, or need not be: it is unspeakable.
+    """
+    rows = ranked.rows
     winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
     ids = [row.token_id for row in rows]
     for token in (*ids, *winners):
@@ -96,7 +104,8 @@ def _columns(rows: Sequence[TokenRow]) -> dict[str, Any]:
         "class": _packed([CLASSES.index(row.label) for row in rows], "<i4"),
         "lower": _packed([_number(row.margin_lower) for row in rows], "<f8"),
         "upper": _packed([_number(row.margin_upper) for row in rows], "<f8"),
-        "margin": [row.margin for row in rows],
+        "known": _packed([row.known or row.verdict == "unspeakable" for row in rows], "<i4"),
+        "margin": [ranked.margin(row) for row in rows],
         "winner": _packed(winners, "<i4"),
         "proof": [row.proof for row in rows],
         "certifier": [_harmless(row.certifier) for row in rows],
@@ -179,8 +188,7 @@ def _cloud(readout: Readout) -> dict[str, Any]:
 
     The coordinates are along the two principal axes.
     """
-    W = readout.W
-    mean = W.mean(axis=0)
+    W, mean = readout.rows, readout.rows.mean
     norms, places = np.empty(readout.V), np.zeros((readout.V, 2))
     axes = _principal(W, mean)
     for start in track_progress(
@@ -197,7 +205,7 @@ def _cloud(readout: Readout) -> dict[str, Any]:
     }
 
 
-def _principal(W: Floats, mean: Floats) -> Floats:
+def _principal(W: Rows, mean: Floats) -> Floats:
     """Return the two directions (d, 2) along which rows spread most, with reproducible signs."""
     d = W.shape[1]
     if d <= 2:

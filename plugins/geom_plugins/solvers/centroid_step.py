@@ -1,9 +1,7 @@
-"""One Newton step from the origin for every token at once: the direction of a whitened row.
+"""First points for many tokens at once: along the shared Newton step, as far as suits the bias.
 
-At ``x = 0`` all rivals weigh the same, and the log-sum-exp of a token's cone has the gradient
-``mean_j a_j = mu - w_t`` and the Hessian ``Cov(W)``, which is the same for every token. One matrix
-serves them all, and the step ``Cov(W)^-1 (w_t - mu)`` wins for nearly every token that can win. How
-far to go along it is a program in one unknown, solved by two lines at a time.
+The directions are those of `geom.shared_directions`, which win for nearly every token that can win.
+How far to go along one is a program in one unknown, solved by two lines at a time.
 """
 
 from __future__ import annotations
@@ -14,12 +12,8 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geom import Array, Device, Domain, Floats, Problem, Readout, current_device
-
-_ROWS = 16
-"""The number of rows that the covariance is sampled from, times the width d."""
+from geom import Array, Device, Floats, Problem, Rows, current_device, shared_directions
 
 PRODUCT_BYTES = 1 << 27
 """Bytes of the logits that one block of tokens may take."""
@@ -27,63 +21,38 @@ PRODUCT_BYTES = 1 << 27
 _SHORTEST = 2.0**-7
 """The least share of the domain's radius that a step goes."""
 
+_PUT = 1 << 20
+"""How many numbers go to a device at a time."""
+
 
 @dataclass(frozen=True)
 class Board:
-    """A problem's rows ``W`` (V, d) on a device, and what all first steps share.
+    """A problem's rows on the device in use.
 
-    ``mean`` (d,) is the mean row, and ``whitening`` (d, d) the inverse of the rows' covariance.
-    ``reach`` is the length that counts as 1. One board is kept for each domain and device for as
-    long as the readout lives, so no token pays for it.
+    ``rows`` are those of the readout on the processor, and a matrix (V, d) of float64 elsewhere;
+    either way, ``rows[ids]`` and ``lam @ rows`` are arrays of the device. ``reach`` is the length
+    that counts as 1.
     """
 
     device: Device
-    W: Array
-    mean: Floats
-    whitening: Array
+    rows: Array
     reach: float
 
     @classmethod
     def of(cls, problem: Problem) -> Board:
-        """Return the problem's board on the device in use."""
-        where = current_device()
-        boards = _boards.setdefault(problem.readout, {})
-        key = problem.domain, where.name
-        if key not in boards:
-            rows = _rows.setdefault(problem.readout, {})
-            if where.name not in rows:
-                rows[where.name] = where.put(problem.readout.W)
-            mean, covariance = _moments(problem)
-            try:
-                whitening = where.xp.linalg.inv(where.put(covariance))
-            except (np.linalg.LinAlgError, RuntimeError):  # numbers that overflow
-                whitening = where.put(np.eye(len(mean)))
-            boards[key] = cls(where, rows[where.name], mean, whitening, _reach(problem))
-        return boards[key]
+        """Return the problem's board; the matrix on a device is made once for the readout."""
+        where, rows = current_device(), problem.readout.rows
+        return cls(where, rows if where.name == "cpu" else _matrix(where, rows), _reach(problem))
 
-    def steps(self, problem: Problem, tokens: NDArray[np.int64]) -> Floats:
-        """Return directions (n, d) of length 1 for n tokens; zero for a row equal to the mean."""
-        rows = problem.readout.W[tokens] - self.mean
-        if problem.domain.zero_sum:
-            rows -= rows.mean(axis=1, keepdims=True)
-        steps = np.array(self.device.get(self.device.put(rows) @ self.whitening))
-        if problem.domain.zero_sum:
-            steps -= steps.mean(axis=1, keepdims=True)
-        steps[~np.isfinite(steps).all(axis=1)] = 0.0
-        length = np.linalg.norm(steps, axis=1, keepdims=True)
-        out: Floats = np.divide(
-            steps, length, out=np.zeros_like(steps), where=(length > 0.0) & (length < np.inf)
-        )
-        return out
+    def logits(self, points: Array) -> Array:
+        """Return ``points W'`` on the device: (n, V) for points (n, d), or (V,) for one point."""
+        if isinstance(self.rows, Rows):
+            return self.rows.logits(points)
+        return self.rows @ points if points.ndim == 1 else points @ self.rows.T
 
     def products(self, points: Floats) -> Floats:
-        """Return ``points W'``: (n, V) for points (n, d), or (V,) for one point."""
-        points = np.ascontiguousarray(points)
-        return self.device.get(
-            self.W @ self.device.put(points)
-            if points.ndim == 1
-            else self.device.put(points) @ self.W.T
-        )
+        """Return ``points W'`` as NumPy's array: (n, V) for points (n, d), or (V,) for one."""
+        return self.device.get(self.logits(self.device.put(np.ascontiguousarray(points))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +77,7 @@ def starts(problem: Problem, tokens: Sequence[int]) -> Iterator[Start]:
     size = max(1, PRODUCT_BYTES // (8 * problem.readout.V))
     for start in range(0, len(tokens), size):
         block = np.asarray(tokens[start : start + size], dtype=np.int64)
-        steps = board.steps(problem, block)
+        steps = shared_directions(problem, block)
         for token, step, logits in zip(
             block.tolist(), steps, board.products(steps * board.reach), strict=True
         ):
@@ -174,20 +143,19 @@ def _reach(problem: Problem) -> float:
     return float(np.ptp(readout.b)) / spread if spread > 0.0 else 1.0
 
 
-def _moments(problem: Problem) -> tuple[Floats, Floats]:
-    """Return the mean row, and a sampled covariance that is kept from being singular."""
-    W = problem.readout.W
-    V, d = W.shape
-    mean = W.mean(axis=0)
-    picked = np.random.default_rng(0).permutation(V)[: _ROWS * d]
-    rows = W[np.sort(picked)] - mean
-    if problem.domain.zero_sum:
-        rows -= rows.mean(axis=1, keepdims=True)
-    covariance = rows.T @ rows / len(rows)
-    least = 1e-9 * float(np.trace(covariance)) / d
-    covariance[np.diag_indices(d)] += least if least > 0.0 else 1.0
-    return mean, covariance
+def _matrix(where: Device, rows: Rows) -> Array:
+    """Return the rows as one matrix (V, d) of float64 on a device, kept for as long as they live.
+
+    They go there in blocks, so that they need not be in memory as float64 too.
+    """
+    kept = _matrices.setdefault(rows, {})
+    if where.name not in kept:
+        first = where.put(rows[:1])
+        out = where.xp.empty(rows.shape, dtype=first.dtype, device=first.device)
+        for part, block in rows.blocks(_PUT):
+            out[part] = where.put(block)
+        kept[where.name] = out
+    return kept[where.name]
 
 
-_boards: WeakKeyDictionary[Readout, dict[tuple[Domain, str], Board]] = WeakKeyDictionary()
-_rows: WeakKeyDictionary[Readout, dict[str, Array]] = WeakKeyDictionary()
+_matrices: WeakKeyDictionary[Rows, dict[str, Array]] = WeakKeyDictionary()

@@ -62,10 +62,10 @@ class Program:
 
     def values(self, y: Floats) -> Floats:
         """Return ``A_j . y + c_j`` of all tokens (V,), minus infinity at the token itself."""
-        W = self.problem.readout.W
+        rows = self.problem.readout.rows
         z = self.seen(y)
-        out = W @ z
-        out -= float(W[self.token] @ z)
+        out = rows @ z
+        out -= float(rows[self.token] @ z)
         if self.scale is not None:
             out *= self.scale
         out += self.c

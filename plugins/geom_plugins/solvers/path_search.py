@@ -8,6 +8,7 @@ that are higher at the point than the whole working set are added, the highest f
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -46,13 +47,24 @@ class PathSearch:
     """The central path of a program, on the rivals ``ids`` (n,) and those that join them.
 
     ``A`` (n, d) and ``c`` (n,) are their rows and biases as the objective gives them, handled by
-    the functions of ``xp``.
+    the functions of ``xp``. If any rival joins, at least ``least`` of the highest do: each time the
+    path has to find its centre again, and far along it that takes many steps. None joins once there
+    are ``most``.
     """
 
     def __init__(
-        self, objective: Objective, ids: Ids, A: Array, c: Array, shape: Shape, xp: Any
+        self,
+        objective: Objective,
+        ids: Ids,
+        A: Array,
+        c: Array,
+        shape: Shape,
+        xp: Any,
+        least: int = 1,
+        most: float = math.inf,
     ) -> None:
         self._objective, self.ids, self._shape, self._xp = objective, ids, shape, xp
+        self._least, self._most = least, most
         self.path = CentralPath(
             xp,
             A,
@@ -92,9 +104,13 @@ class PathSearch:
             return
         over[self.ids] = -np.inf
         new = np.flatnonzero(over > 0.0)
-        most = max(1, y.shape[0] // 2)
-        if new.size > most:
-            new = new[np.argpartition(-over[new], most)[:most]]
+        room = int(min(self._most, over.size)) - self.ids.size
+        count = min(max(new.size, self._least), max(1, y.shape[0] // 2), room)
+        if not new.size or count <= 0:
+            return
+        if new.size != count:
+            new = np.argpartition(over, over.size - count)[-count:]
+            new = new[over[new] > -np.inf]
         if new.size:
             path.add(*objective.rows(new))
             self.ids = np.append(self.ids, new)

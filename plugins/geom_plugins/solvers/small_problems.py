@@ -62,7 +62,7 @@ class _Search:
 
     def __init__(self, problem: Problem, token: int) -> None:
         self._problem = problem
-        W, b = problem.readout.W, problem.readout.b
+        W, b = problem.readout.rows[:], problem.readout.b
         entries = _whole(np.column_stack([W, b]))
         own = entries[token]
         self._tokens = [j for j in range(len(entries)) if j != token]

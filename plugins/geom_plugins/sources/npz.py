@@ -11,18 +11,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from msgspec import Meta
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from geom import InputError, ModelSource, Readout, check_memory, hookimpl, open_regular
+from geom import (
+    Filed,
+    InputError,
+    ModelSource,
+    Readout,
+    check_memory,
+    hookimpl,
+    is_small,
+    open_regular,
+)
 from geom_plugins.checkpoints.archives import refuse_crowded
 from geom_plugins.checkpoints.locations import local_path
+from geom_plugins.checkpoints.numpy_files import filed_array, filed_member
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any] | Filed]
 
 _UNREADABLE = (
     OSError,
@@ -61,6 +71,7 @@ def load(location: str, options: NpzOptions) -> Readout:
     """
     if not location:
         raise InputError("model npz: names no file; write npz:FILE.npz")
+    by_rows = options.layout == "vd"
     with _opened(local_path(location)) as arrays:
         W = _array(arrays, options.W, location)
         bias = "b" if options.b is None and "b" in arrays else options.b
@@ -68,8 +79,9 @@ def load(location: str, options: NpzOptions) -> Readout:
             None if name is None else _array(arrays, name, location)
             for name in (bias, options.gamma, options.beta)
         )
+        W = W if by_rows else W[:].T
     return Readout.fold(
-        W.T if options.layout == "dv" else W,
+        W,
         b,
         norm=None if options.norm == "none" else options.norm,
         gamma=gamma,
@@ -82,10 +94,19 @@ def _opened(path: Path) -> Iterator[Arrays]:
     """Open the arrays of the file, which are read when asked for; every error is one line."""
     try:
         with open_regular(path, "give a .npz or .npy file") as file:
-            check_memory(os.fstat(file.fileno()).st_size, f"{path}")
             refuse_crowded(file, str(path))
+            single = filed_array(path, file)
+            if single is not None and not is_small(single.nbytes):
+                yield {"W": single}
+                return
+            if not zipfile.is_zipfile(file):
+                check_memory(os.fstat(file.fileno()).st_size, f"{path}")
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
-            yield {"W": loaded} if isinstance(loaded, np.ndarray) else loaded
+            if isinstance(loaded, np.ndarray):
+                yield {"W": _settled(loaded)}
+            else:
+                yield _Archive(path, file, loaded)
     except InputError:
         raise
     except _UNREADABLE as error:
@@ -97,14 +118,50 @@ def _opened(path: Path) -> Iterator[Arrays]:
         ) from error
 
 
-def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any]:
+@dataclass(frozen=True)
+class _Archive(Arrays):
+    """The arrays of a ``.npz`` file: in memory, or where they lie if they are large."""
+
+    path: Path
+    file: BinaryIO
+    loaded: NpzFile
+
+    def __getitem__(self, name: str) -> NDArray[Any] | Filed:
+        archive = self.loaded.zip
+        assert archive is not None  # it is open
+        for entry in archive.infolist():
+            if entry.filename in (name, f"{name}.npy"):
+                if not is_small(entry.file_size):
+                    filed = filed_member(self.path, self.file, archive, entry)
+                    if filed is not None:
+                        return filed
+                # a small archive may claim, and hold, anything
+                check_memory(entry.file_size, f"array {name!r} of {self.path}")
+        return _settled(self.loaded[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.loaded
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.loaded)
+
+    def __len__(self) -> int:
+        return len(self.loaded)
+
+
+def _settled(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that nobody else has, read-only, so that it need not be copied."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner.flags.writeable = False
+        owner = owner.base
+    return array
+
+
+def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any] | Filed:
     if name not in arrays:
         near = get_close_matches(name, list(arrays), n=1) or list(arrays)
         raise InputError(f"{location} has no array {name!r}; it has {', '.join(near) or 'none'}")
-    if isinstance(arrays, NpzFile) and arrays.zip is not None:
-        for entry in arrays.zip.infolist():  # a small archive may claim, and hold, anything
-            if entry.filename in (name, f"{name}.npy"):
-                check_memory(entry.file_size, f"array {name!r} of {location}")
     return arrays[name]
 
 

@@ -28,7 +28,8 @@ def verdicts(
 ) -> list[str]:
     """Return every token's verdict; `geom.verify` must accept each certificate."""
     readout = geom.Readout.fold(W, b)
-    with geom.run(readout, tokens="all", certifiers=["highs"], domain=domain) as run:
+    asked = {"tokens": "all", "certifiers": ["highs"], "domain": domain, "opening": False}
+    with geom.run(readout, **asked) as run:  # type: ignore[arg-type]
         assert geom.verify(run, readout).ok
         return [row.verdict for row in run.rows()]
 
@@ -124,7 +125,8 @@ def test_of_a_lattice_cube_only_the_corners_are_speakable(d: int) -> None:
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_duplicates_of_a_vertex_are_unspeakable_and_named(domain: str) -> None:
     W = np.vstack([cross_polytope(3), np.eye(3)[:1]])
-    with geom.run(geom.Readout.fold(W), tokens="all", certifiers=["highs"], domain=domain) as run:
+    asked = {"tokens": "all", "certifiers": ["highs"], "domain": domain, "opening": False}
+    with geom.run(geom.Readout.fold(W), **asked) as run:  # type: ignore[arg-type]
         rows = list(run.rows())
     assert rows[0].verdict == rows[6].verdict == "unspeakable"
     assert rows[0].note == "same row and bias as token 6"
@@ -252,15 +254,23 @@ def test_whatever_the_scales_a_verdict_is_right_or_undecided(seed: int, domain: 
         assert verdict in (truth, "undecided")
 
 
+@pytest.mark.parametrize("opening", [True, False])
 @pytest.mark.parametrize("name", DOMAINS)
-def test_asked_for_the_largest_margin_it_brings_the_bounds_together(name: str) -> None:
+def test_asked_for_the_largest_margin_it_brings_the_bounds_together(
+    name: str, opening: bool
+) -> None:
     W, b = cloud(60, 5, seed=11), 0.1 * cloud(60, 1, seed=12)[:, 0]
     readout = geom.Readout.fold(W, b)
     chosen = {"certifier.highs.largest": True}
     if name == "unbounded":
         readout = readout.without_bias()
     with geom.run(
-        readout, tokens="all", certifiers=["highs"], domain=named(name, 5, None), options=chosen
+        readout,
+        tokens="all",
+        certifiers=["highs"],
+        domain=named(name, 5, None),
+        options=chosen,
+        opening=opening,
     ) as run:
         for row in run.rows(verdict="speakable"):
             assert row.margin_lower is not None
@@ -277,7 +287,12 @@ def test_it_gives_up_in_words_when_it_runs_out_of_rounds(
     chosen = {"certifier.highs.rounds": 1, "certifier.highs.add": 1}
     readout = geom.Readout.fold(cloud(400, 8, seed=13), cloud(400, 1, seed=14)[:, 0])
     with geom.run(
-        readout, tokens="all", certifiers=["highs"], domain="rmsnorm", options=chosen
+        readout,
+        tokens="all",
+        certifiers=["highs"],
+        domain="rmsnorm",
+        options=chosen,
+        opening=False,
     ) as run:
         notes = {row.note for row in run.rows(verdict="undecided")}
     assert notes == {"highs: no answer in 1 rounds"}

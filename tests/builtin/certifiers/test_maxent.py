@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import geom
 from geom import Finding, Problem, Verdict, judge
+from geom.model import rows
 from geom.model.domains import box, layernorm, rmsnorm, unbounded
 from geom_plugins.certifiers import highs, maxent
 from support.problems import cloud, problem
@@ -131,8 +133,8 @@ def test_the_tight_clump_of_the_demo_is_decided_and_nothing_is_divided_by_zero()
     """The clump has 154 untrained tokens, on a grid a few float16 steps wide; highs agrees."""
     readout = geom.load("demo")
     asked = Problem(readout, readout.domain)
-    rows = readout.W - np.median(readout.W, axis=0)
-    clump = np.argsort(np.linalg.norm(rows - rows[255], axis=1))[:154]
+    centred = readout.W - np.median(readout.W, axis=0)
+    clump = np.argsort(np.linalg.norm(centred - centred[255], axis=1))[:154]
     for token in [255, *clump[1::8].tolist()]:
         (found, other) = (
             judge(asked, token, plugin.certify(asked, token, Finding(), options))
@@ -258,6 +260,63 @@ def test_a_nan_in_an_iterate_never_becomes_a_verdict(
     monkeypatch.setattr(geom.current_device().xp.linalg, "inv", lambda A: np.full_like(A, bad))
     for ours, truth in zip(decided(W, None, "rmsnorm"), right, strict=True):
         assert ours.name in (truth, "undecided")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_rows_that_are_made_by_blocks_give_the_answers_of_those_that_are_kept(
+    kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Float16 rows with a scale; both answers are those of Qhull."""
+    W, gamma = cloud(90, 5, seed=21).astype(np.float16), 1.0 + cloud(1, 5, seed=22)[0] ** 2
+    if not kept:
+        monkeypatch.setattr(rows, "KEPT", 0)
+        monkeypatch.setattr(rows, "BLOCK", 7 * 5)
+    readout = geom.Readout.fold(W, gamma=gamma)
+    asked = Problem(readout, unbounded(5))
+    found = maxent.certify_many(asked, range(90), [Finding()] * 90, maxent.MaxentOptions())
+    verdicts = [judge(asked, token, item) for token, item in enumerate(found)]
+    right = hull_tokens(W.astype(np.float64) * gamma)
+    assert {t for t, verdict in enumerate(verdicts) if verdict.name == "speakable"} == right
+    assert {verdict.name for verdict in verdicts} == {"speakable", "unspeakable"}
+    assert (readout.rows.kept() is not None) == kept
+
+
+@pytest.mark.parametrize(("V", "d", "count"), [(6000, 600, 4), (60_000, 4, 256), (200, 300, 20)])
+def test_it_takes_no_more_memory_than_stated(
+    V: int, d: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are too large to be kept in float64, inner tokens, and full working sets."""
+    monkeypatch.setattr(rows, "KEPT", 0)
+    W = np.random.default_rng(V).standard_normal((V, d)).astype(np.float16)
+    W[:count] *= np.float16(0.3)
+    asked = problem(W, np.random.default_rng(d).standard_normal(V), "rmsnorm")
+    options = maxent.MaxentOptions(largest=True, steps=3)
+    stated, most = maxent._memory(asked.readout, options), maxent._most(asked.readout)
+    monkeypatch.setattr(maxent, "_most", lambda readout: most)
+    monkeypatch.setattr(maxent, "START", 6)  # from here on the sets are nearly full at once
+    tracemalloc.start()
+    try:
+        for _ in maxent.certify_many(asked, range(count), [Finding()] * count, options):
+            pass
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert stated / 4 < taken <= stated
+
+
+def test_a_full_working_set_ends_in_words_and_never_in_a_wrong_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    W = cloud(400, 8, seed=13)
+    right, asked, notes = hull_tokens(W), problem(W, None, "rmsnorm"), set()
+    monkeypatch.setattr(maxent, "_most", lambda readout: 3 * readout.d)
+    for token in range(400):
+        found = maxent.certify(asked, token, Finding(), maxent.MaxentOptions(largest=True))
+        notes.add(found.note)
+        name = judge(asked, token, found).name
+        assert name in ("speakable" if token in right else "unspeakable", "undecided")
+    assert None in notes
+    assert len(notes) > 1
 
 
 def test_it_gives_up_in_words() -> None:

@@ -20,13 +20,8 @@ TOKENS = range(12)
 
 def replayed(model: str, dtype: str = "checkpoint", **options: Any) -> geom.Run:
     """Run some tokens and replay them through the real model."""
-    return geom.run(
-        model,
-        certifiers=["highs", "replay"],
-        tokens=TOKENS,
-        options={"certifier.replay.dtype": dtype},
-        **options,
-    )
+    asked = {"certifiers": ["highs", "replay"], "tokens": TOKENS} | options
+    return geom.run(model, options={"certifier.replay.dtype": dtype}, **asked)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +72,7 @@ def test_the_note_is_what_the_models_head_computes_in_that_dtype(
     where = save(model, tmp_path)
     kind = getattr(torch, dtype)
     heard = []
-    with replayed(f"hf:{where}", dtype) as run:
+    with replayed(f"hf:{where}", dtype, opening=False) as run:
         for row in run.rows(verdict="speakable"):
             x = torch.from_numpy(np.array(run.certificate(row.token_id).x))
             scale, shift = (part.detach().to(kind).double() for part in (norm.weight, norm.bias))
@@ -94,7 +89,7 @@ def test_an_unspeakable_token_is_replayed_at_the_best_point_found(tmp_path: Path
     model = build("gpt2")
     with torch.no_grad():
         model.transformer.wte.weight[3] = model.transformer.wte.weight.mean(0)
-    with replayed(f"hf:{save(model, tmp_path)}") as run:
+    with replayed(f"hf:{save(model, tmp_path)}", opening=False) as run:
         (row,) = run.rows(verdict="unspeakable")
         assert row.token_id == 3
         assert row.note is not None
@@ -103,7 +98,7 @@ def test_an_unspeakable_token_is_replayed_at_the_best_point_found(tmp_path: Path
 
 def test_a_token_without_a_point_gets_no_note(tmp_path: Path) -> None:
     where = save(build("gpt2"), tmp_path)
-    with geom.run(f"hf:{where}", certifiers=["replay"], tokens=[1]) as run:
+    with geom.run(f"hf:{where}", certifiers=["replay"], tokens=[1], opening=False) as run:
         (row,) = run.rows()
         assert (row.verdict, row.note) == (
             "undecided",
@@ -111,11 +106,14 @@ def test_a_token_without_a_point_gets_no_note(tmp_path: Path) -> None:
         )
 
 
-def test_it_changes_no_verdict(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opening", [True, False])
+def test_it_changes_no_verdict(opening: bool, tmp_path: Path) -> None:
     where = save(build("gpt2"), tmp_path)
     with (
-        replayed(f"hf:{where}", "float16") as with_it,
-        geom.run(f"hf:{where}", certifiers=["highs"], tokens=TOKENS) as without,
+        replayed(f"hf:{where}", "float16", opening=opening, hardest=0) as with_it,
+        geom.run(
+            f"hf:{where}", certifiers=["highs"], tokens=TOKENS, opening=opening, hardest=0
+        ) as without,
     ):
         for one, other in zip(with_it.rows(), without.rows(), strict=True):
             assert (one.verdict, one.proof, one.margin_lower) == (

@@ -38,13 +38,16 @@ def test_fewer_than_one_in_a_hundred_of_each_family_end_undecided(family: str) -
     assert min(kinds[f"{family} speakable"], kinds[f"{family} unspeakable"]) > CASES / 10
 
 
+@pytest.mark.parametrize("opening", [True, False])
 @pytest.mark.parametrize("exponent", [1000, 600, -700, -990])
-def test_one_power_of_two_on_all_of_a_readout_changes_no_verdict(exponent: int) -> None:
+def test_one_power_of_two_on_all_of_a_readout_changes_no_verdict(
+    exponent: int, opening: bool
+) -> None:
     W = np.random.default_rng(3).standard_normal((20, 3))
     b = np.random.default_rng(4).standard_normal(20)
-    plain = geom.run(Readout.fold(W, b), tokens="all", domain="box")
+    plain = geom.run(Readout.fold(W, b), tokens="all", domain="box", opening=opening)
     readout = Readout.fold(np.ldexp(W, exponent), np.ldexp(b, exponent))
-    scaled = geom.run(readout, tokens="all", domain="box")
+    scaled = geom.run(readout, tokens="all", domain="box", opening=opening)
     verdicts = [row.verdict for row in plain.rows()]
     assert [row.verdict for row in scaled.rows()] == verdicts
     assert "undecided" not in verdicts
@@ -153,11 +156,12 @@ def test_a_point_is_rounded_along_a_wedge_that_no_plain_rounding_enters() -> Non
     assert not leaves(grid.within(bounds))
 
 
-def test_a_token_that_wins_by_a_hair_between_two_others_has_a_witness() -> None:
+@pytest.mark.parametrize("opening", [True, False])
+def test_a_token_that_wins_by_a_hair_between_two_others_has_a_witness(opening: bool) -> None:
     W = np.array([[0.3, 0.7, 0.1], [-0.9, 0.2, 0.4], [0.0, 0.0, 0.0], [0.1, -0.6, -0.8]])
     W[2] = W[:2].mean(axis=0)
     W[2, 2] += 2.0**-54
-    with geom.run(Readout.fold(W), tokens=[2], domain="box") as run:
+    with geom.run(Readout.fold(W), tokens=[2], domain="box", opening=opening) as run:
         certificate = run.certificate(2)
     assert isinstance(certificate, geom.Witness)
     assert margin(W, np.zeros(4), 2, certificate.x) > 0

@@ -176,7 +176,7 @@ def test_tokens_in_blocks_find_what_tokens_together_find(
     W, b = cloud(90, 5, seed=7), 0.3 * cloud(90, 1, seed=8)[:, 0]
     whole = quickly(W, b, domain)
     monkeypatch.setattr("geom_plugins.detectors.hull_vertex.BLOCK_BYTES", 8 * 90 * 7)
-    monkeypatch.setattr("geom_plugins.detectors.hull_vertex._OWN", 11)
+    monkeypatch.setattr("geom.exact.bulk.POINTS", 11)
     monkeypatch.setattr("geom_plugins.detectors.hull_vertex._QUIET", 40)
     assert quickly(W, b, domain) >= whole
 

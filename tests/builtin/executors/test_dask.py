@@ -224,7 +224,7 @@ def test_a_scheduler_that_dies_leaves_a_run_that_the_same_command_finishes(
     cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
     cluster.worker()
-    words = ["run", "-c", "highs", "-t", "100-219", "--executor"]
+    words = ["run", "-c", "highs", "-t", "100-219", "--opening", "no", "--executor"]
     there = f"executor.dask.scheduler={cluster.address}"
     process = subprocess.Popen(
         [*GEOM, *words, "dask", "-o", there, "-o", "executor.dask.wait=3", "--out", "cut.db"],
@@ -255,7 +255,8 @@ def begun(path: str) -> bool:
 
 def test_nobody_at_the_address_is_one_line(command: Command) -> None:
     nobody = ["-o", "executor.dask.scheduler=tcp://127.0.0.1:9", "-o", "executor.dask.wait=0.5"]
-    done = command("run", "-t", "5", "-c", "highs", "--executor", "dask", *nobody)
+    asked = ("run", "-t", "5", "-c", "highs", "--opening", "no", "--executor", "dask")
+    done = command(*asked, *nobody)
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines()[-1].startswith(
         "geom: executor dask: no scheduler answers at 'tcp://127.0.0.1:9': start one with"

@@ -24,6 +24,7 @@ from geom import PluginError, Problem, Readout, cores
 from geom.cli.display.output import print_line, reserved
 from geom.model.shared import shared
 from geom.plugins.chosen import Chosen
+from geom.plugins.records import never
 from geom.plugins.registry import installed
 from geom.runs.certification import Link, certify
 from geom_plugins.executors.local import LocalOptions, run, workers
@@ -110,11 +111,6 @@ def threads_and_map(readout: Readout, item: int) -> Iterator[dict[str, Any]]:
     }
 
 
-def hardly(options: object) -> bool:
-    """Stand in for a certifier's function, in a form that can be sent."""
-    return False
-
-
 def verdicts(problem: Problem, chain: Sequence[Link], tokens: list[int]) -> Iterator[Any]:
     for outcome in certify(problem, chain, tokens):
         yield (outcome.token_id, outcome.verdict, outcome.margin_lower, outcome.margin_upper)
@@ -131,7 +127,7 @@ def gone(pid: int) -> bool:
 def test_verdicts_are_the_serial_ones_and_the_matrix_stays_where_it_is() -> None:
     rows = np.random.default_rng(1).standard_normal((400, 6))
     readout = Readout.fold(rows, norm="layernorm")
-    highs = replace(installed().get("certifier", "highs"), hard_only=hardly)
+    highs = replace(installed().get("certifier", "highs"), sees_all=never)
     chain = (Chosen("certifier", highs, highs.options()),)
     batches = [list(range(start, start + 10)) for start in range(0, 60, 10)]
     serial = [

@@ -230,7 +230,8 @@ WEIGHTS = {
 def square(tmp_path: Path) -> dict[str, dict[str, Any]]:
     """Return the certificates of a corner of a square and of a point inside it, on the disc."""
     W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.125, 0.0625]])
-    with geom.run(Readout.fold(W, norm="rmsnorm"), tokens="all", certifiers=["highs"]) as run:
+    readout = Readout.fold(W, norm="rmsnorm")
+    with geom.run(readout, tokens="all", certifiers=["highs"], opening=False) as run:
         claims = exported(run, tmp_path)
     return {"point": claims[0], "weights": claims[4]}
 

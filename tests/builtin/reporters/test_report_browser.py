@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
@@ -101,11 +102,21 @@ def requests(browser: Chrome) -> set[str]:
 def test_it_draws_all_pictures_and_asks_for_nothing(browser: Chrome, demo: Path) -> None:
     show(browser, demo)
     assert len(browser.find_elements(By.CSS_SELECTOR, ".js-plotly-plot")) == 4
-    drawn = "return document.getElementById(arguments[0]).data.map(t => t.x.length)"
+    drawn = (
+        "return document.getElementById(arguments[0]).data"
+        ".filter(t => t.mode === 'markers').map(t => t.x.length)"
+    )
     assert sum(browser.execute_script(drawn, "places")) == 3072 + 1  # the last is the centroid
     assert sum(browser.execute_script(drawn, "norms")) == 413
     heights = "return document.getElementById('margins').data.flatMap(t => t.y)"
     assert sum(browser.execute_script(heights)) == 413
+    open_marks = "return document.getElementById('norms').data.filter(t => t.mode === 'markers'" + (
+        " && t.marker.symbol.endsWith('-open')).map(t => t.x.length)"
+    )
+    with geom.run("demo") as run:
+        loose = [row for row in run.rows("speakable") if not row.known]
+    assert 0 < len(loose) < 413
+    assert sum(browser.execute_script(open_marks)) == len(loose)
     assert problems(browser) == []
     assert requests(browser) <= {"file", "data", "blob"}
 
@@ -142,17 +153,17 @@ def test_a_click_on_a_column_sorts_by_it_and_another_turns_it_round(
 ) -> None:
     show(browser, demo)
     with geom.run("demo") as run:
-        rows = list(run.rows())
-
-    def key(row: geom.TokenRow) -> tuple[float, float]:
-        margin = row.margin_lower if row.verdict == "speakable" else row.margin_upper
-        return (row.token_id if column == 0 else margin or 0.0), 0.0
-
-    for turn, descending in (("ascending", False), ("descending", True)):
+        rows = run.ranking().rows
+    ranks = {row.token_id: rank for rank, row in enumerate(rows)}
+    by_id = {row.token_id: row.token_id if column == 0 else ranks[row.token_id] for row in rows}
+    turns = [("ascending", False), ("descending", True)]
+    if column == 4:  # the page opens in this order
+        assert [by_id[i] for i in ids(browser)] == list(range(len(ids(browser))))
+        turns.reverse()
+    for turn, descending in turns:
         browser.find_elements(By.CSS_SELECTOR, "#head button")[column].click()
         head = browser.find_elements(By.CSS_SELECTOR, "#head th")[column]
         assert head.get_attribute("aria-sort") == turn
-        by_id = {row.token_id: key(row) for row in rows}
         shown = [by_id[i] for i in ids(browser)]
         assert shown == sorted(by_id.values(), reverse=descending)[: len(shown)]
 
@@ -186,6 +197,17 @@ def test_a_point_of_a_picture_leads_to_its_row(browser: Chrome, demo: Path) -> N
     )
     assert browser.switch_to.active_element.text == "2310"
     assert "Proven by" in browser.find_element(By.CSS_SELECTOR, "#body tr.more").text
+
+
+def test_margins_within_one_power_of_ten_have_a_scale(browser: Chrome, tmp_path: Path) -> None:
+    turns = np.linspace(0.0, 2.0 * np.pi, 24, endpoint=False)
+    lengths = np.linspace(3.0, 3.02, 24)[:, None]
+    readout = geom.Readout.fold(lengths * np.stack([np.cos(turns), np.sin(turns)], axis=1))
+    with geom.run(readout, tokens="all") as run:
+        keep(run, tmp_path / "near.html")
+    show(browser, tmp_path / "near.html")
+    for axis in ("#norms .ytick text", "#margins .xtick text"):
+        assert len(browser.find_elements(By.CSS_SELECTOR, axis)) >= 3
 
 
 def test_texts_of_tokens_do_nothing(browser: Chrome, tmp_path: Path) -> None:
@@ -237,6 +259,9 @@ def test_it_fits_the_screen_in_light_and_dark(
     try:
         show(browser, demo)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        heads = browser.find_elements(By.CSS_SELECTOR, "#head th")
+        within = sum(head.size["width"] for head in heads)
+        assert within > 0.9 * browser.find_element(By.ID, "scroll").size["width"]
         colours = browser.execute_script(
             "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
         )

@@ -267,7 +267,8 @@ def test_nothing_but_the_answer_is_on_standard_output(tmp_path: Path) -> None:
     )
     assert done.code == 0
     assert [row["token_id"] for row in done.rows] == [5]
-    assert {line.split()[0] for line in done.err.splitlines()} <= {"self-argmax", "certify"}
+    stages = {line.removeprefix("geom: ").split(":")[0] for line in done.err.splitlines()}
+    assert stages <= {"read", "self-argmax", "certify"}
 
 
 def test_progress_bars_and_logging_are_left_as_they_were() -> None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-import typer
+import sys
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from geom.text import MESSAGE, harmless
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_drawing: ContextVar[Console | None] = ContextVar("geom_drawing", default=None)
+
+
+def above(console: Console | None) -> None:
+    """Print messages through the console, above what it draws; with None, directly again."""
+    _drawing.set(console)
 
 
 def say(message: str) -> None:
     """Print a message as one line, with anything that could act on the terminal made harmless."""
-    typer.echo(f"geom: {plain(' '.join(message.split()))}", err=True)
+    line = f"geom: {plain(' '.join(message.split()))}"
+    if (console := _drawing.get()) is not None:
+        console.print(line, soft_wrap=True)  # the terminal may wrap it; copied, it is one line
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 def say_skipped_plugins() -> None:

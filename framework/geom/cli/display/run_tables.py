@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,9 +19,10 @@ from geom.cli.display.tables import (
     results_console,
     token_cell,
 )
+from geom.errors import unknown
 from geom.numbers.arrays import Floats
 from geom.numbers.printing import ALONE, rounded
-from geom.store import MeasureRow, Run, TokenRow
+from geom.store import MeasureRow, Ranking, Run, TokenRow
 from geom.summary import ModelSummary, SharedToken, Summary
 from geom.text import TokenKind, mark, visible
 from geom.token_spec import CANDIDATES
@@ -28,15 +30,25 @@ from geom.token_spec import CANDIDATES
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
 
 
+HARDNESS = "hardness"
+"""The order of `geom.store.ranking`."""
+
+
 def print_run(
-    run: Run, verdict: str | None = None, limit: int | None = None, weights: str = ""
+    run: Run,
+    verdict: str | None = None,
+    limit: int | None = None,
+    weights: str = "",
+    sort: str = HARDNESS,
 ) -> None:
     """Print counts by class, then the tokens: unspeakable first, then the hardest to speak.
 
-    ``weights`` is the option that ``geom verify RUN`` needs to find the weights.
+    ``weights`` is the option that ``geom verify RUN`` needs to find the weights. ``sort`` is
+    ``hardness``, ``id``, ``token`` or a measure of the run; InputError is raised for anything else.
     """
     console = results_console()
-    rows = sorted(run.rows(verdict), key=lambda row: row.rank)
+    ranked = run.ranking(verdict)
+    rows = _sorted(run, ranked.rows, sort)
     kinds, measured = run.winner_kinds(), run.measured()  # may be damaged: read before printing
     for warning in run.warnings:
         print_whole(console, f"warning: {warning}", style="yellow")
@@ -48,7 +60,9 @@ def print_run(
     if not rows:
         return
     names = sorted({name for found in measured.values() for name in found})
-    console.print(_tokens(rows[:limit], kinds, names, measured))
+    console.print(_tokens(rows[:limit], ranked, kinds, names, measured))
+    if ranked.about and sort == HARDNESS:
+        print_whole(console, ranked.about, style="dim")
     if limit is not None and len(rows) > limit:
         print_whole(console, f"{len(rows) - limit} more: geom show {run.path}")
     if run.path is not None and verdict is None:
@@ -125,8 +139,30 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
         yield rest, "not examined", "not in the list of tokens"
 
 
+def _sorted(run: Run, rows: list[TokenRow], key: str) -> list[TokenRow]:
+    """Return the rows in the order asked for; those without a number for it come last."""
+    measured = run.measured()
+    names = sorted({name for found in measured.values() for name in found})
+    if key == HARDNESS:
+        return rows
+    if key == "id":
+        return sorted(rows, key=lambda row: row.token_id)
+    if key == "token":
+        return sorted(rows, key=lambda row: (row.token is None, row.token or ""))
+    if key not in names:
+        raise unknown("sort key", key, (HARDNESS, "id", "token", *names))
+
+    def value(row: TokenRow) -> float:
+        item = measured.get(row.token_id, {}).get(key)
+        number = None if item is None else item.value
+        return math.inf if number is None or math.isnan(number) else number
+
+    return sorted(rows, key=value)
+
+
 def _tokens(
     rows: Sequence[TokenRow],
+    ranked: Ranking,
     kinds: Mapping[int, TokenKind | None],
     measures: Sequence[str],
     measured: Mapping[int, Mapping[str, MeasureRow]],
@@ -148,7 +184,7 @@ def _tokens(
             token_cell(row.token, row.token_kind),
             Text(row.verdict, style=_COLOURS[row.verdict]),
             row.proof or "-",
-            row.margin,
+            ranked.margin(row),
             _own_direction(row, kinds[row.token_id]),
             *(Text(found[name].shown if name in found else "") for name in measures),
         )
@@ -222,7 +258,8 @@ def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     if isinstance(certificate, Witness):
         yield "witness x", f"{certificate.x.size} numbers: {_head(certificate.x)}"
     if isinstance(certificate, Weights):
-        yield "weights on", f"{certificate.indices.size} tokens"
+        count = certificate.indices.size
+        yield "weights on", "1 token" if count == 1 else f"{count} tokens"
         heaviest = certificate.values.argsort()[::-1][:8]
         for i in heaviest:
             yield f"  {certificate.indices[i]}", rounded(certificate.values[i], ALONE)

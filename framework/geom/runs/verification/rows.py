@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from geom.errors import InputError
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.opening.twins import find_twins
 from geom.plugins.registry import installed
 from geom.runs.detection import examine, missing_or_more
 from geom.runs.planning import Plan, plan
@@ -152,27 +150,13 @@ def _compare_flags(
 
 def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> None:
     """Check the notes that name a token with the same row and bias."""
-    twins = _twins(problem)
+    twins = find_twins(problem.readout).tolist()
     for row in rows:
         if not 0 <= row.token_id < problem.readout.V:
             continue
         parts = [_TWIN.fullmatch(part) for part in (row.note or "").split("; ")]
         said = [int(part[1]) for part in parts if part is not None and len(part[1]) < 20]
-        true = twins.get(row.token_id)
-        if said != ([] if true is None else [true]):
-            has = "it has none" if true is None else f"that is token {true}"
+        true = twins[row.token_id]
+        if said != ([true] if true >= 0 else []):
+            has = f"that is token {true}" if true >= 0 else "it has none"
             found.fault(row.token_id, f"its note names {said or 'no token'} as its twin, and {has}")
-
-
-def _twins(problem: Problem) -> dict[int, int]:
-    """Map each token that has a twin to the first other token with the same row and bias."""
-    W, b = problem.readout.W, problem.readout.b
-    first: dict[bytes, int] = {}
-    out: dict[int, int] = {}
-    for token in range(len(W)):
-        numbers = np.append(W[token], b[token]) + 0.0  # -0 is 0
-        other = first.setdefault(hashlib.sha256(numbers.tobytes()).digest(), token)
-        if other != token:
-            out[token] = other
-            out.setdefault(other, token)
-    return out

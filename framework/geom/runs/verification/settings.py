@@ -11,14 +11,18 @@ from geom.runs.verification.faults import Found, shown
 from geom.store import Run
 from geom.token_spec import ALL, CANDIDATES, format_tokens, parse_tokens
 
-_KEYS = {"digest", "V", "d", "domain", "tokens", "detectors", "certifiers"}
+_KEYS = {"digest", "V", "d", "domain", "tokens", "detectors", "certifiers", "opening"}
+
+_NEWER = {"hardest"}
+"""Keys that the runs of older versions lack."""
 
 
 def check_settings(problem: Problem, run: Run, found: Found) -> bool:
     """Compare the settings exactly; return whether the tokens that they ask for are known."""
     settings, readout = run.settings, problem.readout
-    if settings.keys() != _KEYS:
-        names = ", ".join(shown(str(key)) for key in sorted(settings.keys() ^ _KEYS))
+    strange = (settings.keys() ^ _KEYS) - _NEWER
+    if strange:
+        names = ", ".join(shown(str(key)) for key in sorted(strange))
         found.fault(None, f"its settings are not those that a run writes: {names}")
     for key, size in (("V", readout.V), ("d", readout.d)):
         if type(settings.get(key)) is not int or settings[key] != size:
@@ -33,6 +37,9 @@ def check_settings(problem: Problem, run: Run, found: Found) -> bool:
             f"that {problem.domain} is the domain to ask about, where the model's own is "
             f"{readout.domain}"
         )
+    if type(settings.get("opening")) is not bool:
+        opening = _short(settings.get("opening"))
+        found.fault(None, f"its opening is {opening}, neither true nor false")
     for key in ("detectors", "certifiers"):
         plugins = settings.get(key)
         if not isinstance(plugins, dict) or not all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 
@@ -11,51 +12,80 @@ from geom import exact
 from geom.certificates import Finding, Verdict
 from geom.errors import StoreError
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
+from geom.exact.close import margins_below
 from geom.model.problem import Problem
-from geom.numbers.arrays import Ids
+from geom.numbers.arrays import Floats, Ids
 from geom.store import Run, TokenRow
 
 _BLOCK = 1024
-"""The number of tokens that are checked at a time."""
+"""The number of tokens whose stored evidence is checked at a time."""
 
 
 def checked(
     problem: Problem, run: Run, rows: Sequence[TokenRow]
 ) -> Iterator[tuple[TokenRow, list[str]]]:
-    """Yield each row with its faults: witnesses in bulk, then the rows left open one by one."""
-    own = run.recipes()
-    inside = range(problem.readout.V)
-    known = [row for row in rows if row.token_id in inside]
-    for row in rows:
-        if row.token_id not in inside:
-            yield row, ["it is outside the vocabulary"]
-    for start in range(0, len(known), _BLOCK):
-        block = known[start : start + _BLOCK]
-        rebuilt = [row for row in block if row.token_id in own]
-        stored = [row for row in block if row.token_id not in own]
-        lower = prove_own_directions(problem, _ids(rebuilt), widen=1.0).tolist()
-        for row, bound in zip(rebuilt, lower, strict=True):
-            yield row, [] if _holds(row, bound) else _faults_of_recipe(problem, row)
-        bounds = _stored_bounds(problem, run, stored)
-        for row in stored:
+    """Return each row with its faults: those found in bulk, then the rows left open one by one.
+
+    Witnesses that are rebuilt are proven before this returns, all at once.
+    """
+    inside = [row for row in rows if row.token_id in range(problem.readout.V)]
+    recipes = run.recipes()
+    rebuilt = [row for row in inside if row.token_id in recipes]
+    stored = [row for row in inside if row.token_id not in recipes]
+    lower = prove_own_directions(problem, _ids(rebuilt), widen=1.0)
+    outside = (row for row in rows if row.token_id not in range(problem.readout.V))
+    return chain(
+        ((row, ["it is outside the vocabulary"]) for row in outside),
+        _checked_recipes(problem, rebuilt, lower),
+        _checked_evidence(problem, run, stored),
+    )
+
+
+def _checked_recipes(
+    problem: Problem, rows: Sequence[TokenRow], lower: Floats
+) -> Iterator[tuple[TokenRow, list[str]]]:
+    """Yield the rows whose witness is rebuilt, with their faults."""
+    for row, bound in zip(rows, lower.tolist(), strict=True):
+        yield row, [] if _holds(row, bound) else _faults_of_recipe(problem, row)
+
+
+def _checked_evidence(
+    problem: Problem, run: Run, rows: Sequence[TokenRow]
+) -> Iterator[tuple[TokenRow, list[str]]]:
+    """Yield the rows whose evidence is stored, with their faults."""
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        bounds = _stored_bounds(problem, run, block)
+        for row in block:
             holds = _holds(row, bounds.get(row.token_id, -np.inf))
             yield row, [] if holds else _faults_of_evidence(problem, run, row)
 
 
 def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict[int, float]:
-    """Bound the margins of speakable tokens in bulk, from the points stored for them."""
-    points = {}
+    """Bound the margins of speakable tokens in bulk, from the points stored for them.
+
+    Where float32 confirms too little, the rivals that come near are computed exactly.
+    """
+    kept, stored = [], []
     for row in rows:
         if row.verdict == "speakable":
             with suppress(StoreError):  # a damaged certificate is checked by itself later
                 x = run.evidence(row.token_id).x
-                if exact.is_point(problem, x):
-                    points[row.token_id] = x
-    if not points:
+                if x is not None and x.shape == (problem.readout.d,) and np.isfinite(x).all():
+                    kept.append(row)
+                    stored.append(x)
+    if not kept:
         return {}
-    ids = np.array(list(points), dtype=np.int64)
-    lower = prove_points(problem, ids, np.array(list(points.values())), widen=1.0)
-    return dict(zip(points, lower.tolist(), strict=True))
+    points, inside = np.array(stored), problem.domain.contains_all(np.array(stored))
+    ids, points = _ids(kept)[inside], points[inside]
+    claimed = np.array([row.margin_lower or 0.0 for row in kept])[inside]
+    lower = prove_points(problem, ids, points, widen=1.0)
+    short = np.flatnonzero(~(lower >= claimed))
+    along = problem.homogeneous and not problem.domain.bounded  # bounds are per length there
+    lower[short] = margins_below(
+        problem, ids[short], points[short], None if along else claimed[short]
+    )
+    return dict(zip(ids.tolist(), lower.tolist(), strict=True))
 
 
 def _holds(row: TokenRow, bound: float) -> bool:

@@ -41,6 +41,7 @@ const rows = {
   class: unpacked(data.rows.class, Int32Array),
   lower: unpacked(data.rows.lower, Float64Array),
   upper: unpacked(data.rows.upper, Float64Array),
+  known: unpacked(data.rows.known, Int32Array),
   winner: unpacked(data.rows.winner, Int32Array),
 };
 const count = rows.id.length;
@@ -56,8 +57,11 @@ const measures = data.measures.map((m) => ({ ...m, value: unpacked(m.value, Floa
 const text = (id) => data.texts[id] ?? "-";
 const label = (id) => (data.texts[id] === undefined ? String(id) : `${id} ${data.texts[id]}`);
 const className = (i) => data.classes[rows.class[i]];
-const margin = (i) => (className(i) === "speakable" || className(i) === "hard to speak"
-  ? rows.lower[i] : rows.upper[i]);
+const speaks = (i) => className(i) === "speakable" || className(i) === "hard to speak";
+// The bound that says most, and the other one: of a token whose margin is not known well, the
+// largest margin is anywhere between the two.
+const margin = (i) => (speaks(i) ? rows.lower[i] : rows.upper[i]);
+const beyond = (i) => (speaks(i) ? rows.upper[i] : rows.lower[i]);
 
 // Bounds come as text: geom has already rounded the proven bounds outwards, once.
 const bounds = (i) => rows.margin[i].replace(">=", "\u2265").replace("<=", "\u2264");
@@ -92,7 +96,7 @@ for (const [name, n] of totals) {
   const share = (100 * n / V).toPrecision(2);
   $("verdicts").append(element("li", { style }, [
     element("b", { textContent: number(n) }),
-    element("span", { textContent: `${name}, ${Number(share)} %` }),
+    element("span", { textContent: `${name}, ${Number(share)}\u00a0%` }),
     element("small", { textContent: MEANING[name] }),
   ]));
 }
@@ -104,9 +108,9 @@ $("share").setAttribute("aria-label",
 const COLUMNS = [
   { name: "id", kind: "id", order: (i) => rows.id[i] },
   { name: "token", kind: "", order: (i) => text(rows.id[i]) },
-  { name: "verdict", kind: "verdict", order: (i) => i },
+  { name: "verdict", kind: "verdict", order: (i) => rows.class[i] },
   { name: "proof", kind: "proof aside", order: (i) => rows.proof[i] ?? "" },
-  { name: "largest margin", kind: "number aside", order: margin },
+  { name: "largest margin", kind: "number margin aside", order: (i) => i },
   { name: "own direction won by", kind: "aside", order: (i) => text(rows.winner[i]) },
   ...measures.map((m) => ({
     name: m.name, kind: "number aside", order: (i) => m.value[i],
@@ -118,7 +122,7 @@ const AHEAD = 12;
 const scroller = $("scroll"), body = $("body");
 const unfolded = new Map(); // by row, the height of the details unfolded below it
 let order = Array.from({ length: count }, (_, i) => i);
-let sorted = { column: 2, descending: false };
+let sorted = { column: 4, descending: false }; // the rows come in the order of hardness
 
 for (const [k, column] of COLUMNS.entries()) {
   const button = element("button", { type: "button", textContent: column.name });
@@ -215,8 +219,11 @@ function fill() {
   if (changed) fill();
 }
 
+// A cell that spans hidden columns, too, would leave room for them.
+const columnsShown = () => [...$("head").children].filter((head) => head.getClientRects().length).length;
+
 function space(height) {
-  const cell = element("td", { colSpan: COLUMNS.length });
+  const cell = element("td", { colSpan: columnsShown() });
   cell.style.height = `${Math.max(0, height)}px`;
   return element("tr", { className: "space", "aria-hidden": "true" }, [cell]);
 }
@@ -246,7 +253,7 @@ function row(i, k) {
 }
 
 function more(i) {
-  const id = rows.id[i], certificate = data.certificates[id], cell = element("td", { colSpan: COLUMNS.length });
+  const id = rows.id[i], certificate = data.certificates[id], cell = element("td", { colSpan: columnsShown() });
   const say = (line) => cell.append(element("p", { textContent: line }));
   if (data.strange[id]) say(`Characters in its text: ${data.strange[id].join(", ")}.`);
   const proof = rows.proof[i];
@@ -258,7 +265,8 @@ function more(i) {
   if (data.rows.note[id]) say(`Note: ${data.rows.note[id]}.`);
   for (const m of measures) if (m.shown[i]) say(`${m.name}: ${m.shown[i]} ${m.unit}`);
   if (certificate?.heaviest) {
-    say(`The heaviest of ${number(certificate.count)} weights, as shares of their sum:`);
+    say(certificate.count === 1 ? "Its only weight:"
+      : `The heaviest of ${number(certificate.count)} weights, as shares of their sum:`);
     cell.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
       element("li", {}, [`${share} % `, element("span", { className: "token", textContent: label(token) })]))));
   } else if (certificate?.head) {
@@ -318,9 +326,13 @@ $("search").addEventListener("input", select);
 $("class").addEventListener("change", select);
 select();
 
+$("order").textContent = data.order ? `${data.order[0].toUpperCase()}${data.order.slice(1)}.` : "";
+
 // ---- the pictures
 
+const AT_LEAST = "at least";
 const MOST_WITHOUT_WEBGL = 4000;
+const CROWD = 2000; // more marks than this are lighter and smaller, so that it shows where they are dense
 const webgl = (() => {
   try { return Boolean(document.createElement("canvas").getContext("webgl")); } catch { return false; }
 })();
@@ -345,15 +357,20 @@ const SMALL = (() => {
 })();
 const bent = (m) => Math.sign(m) * Math.log10(1 + Math.abs(m) / SMALL);
 
+// Some six labels: powers of ten, every n-th if they are many, and steps between them if they are few.
 function marginTicks(values) {
-  const far = values.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
-  const negative = values.some((v) => v < -0.05), powers = [], step = Math.max(1, Math.round(far / 6));
-  for (let k = step; k <= Math.ceil(far); k += step) powers.push(k);
+  const far = values.reduce((most, v) => Math.max(most, Math.abs(v)), 0.1);
+  const negative = values.some((v) => v < -0.05), decades = negative ? 2 * far : far;
+  const digits = decades < 1.7 ? [1, 2, 5] : decades < 3 ? [1, 3] : [1];
+  const step = digits.length > 1 ? 1 : Math.max(1, Math.round(far / 6));
   const ticks = [{ at: 0, label: "0" }];
-  for (const k of powers) {
-    const size = SMALL * 10 ** k, label = size >= 0.01 && size < 1e4 ? String(Number(size.toPrecision(1))) : size.toExponential(0);
-    ticks.push({ at: bent(size), label });
-    if (negative) ticks.push({ at: -bent(size), label: "\u2212" + label });
+  for (let k = digits.length > 1 ? 0 : step; k <= Math.ceil(far); k += step) {
+    for (const digit of digits) {
+      const size = digit * SMALL * 10 ** k;
+      const label = size >= 0.01 && size < 1e4 ? String(Number(size.toPrecision(1))) : size.toExponential(0);
+      ticks.push({ at: bent(size), label });
+      if (negative) ticks.push({ at: -bent(size), label: "\u2212" + label });
+    }
   }
   return { tickvals: ticks.map((t) => t.at), ticktext: ticks.map((t) => t.label), tickangle: 0 };
 }
@@ -366,7 +383,7 @@ function layout(more) {
     font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
     margin: { l: 56, r: 12, t: 12, b: 44 }, hovermode: "closest",
     hoverlabel: { bgcolor: colour("--card"), bordercolor: line, font: { color: ink } },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant" },
     ...more,
     xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
   };
@@ -374,19 +391,23 @@ function layout(more) {
 
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 
-function points(name, ids, x, y, size) {
+function points(name, ids, x, y, size, known = true) {
+  const crowded = ids.length > CROWD;
   let shown = ids;
   if (!webgl && ids.length > MOST_WITHOUT_WEBGL) {
     shown = ids.filter((_, k) => k % Math.ceil(ids.length / MOST_WITHOUT_WEBGL) === 0);
   }
   return {
-    type: webgl ? "scattergl" : "scatter", mode: "markers", name, customdata: shown,
+    type: webgl ? "scattergl" : "scatter", mode: "markers", name: known ? name : `${name}: ${AT_LEAST}`, customdata: shown,
     x: shown.map(x), y: shown.map(y), hovertemplate: "%{text}<extra></extra>",
     text: shown.map((id) => {
       const i = place.get(id);
       return markup(label(id)) + (i === undefined ? "" : `<br>${className(i)}, margin ${bounds(i)}`);
     }),
-    marker: { color: colour(COLOUR[name]), symbol: SYMBOL[name], size, opacity: name === "not examined" ? 0.6 : 0.75 },
+    marker: {
+      color: colour(COLOUR[name]), symbol: known ? SYMBOL[name] : `${SYMBOL[name]}-open`,
+      size: crowded ? 0.7 * size : size, opacity: crowded ? 0.35 : 0.75,
+    },
   };
 }
 
@@ -412,12 +433,32 @@ function border(along, label) {
   };
 }
 
+// Tokens whose margin is known, and those of which only bounds are: [name, ids, known].
+function byKnowledge(groups) {
+  return groups.filter(([name]) => name !== "not examined").flatMap(([name, ids]) => {
+    const drawn = ids.filter((id) => Number.isFinite(margin(place.get(id))));
+    const isKnown = (id) => Boolean(rows.known[place.get(id)]);
+    return [[name, drawn.filter((id) => !isKnown(id)), false], [name, drawn.filter(isKnown), true]];
+  }).filter(([, ids]) => ids.length);
+}
+
 function drawNorms() {
   const y = (id) => bent(margin(place.get(id)));
-  const groups = grouped().filter(([name]) => name !== "not examined")
-    .map(([name, ids]) => [name, ids.filter((id) => Number.isFinite(margin(place.get(id))))]);
+  const groups = byKnowledge(grouped());
   const all = groups.flatMap(([, ids]) => ids.map(y));
-  Plotly.react("norms", groups.map(([name, ids]) => points(name, ids, (id) => cloud.norm[id], y, 6)), layout({
+  const traces = groups.flatMap(([name, ids, known]) => {
+    const made = points(name, ids, (id) => cloud.norm[id], y, 6, known);
+    if (known) return [made];
+    const wide = made.customdata.filter((id) => Number.isFinite(beyond(place.get(id))));
+    for (const id of wide) all.push(bent(beyond(place.get(id))));
+    return [{ // from one bound to the other
+      type: made.type, mode: "lines", hoverinfo: "skip", showlegend: false, legendgroup: made.name,
+      x: wide.flatMap((id) => [cloud.norm[id], cloud.norm[id], null]),
+      y: wide.flatMap((id) => [y(id), bent(beyond(place.get(id))), null]),
+      line: { color: colour(COLOUR[name]), width: 1 }, opacity: wide.length > 200 ? 0.25 : 0.6,
+    }, { ...made, legendgroup: made.name }];
+  });
+  Plotly.react("norms", traces, layout({
     xaxis: { title: { text: "distance of the row from the mean row" } },
     yaxis: { title: { text: "largest margin, logits" }, ...marginTicks(all) },
     ...border("x", "the border"), showlegend: true,
@@ -446,16 +487,23 @@ function drawMargins() {
   const far = all.reduce((most, at) => Math.max(most, Math.abs(at)), 0.1), WIDTH = far / BARS;
   for (const i of done) {
     const at = bent(margin(i)), bin = at === 0 ? -0.5 : Math.floor(at / WIDTH); // 0 has its own bar, left of the border
-    const key = `${className(i)} ${bin}`;
-    bins.set(key, { name: className(i), bin, n: (bins.get(key)?.n ?? 0) + 1 });
+    const known = Boolean(rows.known[i]), key = `${className(i)} ${known} ${bin}`;
+    bins.set(key, { name: className(i), known, bin, n: (bins.get(key)?.n ?? 0) + 1 });
   }
   const most = Math.max(...[...bins.values()].map((b) => b.n));
-  const traces = ["speakable", "hard to speak", "undecided", "unspeakable"].map((name) => {
-    const mine = [...bins.values()].filter((b) => b.name === name).sort((a, b) => a.bin - b.bin);
+  const kinds = ["speakable", "hard to speak", "undecided", "unspeakable"].flatMap((name) => [[name, false], [name, true]]);
+  const traces = kinds.map(([name, known]) => {
+    const mine = [...bins.values()].filter((b) => b.name === name && b.known === known).sort((a, b) => a.bin - b.bin);
+    const shown = known ? name : `${name}: ${AT_LEAST}`;
     return {
-      type: "bar", name, x: mine.map((b) => (b.bin === -0.5 ? -WIDTH / 4 : (b.bin + 0.5) * WIDTH)), y: mine.map((b) => b.n),
-      width: mine.map((b) => (b.bin === -0.5 ? WIDTH / 2 : WIDTH)), marker: { color: colour(COLOUR[name]), opacity: 0.85 },
-      hovertemplate: `%{y} ${name}<extra></extra>`,
+      type: "bar", name: shown, x: mine.map((b) => (b.bin === -0.5 ? -WIDTH / 4 : (b.bin + 0.5) * WIDTH)), y: mine.map((b) => b.n),
+      width: mine.map((b) => (b.bin === -0.5 ? WIDTH / 2 : WIDTH)),
+      marker: {
+        color: colour(COLOUR[name]), opacity: 0.85,
+        pattern: known ? {} : { shape: "/", fgcolor: colour(COLOUR[name]), bgcolor: "rgba(0,0,0,0)", size: 6, solidity: 0.35 },
+        line: known ? {} : { color: colour(COLOUR[name]), width: 1 },
+      },
+      hovertemplate: `%{y} ${shown}<extra></extra>`,
     };
   }).filter((trace) => trace.x.length);
   Plotly.react("margins", traces, layout({
@@ -477,7 +525,7 @@ function drawWinners() {
   const short = (s) => (s.length > 24 ? s.slice(0, 23) + "\u2026" : s);
   Plotly.react("winners", [{
     type: "bar", orientation: "h", x: top.map(([, n]) => n), y: top.map((_, k) => k), customdata: top.map(([id]) => id),
-    text: top.map(([id]) => markup(label(id))), textposition: "none",
+    text: top.map(([id]) => markup(label(id))), textposition: "auto", texttemplate: "%{x:,}", textangle: 0, constraintext: "none",
     marker: { color: colour("--accent") }, hovertemplate: "%{text} wins in place of %{x}<extra></extra>",
   }], layout({
     xaxis: { title: { text: "tokens in whose place it wins" }, rangemode: "tozero" },

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 
-from geom import InputError, Readout, own_winners, self_argmax
+from geom import InputError, Readout, load, own_winners
 from geom.exact import single
 from geom.machine.devices import find_device, using
+from geom.progress import watched
+from geom.self_argmax import contest, distinct, screen
+from geom.self_argmax import winners as blocks
 from support import truth
 from support.truth import Floats
 
@@ -104,6 +107,39 @@ def test_a_token_without_rivals_wins() -> None:
     assert winners(np.array([[1.0, 2.0]]), centre=True) == [0]
 
 
+def test_equal_rows_are_as_one_even_if_many_rows_are_equal() -> None:
+    """Name, for the rows of two crowds of twins, the crowd's lowest id, or what lies beyond it."""
+    W = np.zeros((90, 3))
+    W[:40], W[40:80] = [1.0, 2.0, 3.0], [-1.0, 0.0, 1.0]
+    W[80:] = np.random.default_rng(9).normal(size=(10, 3))
+    found = winners(W)
+    assert found == brute(W)
+    assert found[:40] == [1] + 39 * [0]
+
+
+def test_rows_that_differ_in_the_sign_of_zero_are_equal() -> None:
+    assert winners(np.array([[1.0, 0.0], [1.0, -0.0], [0.0, 1.0]])) == [1, 0, 2]
+
+
+def test_rows_that_are_equal_only_once_scaled_down_are_told_apart() -> None:
+    W = np.array([[1.7e308, 0.0], [0.0, 2.0**-1070], [0.0, 2.0**-1071]])
+    assert winners(W) == [0, 1, 1]
+
+
+@given(W=matrices)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_that_share_a_key_by_chance_are_decided(
+    monkeypatch: pytest.MonkeyPatch, W: Floats
+) -> None:
+    monkeypatch.setattr(distinct, "row_keys", lambda rows: np.zeros(len(rows), dtype=np.uint64))
+    assert winners(W) == brute(W)
+
+
+def test_zeros_and_rows_that_vanish_once_scaled_are_told_apart() -> None:
+    W = np.array([[0.0], [0.0], [1e-151], [2e-151], [8e234], [-1e-76], [-0.0], [-2e30]])
+    assert winners(W) == brute(W)
+
+
 # Rows that always win
 
 
@@ -153,7 +189,7 @@ def test_many_small_blocks_give_what_one_gives() -> None:
 def test_a_row_alone_in_its_block_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     W = np.random.default_rng(6).normal(size=(40, 3))
     assert own_winners(Readout.fold(W), centre=False, memory_mib=0).tolist() == brute(W)
-    monkeypatch.setattr(single, "slices", lambda n: [slice(i, i + 7) for i in range(0, n, 7)])
+    monkeypatch.setattr(single, "block_rows", lambda d: 7)
     assert winners(W) == brute(W)
 
 
@@ -181,31 +217,7 @@ def test_rows_near_the_end_of_the_range_are_decided_without_centring() -> None:
     assert winners(W) == brute(W)
 
 
-# Pruning
-
-
-@pytest.fixture(params=["cpu", "torch"])
-def pruned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Prune small matrices like large ones; yield how many tokens each block left whole."""
-    found, note = find_device(request.param)
-    if note:
-        pytest.skip(note)
-    monkeypatch.setattr(self_argmax, "PRUNE_ROWS", 2)
-    monkeypatch.setattr(self_argmax, "PASS", 0)
-    monkeypatch.setattr(self_argmax, "GATHER", 1)
-    whole: list[int] = []
-    prune = self_argmax._SortedRows.pruned
-
-    def spy(
-        rows: self_argmax._SortedRows, ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        answered, left = prune(rows, ids)
-        whole.append(left.size)
-        return answered, left
-
-    monkeypatch.setattr(self_argmax._SortedRows, "pruned", spy)
-    with using(found):
-        yield whole
+# Screens
 
 
 def cloud(n: int, d: int, decay: float) -> Floats:
@@ -217,57 +229,132 @@ def orthogonal(d: int) -> Floats:
     return np.linalg.qr(np.random.default_rng(8).normal(size=(d, d)))[0]
 
 
+@pytest.fixture(params=["cpu", "torch"])
+def screened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take small matrices through screens of every width, in blocks of a few tokens and rivals."""
+    found, note = find_device(request.param)
+    if note:
+        pytest.skip(note)
+    monkeypatch.setattr(blocks, "SCREEN_ROWS", 1)
+    monkeypatch.setattr(screen, "_cheapest", lambda d, widths, left: tuple(widths))
+    for name, size in (("BLOCK", 8), ("STRIP", 7), ("STRATUM", 32)):
+        monkeypatch.setattr(blocks, name, size)
+    monkeypatch.setattr(contest, "PAIRS", 20)
+    with using(found):
+        yield
+
+
+@pytest.mark.usefixtures("screened")
 @pytest.mark.parametrize("decay", [0.0, 0.6, 3.0])
-def test_pruning_changes_no_winner(pruned: list[int], decay: float) -> None:
+def test_screens_change_no_winner(decay: float) -> None:
     W = cloud(60, 12, decay)
     assert winners(W) == brute(W)
-    assert pruned or not decay
 
 
-def test_pruning_changes_no_winner_of_low_rank(pruned: list[int]) -> None:
+@pytest.mark.usefixtures("screened")
+def test_screens_change_no_winner_of_low_rank() -> None:
     W = cloud(60, 2, 0.0) @ orthogonal(12)[:2]
     assert winners(W) == brute(W)
-    assert pruned
 
 
-def test_pruning_keeps_ties_and_names_the_lowest_id(pruned: list[int]) -> None:
-    W = np.repeat(cloud(20, 12, 1.0), 3, axis=0)
-    assert winners(W) == brute(W)
-    assert pruned
+@pytest.mark.usefixtures("screened")
+def test_screens_keep_ties_and_name_the_lowest_id() -> None:
+    twins = np.repeat(cloud(20, 12, 1.0), 3, axis=0)
+    assert winners(twins) == brute(twins)
+    signs = np.array(list(product([1.0, -1.0], repeat=5)))
+    faces = np.vstack([signs, 2.0 * np.eye(5), np.ones((1, 5)) + 3.0 * np.eye(5)])
+    assert winners(faces) == brute(faces)
 
 
+@pytest.mark.usefixtures("screened")
 @pytest.mark.parametrize("along", [0, 11], ids=["screened", "rest"])
-def test_pruning_tells_rows_apart_by_one_ulp(pruned: list[int], along: int) -> None:
+def test_screens_tell_rows_apart_by_one_ulp(along: int) -> None:
     """Give each row a twin that is longer by an ulp of its largest entry, or by a nudge."""
     base = cloud(24, 12, 1.0)
     nudged = base + 2.0**-50 * orthogonal(12)[along]
     longer = np.nextafter(base, np.inf * np.sign(base))
     W = np.vstack([base, nudged, longer])
     assert winners(W) == brute(W)
-    assert pruned
 
 
-def test_a_basis_that_is_not_orthonormal_is_refused() -> None:
-    Q = orthogonal(12)[:, :4]
-    assert self_argmax._Screen(Q).sound()
-    assert not self_argmax._Screen(Q * (1.0 + 2.0**-24)).sound()
+@pytest.mark.usefixtures("screened")
+def test_screens_decide_rows_of_wildly_different_length() -> None:
+    rng = np.random.default_rng(1)
+    W = rng.normal(size=(60, 4)) * 10.0 ** rng.integers(-150, 150, size=(60, 1))
+    W[::7] = 0.0
+    assert winners(W) == brute(W)
 
 
-def test_bounds_of_the_screen_lie_above_all_scores() -> None:
-    """The bounds also hold if the screen sees little but rounding: rows in their own span."""
-    for rows in (cloud(80, 12, 1.0), cloud(80, 4, 0.0) @ orthogonal(12)[:, :4].T):
-        rows /= np.abs(rows).max()
-        screen = self_argmax._Screen(orthogonal(12)[:, :4])
-        columns = screen.columns(rows, np.linalg.norm(rows, axis=1) * (1.0 + 2.0**-50))
-        assert (columns @ columns.T >= rows @ rows.T).all()
+@pytest.mark.usefixtures("screened")
+@given(W=matrices)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_screened_winners_are_those_of_fractions(W: Floats) -> None:
+    assert winners(W) == brute(W)
 
 
-def test_pruned_winners_are_the_same_for_all_blocks(
-    pruned: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    W = cloud(300, 12, 1.0)
+@pytest.mark.usefixtures("screened")
+def test_a_crowd_of_nearly_equal_rows_is_decided() -> None:
+    """Rows that differ by less than float32 resolves, and some that float64 does not resolve."""
+    rng = np.random.default_rng(3)
+    crowd = 1.0 + rng.normal(size=(1, 12)) + rng.integers(-3, 4, size=(40, 12)) * 2.0**-40
+    W = np.vstack([crowd, crowd[:20] + 2.0**-52, cloud(20, 12, 0.6)])
+    assert winners(W) == brute(W)
+
+
+@pytest.mark.usefixtures("screened")
+def test_screened_winners_are_the_same_for_all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    W = cloud(100, 12, 1.0)
     every = own_winners(Readout.fold(W)).tolist()
-    for most, memory in [(512, 0), (7, 256), (64, 256)]:
-        monkeypatch.setattr(self_argmax, "PRUNED_AT_ONCE", most)
+    for size, strip, memory in [(512, 512, 256), (7, 50, 256), (64, 9, 0)]:
+        monkeypatch.setattr(blocks, "BLOCK", size)
+        monkeypatch.setattr(blocks, "STRIP", strip)
         assert own_winners(Readout.fold(W), memory_mib=memory).tolist() == every
-    assert pruned
+
+
+@pytest.mark.usefixtures("screened")
+def test_several_threads_change_no_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "pool_threads", lambda: 3)
+    W = cloud(60, 12, 0.6)
+    assert winners(W) == brute(W)
+
+
+def test_an_interrupt_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks that no thread has begun are given up, and no thread is left."""
+    monkeypatch.setattr(blocks, "pool_threads", lambda: 2)
+    monkeypatch.setattr(blocks, "TALL", 2)
+    before = threading.active_count()
+
+    def watch(stage: str, done: float, total: float, unit: str) -> None:
+        if done > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), watched(watch):
+        own_winners(Readout.fold(cloud(4000, 3, 0.0)))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_rows_held_on_a_device_change_no_winner(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, note = find_device(device)
+    if note:
+        pytest.skip(note)
+    monkeypatch.setattr(blocks, "SCREEN_ON", ())
+    monkeypatch.setattr(blocks, "TALL", 16)
+    W = cloud(60, 12, 0.6)
+    with using(found):
+        assert winners(W) == brute(W)
+
+
+def test_screens_of_a_large_vocabulary_change_no_winner() -> None:
+    """Compare with the plain product in float64, for tokens whose best two are far apart."""
+    readout = load("synthetic:gpt2-like?V=9000&d=48&untrained=0.1")
+    found = own_winners(readout)
+    rows = readout.rows[:] - readout.rows[:].mean(axis=0)
+    for ids in np.array_split(np.arange(readout.V), 9):
+        scores = rows[ids] @ rows.T
+        best = np.sort(scores, axis=1)[:, -2:]
+        clear = best[:, 1] - best[:, 0] > 1e-9 * best[:, 1]
+        assert clear.mean() > 0.8
+        assert (found[ids] == scores.argmax(axis=1))[clear].all()

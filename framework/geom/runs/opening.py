@@ -1,0 +1,186 @@
+"""The opening of a run: decide in bulk what can be, before any certifier is asked.
+
+In this order: twins; tokens that win along their own direction, whose witness is a recipe and is
+not stored; the shared Newton step for the others; rounds of small programs for the tokens that the
+step leaves (`geom.opening`). What each step finds is proven here (`geom.exact`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+
+import numpy as np
+
+from geom import exact
+from geom.certificates import Finding, Verdict, Weights
+from geom.exact.aim import reach
+from geom.exact.bulk import prove_own_directions, prove_points
+from geom.exact.close import margins_below
+from geom.exact.products import POINTS
+from geom.exact.single import slices
+from geom.model.problem import Problem
+from geom.numbers.arrays import Flags, Floats, Ids
+from geom.opening.rounds import Best, Goal, find
+from geom.opening.shared_step import shared_directions
+from geom.opening.twins import find_twins
+from geom.progress import track_progress
+from geom.runs.outcomes import bulk_outcome, own_direction_outcome
+from geom.store import Outcome
+
+TWIN = "twin"
+SHARED_STEP = "shared-step"
+PROVEN_AT_ONCE = 64
+"""How many tokens of the rounds are proven and stored together."""
+
+
+def opening(problem: Problem, tokens: Sequence[int], unbeaten: Flags) -> Iterator[list[Outcome]]:
+    """Yield the outcomes of the tokens that are decided in bulk, a block at a time.
+
+    Parameters
+    ----------
+    problem : Problem
+        The readout on a domain.
+    tokens : sequence of int
+        The tokens to decide, ascending.
+    unbeaten : ndarray of shape (n,), bool
+        Which of them win along their own direction: their witness needs no storing, so they try
+        that point first.
+
+    Yields
+    ------
+    list of Outcome
+        Decided tokens; the tokens that no list holds are left.
+    """
+    if problem.readout.V == 1 or not len(tokens):
+        return
+    ids = np.asarray(tokens, dtype=np.int64)
+    twins = find_twins(problem.readout)[ids]
+    yield from _twins(problem, ids[twins >= 0], twins[twins >= 0])
+    ids, unbeaten = ids[twins < 0], unbeaten[twins < 0]
+    left: list[tuple[int, Floats]] = []
+    beaten = np.append(ids[~unbeaten], (yield from _own_directions(problem, ids[unbeaten])))
+    for part in _blocks(beaten, "shared step"):
+        yield _shared_step(problem, part, left)
+    yield from _rounds(problem, left)
+
+
+def _twins(problem: Problem, tokens: Ids, twins: Ids) -> Iterator[list[Outcome]]:
+    """Yield the twins that are proven unspeakable, by a weight on the other one."""
+    pairs = list(zip(tokens.tolist(), twins.tolist(), strict=True))
+    for part in slices(len(pairs), POINTS):
+        found = []
+        for token, twin in pairs[part]:
+            started = time.perf_counter()
+            finding = Finding(weights=Weights(np.array([twin]), np.ones(1)))
+            verdict = exact.judge(problem, token, finding)
+            if verdict.decided:
+                note = f"same row and bias as token {twin}"
+                seconds = time.perf_counter() - started
+                found.append(bulk_outcome(token, verdict, finding, TWIN, seconds, note=note))
+        yield found
+
+
+def _own_directions(problem: Problem, tokens: Ids) -> Generator[list[Outcome], None, Ids]:
+    """Yield the tokens proven to win along their own direction, and return the others."""
+    started = time.perf_counter()
+    lower = prove_own_directions(problem, tokens)
+    seconds = (time.perf_counter() - started) / max(1, len(tokens))
+    won = np.flatnonzero(lower > 0.0)
+    for part in slices(len(won), POINTS):
+        places = won[part]
+        yield [
+            own_direction_outcome(token, margin, seconds)
+            for token, margin in zip(tokens[places].tolist(), lower[places].tolist(), strict=True)
+        ]
+    return tokens[~(lower > 0.0)]
+
+
+def _shared_step(problem: Problem, tokens: Ids, left: list[tuple[int, Floats]]) -> list[Outcome]:
+    """Return the tokens that the shared step proves; add the others, with their points, to left."""
+    started = time.perf_counter()
+    points = shared_points(problem, tokens)
+    inside = problem.domain.contains_all(points)
+    lower = np.where(inside, prove_points(problem, tokens, points), -np.inf)
+    seconds = (time.perf_counter() - started) / len(tokens)
+    found = []
+    for token, x, margin in zip(tokens.tolist(), points, lower.tolist(), strict=True):
+        if margin > 0.0:
+            verdict = Verdict("speakable", "witness", margin_lower=margin)
+            found.append(bulk_outcome(token, verdict, Finding(x=x), SHARED_STEP, seconds))
+        else:
+            left.append((token, x))
+    return found
+
+
+def _rounds(problem: Problem, left: list[tuple[int, Floats]]) -> Iterator[list[Outcome]]:
+    """Yield the tokens that rounds of small programs decide, proven a few at a time."""
+    tokens = np.array([token for token, _ in left], dtype=np.int64)
+    points = np.array([x for _, x in left]).reshape(-1, problem.readout.d)
+    found = track_progress(find(problem, tokens, points, Goal()), "hard tokens", len(left))
+    batch: list[Best] = []
+    started = time.perf_counter()
+    for item in found:
+        batch.append(item)
+        if len(batch) == PROVEN_AT_ONCE:
+            yield _proven(problem, batch, started)
+            started, batch = time.perf_counter(), []
+    if batch:
+        yield _proven(problem, batch, started)
+
+
+def _proven(problem: Problem, found: list[Best], started: float) -> list[Outcome]:
+    """Return the tokens whose finding is proven: points in bulk, weights one by one."""
+    out = []
+    won = [best for best in found if best.margin >= 0.0]
+    tokens = np.array([best.token for best in won], dtype=np.int64)
+    points = np.array([best.x for best in won]).reshape(-1, problem.readout.d)
+    for best, margin in zip(won, points_below(problem, tokens, points).tolist(), strict=True):
+        if margin > 0.0:
+            verdict = Verdict("speakable", "witness", margin_lower=margin)
+            out.append((best.token, verdict, Finding(x=best.x)))
+    for best in found:
+        if best.vanishes:
+            finding = Finding(weights=best.weights)
+            verdict = exact.judge(problem, best.token, finding)
+            if verdict.decided:
+                out.append((best.token, verdict, finding))
+    seconds = (time.perf_counter() - started) / len(found)
+    return [bulk_outcome(*item, SHARED_STEP, seconds) for item in out]
+
+
+def shared_points(problem: Problem, tokens: Ids) -> Floats:
+    """Return the points (n, d) of the domain that the shared step leads to, as far out as it is."""
+    steps = shared_directions(problem, tokens)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if problem.domain.shape == "box":
+            steps /= np.abs(steps).max(axis=1, keepdims=True)
+        steps *= reach(problem)
+    steps[~np.isfinite(steps).all(axis=1)] = 0.0
+    return problem.domain.fit_all(steps)
+
+
+def points_below(
+    problem: Problem, tokens: Ids, points: Floats, margins: Floats | None = None
+) -> Floats:
+    """Bound the largest margins from below, each from a point (n, d), in bulk, then exactly.
+
+    ``margins`` (n,) are the margins there as far as float64 tells, if bounds are to be as high as
+    they are. Returns lower bounds (n,) in logits, minus infinity for a point outside the domain.
+    """
+    inside = problem.domain.contains_all(points)
+    lower = np.where(inside, prove_points(problem, tokens, points), -np.inf)
+    left = np.flatnonzero(inside & (True if margins is not None else ~(lower > 0.0)))
+    if left.size:
+        wanted = None
+        if margins is not None and (problem.domain.bounded or not problem.homogeneous):
+            wanted = margins[left] * (1.0 + 1e-9)
+        found = margins_below(problem, tokens[left], points[left], wanted)
+        lower[left] = np.maximum(lower[left], found)
+    return lower
+
+
+def _blocks(tokens: Ids, stage: str) -> Iterator[Ids]:
+    """Yield the tokens in blocks that share a product, with progress."""
+    blocks = [tokens[part] for part in slices(len(tokens), POINTS)]
+    return track_progress(blocks, stage, len(tokens), amount=len) if blocks else iter(())

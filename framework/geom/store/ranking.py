@@ -1,0 +1,101 @@
+"""The order of a run's rows, from the hardest token to the easiest, and how far it is proven.
+
+Unspeakable tokens come first, then the undecided, then the speakable ones, by the largest margin.
+Of some speakable tokens it is known to a hundredth, of the others only between bounds that are far
+apart. A token whose margin is not known comes after all those whose margin is, by its lower bound:
+its place is not known either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from geom.reprs import short_repr
+from geom.store.rows import TokenRow
+
+TIED = "\N{ALMOST EQUAL TO}"
+"""The mark of a token that is as hard as a neighbour as far as is proven."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows in order, the hardest first.
+
+    Attributes
+    ----------
+    rows : list of TokenRow
+        The unspeakable tokens, the undecided, then the speakable ones.
+    proven : int
+        The number of speakable tokens, from the hardest, that are proven to be harder than all
+        others among the rows, and to be in order.
+    tied : frozenset of int
+        Those of them that are as hard as a neighbour as far as is proven, because their bounds
+        overlap: the order of such neighbours says nothing.
+    """
+
+    rows: list[TokenRow]
+    proven: int
+    tied: frozenset[int]
+
+    __repr__ = short_repr
+
+    @property
+    def about(self) -> str:
+        """What is proven of the order, for a reader of the rows; empty without speakable tokens."""
+        speakable = sum(row.verdict == "speakable" for row in self.rows)
+        if not speakable:
+            return ""
+        if not self.proven:
+            return (
+                "the order of the speakable tokens is not proven: the bounds on their largest "
+                "margins are too far apart"
+            )
+        if self.proven == speakable:
+            said = "the speakable tokens are in proven order, the hardest first"
+        else:
+            first = f"the first {self.proven} speakable tokens are the hardest, in proven order"
+            if self.proven == 1:
+                first = "the first speakable token is proven to be the hardest"
+            said = f"{first}; the others follow by what is known of their margins"
+        return f"{said}; {TIED} marks neighbours whose order is not proven" if self.tied else said
+
+    def margin(self, row: TokenRow) -> str:
+        """Write a row's largest margin, marked if the row is tied.
+
+        Parameters
+        ----------
+        row : TokenRow
+            A row.
+
+        Returns
+        -------
+        str
+            The proven enclosure, in logits.
+        """
+        return f"{row.margin} {TIED}" if row.token_id in self.tied else row.margin
+
+
+def ranking(rows: Iterable[TokenRow]) -> Ranking:
+    """Put rows in order."""
+    ordered = sorted(rows, key=lambda row: row.rank)
+    speakable = [row for row in ordered if row.verdict == "speakable"]
+    known = next((i for i, row in enumerate(speakable) if not row.known), len(speakable))
+    lowest = [math.inf]  # of the rows from each place on
+    for row in reversed(speakable):
+        lowest.append(min(lowest[-1], _number(row.margin_lower, -math.inf)))
+    lowest.reverse()
+    highest, proven, start, tied = -math.inf, 0, 0, set()
+    for place, row in enumerate(speakable[:known], 1):
+        highest = max(highest, _number(row.margin_upper, math.inf))
+        if highest <= lowest[place]:  # all rows so far are apart from all that follow
+            if place - start > 1:
+                tied |= {tie.token_id for tie in speakable[start:place]}
+            proven = start = place
+    return Ranking(ordered, proven, frozenset(tied))
+
+
+def _number(bound: float | None, unknown: float) -> float:
+    """Return the bound; one that says nothing is as good as none."""
+    return unknown if bound is None or math.isnan(bound) else bound

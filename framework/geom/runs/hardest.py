@@ -156,10 +156,12 @@ class _Search:
         better = {}
         if own.any():
             points[own] = shared_points(self._problem, tokens[own])
-            bounds = points_below(self._problem, tokens, points)
-            for token, x, bound in zip(tokens.tolist(), points, bounds.tolist(), strict=True):
-                better[token] = _bettered(known[token], bound, x)
-            left = ~(own & (bounds > limit))
+            bounds = np.full(len(tokens), -np.inf)
+            bounds[own] = points_below(self._problem, tokens[own], points[own])
+            for place in np.flatnonzero(own).tolist():
+                old = known[int(tokens[place])]
+                better[old.token_id] = _bettered(old, float(bounds[place]), points[place])
+            left = ~(bounds > limit)
             tokens, points = tokens[left], points[left]
         found = list(find(self._problem, tokens, points, Goal(limit, gap)))
         for best, lower, upper in self._bounds_of(found, gap):

@@ -46,25 +46,65 @@ def as_html(draw: Callable[[], str]) -> str:
 
 
 def architectures() -> str:
-    """Return the table of architectures from the code, with the test of each row."""
-    from geom_plugins.checkpoints.architectures import ARCHITECTURES
+    """Return the table of architectures from the code."""
+    from geom_plugins.architectures.table import ARCHITECTURES
 
     lines = [
-        "| family | test | final norm, then unembedding | what is special |",
+        "| family | `model_type` | final norm, then unembedding | what is special |",
         "|---|---|---|---|",
     ]
     for kind, entry in ARCHITECTURES.items():
         norm = entry.final_norm if isinstance(entry.final_norm, str) else "as configured"
-        head, embed = (name.removesuffix(".weight") for name in (entry.heads[0], entry.embed))
+        head, embed = entry.heads[0], entry.embed[0]
         lines.append(
-            f"| {entry.family} | `[{kind}]` | {entry.norm} `{norm}`, `{head}` or `{embed}` "
+            f"| {entry.family} | `{kind}` | {entry.norm} `{norm}`, `{head}` or `{embed}` "
             f"| {entry.quirk} |"
         )
     return "\n".join(lines)
 
 
+def swept_classes() -> str:
+    """Return the table of transformers' classes, as the sweep over them wrote it."""
+    lines = ["| type | class | result | how |", "|---|---|---|---|"]
+    written = Path(__file__).with_name("transformers-classes.tsv").read_text("utf-8")
+    for line in written.replace("|", "\\|").splitlines():
+        kind, name, result, how = line.split("\t")
+        lines.append(f"| `{kind}` | `{name}` | {result} | `{how}` |")
+    return "\n".join(lines)
+
+
+def larger_models() -> str:
+    """Return the larger models that hold a language model of the table, with whose flag ties it."""
+    from geom_plugins.architectures.multimodal import WRAPPERS
+
+    lines = [
+        "| family | `model_type` | language model, if none is named | tied by its flag |",
+        "|---|---|---|---|",
+    ]
+    for kind, wrapper in WRAPPERS.items():
+        default = "yes" if wrapper.tied else "no"
+        owner = wrapper.flag if wrapper.flag == "inner" else f"{wrapper.flag}; {default} if absent"
+        lines.append(f"| {wrapper.family} | `{kind}` | `{wrapper.text}` | {owner} |")
+    return "\n".join(lines)
+
+
+def without_a_readout() -> str:
+    """Return the types that are refused by name, with the reason."""
+    from geom_plugins.architectures.without_a_readout import WITHOUT_A_READOUT
+
+    lines = ["| `model_type` | why |", "|---|---|"]
+    return "\n".join(
+        [*lines, *(f"| `{kind}` | {why} |" for kind, why in WITHOUT_A_READOUT.items())]
+    )
+
+
 MADE = {
-    "models": {"ARCHITECTURES-FROM-THE-CODE": architectures},
+    "models": {
+        "ARCHITECTURES-FROM-THE-CODE": architectures,
+        "LARGER-MODELS-FROM-THE-CODE": larger_models,
+        "WITHOUT-A-READOUT-FROM-THE-CODE": without_a_readout,
+    },
+    "transformers": {"CLASSES-FROM-THE-SWEEP": swept_classes},
     "architecture": {
         "LAYERS-FROM-THE-CONTRACT": lambda: as_html(tree.picture),
         "HOST-FROM-THE-TREE": lambda: tree.tables("geom"),

@@ -7,6 +7,8 @@ from .certificates import Finding as Finding
 from .certificates import Verdict as Verdict
 from .certificates import Weights as Weights
 from .certificates import Witness as Witness
+from .checking import CheckTable as CheckTable
+from .checking import check as check
 from .comparison import compare as compare
 from .comparison.claims import SolverClaim as SolverClaim
 from .comparison.records import ComparedPoint as ComparedPoint
@@ -35,8 +37,10 @@ from .machine.threads import limited_threads as limited_threads
 from .measuring import MeasureTable as MeasureTable
 from .measuring import measure as measure
 from .model.arrays import FiledArray as FiledArray
+from .model.arrays import PackedArray as PackedArray
 from .model.arrays import SlicedArray as SlicedArray
 from .model.domains import Domain as Domain
+from .model.folding import exact_product as exact_product
 from .model.problem import Problem as Problem
 from .model.readout import Readout as Readout
 from .model.rows import Rows as Rows
@@ -63,6 +67,7 @@ from .plugins.records import ModelSource as ModelSource
 from .plugins.records import NoOptions as NoOptions
 from .plugins.records import Precision as Precision
 from .plugins.records import Reporter as Reporter
+from .plugins.results import Agreement as Agreement
 from .plugins.results import Candidate as Candidate
 from .plugins.results import Measurement as Measurement
 from .plugins.results import PrecisionMargin as PrecisionMargin

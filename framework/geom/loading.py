@@ -123,19 +123,41 @@ def unasked(run: Run) -> str | None:
     reads = installed().get("source", source.name).reads
     if reads == "nothing":
         return None
-    if reads == "anything":
-        why = f"and source {source.name} may open anything"
-    else:
-        place = parse_address(source.location)
-        if place.path is None:
-            why = "which would be fetched"
-        elif not place.is_within(run.path.resolve().parent):
-            why = "outside the run's own folder"
-        elif reads == "checkpoint" and not place.path.exists():
-            why = "which would be fetched from the Hugging Face Hub"
-        else:
-            return None
+    why: str | None = f"and source {source.name} may open anything"
+    if reads != "anything":
+        folder = run.path.resolve().parent
+        why = _distrusted(source.location, reads, folder)
+        for place in _places(source) if why is None else ():
+            why = _distrusted(place, reads, folder)
+            if why is not None:
+                why = f"and with them {without_user(place)}, {why}"
+                break
+    if why is None:
+        return None
     return (
         f"{run.path} names its weights as {without_user(run.model)}, {why}: name them with "
         "--model, or give --allow-fetch if you trust the file (allow_fetch=True in Python)"
+    )
+
+
+def _distrusted(location: str, reads: str, folder: Path) -> str | None:
+    """Return what is to be feared of a location, or None if it lies in the run's own folder."""
+    place = parse_address(location)
+    if place.path is None:
+        return "which would be fetched"
+    if not place.is_within(folder):
+        return "outside the run's own folder"
+    if reads == "checkpoint" and not place.path.exists():
+        return "which would be fetched from the Hugging Face Hub"
+    return None
+
+
+def _places(source: Source) -> list[str]:
+    """Return the further places that a source opens for a location that is trusted."""
+    values = {key: value for key, value in source.query.items() if (key, value) != ("bias", "no")}
+    (chosen,) = choose("source", [source.name], {("source", source.name): values})
+    return chosen.call(
+        lambda record, options: (
+            [] if record.places is None else list(record.places(source.location, options))
+        )
     )

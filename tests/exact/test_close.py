@@ -148,7 +148,7 @@ def test_lists_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     most = 20
     before = close_rivals(problem(W), np.arange(90), points, np.zeros(90), most=most)
     monkeypatch.setattr(products, "ROWS", 7)
-    monkeypatch.setattr(close, "POINTS", 11)
+    monkeypatch.setattr(close, "CLOSE_POINTS", 11)
     after = close_rivals(problem(W), np.arange(90), points, np.zeros(90), most=most)
     assert (before.complete == after.complete).all()
     assert 5 < before.complete.sum() < 85

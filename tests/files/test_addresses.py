@@ -102,7 +102,7 @@ def test_the_gate_holds_whoever_names_the_place(location: str, command: Command)
 
 
 def test_sources_of_local_files_ask_no_server(command: Command, server: Server) -> None:
-    for source in ("npz", "gguf", "hf", "transformer-lens"):
+    for source in ("npz", "hf", "transformer-lens"):
         model = f"{source}:{server.url}/m.safetensors"
         assert "http://" in refused(command("run", "-m", model, "--out", "run.db"))
     assert server.requests == []

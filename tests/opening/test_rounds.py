@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from geom import Finding, Problem, Verdict, judge
+from geom.numbers.arrays import Ids
 from geom.opening import rounds
 from geom.opening.rounds import Goal, find
+from geom.opening.small_program import SmallProgram
 from support import conic, truth
 from support.judging import speakable
 from support.problems import cloud, problem, rivals
@@ -23,7 +26,7 @@ def found(asked: Problem, goal: Goal, points: Floats | None = None) -> dict[int,
     V, d = asked.readout.V, asked.readout.d
     if points is None:
         points = asked.domain.fit_all(np.random.default_rng(0).normal(size=(V, d)))
-    answers = list(find(asked, np.arange(V), points, goal))
+    answers = list(find(asked, np.arange(V), points.__getitem__, goal))
     assert sorted(best.token for best in answers) == list(range(V))
     return {best.token: Finding(best.x, best.weights) for best in answers}
 
@@ -129,4 +132,55 @@ def test_rounds_end_when_there_have_been_enough(monkeypatch: pytest.MonkeyPatch)
 def test_no_tokens_have_no_answers() -> None:
     asked = problem(cloud(9, 2, seed=19))
     none = np.zeros(0, dtype=np.int64)
-    assert list(find(asked, none, np.zeros((0, 2)), Goal())) == []
+    assert list(find(asked, none, np.zeros((0, 2)).__getitem__, Goal())) == []
+
+
+def test_rivals_without_weight_leave_a_program_that_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds, "SUPPORT", 6)
+    monkeypatch.setattr(rounds, "ADDED", 3)
+    sizes: list[int] = []
+    solve = SmallProgram.solve
+
+    def watch(program: SmallProgram) -> None:
+        sizes.append(program.c.size)
+        solve(program)
+
+    monkeypatch.setattr(SmallProgram, "solve", watch)
+    W = cloud(200, 3, seed=20)
+    asked = problem(W, domain="rmsnorm")
+    assert speakable(verdicts(asked, found(asked, Goal()))) == truth.hull_tokens(W)
+    goal = Goal(enough=math.inf, gap=1e-3)
+    for token, verdict in verdicts(asked, found(asked, goal)).items():
+        if token in truth.hull_tokens(W):
+            assert verdict.margin_lower is not None
+            assert verdict.margin_upper is not None
+            assert verdict.margin_upper - verdict.margin_lower <= 2e-3 * verdict.margin_upper
+    assert max(sizes) == 9
+
+
+def test_no_more_than_a_group_asks_for_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "GROUP", 7)
+    asked = problem(cloud(60, 3, seed=21), domain="rmsnorm")
+    seen: list[int] = []
+
+    def points(tokens: Ids) -> Floats:
+        seen.extend(tokens.tolist())
+        assert len(tokens) <= 7
+        return asked.domain.fit_all(np.random.default_rng(0).normal(size=(len(tokens), 3)))
+
+    assert len(list(find(asked, np.arange(60), points, Goal()))) == 60
+    assert seen == list(range(60))
+
+
+def test_the_memory_stated_is_enough() -> None:
+    """Rounds until the bounds meet, for more tokens than share a product."""
+    asked = problem(cloud(3000, 60, seed=22), domain="rmsnorm")
+    points = asked.domain.fit_all(np.random.default_rng(0).normal(size=(100, 60)))
+    list(find(asked, np.arange(1), points.__getitem__, Goal()))  # prepares the rows
+    tracemalloc.start()
+    list(find(asked, np.arange(100), points.__getitem__, Goal(enough=math.inf, gap=1e-3)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= rounds.memory(asked.readout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -103,3 +105,13 @@ def test_rows_of_one_key_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
 def test_numbers_of_every_size_are_compared() -> None:
     W = [[1e308, 5e-324], [1e308, 0.0], [1e308, 5e-324], [-1e308, 0.0]]
     assert found(Readout.fold(W, [1e308, -1e308, 1e308, 0.0])) == [2, -1, 0, -1]
+
+
+def test_a_crowd_of_equal_rows_is_compared_in_blocks() -> None:
+    readout = Readout.fold(np.ones((20_000, 64)))
+    find_twins(readout)
+    tracemalloc.start()
+    assert (find_twins(readout)[1:] == 0).all()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < readout.W.nbytes / 2

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import geom
 from geom import Readout
 from support.real_models import Real
 
@@ -79,3 +80,19 @@ def test_whisper_has_the_texts_of_its_tokenizer(whisper: Real) -> None:
     check_texts(whisper.readout, lambda token: tokenizer.decode([token], skip_special_tokens=False))
     assert whisper.readout.kind(124) == "byte"
     assert whisper.readout.kind(50257) == "special"
+
+
+def test_the_check_tells_smollm2s_own_readout_from_a_wrong_one(smollm2: Real) -> None:
+    (right,) = geom.check(smollm2.location)
+    assert right.compared == "the model itself, LlamaForCausalLM in float32"
+    assert (right.agrees, right.note) == (True, None)
+    assert right.difference is not None
+    assert right.difference < 1e-5
+    by_hand = f"{smollm2.location}?unembed=token_embd.weight&gamma=output_norm.weight"
+    for query, fault in [
+        ("norm=layernorm", "the norm is RMSNorm"),
+        ("norm=rmsnorm&gamma_plus_one=yes", "the norm's scale or shift is another"),
+    ]:
+        (wrong,) = geom.check(f"{by_hand}&{query}")
+        assert wrong.agrees is False
+        assert fault in (wrong.note or "")

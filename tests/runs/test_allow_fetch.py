@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -170,6 +171,82 @@ def test_an_id_of_the_hub_in_a_run_is_asked_for_first(command: Command) -> None:
     stranger("theirs.db", "hf:owner/name")
     line = refused(command("verify", "theirs.db"))
     assert "hf:owner/name, which would be fetched from the Hugging Face Hub" in line
+
+
+def adapter(folder: Path, base: str) -> None:
+    """Write an adapter that has a head of its own."""
+    folder.mkdir(parents=True)
+    settings = {"peft_type": "LORA", "modules_to_save": ["lm_head"]}
+    settings["base_model_name_or_path"] = base
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    save_file({"base_model.model.lm_head.weight": W}, folder / "adapter_model.safetensors")
+
+
+def test_the_base_of_an_adapter_in_a_run_is_asked_for_first(
+    tmp_path: Path, command: Command
+) -> None:
+    checkpoint(tmp_path / "there" / "model")
+    Path("elsewhere").mkdir()
+    adapter(Path("elsewhere/adapter"), "owner/name")
+    for model, why in (
+        (
+            "hf:elsewhere/adapter",
+            "and with them owner/name, which would be fetched",
+        ),
+        (
+            f"hf:elsewhere/adapter?base={tmp_path}/there/model",
+            f"and with them {tmp_path}/there/model, outside the run's own folder",
+        ),
+        (
+            "hf:elsewhere/adapter?base=owner/other",
+            "them owner/other, which would be fetched",
+        ),
+        ("hf:elsewhere/adapter?base=https://huggingface.co/o/n", "huggingface.co/o/n, which would"),
+    ):
+        stranger("theirs.db", model)
+        assert why in refused(command("verify", "theirs.db"))
+    stranger("theirs.db", f"hf:elsewhere/adapter?base={tmp_path}/there/model")
+    assert command("verify", "theirs.db", "--allow-fetch").code == 0
+    adapter(Path("own"), "base")
+    checkpoint(Path("own/base"))
+    checkpoint(Path("beside"))
+    for model in ("hf:own", "hf:own?base=beside"):
+        stranger("theirs.db", model)
+        assert command("verify", "theirs.db").code == 0
+    (Path("own") / "adapter_config.json").write_text("{}")
+    stranger("theirs.db", "hf:own")
+    assert "which geom does not read" in refused(command("verify", "theirs.db"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "hf:owner/name@main",
+        "hf:https://huggingface.co/owner/name/tree/main",
+        "hf:huggingface.co/owner/name",
+        "hf:hf://owner/name",
+        "gguf:owner/name/model.gguf",
+        "gguf:owner/name",
+        "gguf:hf://owner/name/model.gguf",
+        "gguf:https://huggingface.co/owner/name/blob/main/model.gguf",
+        "gguf:http://127.0.0.1/model.gguf",
+        "safetensors:https://huggingface.co/owner/name/blob/main/m.safetensors",
+    ],
+)
+def test_a_place_on_the_hub_in_a_run_is_asked_for_first(model: str, command: Command) -> None:
+    stranger("theirs.db", model)
+    assert "which would be fetched" in refused(command("verify", "theirs.db"))
+
+
+def test_a_cache_folder_in_a_run_leads_to_no_other_folder(tmp_path: Path, command: Command) -> None:
+    checkpoint(tmp_path / "there" / "model")
+    snapshots = Path("models--owner--name/snapshots")
+    checkpoint(snapshots / "c0ffee")
+    (snapshots / "linked").symlink_to(tmp_path / "there" / "model")
+    stranger("theirs.db", "hf:models--owner--name?revision=c0ffee")
+    assert command("verify", "theirs.db").code == 0
+    stranger("theirs.db", "hf:models--owner--name?revision=linked")
+    assert "is a link that leads out of" in refused(command("verify", "theirs.db"))
 
 
 def test_a_run_cannot_choose_transformer_lens(command: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 import geom
 from geom import Certifier, Domain, Finding, InputError, Problem, Readout, StoreError
 from geom.model import domains
+from geom.opening.rounds import Best, find
 from geom.plugins.registry import installed, using
+from geom.runs import hardest
 from support import conic
 from support.plugins import installed_and
 from support.square_runs import Given
@@ -282,6 +285,29 @@ def test_a_chain_that_only_decides_signs_is_a_warning() -> None:
     assert geom.run(readout, **asked, hardest=0).warnings == []
     ball: dict[str, Any] = asked | {"domain": CASES["a ball"][1]}
     assert geom.run(CASES["a ball"][0], **ball, hardest=4).warnings == []
+
+
+def test_neighbours_are_told_apart_whoever_else_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody in the chain goes on where rounds end, and they leave one token between bounds."""
+    lengths = np.array([1.0, 1.0004, 1.0008, 3.0, 5.0, 5.5])
+    readout = Readout.fold(np.vstack([np.diag(lengths), -np.ones((1, 6))]))
+    domain = domains.rmsnorm(6)
+    truth = {token: true_margin(readout, domain, token) for token in range(7)}
+    assert truth[2] < truth[0] * 1.001  # within the gap that is tried first
+    left = 3
+
+    def rounds(*asked: Any) -> Iterator[Best]:
+        for best in find(*asked):
+            yield best if best.token != left else replace(best, weights=None, bound=np.inf)
+
+    monkeypatch.setattr(hardest, "find", rounds)
+    run = geom.run(readout, tokens=range(6), domain=domain, certifiers=["linprog-post"], hardest=4)
+    assert run.row(left).margin_upper is None
+    ranking = run.ranking()
+    head = [row.token_id for row in ranking.rows if row.verdict == "speakable"][:3]
+    assert head == sorted(range(6), key=lambda token: truth[token])[:3]
+    assert ranking.proven == 3
+    assert not ranking.tied
 
 
 def test_infinite_margins_have_no_order() -> None:

@@ -18,8 +18,11 @@ from geom import (
     InputError,
     Readout,
 )
+from geom.exact import products
 from geom.machine import memory
+from geom.machine.devices import current_device
 from geom.model import domains
+from geom.opening import rounds, shared_step
 from geom.runs.pipeline import execute
 from geom.runs.planning import ARRAYS, EXAMINED, plan
 from support.square_runs import READOUT, SQUARE, Given, detector, flags, planned
@@ -182,6 +185,28 @@ def test_a_plan_states_the_memory_of_its_largest_stage() -> None:
     asked = planned(Given((hungry,)), detectors=["stub"])
     each = READOUT.V * (ARRAYS + EXAMINED)
     assert asked.memory == READOUT.W.nbytes + READOUT.b.nbytes + each + 10**9
+
+
+def test_a_plan_states_the_memory_of_the_opening() -> None:
+    readout = Readout.fold(np.random.default_rng(4).normal(size=(2000, 300)))
+    bare = plan(readout, tokens="0", certifiers=[])
+    asked = plan(readout, tokens="0", certifiers=["linprog-post"])
+    stage = products.memory(readout) + rounds.memory(readout) + shared_step.memory(readout)
+    assert asked.memory >= bare.memory
+    assert asked.memory >= readout.rows.nbytes + stage
+
+
+def test_plugins_are_asked_for_their_memory_on_the_device() -> None:
+    asked: list[str] = []
+
+    def need(readout: Readout, options: object) -> int:
+        asked.append(current_device().name)
+        return 0
+
+    thrifty = replace(detector(flags()), memory=need, devices=("cpu", "torch"))
+    planned(Given((thrifty,)), detectors=["stub"])
+    planned(Given((thrifty,)), detectors=["stub"], device="torch")
+    assert asked == ["cpu", "torch"]
 
 
 def test_processes_give_the_verdicts_of_one_process() -> None:

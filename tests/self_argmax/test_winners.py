@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from geom import InputError, Readout, load, own_winners
-from geom.exact import single
+from geom import InputError, Problem, Readout, load, own_winners
+from geom.exact import single, symmetric
+from geom.exact.bulk import prove_own_directions
 from geom.machine.devices import find_device, using
+from geom.model import domains
+from geom.numbers.arrays import Ids
 from geom.progress import watched
 from geom.self_argmax import contest, distinct, screen
 from geom.self_argmax import winners as blocks
@@ -358,3 +362,43 @@ def test_screens_of_a_large_vocabulary_change_no_winner() -> None:
         clear = best[:, 1] - best[:, 0] > 1e-9 * best[:, 1]
         assert clear.mean() > 0.8
         assert (found[ids] == scores.argmax(axis=1))[clear].all()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("domain", ["rmsnorm", "box", "unbounded"])
+def test_tokens_that_are_proven_to_win_are_not_compared_again(
+    domain: str, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symmetric, "LEAST", 20 if half else 10**6)
+    W = cloud(400, 6, 0.0)
+    W[7], W[11] = W[5], W[13:17].mean(axis=0)
+    readout = Readout.fold(W)
+    question = Problem(readout, getattr(domains, domain)(6))
+    won = prove_own_directions(question, np.arange(0, 400, 2)) > 0.0
+    compared: list[int] = []
+    compare = blocks._own_winners
+
+    def watch(readout: Readout, ids: Ids, *rest: Any) -> Ids:
+        compared.extend(ids.tolist())
+        return compare(readout, ids, *rest)
+
+    monkeypatch.setattr(blocks, "_own_winners", watch)
+    assert own_winners(readout).tolist() == brute(W, centre=True)
+    assert set(compared) == set(range(400)) - set(np.arange(0, 400, 2)[won].tolist())
+    assert won.sum() > 20
+    compared.clear()
+    own_winners(readout, centre=False)  # another question
+    assert len(compared) == 400
+
+
+@pytest.mark.parametrize(("domain", "biased"), [("layernorm", False), ("rmsnorm", True)])
+def test_what_wins_in_another_question_is_compared(domain: str, biased: bool) -> None:
+    """Biases, and rows less their own mean, decide who wins a point, and not who wins here."""
+    rng = np.random.default_rng(1)
+    W = rng.normal(size=(60, 4)) + 3.0 * rng.normal(size=(60, 1))
+    readout = Readout.fold(W, 5.0 * rng.normal(size=60) if biased else None)
+    question = Problem(readout, getattr(domains, domain)(4))
+    expected = brute(W, centre=True)
+    won = prove_own_directions(question, np.arange(60)) > 0.0
+    assert (won & (np.array(expected) != np.arange(60))).any()
+    assert own_winners(readout).tolist() == expected

@@ -605,3 +605,19 @@ def test_text_that_is_no_utf8_is_a_damaged_run(where: bytes, finished: Path) -> 
     damaged = pytest.raises(StoreError, match=r"run\.db is not a run of geom, or a damaged one")
     with damaged, open_file(finished) as run:
         list(run.rows())
+
+
+def test_bounds_are_those_of_the_rows(begin: Open, path: Path) -> None:
+    writer = begin()
+    writer.plan(map(planned, range(3)), [])
+    writer.record([outcome(0), outcome(2, margin_upper=1.5)])
+    tokens, lower, upper = writer.run.bounds("speakable")
+    assert tokens.tolist() == [0, 2]
+    assert lower.tolist() == [0.25, 0.25]
+    assert np.isnan(upper[0])
+    assert upper[1] == 1.5
+    assert writer.run.bounds("unspeakable")[1].shape == (0,)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE tokens SET margin_upper = 'much' WHERE token_id = 2")
+    with pytest.raises(StoreError, match="damaged run: margins"):
+        writer.run.bounds("speakable")

@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import zipfile
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,6 +197,45 @@ def tokenizer(folder: Path) -> bytes:
     return json.dumps({"model": model, "added_tokens": added}).encode()
 
 
+def onnx(folder: Path) -> bytes:
+    from support.onnx_files import written
+
+    return written(matrix(), np.ones(D, np.float32))
+
+
+TOKENS = [b"'", b"\n", b"the", b"\xe2\x80", *(bytes([65 + i]) for i in range(V))]
+
+
+def tekken(folder: Path) -> bytes:
+    (folder / "config.json").write_bytes(config(folder))
+    tokens = [{"rank": i, "token_bytes": b64encode(t).decode()} for i, t in enumerate(TOKENS)]
+    counts = {"default_vocab_size": V, "default_num_special_tokens": 2}
+    special = [{"rank": 0, "token_str": "<s>", "is_control": True}]
+    return json.dumps({"config": counts, "vocab": tokens, "special_tokens": special}).encode()
+
+
+def tiktoken(folder: Path) -> bytes:
+    (folder / "config.json").write_bytes(config(folder))
+    return b"".join(b64encode(token) + b" %d\n" % i for i, token in enumerate(TOKENS))
+
+
+def rwkv(folder: Path) -> bytes:
+    (folder / "config.json").write_bytes(config(folder))
+    lines = (f"{i} {token!r} {len(token)}\n" for i, token in enumerate(TOKENS, 1))
+    return "".join(lines).encode()
+
+
+def ctranslate2(folder: Path) -> bytes:
+    from support.ctranslate2_files import save
+
+    whole = {"decoder/embeddings/weight": (matrix() * 40).astype(np.int8)}
+    whole |= {"decoder/embeddings/weight_scale": np.ones(V, np.float32)}
+    whole |= {"decoder/layer_norm/gamma": np.ones(D, np.float32)}
+    whole |= {"decoder/pre_norm": np.ones((), np.int8)}
+    aliases = [("decoder/projection/weight", "decoder/embeddings/weight")]
+    return (save(folder / "sound", whole, aliases) / "model.bin").read_bytes()
+
+
 def run(folder: Path) -> bytes:
     path = folder / "sound.db"
     readout = Readout.fold([*matrix()[:-1], matrix()[:-1].mean(axis=0)], tokens=["a"] * V)
@@ -234,6 +274,13 @@ def model(form: str) -> Callable[[Path], Readout]:
     return lambda path: geom.load(form.format(file=path, folder=path.parent))
 
 
+def texts(path: Path) -> None:
+    """Load a model for its texts: without them, the note about the tokenizer is the error."""
+    readout = geom.load(f"hf:{path.parent}")
+    if readout.tokens is None:
+        raise GeomError(readout.notes[-1])
+
+
 TARGETS = [
     Target("npz", npz, "W.npz", model("npz:{file}")),
     Target("npz-packed", packed_npz, "W.npz", model("npz:{file}")),
@@ -248,7 +295,12 @@ TARGETS = [
     Target("torch", torch_bin, "pytorch_model.bin", model("hf:{folder}")),
     Target("torch-packed", repacked, "pytorch_model.bin", model("hf:{folder}")),
     Target("config", config, "config.json", model("hf:{folder}")),
-    Target("tokenizer", tokenizer, "tokenizer.json", model("hf:{folder}")),
+    Target("ct2", ctranslate2, "model.bin", model("ct2:{folder}")),
+    Target("onnx", onnx, "model.onnx", model("onnx:{file}?unembed=W")),
+    Target("tokenizer", tokenizer, "tokenizer.json", texts),
+    Target("tekken", tekken, "tekken.json", texts),
+    Target("tiktoken", tiktoken, "qwen.tiktoken", texts),
+    Target("rwkv", rwkv, "rwkv_vocab_v20230424.txt", texts),
     Target("run", run, "run.db", look),
     Target("settings", settings, "geom.toml", configure),
 ]

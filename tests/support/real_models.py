@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ import numpy as np
 import real_weights
 from gguf import GGUFReader, dequantize
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 import geom
 from geom import Readout
@@ -70,10 +71,26 @@ def smollm2() -> Real:
     return Real(location, geom.load(location), W, gamma, None)
 
 
+WHISPER = {
+    "decoder/embeddings/weight": (51865, 512),
+    "decoder/layer_norm/gamma": (512,),
+    "decoder/layer_norm/beta": (512,),
+}
+"""The variables of Whisper's readout, float16 in CTranslate2's file, and their shapes."""
+
+
 def whisper() -> Real:
-    """Return Whisper, its arrays read by the package safetensors."""
+    """Return Whisper, its arrays found in the file by what comes before their numbers.
+
+    As ``model_spec.py`` of CTranslate2 writes it, that is the name, a zero byte, the number of
+    dimensions, these, the type (4) and the size in bytes.
+    """
     location = real_weights.fetch("whisper")
-    folder = location.removeprefix("hf:").partition("?")[0]
-    tensors = load_file(f"{folder}/model.safetensors")
-    arrays = (tensors[name] for name in real_weights.READOUT)
+    data = (Path(location.removeprefix("ct2:")) / "model.bin").read_bytes()
+    arrays = []
+    for name, shape in WHISPER.items():
+        count = prod(shape)
+        head = struct.pack(f"<B{len(shape)}IBI", len(shape), *shape, 4, 2 * count)
+        start = data.index(name.encode() + b"\0" + head) + len(name) + 1 + len(head)
+        arrays.append(np.frombuffer(data, "<f2", count, start).reshape(shape))
     return Real(location, geom.load(location), *arrays)

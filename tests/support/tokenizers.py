@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from geom import TokenKind
 from geom_plugins.checkpoints.folders import LocalFolder
@@ -44,3 +47,17 @@ def of_kind(kind: TokenKind, V: int) -> set[int]:
 
 def as_json(name: str, content: Any) -> None:
     Path(name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def train(path: str, **options: Any) -> SentencePieceProcessor:
+    """Train a sentencepiece model on a tiny corpus and save it."""
+    content = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES),
+        model_writer=content,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **{"vocab_size": 60, **options},
+    )
+    Path(path).write_bytes(content.getvalue())
+    return SentencePieceProcessor(model_proto=content.getvalue())

@@ -46,6 +46,7 @@ from geom.testing.soundness import SUITE, has_options_that_can_be_left_out
 from geom.testing.strategies import points, problems
 from geom.testing.suites import SUITES
 from geom_plugins.sources import demo
+from support import ctranslate2_files, onnx_files
 from support.truth import hull_tokens, largest_margin
 
 EVERY = len(list(known_tokens()))
@@ -92,12 +93,17 @@ def locations(folder: Path) -> dict[str, tuple[str, dict[str, str]]]:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    (folder / "model.onnx").write_bytes(onnx_files.written(W, W[0]))
+    head = {"decoder/projection/weight": W, "decoder/layer_norm/gamma": W[0]}
+    converted = ctranslate2_files.save(folder / "ct2", head)
     weights = {"unembed": "transformer.wte.weight", "norm": "layernorm"}
     return {
+        "ct2": (str(converted), {}),
         "demo": ("", {}),
         "gguf": (f"{folder}/model.gguf", {}),
         "hf": (str(demo.CHECKPOINT), {}),
         "npz": (f"{folder}/W.npy", {}),
+        "onnx": (f"{folder}/model.onnx", {"unembed": "W"}),
         "safetensors": (f"{demo.CHECKPOINT}/model.safetensors", weights),
         "synthetic": ("gpt2-like", {"V": "40", "d": "8"}),
         "transformer-lens": (str(demo.CHECKPOINT), {}),

@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from geom.cli import (
+    check,
     compare,
     doctor,
     export,
@@ -50,6 +51,7 @@ for _command in (
     show.show,
     export.export,
     verify.verify,
+    check.check,
     compare.compare,
     measure.measure,
     report.report,

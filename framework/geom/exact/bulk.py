@@ -21,7 +21,7 @@ from geom.exact.single import slices
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.numbers.arrays import Floats, Ids
+from geom.numbers.arrays import Flags, Floats, Ids
 from geom.numbers.rounding import CLAIM, U, norm_above, refuse_flushing
 from geom.progress import track_progress
 
@@ -86,9 +86,9 @@ def prove_points(
 def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM) -> Floats:
     """Bound the largest margins of many tokens from below, each from `own_direction`.
 
-    Bounds for a claim are remembered for as long as the readout lives, because a detector and the
-    run that it serves ask for the same bounds. Asking for all tokens at once takes about half as
-    long as asking for blocks of them, and reports progress.
+    Bounds are remembered for as long as the readout lives, because a detector, the run that it
+    serves and `proven_winners` ask for the same ones. Asking for all tokens at once takes about
+    half as long as asking for blocks of them, and reports progress.
 
     Parameters
     ----------
@@ -110,14 +110,38 @@ def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM)
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
     """
-    if widen != CLAIM:
-        return _own_directions(problem, tokens, widen)
-    known = _CLAIMS.setdefault(problem.readout, {}).setdefault(
-        problem.domain, np.full(problem.readout.V, np.nan)
-    )
+    kept, key = _KNOWN.setdefault(problem.readout, {}), (problem.domain, widen)
+    if key not in kept:
+        kept[key] = np.full(problem.readout.V, np.nan)
+    known = kept[key]
     new = tokens[np.isnan(known[tokens])]
     known[new] = _own_directions(problem, new, widen)
     return np.asarray(known[tokens])
+
+
+def shares_directions(problem: Problem) -> bool:
+    """Return whether `own_direction` asks what ``self-argmax`` asks of the rows less their mean.
+
+    Then a bound of `prove_own_directions` above zero proves that the token is the strict winner
+    along its own row, as `geom.self_argmax` takes it: the row less the mean, rounded once. That
+    rounding moves no score by more than ``2^-53 |v_j||v_t|``, for which the bounds, which hold at
+    every point within ``2^-31`` of a point's length, leave room. Biases, and rows less their own
+    mean where ``sum(x) = 0``, make another question of it.
+    """
+    return problem.homogeneous and not problem.domain.zero_sum
+
+
+def proven_winners(readout: Readout) -> Flags:
+    """Return which tokens (V,) are known to win along their own row less the mean row.
+
+    These are the ones that `prove_own_directions` has proven so far, in problems in which it is the
+    same question (`shares_directions`). Of the others nothing is known.
+    """
+    won = np.zeros(readout.V, dtype=np.bool_)
+    for (domain, _), lower in _KNOWN.get(readout, {}).items():
+        if shares_directions(Problem(readout, domain)):
+            won |= lower > 0.0
+    return won
 
 
 def _own_directions(problem: Problem, tokens: Ids, widen: float) -> Floats:
@@ -177,4 +201,4 @@ def own_direction(problem: Problem, token: int) -> Floats:
     return problem.domain.fit(points[0])
 
 
-_CLAIMS: WeakKeyDictionary[Readout, dict[Domain, Floats]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Readout, dict[tuple[Domain, float], Floats]] = WeakKeyDictionary()

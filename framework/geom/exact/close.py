@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from geom.exact.points import bound_below, margin_below, margin_over
-from geom.exact.products import POINTS, CloseRivals, products
+from geom.exact.products import CLOSE_POINTS, CloseRivals, products
 from geom.exact.single import slices
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids
@@ -49,7 +49,7 @@ def close_rivals(
     """
     refuse_flushing()
     owner, rival, complete = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], []
-    for part in slices(len(tokens), POINTS):
+    for part in slices(len(tokens), CLOSE_POINTS):
         found = products(problem.readout).close(tokens[part], points[part], gaps[part], most)
         owner.append(found.owner + part.start)
         rival.append(found.rival)

@@ -42,6 +42,10 @@ _WIDEST = 1 << 19
 POINTS = 2048
 """The most points that share a pass over the rows; the more there are, the less rows cost."""
 
+CLOSE_POINTS = 256
+"""The most points whose close rivals are listed in a pass. All rivals of a block may be close to
+each, and a list of so many pairs takes no more than what `POINTS` points are compared in."""
+
 ROWS = 2048
 """The rows that are multiplied at a time: their scores stay in cache until they are compared."""
 
@@ -55,8 +59,9 @@ def memory(readout: Readout) -> int:
     V, d = readout.V, readout.d
     points, height = min(POINTS, V), min(ROWS, V)
     kept = 4 * V * (d + 3)
-    if kept > KEPT_BYTES and current_device().name == "cpu":
-        kept = 0
+    on = current_device().name
+    if on not in ("cpu", "torch") or (on == "cpu" and kept > KEPT_BYTES):
+        kept = 0  # a GPU keeps them in its own memory
     return int(kept + 12 * points * height + 4 * 8 * (d + 3) * (points + 2 * height) + 32 * V)
 
 

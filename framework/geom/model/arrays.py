@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geom.errors import InputError
-from geom.files.filed import Filed
+from geom.files.filed import Filed, Unpack
 from geom.numbers.arrays import Floats
 from geom.text import TokenKind
 
@@ -37,6 +37,32 @@ class FiledArray(SlicedArray, Protocol):
 
     def filed(self) -> Filed:
         """Return where the array lies, and how its lines are unpacked if they are packed."""
+
+
+@runtime_checkable
+class PackedArray(SlicedArray, Protocol):
+    """A `SlicedArray` (V, d) that is packed: each row is made of one line of bytes.
+
+    A readout holds the lines and unpacks the rows that are asked for, a block at a time.
+    """
+
+    @property
+    def unpack(self) -> Unpack:
+        """Makes rows (n, d) of numbers from lines (n, k) of bytes; it can be pickled."""
+
+    def lines(self, rows: slice, /) -> NDArray[np.uint8]:
+        """Return the lines of some rows.
+
+        Parameters
+        ----------
+        rows : slice
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n, k), uint8
+            Their lines; k is the same for all rows.
+        """
 
 
 _SHORT = ("bfloat16", "float8_e4m3fn", "float8_e5m2")

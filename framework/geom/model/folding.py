@@ -49,11 +49,22 @@ def through(
 
 
 def exact_product(A: Floats, B: Floats) -> Floats:
-    """Return ``A B`` (m, n), ``A`` (m, k), ``B`` (k, n), as a compensated sum of exact products.
+    """Multiply two matrices by a compensated sum of exact products.
 
-    The result is the same on every machine. If nothing underflows it is the exact product rounded
-    once, except for rare last bits. Float16 data need one or two slices per matrix, float32 about
-    three.
+    If nothing underflows it is the exact product rounded once, except for rare last bits. Float16
+    data need one or two slices per matrix, float32 about three.
+
+    Parameters
+    ----------
+    A : ndarray of shape (m, k)
+        Finite float64 numbers.
+    B : ndarray of shape (k, n)
+        Finite float64 numbers.
+
+    Returns
+    -------
+    ndarray of shape (m, n)
+        The product in float64, the same on every machine.
     """
     bits = (53 - math.ceil(math.log2(A.shape[1]))) // 2 if A.shape[1] > 1 else 26
     _, above = np.frexp([np.abs(A).max(), np.abs(B).max()])

@@ -21,7 +21,7 @@ from geom.errors import InputError
 from geom.files.filed import Filed, OpenArray, Unpack
 from geom.machine import memory
 from geom.model import arrays
-from geom.model.arrays import FiledArray, SlicedArray
+from geom.model.arrays import FiledArray, PackedArray, SlicedArray
 from geom.numbers.arrays import Floats, Ids
 
 
@@ -103,7 +103,12 @@ class Intake:
         self.shape: tuple[int, int] = self._source.shape
         self._keep = keep
         self._open = _opened(self._source)
+        self._packed = (
+            self._source if self._open is None and isinstance(self._source, PackedArray) else None
+        )
         self._unpack = None if self._open is None else self._open.filed.unpack
+        if self._packed is not None:
+            self._unpack = self._packed.unpack
         given = isinstance(self._source, np.ndarray)  # then it is open because it is large
         self._mapped = self._open is not None and (
             given or not memory.is_small(self._open.filed.nbytes)
@@ -113,7 +118,7 @@ class Intake:
             self._lines = self._open.lines
         elif isinstance(self._source, np.ndarray) and _is_settled(self._source):
             self._lines = self._source
-        elif keep:
+        elif keep and self._packed is None:  # its lines say how long they are
             self._refuse_too_large()
 
     def read(self, rows: slice) -> Floats:
@@ -127,11 +132,32 @@ class Intake:
                 self._lines = np.empty(self._open.filed.shape, self._open.filed.dtype)
             lines = self._open.read(rows, None if self._lines is None else self._lines[rows])
         else:
-            lines = self._source[rows]
-            arrays.check_type("W", lines)
+            lines = self._taken(rows)
             if self._keep:
                 self._put(rows, lines)
-        return arrays.real("W", lines if self._unpack is None else self._unpack(lines))
+        out = arrays.real("W", lines if self._unpack is None else self._unpack(lines))
+        if self._packed is not None and out.shape != (len(lines), self.shape[1]):
+            raise InputError(
+                f"W is packed, and {len(lines)} of its lines unpack to shape {out.shape}: give "
+                f"an unpack that makes rows of {self.shape[1]} numbers"
+            )
+        return out
+
+    def _taken(self, rows: slice) -> NDArray[Any]:
+        """Return rows as the source gives them, or their lines if it is packed."""
+        if self._packed is None:
+            given = self._source[rows]
+            arrays.check_type("W", given)
+            return given
+        lines = self._packed.lines(rows)
+        known = lines.shape[1] if self._lines is None else self._lines.shape[1]
+        wanted = (rows.stop - rows.start, known)
+        if lines.dtype != np.dtype(np.uint8) or lines.shape != wanted:
+            raise InputError(
+                f"W is packed, and its lines are {lines.dtype} of shape {lines.shape}: give uint8 "
+                f"of shape {wanted}"
+            )
+        return lines
 
     def _compare(self, lines: NDArray[Any], given: NDArray[Any]) -> None:
         """Raise InputError unless the file of a mapped array still holds it under its name."""
@@ -159,6 +185,8 @@ class Intake:
         elif lines is not None or isinstance(self._source, np.ndarray):
             dtype = (self._source if lines is None else lines).dtype  # type: ignore[union-attr]
             need, form = V * d * dtype.itemsize, f"as {dtype}"
+            if self._packed is not None and lines is not None:
+                need, form = V * lines.shape[1], "as it is packed"
         memory.check_memory(
             need, f"W of {V} x {d} {form}", "free some memory, or read it on a machine with more"
         )

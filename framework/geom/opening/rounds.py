@@ -4,7 +4,9 @@ Each token has a program on a working set of rivals (`small_program`): those tha
 near it, at the points tried so far. A round solves all programs, tries their points against all
 rivals in one float32 product (`geom.exact.close.close_rivals`), and adds the rivals that come
 nearest. The programs stay small because few rivals stand near the border of a token: on real models
-a few rounds with some two hundred rivals decide nearly every token, on either side.
+a few rounds with some hundred rivals, at most ninety of them with weight, decide nearly every
+token, on either side. A program that would outgrow `memory` first lets go of the rivals without
+weight, which join again if they come near.
 
 The findings are suggestions. Whoever asks for them proves them.
 """
@@ -12,7 +14,7 @@ The findings are suggestions. Whoever asks for them proves them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,20 +23,49 @@ from geom.certificates import Weights
 from geom.exact.close import close_rivals
 from geom.machine.threads import limited_threads
 from geom.model.problem import Problem
+from geom.model.readout import Readout
 from geom.numbers.arrays import Floats, Ids
 from geom.opening.small_program import SmallProgram, vanishing
 
 GROUP = 256
-"""How many tokens share a product: their programs are in memory together."""
+"""The most tokens that share a product: their programs are in memory together."""
+
+FEW, SHARE = 64, 256
+"""In a vocabulary with few tokens, only `FEW` share a product, or one in `SHARE` of all: a pass
+over its rows costs little, and the programs would take more than all the rest."""
 
 ADDED = 128
-"""The most rivals that join a program in a round, the nearest first."""
+"""The most rivals that join a program in a round, the nearest first. They are as many because
+float32 ranks them: near the border, the one that counts may be anywhere among dozens."""
 
 ROUNDS = 30
 """Rounds before giving up."""
 
-SUPPORT = 320
+SUPPORT = 256
 """A program in which more rivals have weight is given up: its price grows with their cube."""
+
+ROUND, MANY = 0.9, 64
+"""A program of `MANY` rivals or more, of which this share has weight, is given up: so it is among
+rows drawn at random, where a token is decided by about as many rivals as there are dimensions. On
+real models no token was seen that has so many."""
+
+
+def memory(readout: Readout) -> int:
+    """Return the bytes that `find` takes beyond the readout and the bulk proofs of its points.
+
+    These are the products of each program's rivals with each other, for a whole group; the points
+    and weights of the group; and what one program needs while it is solved: these products twice
+    more, their inverse, and its rivals' rows.
+    """
+    most = min(readout.V, SUPPORT + ADDED)
+    group = min(readout.V, _group(readout))
+    each = 8 * most * most + 8 * 8 * (readout.d + most)
+    return int(group * each + 6 * 8 * most * most + 4 * 8 * most * readout.d)
+
+
+def _group(readout: Readout) -> int:
+    """Return how many tokens share a product."""
+    return min(GROUP, max(FEW, readout.V // SHARE))
 
 
 @dataclass(frozen=True)
@@ -81,7 +112,9 @@ class Best:
     vanishes: bool
 
 
-def find(problem: Problem, tokens: Ids, points: Floats, goal: Goal) -> Iterator[Best]:
+def find(
+    problem: Problem, tokens: Ids, points: Callable[[Ids], Floats], goal: Goal
+) -> Iterator[Best]:
     """Yield the best point and weights of each token, in the order in which they are done.
 
     Parameters
@@ -90,8 +123,9 @@ def find(problem: Problem, tokens: Ids, points: Floats, goal: Goal) -> Iterator[
         The readout on a domain.
     tokens : ndarray of shape (n,), int64
         The tokens.
-    points : ndarray of shape (n, d), float64
-        One point of the domain per token to start from.
+    points : callable
+        The points of the domain (m, d), float64, that some of the tokens (m,) start from; asked for
+        when their turn comes, so that no more than a group of them is in memory.
     goal : Goal
         When a token is done.
 
@@ -102,18 +136,22 @@ def find(problem: Problem, tokens: Ids, points: Floats, goal: Goal) -> Iterator[
     """
     scale = problem.exponent
     problem = problem.unit
-    waiting = list(range(len(tokens)))
+    begun, group = 0, _group(problem.readout)
     active: list[_Search] = []
-    while waiting or active:
-        with np.errstate(all="ignore"):  # numbers that overflow end a search
-            while waiting and len(active) < GROUP:
-                place = waiting.pop(0)
-                active.append(_Search(problem, int(tokens[place]), points[place], goal))
+    while begun < len(tokens) or active:
+        new = tokens[begun : begun + group - len(active)]
+        begun += len(new)
+        if len(new):
+            with np.errstate(all="ignore"):  # numbers that overflow end a search
+                starts = zip(new.tolist(), points(new), strict=True)
+                active += [_Search(problem, token, x, goal) for token, x in starts]
         near = close_rivals(
             problem,
             np.array([search.token for search in active]),
             np.array([search.x for search in active]),
             np.array([search.wanted for search in active]),
+            # more than the rivals with weight, all of which may be nearest again
+            most=ADDED + max(search.weighted for search in active),
         )
         # on small matrices, threads that wait take longer than the work
         with limited_threads(1), np.errstate(all="ignore"):
@@ -158,6 +196,11 @@ class _Search:
             return self.goal.enough
         return max(0.0, min(self.bound, self.goal.enough))
 
+    @property
+    def weighted(self) -> int:
+        """The number of rivals that have weight."""
+        return int(np.count_nonzero(self._program.lam))
+
     def advance(self, near: Ids, *, complete: bool) -> bool:
         """Look at the rivals near the point, and find the next point; False if there is none."""
         self.rounds += 1
@@ -180,7 +223,11 @@ class _Search:
         self._add(near[new], A[new], c[new])
         if not self._solve() or self._vanishes():
             return False
-        return bool(np.count_nonzero(self._program.lam) <= SUPPORT)
+        return self.weighted <= SUPPORT and not self._surrounded()
+
+    def _surrounded(self) -> bool:
+        """Return whether rivals stand on all sides, and not just on some."""
+        return self.ids.size >= MANY and self.weighted >= ROUND * self.ids.size
 
     def best(self, exponent: int) -> Best:
         """Return what was found, with margins times ``2**exponent``."""
@@ -198,6 +245,11 @@ class _Search:
         return bool(self.ids.size) and self.bound <= 1e-13 * self._radius * self._program.size
 
     def _add(self, ids: Ids, A: Floats, c: Floats) -> None:
+        """Let rivals join; if they would be too many, those without weight leave before."""
+        if self.ids.size + ids.size > SUPPORT + ADDED:
+            used = np.flatnonzero(self._program.lam)
+            self._program.keep(used)
+            self.ids = self.ids[used]
         cross = self._rivals(self.ids)[0] @ A.T
         self._program.add(cross, A @ A.T, c)
         self.ids = np.append(self.ids, ids)

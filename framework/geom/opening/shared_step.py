@@ -20,6 +20,12 @@ _ROWS = 16
 """The number of rows that the covariance is sampled from, times the width d."""
 
 
+def memory(readout: Readout) -> int:
+    """Return the bytes that `whitening` takes: a block of rows, their products, the inverse."""
+    d = readout.d
+    return int(8 * 8 * d * d + 8 * readout.V)
+
+
 def shared_directions(problem: Problem, tokens: Ids) -> Floats:
     """Compute ``Cov(W)^-1 (w_t - mean)`` for many tokens.
 

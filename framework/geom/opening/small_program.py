@@ -29,7 +29,7 @@ their weight."""
 
 
 class SmallProgram:
-    """The dual program of some rivals, which grow in number; it starts again from its last weights.
+    """The dual program of some rivals, which join and leave; it goes on from its last weights.
 
     ``radius`` is that of the ball. The program holds the products of the rivals' rows with each
     other and their biases ``c`` (n,), but not the rows ``A`` (n, d).
@@ -50,6 +50,11 @@ class SmallProgram:
         self._gram = np.block([[self._gram, cross], [cross.T, products]])
         self.c = np.append(self.c, c)
         self.lam = np.append(self.lam, np.zeros(len(c)))
+
+    def keep(self, places: Ids) -> None:
+        """Keep only the rivals at these places, all those with weight among them."""
+        self._gram = self._gram[np.ix_(places, places)]
+        self.c, self.lam = self.c[places], self.lam[places]
 
     @property
     def size(self) -> float:

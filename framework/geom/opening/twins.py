@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geom.exact.single import block_rows, slices
 from geom.model.readout import Readout
 from geom.numbers.arrays import Ids
 from geom.numbers.rounding import refuse_flushing
@@ -52,7 +53,13 @@ def _equal(readout: Readout, ids: Ids) -> list[Ids]:
     """Split tokens of one key and bias, ascending, into groups of two or more that are equal."""
     groups = []
     while ids.size > 1:
-        same = (readout.rows[ids] == readout.rows[ids[:1]]).all(axis=1)
+        first = readout.rows[ids[:1]]
+        same = np.concatenate(  # unused tokens may be thousands, all equal
+            [
+                (readout.rows[ids[part]] == first).all(axis=1)
+                for part in slices(ids.size, block_rows(readout.d))
+            ]
+        )
         if same.sum() > 1:
             groups.append(ids[same])
         ids = ids[~same]

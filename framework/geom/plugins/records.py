@@ -12,7 +12,13 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 from geom.numbers.enclosures import Enclosure
-from geom.plugins.results import Candidate, Measurement, PrecisionMargin, WitnessedToken
+from geom.plugins.results import (
+    Agreement,
+    Candidate,
+    Measurement,
+    PrecisionMargin,
+    WitnessedToken,
+)
 from geom.reprs import short_repr
 
 if TYPE_CHECKING:
@@ -57,8 +63,17 @@ class ModelSource(Generic[O]):
         A frozen dataclass whose fields have defaults; their values come from the query.
     reads : {"nothing", "file", "checkpoint", "anything"}, optional
         What loading may open: ``nothing`` except what comes with the source; a ``file``, whose
-        path or address is the location; a ``checkpoint``, which is the folder at the location, or
-        else is on the Hub; or ``anything``. With the first three, no option names a place.
+        path or address is the location; a ``checkpoint``, which is the folder or file at the
+        location, or else is on the Hub; or ``anything``. With the first three, no option names a
+        place, except those that ``places`` yields.
+    places : callable, optional
+        ``places(location, options)`` yields the further locations that loading opens, each of the
+        same kind as ``reads`` says; for example a checkpoint that the one at the location names.
+        A run file has to be trusted with each of them as with the location. It is called only if
+        the location itself needs no trust.
+    check : callable, optional
+        ``check(location, options)`` runs the model itself, or models like it, and yields an
+        `Agreement` for each: whether its logits are those of the readout that ``load`` returns.
     """
 
     name: str
@@ -67,6 +82,8 @@ class ModelSource(Generic[O]):
     options: type[O]
     _: KW_ONLY
     reads: Literal["nothing", "file", "checkpoint", "anything"] = "anything"
+    places: Callable[[str, O], Iterable[str]] | None = None
+    check: Callable[[str, O], Iterable[Agreement]] | None = None
 
     __repr__ = short_repr
 

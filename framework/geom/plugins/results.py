@@ -1,8 +1,9 @@
-"""The other results of plugins, apart from findings: candidates, margins, measurements."""
+"""The results of plugins, apart from findings: candidates, margins, measurements, agreements."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any
 
 from geom.certificates import Weights
 from geom.numbers.arrays import Floats
@@ -99,3 +100,39 @@ class Measurement:
     weights: Weights | None = None
 
     __repr__ = short_repr
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whether a readout gives the logits of a model that was run: one row of `geom.check`.
+
+    Attributes
+    ----------
+    compared : str
+        The model that was run, in words that fit after "compared with".
+    agrees : bool or None
+        Whether its logits are those of the readout; None if they could not be compared.
+    note : str, optional
+        What does not agree, or why nothing could be compared; for a model that agrees, what a
+        reader should know.
+    difference : float, optional
+        The largest difference of a logit, as a part of the largest logit.
+    """
+
+    compared: str
+    _: KW_ONLY
+    agrees: bool | None
+    note: str | None = None
+    difference: float | None = None
+
+    __repr__ = short_repr
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row in the form written as JSON.
+
+        Returns
+        -------
+        dict
+            The fields.
+        """
+        return asdict(self)

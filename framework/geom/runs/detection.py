@@ -13,7 +13,8 @@ import numpy as np
 from geom import exact
 from geom.certificates import Finding
 from geom.errors import GeomError, PluginError, Raised
-from geom.exact.bulk import prove_own_directions, prove_points
+from geom.exact import symmetric
+from geom.exact.bulk import prove_own_directions, prove_points, shares_directions
 from geom.exact.products import POINTS
 from geom.exact.single import slices
 from geom.model.problem import Problem
@@ -45,7 +46,10 @@ def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome
 
     A vocabulary may be long, so what is known about each token is in arrays of V, not in objects.
     """
-    readout, seen = asked.readout, _asked_all(asked)
+    readout = asked.readout
+    if asked.ids is not None:
+        _prove_early(asked, np.array(asked.ids))
+    seen = _asked_all(asked)
     if asked.ids is None:
         if seen.warnings and len(seen.warnings) == len(asked.detectors):
             raise PluginError(f"no detector worked: {'; '.join([*asked.warnings, *seen.warnings])}")
@@ -59,6 +63,21 @@ def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome
         seen.winners[missing] = own_winners(readout, missing)
     planned = _planned(readout, ids, seen.winners, seen.flagged)
     return planned, [*asked.warnings, *seen.warnings], proven.values()
+
+
+def _prove_early(asked: Plan, ids: Ids) -> None:
+    """Prove the tokens that win along their own direction, if the opening needs it in any case.
+
+    Whoever is proven to win needs no search for the winner.
+    """
+    problem = asked.problem
+    if (
+        asked.opening
+        and asked.chain
+        and symmetric.pays(problem, ids)
+        and shares_directions(problem)
+    ):
+        prove_own_directions(problem, ids)
 
 
 @dataclass

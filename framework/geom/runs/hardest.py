@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,14 @@ from geom.numbers.rounding import CLAIM
 from geom.opening.rounds import GROUP, Best, Goal, find
 from geom.progress import report_progress
 from geom.runs.certification import seen_again, tighten
-from geom.runs.opening import SHARED_STEP, points_below, shared_points
+from geom.runs.opening import SHARED_STEP, bulk_below, points_below, shared_points
+from geom.runs.outcomes import OWN_DIRECTION
 from geom.runs.planning import Plan
 from geom.store import Outcome, Run, TokenRow
+
+FIRST = 16
+"""How many tokens go through rounds first, once N are known. Each time there are twice as many, up
+to a group: the first ones bring the limit down, which saves rounds to all that follow."""
 
 GAP = 1e-3
 """The relative gap at which bounds meet."""
@@ -82,20 +88,15 @@ class _Search:
         self._link = next(links, None)
         domain = asked.problem.domain
         self._round = domain.shape == "ball" or not domain.bounded
-        inside = range(asked.readout.V)  # a run that goes on may have been edited
-        rows = [
-            (row.token_id, row.margin_lower, row.margin_upper)
-            for row in run.rows("speakable")
-            if row.token_id in inside
-        ]
-        self.ids: Ids = np.array([token for token, _, _ in rows], dtype=np.int64)
-        self._lower = _bounds((low for _, low, _ in rows), 0.0)
-        self._upper = _bounds((high for _, _, high in rows), math.inf)
+        ids, lower, upper = run.bounds("speakable")
+        inside = (ids >= 0) & (ids < asked.readout.V)  # a run that goes on may have been edited
+        self.ids: Ids = ids[inside]
+        self._lower = np.where(np.isnan(lower), 0.0, lower)[inside]
+        self._upper = np.where(np.isnan(upper), math.inf, upper)[inside]
         self._own: Flags = np.isin(self.ids, list(run.recipes()))
-        self._tried: Flags = np.zeros(len(rows), dtype=np.bool_)
-        self._spent: Flags = np.zeros(len(rows), dtype=np.bool_)
-        self._refined: Flags = np.zeros(len(rows), dtype=np.bool_)
+        self._tried, self._spent, self._refined = np.zeros((3, self.ids.size), dtype=np.bool_)
         self._left = EACH * asked.hardest
+        self._size = FIRST
 
     def settled(self, places: int) -> int:
         """Return how many of the hardest tokens are known, as far as can be told."""
@@ -110,19 +111,16 @@ class _Search:
         fresh = loose[~self._tried[loose]]
         if fresh.size and self._round:
             own = self._own[fresh]
-            size = GROUP if not own.all() else POINTS  # of the latter, few are left to rounds
-            fresh = fresh if own.all() else fresh[~own]
-            return self._by_rounds(fresh[: need if need > 0 else size], GAP, limit)
-        if loose.size:
-            size = min(BATCH, self._left, need if need > 0 else BATCH)
-            return self._tightened(loose[:size], GAP, limit) if size > 0 and self._link else None
-        close = self._overlapping(limit)
-        if not close.size:
-            return None
-        self._refined[close] = True
-        if self._round:
-            return self._by_rounds(close, FINER, math.inf)
-        return self._tightened(close[: self._left], FINER, math.inf) if self._link else None
+            if own.all() and need <= 0:
+                return self._by_shared_step(fresh[:POINTS])
+            size = min(GROUP, need) if need > 0 else self._size
+            self._size = min(GROUP, 2 * size)
+            return self._by_rounds((fresh if own.all() else fresh[~own])[:size], GAP, limit)
+        size = min(BATCH, self._left, need if need > 0 else BATCH)
+        if loose.size and size > 0 and self._link:
+            return self._tightened(loose[:size], GAP, limit)
+        known = min(limit, float(self._lower[loose].min(initial=math.inf)))
+        return self._separated(self._overlapping(known))
 
     def _limit(self, places: int) -> float:
         """Return the largest value that one of the hardest tokens' largest margins may have."""
@@ -135,6 +133,16 @@ class _Search:
         apart = self._upper - self._lower
         return np.asarray(np.isfinite(apart) & (apart <= 1.01 * GAP * np.abs(self._upper)))
 
+    def _separated(self, close: Ids) -> list[Outcome] | None:
+        """Tighten the bounds of some tokens that overlap; None if nothing can be done."""
+        close = close[:GROUP] if self._round else close[: self._left]
+        if not close.size or not (self._round or self._link):
+            return None
+        self._refined[close] = True
+        if self._round:
+            return self._by_rounds(close, FINER, math.inf)
+        return self._tightened(close, FINER, math.inf)
+
     def _overlapping(self, limit: float) -> Ids:
         """Return the hardest tokens that overlap a neighbour and were not refined, in order."""
         head = np.flatnonzero(self._tight() & (self._lower <= limit))
@@ -145,37 +153,44 @@ class _Search:
         joined[:-1] |= ~apart
         return head[joined & ~self._refined[head] & ~self._spent[head]]
 
+    def _by_shared_step(self, places: Ids) -> list[Outcome]:
+        """Try the shared step for tokens proven along their own direction; return what is better.
+
+        Those that stay below the limit have come near it, and rounds go on from there.
+        """
+        started = time.perf_counter()
+        tokens = self.ids[places]
+        points = shared_points(self._problem, tokens)
+        lower = bulk_below(self._problem, tokens, points)
+        better = []
+        for place in np.flatnonzero(lower > self._lower[places]).tolist():
+            row = self._run.row(int(tokens[place]))
+            old = _outcome(row, Finding(), OWN_DIRECTION)
+            better.append(_bettered(old, float(lower[place]), points[place]))
+        self._own[places] = False
+        return self._learn(better, (time.perf_counter() - started) / len(tokens))
+
     def _by_rounds(self, places: Ids, gap: float, limit: float) -> list[Outcome]:
         """Tighten the bounds of these tokens by rounds of small programs; return what is better."""
         started = time.perf_counter()
         self._tried[places] = True
         tokens = self.ids[places]
-        known = {int(token): self._known(int(token)) for token in tokens}
-        points = np.array([outcome.evidence.x for outcome in known.values()])
-        own = np.array([outcome.recipe is not None for outcome in known.values()])
-        better = {}
+        known = {token: self._known(token) for token in tokens.tolist()}
+        better = dict(known)
+        found = list(find(self._problem, tokens, partial(self._starts, known), Goal(limit, gap)))
+        for best, lower, upper in self._bounds_of(found, gap):
+            old = known[best.token]
+            better[best.token] = _bettered(old, lower, best.x, upper, best.weights)
+        changed = [outcome for token, outcome in better.items() if outcome is not known[token]]
+        return self._learn(changed, (time.perf_counter() - started) / len(known))
+
+    def _starts(self, known: Mapping[int, Outcome], tokens: Ids) -> Floats:
+        """Return the points (n, d) that rounds start from: the best ones, or the shared step."""
+        points = np.array([known[token].evidence.x for token in tokens.tolist()])
+        own = np.array([known[token].recipe is not None for token in tokens.tolist()])
         if own.any():
             points[own] = shared_points(self._problem, tokens[own])
-            bounds = np.full(len(tokens), -np.inf)
-            bounds[own] = points_below(self._problem, tokens[own], points[own])
-            for place in np.flatnonzero(own).tolist():
-                old = known[int(tokens[place])]
-                better[old.token_id] = _bettered(old, float(bounds[place]), points[place])
-            left = ~(bounds > limit)
-            tokens, points = tokens[left], points[left]
-        found = list(find(self._problem, tokens, points, Goal(limit, gap)))
-        for best, lower, upper in self._bounds_of(found, gap):
-            old = better.get(best.token) or known[best.token]
-            better[best.token] = _bettered(old, lower, best.x, upper, best.weights)
-        seconds = (time.perf_counter() - started) / len(known)
-        changed = [
-            replace(outcome, seconds=outcome.seconds + seconds)
-            for token, outcome in better.items()
-            if outcome is not known[token]
-        ]
-        changed = list(seen_again(self._problem, self._chain, changed))
-        self._learn(changed)
-        return changed
+        return points
 
     def _bounds_of(self, found: list[Best], gap: float) -> Iterator[tuple[Best, float, float]]:
         """Yield what was found with proven bounds: close ones where it says that they meet."""
@@ -210,8 +225,7 @@ class _Search:
                 kept.append(replace(outcome, evidence=Finding()))  # it is stored, or rebuilt
             else:
                 new.append(outcome)
-        found = [*kept, *seen_again(self._problem, self._chain, new)]
-        self._learn(found)
+        found = [*self._noted(kept), *self._learn(new, 0.0)]
         self._spent[places] = ~self._tight()[places] & ~(self._lower[places] > limit)
         return found
 
@@ -223,12 +237,21 @@ class _Search:
             evidence = replace(evidence, x=own_direction(self._problem, token))
         return _outcome(row, evidence, recipe)
 
-    def _learn(self, outcomes: Iterable[Outcome]) -> None:
-        """Keep the bounds."""
+    def _learn(self, better: Sequence[Outcome], seconds: float) -> list[Outcome]:
+        """Return better outcomes after the links that verify have seen them; keep the bounds.
+
+        ``seconds`` is what each of them took.
+        """
+        timed = [replace(outcome, seconds=outcome.seconds + seconds) for outcome in better]
+        return self._noted(seen_again(self._problem, self._chain, timed))
+
+    def _noted(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Keep the bounds, and return the outcomes."""
         found = list(outcomes)
         places = np.searchsorted(self.ids, [outcome.token_id for outcome in found])
         self._lower[places] = _bounds((outcome.margin_lower for outcome in found), 0.0)
         self._upper[places] = _bounds((outcome.margin_upper for outcome in found), math.inf)
+        return found
 
 
 def _bounds(values: Iterable[float | None], unknown: float) -> Floats:

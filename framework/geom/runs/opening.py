@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -58,11 +59,11 @@ def opening(problem: Problem, tokens: Sequence[int], unbeaten: Flags) -> Iterato
     twins = find_twins(problem.readout)[ids]
     yield from _twins(problem, ids[twins >= 0], twins[twins >= 0])
     ids, unbeaten = ids[twins < 0], unbeaten[twins < 0]
-    left: list[tuple[int, Floats]] = []
+    left: list[int] = []
     beaten = np.append(ids[~unbeaten], (yield from _own_directions(problem, ids[unbeaten])))
     for part in _blocks(beaten, "shared step"):
         yield _shared_step(problem, part, left)
-    yield from _rounds(problem, left)
+    yield from _rounds(problem, np.array(left, dtype=np.int64))
 
 
 def _twins(problem: Problem, tokens: Ids, twins: Ids) -> Iterator[list[Outcome]]:
@@ -96,12 +97,11 @@ def _own_directions(problem: Problem, tokens: Ids) -> Generator[list[Outcome], N
     return tokens[~(lower > 0.0)]
 
 
-def _shared_step(problem: Problem, tokens: Ids, left: list[tuple[int, Floats]]) -> list[Outcome]:
-    """Return the tokens that the shared step proves; add the others, with their points, to left."""
+def _shared_step(problem: Problem, tokens: Ids, left: list[int]) -> list[Outcome]:
+    """Return the tokens that the shared step proves; add the others to ``left``."""
     started = time.perf_counter()
     points = shared_points(problem, tokens)
-    inside = problem.domain.contains_all(points)
-    lower = np.where(inside, prove_points(problem, tokens, points), -np.inf)
+    lower = bulk_below(problem, tokens, points)
     seconds = (time.perf_counter() - started) / len(tokens)
     found = []
     for token, x, margin in zip(tokens.tolist(), points, lower.tolist(), strict=True):
@@ -109,15 +109,14 @@ def _shared_step(problem: Problem, tokens: Ids, left: list[tuple[int, Floats]]) 
             verdict = Verdict("speakable", "witness", margin_lower=margin)
             found.append(bulk_outcome(token, verdict, Finding(x=x), SHARED_STEP, seconds))
         else:
-            left.append((token, x))
+            left.append(token)
     return found
 
 
-def _rounds(problem: Problem, left: list[tuple[int, Floats]]) -> Iterator[list[Outcome]]:
+def _rounds(problem: Problem, tokens: Ids) -> Iterator[list[Outcome]]:
     """Yield the tokens that rounds of small programs decide, proven a few at a time."""
-    tokens = np.array([token for token, _ in left], dtype=np.int64)
-    points = np.array([x for _, x in left]).reshape(-1, problem.readout.d)
-    found = track_progress(find(problem, tokens, points, Goal()), "hard tokens", len(left))
+    starts = partial(shared_points, problem)
+    found = track_progress(find(problem, tokens, starts, Goal()), "hard tokens", len(tokens))
     batch: list[Best] = []
     started = time.perf_counter()
     for item in found:
@@ -160,6 +159,15 @@ def shared_points(problem: Problem, tokens: Ids) -> Floats:
     return problem.domain.fit_all(steps)
 
 
+def bulk_below(problem: Problem, tokens: Ids, points: Floats) -> Floats:
+    """Bound the largest margins (n,) from below, each from a point (n, d), in bulk alone.
+
+    Minus infinity proves nothing: float32 cannot tell, or the point is outside the domain.
+    """
+    inside = problem.domain.contains_all(points)
+    return np.where(inside, prove_points(problem, tokens, points), -np.inf)
+
+
 def points_below(
     problem: Problem, tokens: Ids, points: Floats, margins: Floats | None = None
 ) -> Floats:
@@ -169,7 +177,7 @@ def points_below(
     they are. Returns lower bounds (n,) in logits, minus infinity for a point outside the domain.
     """
     inside = problem.domain.contains_all(points)
-    lower = np.where(inside, prove_points(problem, tokens, points), -np.inf)
+    lower = bulk_below(problem, tokens, points)
     left = np.flatnonzero(inside & (True if margins is not None else ~(lower > 0.0)))
     if left.size:
         wanted = None

@@ -12,11 +12,12 @@ from typing import Any
 from geom.errors import InputError
 from geom.exact import products, symmetric
 from geom.machine import memory
-from geom.machine.devices import Device, find_device
+from geom.machine.devices import Device, find_device, using
 from geom.model import domains
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.opening import rounds, shared_step
 from geom.plugins import selection
 from geom.plugins.chosen import Chosen
 from geom.plugins.options import Given, as_plain
@@ -132,7 +133,8 @@ def plan(
     problem = Problem(readout, where)
     prepare(problem, chain)
     places, doubts = _hardest(problem, chain, hardest)
-    need = _memory(readout, _ids(wanted, readout.V), found, chain, crew)
+    with using(on):  # what is kept in memory may depend on where it is computed
+        need = _memory(readout, _ids(wanted, readout.V), found, chain, crew)
     memory.check_memory(need - readout.rows.nbytes, "the run, not counting the weights,", _SMALLER)
     return Plan(
         problem=problem,
@@ -230,7 +232,8 @@ def _memory(
     chain = most(certifiers)
     if executor.record.processes:
         chain = weights + workers(executor) * (_WORKER + chain)
-    bulk = products.memory(readout) + symmetric.memory(readout)
+    opening = shared_step.memory(readout) + rounds.memory(readout) if certifiers else 0
+    bulk = products.memory(readout) + max(symmetric.memory(readout), opening)
     return weights + each + max(bulk, own_winners_memory(readout), most(detectors), chain)
 
 

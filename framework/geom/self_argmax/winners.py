@@ -11,6 +11,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from geom.exact.bulk import proven_winners
 from geom.exact.single import block_rows, slices
 from geom.machine.devices import CPU, Device, current_device
 from geom.machine.threads import limited_threads, pool_threads
@@ -58,7 +59,8 @@ def own_winners(
     """Find the winner along each token's own direction, as exact arithmetic would.
 
     A token wins its own direction only strictly: if others tie with it, or several others win
-    together, the answer is the one with the lowest id.
+    together, the answer is the one with the lowest id. A token that has been proven to win there in
+    this process is not compared again (`geom.exact.bulk.proven_winners`).
 
     Parameters
     ----------
@@ -87,13 +89,18 @@ def own_winners(
     refuse_flushing()
     device = current_device()
     threads = _threads(device)
-    with limited_threads(1) if threads > 1 else nullcontext():
-        return _own_winners(readout, tokens, centre, memory_mib, device, threads)
+    ids = np.arange(readout.V) if tokens is None else np.asarray(tokens, dtype=np.int64)
+    winners = ids.copy()
+    left = np.flatnonzero(~proven_winners(readout)[ids]) if centre else np.arange(ids.size)
+    if left.size:
+        with limited_threads(1) if threads > 1 else nullcontext():
+            winners[left] = _own_winners(readout, ids[left], centre, memory_mib, device, threads)
+    return winners
 
 
 def _own_winners(
     readout: Readout,
-    tokens: Sequence[int] | None,
+    ids: Ids,
     centre: bool,
     memory_mib: int,
     device: Device,
@@ -101,7 +108,6 @@ def _own_winners(
 ) -> NDArray[np.int64]:
     """Find what `own_winners` returns, with so many threads of our own."""
     rows = DistinctRows(readout, centre)
-    ids = np.arange(readout.V) if tokens is None else np.asarray(tokens, dtype=np.int64)
     asked = np.unique(rows.place[ids])
     rival, sign = np.full(rows.size, -1), np.full(rows.size, -1)
     zero = rows.is_zero(asked)

@@ -7,9 +7,11 @@ from dataclasses import fields, replace
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import Finding, Weights
+from geom.numbers.arrays import Floats, Ids
 from geom.store.arrays import HEADER, ITEM, array
 from geom.store.rows import MeasureRow, TokenRow
 from geom.store.run_file import RunFile
@@ -39,6 +41,17 @@ def token_row(file: RunFile, values: tuple[Any, ...]) -> TokenRow:
         return msgspec.convert(columns, TokenRow)
     except (ValueError, TypeError, RecursionError) as error:
         raise file.damaged(f"token {columns['token_id']}: {error}") from error
+
+
+def bounds(file: RunFile, rows: list[Any]) -> tuple[Ids, Floats, Floats]:
+    """Read the ids and both bounds of rows, NaN for none. Raises StoreError as `token_row` does."""
+    try:
+        checked = msgspec.convert(rows, list[tuple[int, float | None, float | None]])
+        ids = np.array([token for token, _, _ in checked], dtype=np.int64)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise file.damaged(f"margins: {error}") from error
+    ends = np.array([ends for _, *ends in checked], dtype=np.float64).reshape(-1, 2)
+    return ids, ends[:, 0], ends[:, 1]
 
 
 def measure_row(file: RunFile, values: tuple[Any, ...], V: int, d: int) -> MeasureRow:

@@ -19,7 +19,7 @@ from geom.exact.bulk import own_direction
 from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.numbers.arrays import Flags
+from geom.numbers.arrays import Flags, Floats, Ids
 from geom.store import decoding
 from geom.store.arrays import HEADER, ITEM
 from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS
@@ -164,6 +164,32 @@ class Run:
                 yield decoding.token_row(self._file, values)
             after = (*of[1], found[-1][0])
             found = self._file.select(f"{query} AND token_id > ? {order} {_AT_ONCE}", after)
+
+    def bounds(self, verdict: str) -> tuple[Ids, Floats, Floats]:
+        """Return what is proven of the largest margins of all tokens with a verdict, as arrays.
+
+        Parameters
+        ----------
+        verdict : {"speakable", "unspeakable", "undecided"}
+            The verdict of the tokens wanted.
+
+        Returns
+        -------
+        tokens : ndarray of shape (n,), int64
+            Their ids, ascending.
+        lower, upper : ndarray of shape (n,), float64
+            The bounds in logits; NaN for a bound that is not known.
+
+        Raises
+        ------
+        StoreError
+            If the run is damaged.
+        """
+        query = (
+            "SELECT token_id, margin_lower, margin_upper FROM tokens WHERE verdict = ? "
+            "ORDER BY token_id"
+        )
+        return decoding.bounds(self._file, self._file.select(query, (verdict,)))
 
     def ranking(self, verdict: str | None = None) -> Ranking:
         """Put the tokens examined in order, the hardest first.

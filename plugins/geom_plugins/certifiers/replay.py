@@ -140,9 +140,10 @@ def _checkpoint(readout: Readout) -> tuple[str, str | None]:
 @lru_cache(maxsize=1)
 def _load(location: str, revision: str | None, dtype: str) -> Stage:
     """Load the model with transformers, on the CPU."""
-    from geom_plugins.checkpoints.architectures import ARCHITECTURES
-    from geom_plugins.checkpoints.locations import open_folder
-    from geom_plugins.checkpoints.unembedding import described, norm_paths, read_config
+    from geom_plugins.architectures.configuration import described, read_config
+    from geom_plugins.architectures.parts import norm_paths
+    from geom_plugins.architectures.table import ARCHITECTURES
+    from geom_plugins.checkpoints.locations import loadable, open_folder
 
     try:
         import transformers
@@ -150,7 +151,14 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
         raise InputError(
             "replay needs torch and transformers: pip install 'geom-unembed[replay]'"
         ) from error
-    config = read_config(open_folder(location, revision))
+    location, revision = loadable(location, revision)
+    folder = open_folder(location, revision)
+    if folder.has("adapter_config.json"):
+        raise InputError(
+            f"replay loads no adapters, and {location} has one: merge it with peft "
+            "(merge_and_unload) and give -o certifier.replay.model=DIR of the merged model"
+        )
+    config = read_config(folder)
     kind, inner = described(config)
     entry = ARCHITECTURES.get(kind)
     if entry is None:

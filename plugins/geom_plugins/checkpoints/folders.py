@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from geom import InputError, open_regular, read_regular
+from geom_plugins.checkpoints.pointers import refuse_pointer
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
 
 LARGEST = 256 << 20
@@ -24,6 +27,10 @@ class Folder(Protocol):
     @property
     def name(self) -> str:
         """The folder's name as the user knows it, for messages."""
+
+    @property
+    def entries(self) -> Collection[str]:
+        """The names of all that lies in the folder; those of folders end in a slash."""
 
     def has(self, file: str) -> bool:
         """Return whether there is a file of that name."""
@@ -72,6 +79,17 @@ class LocalFolder:
         """The path as the user gave it."""
         return str(self.root)
 
+    @cached_property
+    def entries(self) -> Collection[str]:
+        """The names of all that lies in the folder; those of folders end in a slash."""
+        try:
+            with os.scandir(self.root) as found:
+                return sorted(entry.name + "/" * entry.is_dir() for entry in found)
+        except OSError as error:
+            raise InputError(
+                f"{self.root} cannot be listed: {error.strerror or error}; check its permissions"
+            ) from error
+
     def has(self, file: str) -> bool:
         """Return whether there is a file of that name."""
         return self._place(file).is_file()
@@ -84,7 +102,10 @@ class LocalFolder:
 
     def read(self, file: str) -> bytes:
         """Read all of the file."""
-        return read_regular(self._place(file), LARGEST)
+        path = self._place(file)
+        content = read_regular(path, LARGEST)
+        refuse_pointer(content, str(path))
+        return content
 
     def open(self, file: str) -> ByteFile:
         """Open the file."""

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from geom import InputError, open_regular
 from geom_plugins.checkpoints.folders import LocalFolder
 from geom_plugins.checkpoints.gguf_tensors import Tensor, type_names
-from geom_plugins.checkpoints.spans import LocalFile
+from geom_plugins.checkpoints.pointers import refuse_pointer
+from geom_plugins.checkpoints.spans import ByteFile, LocalFile
 
 Setting = bool | int | float | str | list[Any]
 """One value of the header's metadata."""
@@ -41,8 +42,45 @@ _MOST_SETTINGS, _MOST_TENSORS, _MOST_STRINGS = 1 << 16, 200_000, 1 << 22
 The largest models have some thousands of tensors per file and a million merges.
 """
 
+_FIRST_PIECE, _LARGEST_PIECE = 1 << 19, 16 << 20
+"""The fewest and the most bytes of a header that are fetched at once."""
+
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _EXTRA = "pip install 'geom-unembed[gguf]'"
+
+
+class GgufPlace(Protocol):
+    """The folder, here or on a server, where a GGUF file lies with the other parts of its model."""
+
+    @property
+    def file(self) -> str:
+        """The file's own name in the folder."""
+
+    def has(self, file: str) -> bool:
+        """Return whether there is a file of that name."""
+
+    def open(self, file: str) -> ByteFile:
+        """Open a file. Raises InputError if it is not available."""
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A file on this machine, which may itself be a link; the other parts stay in its folder."""
+
+    path: Path
+
+    @property
+    def file(self) -> str:
+        """The file's own name."""
+        return self.path.name
+
+    def has(self, file: str) -> bool:
+        """Return whether there is a file of that name. Raises InputError for a link that leaves."""
+        return LocalFolder(self.path.parent).has(file)
+
+    def open(self, file: str) -> ByteFile:
+        """Open a file of the folder."""
+        return LocalFile(self.path.with_name(file))
 
 
 @dataclass(frozen=True)
@@ -69,34 +107,34 @@ class Model:
         return found
 
 
-def open_gguf(path: Path) -> Model:
+def open_gguf(place: Path | GgufPlace) -> Model:
     """Read the header of a GGUF file, and those of the other parts if it is part of a split model.
 
     No tensor is read. Raises InputError if the file is not a GGUF file, is damaged, or if a part is
     missing.
     """
     _refuse_without_gguf()
-    first = _read(path)
+    place = OnDisk(place) if isinstance(place, Path) else place
+    first = _read(place.open(place.file))
     count = first.settings.get("split.count", 1)
     if not isinstance(count, int) or count <= 1:
         return first
-    match = _SPLIT_NAME.fullmatch(path.name)
+    match = _SPLIT_NAME.fullmatch(place.file)
     if match is None or int(match[3]) != count:
         raise InputError(
-            f"{path} is one of {count} parts of a model: give the parts the names that llama.cpp "
-            f"gave them, NAME-00001-of-{count:05}.gguf and so on"
+            f"{first.name} is one of {count} parts of a model: give the parts the names that "
+            f"llama.cpp gave them, NAME-00001-of-{count:05}.gguf and so on"
         )
     names = [f"{match[1]}-{n:05}-of-{match[3]}.gguf" for n in range(1, count + 1)]
-    folder = LocalFolder(path.parent)
-    missing = [name for name in names if name != path.name and not folder.has(name)]
+    missing = [name for name in names if name != place.file and not place.has(name)]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{path} is one of {count} parts of a model, and {missing[0]}{others} is not in the "
-            "same folder: fetch all parts"
+            f"{first.name} is one of {count} parts of a model, and {missing[0]}{others} is not in "
+            "the same folder: fetch all parts"
         )
-    parts = [_read(path.with_name(name)) for name in names]
-    return _joined(str(path), parts)
+    parts = [first if name == place.file else _read(place.open(name)) for name in names]
+    return _joined(first.name, parts)
 
 
 def _joined(name: str, parts: list[Model]) -> Model:
@@ -115,37 +153,50 @@ def _joined(name: str, parts: list[Model]) -> Model:
     return Model(name, parts[0].settings, tensors)
 
 
-def _read(path: Path) -> Model:
+def _read(file: ByteFile) -> Model:
     """Read the header of one file."""
-    file = LocalFile(path)
     try:
         if file.size == 0:
             raise ValueError("it is empty")
+        if not isinstance(file, LocalFile):
+            return _parse(file, _Cursor(b"", file.size, file))
         with (
-            open_regular(path) as stream,
+            open_regular(file.path) as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return _parse(file, _Cursor(data))
+            return _parse(file, _Cursor(data, len(data), None))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{file.name} cannot be read: {error.strerror or error}") from error
     except (ValueError, struct.error) as error:
-        raise InputError(f"{path} is not a GGUF file, or is damaged: {error}") from error
+        raise InputError(f"{file.name} is not a GGUF file, or is damaged: {error}") from error
 
 
-@dataclass
 class _Cursor:
-    """A position in the header. Reading beyond the end of the file raises ValueError."""
+    """A position in the header. Reading beyond the end of the file raises ValueError.
 
-    data: mmap.mmap
-    at: int = 0
+    Of a file on a server, ``data`` is as much of its beginning as was needed so far: it comes in
+    pieces, each as long as all before it, so that a header of any length takes few requests.
+    """
+
+    def __init__(self, data: mmap.mmap | bytes, size: int, rest: ByteFile | None) -> None:
+        self.data, self.size, self.at = data, size, 0
+        self._rest = rest
+
+    def need(self, end: int) -> None:
+        """Have the bytes up to ``end``. Raises ValueError if the file, or a header, is shorter."""
+        if end > self.size:
+            raise ValueError("it ends too early")
+        if end > _LONGEST_HEADER:
+            raise ValueError(f"its header has more than {_LONGEST_HEADER >> 20} MiB")
+        while self._rest is not None and end > len(self.data):
+            have = len(self.data)
+            upto = min(self.size, have + max(_FIRST_PIECE, min(have, _LARGEST_PIECE)))
+            self.data = self.data[:] + self._rest.span(have, upto).bytes()
 
     def take(self, length: int) -> int:
         """Return where the next ``length`` bytes begin, and move past them."""
         begin = self.at
-        if length > len(self.data) - begin:
-            raise ValueError("it ends too early")
-        if length > _LONGEST_HEADER - begin:
-            raise ValueError(f"its header has more than {_LONGEST_HEADER >> 20} MiB")
+        self.need(begin + length)
         self.at += length
         return begin
 
@@ -168,7 +219,8 @@ class _Cursor:
         at, end, length_at = self.at, len(self.data), struct.Struct("<Q").unpack_from
         for _ in range(count):
             if at + 8 > end:
-                raise ValueError("it ends too early")
+                self.need(at + 8)
+                end = len(self.data)
             at += 8 + length_at(self.data, at)[0]
         self.at = at
         self.take(0)
@@ -180,17 +232,17 @@ class _Cursor:
         """
         if count > most:
             raise ValueError(f"it claims {count} {what}, and geom reads up to {most}")
-        if count * least > len(self.data) - self.at:
+        if count * least > self.size - self.at:
             raise ValueError(f"it claims {count} {what}, and is too short for them")
 
 
-def _parse(file: LocalFile, cursor: _Cursor) -> Model:
+def _parse(file: ByteFile, cursor: _Cursor) -> Model:
     """Parse the whole header."""
-    magic = cursor.data[:4]
-    cursor.take(len(magic))
-    if magic != b"GGUF":
-        hint = "; if it is a pointer of Git LFS, run git lfs pull" if magic == b"vers" else ""
-        raise ValueError(f"it does not begin with GGUF{hint}")
+    cursor.need(min(64, cursor.size))
+    refuse_pointer(cursor.data[:64], file.name)
+    if cursor.data[:4] != b"GGUF":
+        raise ValueError("it does not begin with GGUF")
+    cursor.take(4)
     version = cursor.number("I")
     if version & 0xFFFF == 0:
         raise ValueError(
@@ -273,7 +325,7 @@ class _Info:
         return cls(name, dimensions, cursor.number("I"), cursor.number("Q"))
 
 
-def _tensor(file: LocalFile, info: _Info, start: int) -> Tensor:
+def _tensor(file: ByteFile, info: _Info, start: int) -> Tensor:
     """Return the tensor, checked against the file's length."""
     kinds = type_names()
     name = kinds.get(info.kind, f"of ggml's type {info.kind}")

@@ -8,7 +8,7 @@ that the revision names.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ import msgspec
 
 from geom import InputError, read_regular
 from geom_plugins.checkpoints.folders import LARGEST, inner, leads_out
+from geom_plugins.checkpoints.hub_cache import cached_snapshot
 from geom_plugins.checkpoints.remote import RemoteFile, cache_folder
 from geom_plugins.checkpoints.spans import ByteFile, LocalFile
 from geom_plugins.checkpoints.transport import TIMEOUT, Web
@@ -41,10 +42,14 @@ class _State:
 
 @dataclass(frozen=True)
 class HubFolder:
-    """A model repository on the Hub, at a branch, tag or commit; None means its main branch."""
+    """A model repository on the Hub, at a branch, tag or commit; None means its main branch.
+
+    ``inside`` is a folder of the repository, the repository's own folder if it is empty.
+    """
 
     repo_id: str
     revision: str | None = None
+    inside: str = ""
 
     def __post_init__(self) -> None:
         if self.revision is not None and leads_out(self.revision):  # it names cached files
@@ -52,22 +57,43 @@ class HubFolder:
                 f"{self.revision!r} is not a revision of {self.repo_id}; give one of its branches, "
                 "tags or commits"
             )
+        if self.inside and leads_out(self.inside):
+            raise InputError(f"{self.inside!r} is not a folder of {self.repo_id}; check its name")
 
     @property
     def name(self) -> str:
-        """The id, and the revision if one was given."""
-        return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+        """The id, the revision if one was given, and the folder inside."""
+        own = self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+        return f"{own}/{self.inside}" if self.inside else own
+
+    @property
+    def entries(self) -> Collection[str]:
+        """The names of all that lies in the folder; those of folders end in a slash.
+
+        Raises InputError if the files of the revision are not known.
+        """
+        start = f"{self.inside}/" if self.inside else ""
+        found = (
+            path.removeprefix(start).partition("/")
+            for path in self._state.listing.files
+            if path.startswith(start)
+        )
+        return sorted({name + slash for name, slash, _ in found})
 
     def has(self, file: str) -> bool:
         """Return whether there is a file of that name.
 
         Raises InputError if the files of the revision are not known.
         """
-        return inner(file, self.name) in self._state.listing.files
+        return self._place(file) in self._state.listing.files
+
+    def _place(self, file: str) -> str:
+        """Return the file's path in the repository."""
+        return f"{self.inside}/{inner(file, self.name)}" if self.inside else inner(file, self.name)
 
     def read(self, file: str) -> bytes:
         """Read all of a small file. Raises InputError if it is not available, or not small."""
-        size = self._state.listing.files.get(inner(file, self.name))
+        size = self._state.listing.files.get(self._place(file))
         if size is not None and size > LARGEST:
             raise InputError(
                 f"{file} of {self.name} has {size} bytes, and geom reads up to {LARGEST}; give a "
@@ -91,7 +117,7 @@ class HubFolder:
             with _quiet():
                 return Path(
                     huggingface_hub.hf_hub_download(
-                        self.repo_id, file, revision=self._state.listing.commit
+                        self.repo_id, self._place(file), revision=self._state.listing.commit
                     )
                 )
         except Exception as error:  # as in _ask
@@ -114,15 +140,15 @@ class HubFolder:
         if not self.has(file):
             raise InputError(f"{self.name} has no file {file}; check its name")
         utils: Any = huggingface_hub.utils
-        commit = self._state.listing.commit
-        size = self._state.listing.files[file]
+        commit, place = self._state.listing.commit, self._place(file)
+        size = self._state.listing.files[place]
         name = f"{file} of {self.name}"
-        identity = f"{constants.ENDPOINT} {self.repo_id} {commit} {file}"
+        identity = f"{constants.ENDPOINT} {self.repo_id} {commit} {place}"
         if self._state.unreachable is not None:
             lost = _Unreachable(self._out_of_reach(file, self._state.unreachable))
             return RemoteFile(lost, name, size or 0, identity)
         web = Web(
-            hf_hub_url(self.repo_id, file, revision=commit),
+            hf_hub_url(self.repo_id, place, revision=commit),
             utils.build_hf_headers(library_name="geom"),
             size,
             name=name,
@@ -218,8 +244,8 @@ class HubFolder:
         """Return the file in huggingface_hub's own cache, or None if it is not there whole."""
         from huggingface_hub import try_to_load_from_cache
 
-        inner(file, self.name)  # older versions of the library join it to the cache's path
-        found = try_to_load_from_cache(self.repo_id, file, revision=self._state.listing.commit)
+        place = self._place(file)  # older versions of the library join it to the cache's path
+        found = try_to_load_from_cache(self.repo_id, place, revision=self._state.listing.commit)
         return Path(found) if isinstance(found, str) else None
 
     @property
@@ -250,15 +276,19 @@ class HubFolder:
 
     def _in_cache(self) -> _Listing | None:
         """List the files of the revision in huggingface_hub's cache, from any program."""
-        from huggingface_hub import try_to_load_from_cache
+        import huggingface_hub.utils
+        from huggingface_hub import constants
 
+        utils: Any = huggingface_hub.utils
         try:
-            config = try_to_load_from_cache(self.repo_id, "config.json", revision=self.revision)
+            utils.validate_repo_id(self.repo_id)
         except ValueError:  # not an id of the Hub
             return None
-        if not isinstance(config, str):
+        repository = Path(constants.HF_HUB_CACHE) / f"models--{self.repo_id.replace('/', '--')}"
+        try:
+            snapshot = cached_snapshot(repository, self.revision)
+        except InputError:
             return None
-        snapshot = Path(config).parent
         files = (path for path in snapshot.rglob("*") if path.is_file())
         return _Listing(
             snapshot.name,

@@ -6,7 +6,7 @@ tensors that are needed are fetched from a large or remote file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from math import prod
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom import Filed, InputError
+from geom_plugins.checkpoints.pointers import refuse_pointer
 from geom_plugins.checkpoints.spans import ByteFile, Span
 
 _NUMPY = {
@@ -32,7 +33,12 @@ _NUMPY = {
     "U16": "<u2",
     "U8": "<u1",
 }
-_SHORT = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+_SHORT = {
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+}
 """The types that NumPy does not have, by their names in ml_dtypes."""
 
 _LONGEST_HEADER = 100_000_000
@@ -48,6 +54,18 @@ class _Entry(msgspec.Struct):
     dtype: str
     shape: list[int]
     data_offsets: tuple[int, int]
+
+
+class _Metadata(msgspec.Struct):
+    """What the program that wrote the file says of itself."""
+
+    format: str | None = None
+
+
+class _Header(msgspec.Struct):
+    """The header without its tensors."""
+
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata, name="__metadata__")
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,10 @@ class Tensor:
     def filed(self) -> Filed:
         """Return the tensor as an array in its file, which is on this machine when this returns."""
         return self._span.filed(self._stored, self.shape)
+
+    def as_vector(self) -> Tensor:
+        """Return the tensor as it is, but a single number as a vector of one."""
+        return self if self.shape else replace(self, shape=(1,))
 
     @cached_property
     def _span(self) -> Span:
@@ -100,9 +122,13 @@ def read_header(file: ByteFile) -> dict[str, Tensor]:
     Raises InputError if it is not a safetensors file, or if the header does not fit its length.
     """
     try:
+        if file.size == 0:
+            raise ValueError("it is empty; fetch it again")
         if file.size < 8:
             raise ValueError(f"it has {file.size} bytes")
         length = int.from_bytes(file.span(0, 8).bytes(), "little")
+        if length > file.size:
+            refuse_pointer(file.span(0, min(64, file.size)).bytes(), file.name)
         if not 2 <= length <= min(file.size - 8, _LONGEST_HEADER):
             # the claimed length is left out: in another kind of file it is just eight bytes
             raise ValueError(f"the file's {file.size} bytes do not begin with a header's length")
@@ -122,6 +148,23 @@ def read_header(file: ByteFile) -> dict[str, Tensor]:
         raise InputError(
             f"{file.name} is not a safetensors file, or is damaged: {error}"
         ) from error
+
+
+def read_format(file: ByteFile) -> str | None:
+    """Return what the header's metadata call the format, ``pt`` or ``mlx``, None if they do not.
+
+    A damaged header is None too: it is refused when a tensor is read.
+    """
+    if file.size < 8:
+        return None
+    length = int.from_bytes(file.span(0, 8).bytes(), "little")
+    if length > min(file.size - 8, _LONGEST_HEADER):
+        return None
+    try:
+        header = msgspec.json.decode(file.span(8, 8 + length).bytes(), type=_Header)
+    except (ValueError, RecursionError):
+        return None
+    return header.metadata.format
 
 
 def find(tensors: dict[str, Tensor], name: str, file: str) -> Tensor:

@@ -11,7 +11,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from geom import GeomError, InputError, check_memory, open_regular
 from geom_plugins.checkpoints.archives import refuse_crowded
+from geom_plugins.checkpoints.pointers import refuse_pointer
 
 if TYPE_CHECKING:
     import torch
@@ -34,15 +35,23 @@ _DTYPES = {
     "bfloat16": "BF16",
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0",
     "int64": "I64",
     "int32": "I32",
     "int16": "I16",
     "int8": "I8",
     "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
 }
 """The types that are read: torch's name for each, and safetensors' name."""
 
-_SHORT = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+_SHORT = {
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+}
 """The types that NumPy does not have, by their names in ml_dtypes."""
 
 _ZIP = b"PK\x03\x04"
@@ -82,6 +91,12 @@ class Tensor:
         short: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _SHORT[self.dtype]))
         words = part.contiguous().view(getattr(_torch(), f"uint{8 * short.itemsize}"))
         return np.asarray(words.numpy(force=True)).view(short)
+
+    def as_vector(self) -> Tensor:
+        """Return the tensor as it is, but a single number as a vector of one."""
+        if self.shape:
+            return self
+        return replace(self, shape=(1,), tensor=self.tensor.reshape(1))
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
@@ -131,9 +146,8 @@ def _refuse_foreign(path: Path) -> None:
     with open_regular(path) as file:
         start = file.read(64)
     if not start.startswith((_ZIP, _OLD)):
+        refuse_pointer(start, str(path))
         why = "it does not begin as one" if start else "it is empty"
-        if start.startswith(b"version https://git-lfs"):
-            why = "it is a pointer of Git LFS, run git lfs pull"
         raise InputError(f"{path} is not a torch file: {why}")
 
 

@@ -33,7 +33,10 @@ class Tokens:
 
 @dataclass
 class Vocabulary:
-    """A tokenizer: the pieces of its model by id, and the tokens declared outside the model."""
+    """A tokenizer: the pieces of its model by id, and the tokens declared outside the model.
+
+    ``beyond`` is the kind of the ids after the last, ``notes`` what a reader should know.
+    """
 
     scheme: Scheme
     pieces: dict[int, str]
@@ -41,6 +44,8 @@ class Vocabulary:
     added: dict[int, str] = field(default_factory=dict)
     special: set[str] = field(default_factory=set)
     kinds: dict[int, TokenKind] = field(default_factory=dict)
+    beyond: TokenKind = "padding"
+    notes: tuple[str, ...] = ()
 
     def tokens(self, V: int) -> Tokens:
         """Return the tokens of ids 0 to V - 1."""
@@ -49,14 +54,14 @@ class Vocabulary:
         return Tokens(
             tuple(text for text, _ in both),
             tuple(kind for _, kind in both),
-            tuple(_beyond(self.pieces.keys() | self.added.keys(), size, V)),
+            (*self.notes, *_beyond(self.pieces.keys() | self.added.keys(), size, V)),
         )
 
     def _token(self, id: int, size: int) -> tuple[str | None, TokenKind]:
         content = self.added.get(id)
         piece = self.pieces.get(id) if content is None else content
         if piece is None:
-            return None, "unused" if id < size else "padding"
+            return None, "unused" if id < size else self.beyond
         if _is_reserved(piece):
             return piece, "unused"
         if id in self.kinds:
@@ -165,6 +170,16 @@ def _byte_characters() -> dict[int, int]:
 
 
 _BYTES = _byte_characters()
+
+_CHARACTERS = {byte: code for code, byte in _BYTES.items() if byte < 0x100} | {
+    byte: byte for byte in range(0x100) if byte not in _BYTES
+}
+
+
+def byte_level_piece(data: bytes) -> str:
+    """Return the piece of a byte-level vocabulary that stands for some bytes."""
+    return data.decode("latin-1").translate(_CHARACTERS)
+
 
 BYTE_ALPHABET = frozenset(chr(code) for code in range(0x200) if (code in _BYTES) == (code >= 0x100))
 """The characters of a byte-level vocabulary, one for every byte."""

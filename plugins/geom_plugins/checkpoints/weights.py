@@ -6,14 +6,33 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
 from geom import InputError, SlicedArray
+from geom_plugins.checkpoints.absence import without_weights
 from geom_plugins.checkpoints.folders import Folder, inner
 from geom_plugins.checkpoints.safetensors_format import read_header
+from geom_plugins.checkpoints.shards import shard_names
+from geom_plugins.checkpoints.wrappers import unwrapped
 
-_Reader = Callable[[str], Mapping[str, SlicedArray]]
+
+class Tensor(SlicedArray, Protocol):
+    """A tensor of a file, read by slices of its first axis."""
+
+    @property
+    def dtype(self) -> str:
+        """The type of its numbers, as safetensors names it."""
+
+    def as_vector(self) -> SlicedArray:
+        """Return it as it is, but a single number as a vector of one."""
+
+
+_Reader = Callable[[str], Mapping[str, Tensor]]
+
+_FORMATS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
+"""The stems and suffixes of the files that transformers saves, in the order in which it looks."""
 
 
 class _Index(msgspec.Struct):
@@ -26,60 +45,112 @@ class _Index(msgspec.Struct):
 class Weights:
     """Tensors by name; a file is opened when one of its tensors is first needed.
 
-    ``files`` says which file holds which tensor; ``where`` is the name for messages.
+    ``files`` says which file holds which tensor; ``where`` is the name for messages. ``stored``
+    gives the names that tensors have in their files, if those differ. ``notes`` are for the reader.
     """
 
     where: str
     files: Mapping[str, str]
     read: _Reader
-    _opened: dict[str, Mapping[str, SlicedArray]] = field(default_factory=dict)
+    _opened: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    stored: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> Collection[str]:
         """The names of all tensors."""
         return self.files.keys()
 
-    def tensor(self, name: str) -> SlicedArray:
-        """Return the tensor of that name. Raises InputError, with the nearest name, without one."""
+    def tensor(self, name: str) -> Tensor:
+        """Return the tensor of that name.
+
+        Raises InputError, with the nearest name, if there is no such tensor, and if it is empty.
+        """
         if name not in self.files:
-            near = get_close_matches(name, self.files, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{self.where} has no tensor {name!r}{hint}")
+            near = get_close_matches(name, self.files, n=1) or list(self.files)[:8]
+            raise InputError(
+                f"{self.where} has no tensor {name!r}; it has {', '.join(near) or 'none'}"
+            )
         file = self.files[name]
         if file not in self._opened:
             self._opened[file] = self.read(file)
-        tensors = self._opened[file]
-        if name not in tensors:
+        tensors, stored = self._opened[file], self.stored.get(name, name)
+        if stored not in tensors:
             raise InputError(
-                f"{self.where}: the index puts tensor {name!r} in {file}, which lacks it; "
+                f"{self.where}: the index puts tensor {stored!r} in {file}, which lacks it; "
                 "fetch the checkpoint again"
             )
-        return tensors[name]
+        found = tensors[stored]
+        if 0 in found.shape:
+            raise InputError(
+                f"tensor {stored!r} of {file} in {self.where} is empty, of shape {found.shape}: "
+                "DeepSpeed ZeRO-3 left only its name there; gather the weights with the script "
+                "zero_to_fp32.py that it saves beside them, or save with "
+                "stage3_gather_16bit_weights_on_model_save"
+            )
+        return found
+
+    def renamed(self, names: Mapping[str, str], note: str | None = None) -> Weights:
+        """Return the same tensors under other names: ``names`` gives the old name of each."""
+        return Weights(
+            self.where,
+            {new: self.files[old] for new, old in names.items()},
+            self.read,
+            self._opened,
+            {new: self.stored.get(old, old) for new, old in names.items()},
+            self.notes if note is None else (*self.notes, note),
+        )
 
 
 def open_weights(folder: Folder) -> Weights:
     """Open the weights of a checkpoint: safetensors, whole or in shards, else torch's own format.
 
-    Raises InputError if the folder has neither, or if the index is damaged.
+    Names that wrappers of training lengthened are shortened again. Raises InputError, saying what
+    there is instead, if the folder has neither, and if an index is damaged or shards are missing.
     """
-    safetensors, torch = partial(_safetensors, folder), partial(_torch, folder)
-    for stem, read in (("model.safetensors", safetensors), ("pytorch_model.bin", torch)):
-        if folder.has(stem):
-            tensors = read(stem)
-            return Weights(folder.name, dict.fromkeys(tensors, stem), read, {stem: tensors})
-        if folder.has(f"{stem}.index.json"):
-            return Weights(folder.name, _index(folder, f"{stem}.index.json"), read)
-    raise InputError(
-        f"{folder.name} has neither model.safetensors nor pytorch_model.bin, nor an index of their "
-        "shards; give a checkpoint that transformers saved, or one file with safetensors:FILE"
-    )
+    for stem, suffix in _FORMATS:
+        found = weights_of(folder, stem, suffix)
+        if found is not None:
+            names, note = unwrapped(found.names, folder.name)
+            return found if note is None else found.renamed(names, note)
+    raise InputError(without_weights(folder))
 
 
-def _safetensors(folder: Folder, file: str) -> Mapping[str, SlicedArray]:
+def weights_of(folder: Folder, stem: str, suffix: str) -> Weights | None:
+    """Open the weights in ``STEM.SUFFIX``, or in its shards, by their index or by their names.
+
+    Returns None if there is no such file. Raises InputError as `open_weights` does.
+    """
+    read = partial(_safetensors if suffix == ".safetensors" else _torch, folder)
+    whole = f"{stem}{suffix}"
+    if folder.has(whole):
+        tensors = read(whole)
+        return Weights(folder.name, dict.fromkeys(tensors, whole), read, {whole: tensors})
+    if folder.has(f"{whole}.index.json"):
+        return Weights(folder.name, _index(folder, f"{whole}.index.json"), read)
+    shards = shard_names(folder, stem, suffix)
+    if not shards:
+        return None
+    opened = {shard: read(shard) for shard in shards}
+    files: dict[str, str] = {}
+    for shard, tensors in opened.items():
+        twice = files.keys() & tensors.keys()
+        if twice:
+            name = min(twice)
+            raise InputError(
+                f"{folder.name}: {shard} has tensor {name!r}, and so has {files[name]}; there is "
+                "no index to say which is meant: fetch the checkpoint again, with its index"
+            )
+        files |= dict.fromkeys(tensors, shard)
+    note = f"there is no {whole}.index.json: all {len(shards)} shards are read by their names"
+    return Weights(folder.name, files, read, dict(opened), notes=(note,))
+
+
+def _safetensors(folder: Folder, file: str) -> Mapping[str, Tensor]:
     return read_header(folder.open(file))
 
 
-def _torch(folder: Folder, file: str) -> Mapping[str, SlicedArray]:
+def _torch(folder: Folder, file: str) -> Mapping[str, Tensor]:
     from geom_plugins.checkpoints.torch_bin import read_torch
 
     return read_torch(folder.path(file))

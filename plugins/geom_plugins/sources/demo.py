@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geom import InputError, ModelSource, NoOptions, Readout, hookimpl
+from geom import Agreement, InputError, ModelSource, NoOptions, Readout, hookimpl
 
 CHECKPOINT = Path(__file__).parent / "demo_checkpoint"
 """A GPT-2 checkpoint that ``training/train_demo.py`` made; see the README in it."""
@@ -23,6 +23,15 @@ def load(location: str, options: NoOptions) -> Readout:
     return hf.load(str(CHECKPOINT), hf.HfOptions())
 
 
+def check(location: str, options: NoOptions) -> Iterator[Agreement]:
+    """Compare the readout with the embedded GPT-2 itself, and with a toy model like it."""
+    from geom_plugins.sources import hf
+
+    return hf.check(str(CHECKPOINT), hf.HfOptions())
+
+
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NoOptions]]:
-    yield ModelSource("demo", "the embedded language model", load, NoOptions, reads="nothing")
+    yield ModelSource(
+        "demo", "the embedded language model", load, NoOptions, reads="nothing", check=check
+    )

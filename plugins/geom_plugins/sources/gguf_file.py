@@ -1,4 +1,4 @@
-"""``gguf:FILE``: the readout of a model in llama.cpp's own format."""
+"""``gguf:FILE_OR_ADDRESS``: the readout of a model in llama.cpp's own format."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeGuard
 from msgspec import Meta
 
 from geom import InputError, ModelSource, Readout, TokenKind, hookimpl
+from geom_plugins.checkpoints.scales import PLUS_ONE, YesNo, scale_of
 
 if TYPE_CHECKING:
+    from geom import Agreement
     from geom_plugins.checkpoints.gguf_format import Model, Setting
     from geom_plugins.checkpoints.gguf_tensors import Tensor
     from geom_plugins.checkpoints.vocabulary import Scheme
@@ -50,6 +52,9 @@ _UNSCALED = ("olmo",)
 
 _BY_HAND = "give ?unembed=NAME&norm=layernorm|rmsnorm|none and, for the norm, &gamma=NAME&beta=NAME"
 
+_INTEGERS = ("I8", "I16", "I32", "I64")
+"""The types whose numbers are no weights."""
+
 
 @dataclass(frozen=True)
 class GgufOptions:
@@ -60,6 +65,10 @@ class GgufOptions:
     gamma: Annotated[str | None, Meta(description="name of the final norm's scale, (d,)")] = None
     beta: Annotated[str | None, Meta(description="name of the final norm's shift, (d,)")] = None
     norm: Annotated[Norm | None, Meta(description="the final norm")] = None
+    gamma_plus_one: Annotated[YesNo, Meta(description=PLUS_ONE)] = "no"
+    download: Annotated[
+        str | None, Meta(description="ignored; the Hub's pages put ?download=true after addresses")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -74,19 +83,23 @@ class _Parts:
 
 
 def load(location: str, options: GgufOptions) -> Readout:
-    """Load the readout of a local GGUF file, whole or split, reading only the readout's tensors.
+    """Load the readout of a GGUF file, whole or split, reading only the readout's tensors.
 
+    Of a file on the Hub or another server, only the header and these tensors are fetched.
     Block-quantised tensors are dequantised to float32 and named in the notes. Raises InputError if
     the file is missing or damaged, or if its readout is not certain.
     """
     from geom_plugins.checkpoints.gguf_format import open_gguf
-    from geom_plugins.checkpoints.locations import local_path
+    from geom_plugins.checkpoints.gguf_places import gguf_place
 
-    if not location:
-        raise InputError("model gguf: names no file; write gguf:FILE.gguf")
-    model = open_gguf(local_path(location))
+    model = open_gguf(gguf_place(location))
     parts = _given(options) or _found(model, options)
     W = model.tensor(parts.unembed)
+    if W.type in _INTEGERS:
+        raise InputError(
+            f"{model.name}: {parts.unembed} is stored as {W.type}, integers without scales; give a "
+            "file whose output tensor is of another type"
+        )
     b, gamma, beta = (
         None if name is None else model.tensor(name)
         for name in (parts.bias, parts.gamma, parts.beta)
@@ -97,12 +110,24 @@ def load(location: str, options: GgufOptions) -> Readout:
         W,
         b,
         norm=None if parts.norm == "none" else parts.norm,
-        gamma=gamma,
+        gamma=scale_of(gamma, options.gamma_plus_one == "yes"),
         beta=beta,
         tokens=texts,
         kinds=kinds,
         notes=(*_quantised(read), *_remarks(model, parts), *remarks),
     )
+
+
+def check(location: str, options: GgufOptions) -> Iterator[Agreement]:
+    """Compare the readout with the logits of the whole model, as transformers reads the file."""
+    from geom_plugins.agreement.real_model import gguf_trial
+    from geom_plugins.checkpoints.gguf_format import open_gguf
+    from geom_plugins.checkpoints.locations import local_path
+
+    path = local_path(location)
+    tensors = open_gguf(path).tensors.values()
+    numbers = sum(math.prod(tensor.shape) for tensor in tensors)
+    yield gguf_trial(path, numbers, load(location, options))
 
 
 # Which tensors
@@ -124,11 +149,12 @@ def _found(model: Model, options: GgufOptions) -> _Parts:
         raise InputError(
             f"{model.name} has neither output.weight nor token_embd.weight; {_BY_HAND}"
         )
-    if "output.scale" in model.tensors:
-        raise InputError(
-            f"{model.name} scales its output tensor by output.scale, which geom does not read; "
-            "give a file whose output tensor is of another type"
-        )
+    for name in model.tensors:
+        if name.startswith("output.") and name not in ("output.weight", "output.bias"):
+            raise InputError(
+                f"{model.name} has {name} beside its output tensor, which geom does not read; give "
+                "a file whose output tensor is of another type"
+            )
     module = _FINAL_NORMS.get(arch, "output_norm")
     gamma = options.gamma or _first(model, f"{module}.weight")
     if gamma is None and arch not in _UNSCALED and options.norm is None:
@@ -297,5 +323,10 @@ def _unescaped(piece: str) -> tuple[str, TokenKind]:
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
     yield ModelSource(
-        "gguf", "a model in llama.cpp's format: gguf:FILE", load, GgufOptions, reads="file"
+        "gguf",
+        "a model in llama.cpp's format: gguf:FILE, or gguf:OWNER/NAME/FILE on the Hub",
+        load,
+        GgufOptions,
+        reads="checkpoint",
+        check=check,
     )

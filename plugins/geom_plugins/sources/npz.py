@@ -31,6 +31,7 @@ from geom import (
 from geom_plugins.checkpoints.archives import refuse_crowded
 from geom_plugins.checkpoints.locations import local_path
 from geom_plugins.checkpoints.numpy_files import filed_array, filed_member
+from geom_plugins.checkpoints.scales import PLUS_ONE, YesNo, scale_of
 
 Arrays = Mapping[str, NDArray[Any] | Filed]
 
@@ -62,6 +63,7 @@ class NpzOptions:
     norm: Annotated[Literal["layernorm", "rmsnorm", "none"], Meta(description="the final norm")] = (
         "none"
     )
+    gamma_plus_one: Annotated[YesNo, Meta(description=PLUS_ONE)] = "no"
 
 
 def load(location: str, options: NpzOptions) -> Readout:
@@ -84,7 +86,7 @@ def load(location: str, options: NpzOptions) -> Readout:
         W,
         b,
         norm=None if options.norm == "none" else options.norm,
-        gamma=gamma,
+        gamma=scale_of(gamma, options.gamma_plus_one == "yes"),
         beta=beta,
     )
 

@@ -36,9 +36,9 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
     is read without TransformerLens, and may be missing. Raises InputError if the model cannot be
     found, booted or processed.
     """
+    from geom_plugins.architectures.configuration import read_config
     from geom_plugins.checkpoints.locations import open_folder
     from geom_plugins.checkpoints.token_texts import read_tokens
-    from geom_plugins.checkpoints.unembedding import read_config
 
     if not location:
         raise InputError(

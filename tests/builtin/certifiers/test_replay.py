@@ -158,9 +158,9 @@ def test_a_readout_from_elsewhere_can_name_its_model(tmp_path: Path) -> None:
 
 def test_another_models_vocabulary_is_refused(tmp_path: Path) -> None:
     where = save(build("gpt2", vocab_size=50), tmp_path)
-    with pytest.raises(InputError, match="the model has 50 tokens, the readout 97"):
+    with pytest.raises(InputError, match="the model has 50 tokens, the readout 331"):
         geom.run(
-            geom.Readout.fold(np.zeros((97, 32))),
+            geom.Readout.fold(np.zeros((331, 64))),
             certifiers=["replay"],
             tokens=[1],
             options={"certifier.replay.model": str(where)},

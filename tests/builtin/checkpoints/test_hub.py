@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 import geom
+from support import ctranslate2_files, gguf_files
 from support.command import Done
 from support.server import Handler, Server, serving
 
@@ -78,8 +79,12 @@ class HubHandler(Handler):
             self.resolve(match[3])
 
     def describe(self, commit: str) -> None:
-        files = [path for path in sorted(self.server.root.iterdir()) if path.is_file()]
-        siblings = [{"rfilename": path.name, "size": path.stat().st_size} for path in files]
+        root = self.server.root
+        files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+        siblings = [
+            {"rfilename": str(path.relative_to(root)), "size": path.stat().st_size}
+            for path in files
+        ]
         body = json.dumps({"id": "acme/toy", "sha": commit, "siblings": siblings}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -93,7 +98,7 @@ class HubHandler(Handler):
         if not path.is_file():
             self.tell(404, "EntryNotFound")
             return
-        large = name.endswith(".safetensors")
+        large = name.endswith((".safetensors", ".gguf", "model.bin"))
         size = path.stat().st_size
         self.send_response(302 if large else 200)
         self.send_header("X-Repo-Commit", COMMIT)
@@ -198,13 +203,14 @@ def run(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return start
 
 
-DIGEST = "import sys, geom; print(geom.load(sys.argv[1]).digest)"
+DIGEST = "import sys, geom; print(*(geom.load(model).digest for model in sys.argv[1:]))"
 
 
-def digest(run: Run, model: str, **more: str) -> str:
-    done = run("-c", DIGEST, model, **more)
+def digest(run: Run, *models: str, **more: str) -> str:
+    """Return the digest that all of the models have, or the digests if they differ."""
+    done = run("-c", DIGEST, *models, **more)
     assert (done.code, done.err) == (0, "")
-    return done.out.strip()
+    return " ".join(sorted(set(done.out.split())))
 
 
 def refused(run: Run, model: str, **more: str) -> str:
@@ -281,6 +287,129 @@ def test_one_file_by_its_address(hub: Hub, run: Run) -> None:
     assert "acme/toy has no file other.safetensors" in line
 
 
+def test_a_place_on_the_hub_is_written_in_many_ways(hub: Hub, run: Run) -> None:
+    single(hub.root)
+    (hub.root / "inside").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (hub.root / name).rename(hub.root / "inside" / name)
+        (hub.root / name).symlink_to(hub.root / "inside" / name)
+    models = (
+        "hf:acme/toy",
+        "hf:acme/toy@old",
+        f"hf:acme/toy@{OLDER}",
+        "hf:hf://acme/toy",
+        "hf:hf://acme/toy@old",
+        "hf:https://huggingface.co/acme/toy",
+        "hf:https://huggingface.co/acme/toy/",
+        "hf:huggingface.co/acme/toy",
+        "hf:https://huggingface.co/acme/toy/tree/old",
+        "hf:https://hf.co/acme/toy/tree/main",
+        f"hf:{hub.url}/acme/toy/tree/old",
+        "hf:https://huggingface.co/acme/toy/tree/old/inside",
+        "hf:acme/toy@old/inside",
+    )
+    files = (
+        "https://huggingface.co/acme/toy/blob/old/model.safetensors",
+        "https://huggingface.co/acme/toy/resolve/main/inside/model.safetensors",
+        f"{hub.url}/acme/toy/blob/main/model.safetensors",
+    )
+    query = "?norm=rmsnorm&gamma=model.norm.weight"
+    assert digest(run, *models, *(f"safetensors:{file}{query}" for file in files)) == TRUTH
+    paths = [path.partition("?")[0] for _, path, _ in hub.requests if "/api/models/" in path]
+    asked = {path.rpartition("/revision/")[2] for path in paths}
+    assert asked >= {"old", "main", OLDER}
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (
+            "hf:https://huggingface.co/acme/toy/blob/old/model.safetensors",
+            "is the address of a file; write hf:acme/toy@old, or safetensors:https://hugging",
+        ),
+        ("hf:https://huggingface.co/datasets/acme/toy", "is not the address of a model on the Hub"),
+        ("hf:https://huggingface.co/acme/toy/discussions/3", "that names no files; write hf:acme"),
+        ("hf:acme/toy@old?revision=main", "names the revision 'old', and ?revision= another"),
+        ("hf:https://127.0.0.1/acme/toy", "model hf: does not take a https:// address"),
+        ("gguf:acme/toy", "acme/toy has 0 GGUF files; check its name"),
+        ("gguf:acme/toy/none.gguf", "acme/toy has no file none.gguf; check its name"),
+        (
+            "gguf:acme/nothing/m.gguf",
+            "acme/nothing/m.gguf is not a file on this machine, and acme/nothing is not a local",
+        ),
+    ],
+)
+def test_another_place_is_one_line(model: str, reason: str, hub: Hub, run: Run) -> None:
+    single(hub.root)
+    assert reason in refused(run, model)
+
+
+def layered(path: Path, tensors: dict[str, Any], settings: dict[str, Any] | None = None) -> None:
+    """Write a GGUF file in which the readout lies behind 8 MiB of layers and a long vocabulary."""
+    layers = {"blk.0.ffn_up.weight": np.zeros((1 << 13, 256), np.float32)}
+
+    def tokens(writer: Any) -> None:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list([f"token{n}" for n in range(len(W))])
+        writer.add_token_merges(["a b" * 100] * 10_000)
+
+    gguf_files.write(path, {**layers, **tensors}, gguf_files.RMS | (settings or {}), tokens=tokens)
+
+
+GGUF: dict[str, Any] = {"output.weight": W, "output_norm.weight": GAMMA}
+
+
+def test_a_gguf_file_on_the_hub_is_read_by_ranges(hub: Hub, run: Run) -> None:
+    layered(hub.root / "toy-Q8.gguf", GGUF)
+    size = (hub.root / "toy-Q8.gguf").stat().st_size
+    models = (
+        "gguf:acme/toy/toy-Q8.gguf",
+        "gguf:acme/toy",
+        "gguf:hf://acme/toy/toy-Q8.gguf",
+        "gguf:https://huggingface.co/acme/toy/blob/main/toy-Q8.gguf",
+        "gguf:https://huggingface.co/acme/toy/resolve/main/toy-Q8.gguf?download=true",
+    )
+    layered(Path("here.gguf"), GGUF)
+    assert digest(run, "gguf:here.gguf", *models) == TRUTH
+    header = 3_200_000
+    assert W.nbytes + header < hub.sent < W.nbytes + 2 * header + (1 << 20) < size
+    before = hub.sent
+    assert digest(run, models[0], HF_HUB_OFFLINE="1") == TRUTH
+    assert hub.sent == before
+
+
+def test_a_split_gguf_model_on_the_hub_is_read_from_any_part(hub: Hub, run: Run) -> None:
+    names = [f"toy-{n:05}-of-00002.gguf" for n in (1, 2)]
+    parts = ({"output_norm.weight": GAMMA}, {"output.weight": W})
+    for n, (name, tensors) in enumerate(zip(names, parts, strict=True)):
+        layers = {f"blk.{n}.w": GAMMA}
+        split = {"split.no": n, "split.count": 2, "split.tensors.count": 4}
+        gguf_files.write(hub.root / name, layers | tensors, gguf_files.RMS | split)
+    assert digest(run, *(f"gguf:acme/toy@old/{name}" for name in names)) == TRUTH
+    (hub.root / names[0]).unlink()
+    assert f"and {names[0]} is not in the same folder" in refused(run, f"gguf:acme/toy/{names[1]}")
+
+
+def test_an_adapter_here_has_its_base_on_the_hub(hub: Hub, run: Run, tmp_path: Path) -> None:
+    single(hub.root)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    head: dict[str, Any] = {"base_model.model.lm_head.weight": W[::-1].copy()}
+    write(adapter / "adapter_model.safetensors", head)
+    settings = {"peft_type": "LORA", "modules_to_save": ["lm_head"], "revision": "old"}
+    settings |= {"base_model_name_or_path": "acme/toy"}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    turned = geom.Readout.fold(W[::-1], gamma=GAMMA, norm="rmsnorm").digest
+    assert digest(run, "hf:adapter") == turned
+    asked = {path for _, path, _ in hub.requests if "/api/models/" in path}
+    assert asked == {"/api/models/acme/toy/revision/old?blobs=true"}
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (hub.root / name).write_bytes((adapter / name).read_bytes())
+    # transformers too takes the base that an adapter on the Hub names, here the same repository
+    assert "acme/toy@old, the base of acme/toy, is an adapter itself" in refused(run, "hf:acme/toy")
+    assert digest(run, "hf:acme/toy?adapter=no") == TRUTH
+
+
 def test_a_private_model_wants_a_token(hub: Hub, run: Run) -> None:
     single(hub.root)
     hub.private = True
@@ -355,3 +484,16 @@ class _NoHub(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Print nothing."""
+
+
+def test_of_a_ctranslate2_model_the_readout_is_fetched(hub: Hub, run: Run, tmp_path: Path) -> None:
+    layers = {f"decoder/layer_{n}/ffn/weight": np.zeros((3, MIB), np.float32) for n in range(4)}
+    head = {"decoder/embeddings/weight": W, **layers, "decoder/layer_norm/gamma": GAMMA}
+    aliases = [("decoder/projection/weight", "decoder/embeddings/weight")]
+    local = ctranslate2_files.save(tmp_path / "local", head, aliases)
+    (local / "model.bin").rename(hub.root / "model.bin")
+    assert digest(run, "ct2:acme/toy") == digest(run, f"ct2:{hub.root}")
+    assert hub.sent < 5 * MIB < (hub.root / "model.bin").stat().st_size / 10
+    sent = hub.sent
+    digest(run, "ct2:acme/toy")
+    assert hub.sent - sent < MIB / 10

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import geom
 from geom import InputError
-from geom_plugins.checkpoints.safetensors_format import find, read_header
+from geom_plugins.checkpoints.safetensors_format import find, read_format, read_header
 from geom_plugins.checkpoints.spans import LocalFile
 
 FLOAT8 = {
@@ -105,6 +105,29 @@ def test_rows_are_those_of_the_array(rows: slice, tmp_path: Path) -> None:
 def test_metadata_is_no_tensor(tmp_path: Path) -> None:
     save_file({"W": torch.ones(2, 2)}, tmp_path / "model.safetensors", {"format": "pt"})
     assert list(read_header(LocalFile(tmp_path / "model.safetensors"))) == ["W"]
+
+
+@pytest.mark.parametrize("metadata", [{"format": "mlx"}, {"format": "pt", "more": "x"}, {}, None])
+def test_the_format_in_the_metadata_is_told(
+    metadata: dict[str, str] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"W": torch.ones(2, 2)}, path, metadata)
+    assert read_format(LocalFile(path)) == (metadata or {}).get("format")
+
+
+@pytest.mark.parametrize(
+    "header", [[], {"__metadata__": []}, {"__metadata__": {"format": 3}}, {"W": 1}]
+)
+def test_a_strange_header_tells_no_format(header: Any, tmp_path: Path) -> None:
+    assert read_format(write(tmp_path / "model.safetensors", header)) is None
+
+
+def test_a_file_too_short_for_a_header_tells_no_format(tmp_path: Path) -> None:
+    for content in (b"", b"1234567", b"\xff" * 8, b"\x09" + bytes(7) + b"{}"):
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(content)
+        assert read_format(LocalFile(path)) is None
 
 
 def test_a_name_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
-from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from support.tokenizers import LINES, as_json, kinds, of_kind, read, texts
+from support.tokenizers import as_json, kinds, of_kind, read, texts, train
 
 pytestmark = pytest.mark.usefixtures("own_folder")
-
-
-def train(path: str, **options: Any) -> SentencePieceProcessor:
-    """Train a sentencepiece model on a tiny corpus and save it."""
-    content = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES),
-        model_writer=content,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        **{"vocab_size": 60, **options},
-    )
-    Path(path).write_bytes(content.getvalue())
-    return SentencePieceProcessor(model_proto=content.getvalue())
 
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model", "spm.model"])
@@ -89,13 +73,139 @@ def test_a_model_and_what_transformers_converts_it_to_say_the_same(
     assert of_kind("special", V) == set(wrapped.all_special_ids)
 
 
-@pytest.mark.parametrize("kind", ["pegasus", "camembert"])
-def test_ids_that_are_moved_in_an_unknown_way_have_no_texts(kind: str) -> None:
-    train("spiece.model")
-    as_json("config.json", {"model_type": kind})
+BPE = "sentencepiece.bpe.model"
+BYTES_FIRST = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "name", "options"),
+    [
+        ("CamembertTokenizer", "camembert", BPE, {}),
+        ("PegasusTokenizer", "pegasus", "spiece.model", BYTES_FIRST),
+        ("PegasusTokenizer", "pegasus_x", "spiece.model", BYTES_FIRST),
+        ("SeamlessM4TTokenizer", "seamless_m4t", BPE, {"model_type": "bpe"}),
+        ("ReformerTokenizer", "reformer", "spiece.model", {}),
+        ("SiglipTokenizer", "siglip", "spiece.model", {}),
+    ],
+)
+def test_ids_are_moved_as_transformers_moves_them(
+    kind: str, architecture: str, name: str, options: dict[str, Any]
+) -> None:
+    train(name, **options)
+    as_json("config.json", {"model_type": architecture})
+    wrapped = getattr(transformers, kind).from_pretrained(".")
+    V = len(wrapped)
+    assert shown(V) == wrapped.convert_ids_to_tokens(list(range(V)))
+
+
+def shown(V: int) -> list[str]:
+    """Return the texts with sentencepiece's mark in place of spaces."""
+    return [(text or "").replace(" ", "▁") for text in texts(V)]
+
+
+@pytest.mark.parametrize("kind", ["MBartTokenizer", "MBart50Tokenizer", "PLBartTokenizer"])
+def test_the_languages_that_the_files_list_follow_the_pieces(kind: str) -> None:
+    model = train(BPE)
+    as_json("config.json", {"model_type": "plbart" if kind == "PLBartTokenizer" else "mbart"})
+    as_json("tokenizer_config.json", {"tokenizer_class": kind})
+    wrapped = getattr(transformers, kind).from_pretrained(".")
+    pieces = wrapped.convert_ids_to_tokens(list(range(len(wrapped))))
+    end = model.get_piece_size() + 1
+    codes = pieces[end:-1]
+    assert pieces[-1] == "<mask>"
+    found = read(len(pieces))
+    assert shown(len(pieces))[:end] == pieces[:end]
+    assert found.notes == (
+        f"no file names the languages whose tokens follow the pieces, from id {end}",
+    )
+    assert found.kinds is not None
+    assert set(found.kinds[end:]) == {"special"}
+    as_json("special_tokens_map.json", {"additional_special_tokens": codes, "unk_token": "<unk>"})
+    assert shown(len(pieces)) == pieces
+    assert read(len(pieces)).notes == ()
+    assert of_kind("special", len(pieces)) == {*range(4), *range(end, len(pieces))}
+
+
+def test_nllbs_languages_are_read_with_the_ids_that_it_saves() -> None:
+    """An archive of version 4 lists the ids of all added tokens."""
+    model = train(BPE, model_type="bpe")
+    as_json("config.json", {"model_type": "m2m_100"})
+    end = model.get_piece_size() + 1
+    entries = {end: "ace_Arab", end + 1: "zul_Latn", end + 2: "<mask>"}
+    table = {str(id): {"content": token, "special": True} for id, token in entries.items()}
+    settings = {"added_tokens_decoder": table, "additional_special_tokens": ["ace_Arab"]}
+    as_json("tokenizer_config.json", {"tokenizer_class": "NllbTokenizer", **settings})
+    assert list(texts(end + 4)[end:]) == [*entries.values(), None]
+    wrapped = transformers.NllbTokenizer.from_pretrained(".")
+    first = wrapped.convert_ids_to_tokens(list(range(end)))
+    assert shown(end) == first
+
+
+def test_a_token_that_a_user_added_moves_no_other() -> None:
+    end = train(BPE).get_piece_size() + 1
+    as_json("config.json", {"model_type": "mbart"})
+    listed = {"additional_special_tokens": ["ar_AR", "<own>", "cs_CZ"]}
+    as_json("special_tokens_map.json", listed)
+    as_json("added_tokens.json", {"<own>": end + 3})
+    assert list(texts(end + 5)[end:]) == ["ar_AR", "cs_CZ", "<mask>", "<own>", None]
+
+
+def test_xglms_pieces_move_by_one_and_made_up_words_follow() -> None:
+    from transformers.convert_slow_tokenizer import XGLMConverter, import_protobuf
+
+    model = train(BPE)
+    proto = import_protobuf().ModelProto.FromString(Path(BPE).read_bytes())
+    theirs = [piece for piece, _ in XGLMConverter.vocab(None, proto)]
+    assert len(theirs) == model.get_piece_size() + 1 + 7
+    as_json("config.json", {"model_type": "xglm"})
+    assert shown(len(theirs)) == theirs
+    assert of_kind("padding", len(theirs) + 1) == {len(theirs)}
+
+
+def test_xlm_prophetnets_pieces_move_by_twelve() -> None:
+    """As ``tokenization_xlm_prophetnet.py`` of transformers 4 says."""
+    model = train("prophetnet.tokenizer")
+    as_json("config.json", {"model_type": "xlm-prophetnet"})
+    V = model.get_piece_size() + 12
+    assert texts(V)[:6] == ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", "[unused0]")
+    assert shown(V)[15:] == [model.id_to_piece(t - 12) for t in range(15, V)]
+
+
+def test_pegasus_may_say_that_nothing_moves() -> None:
+    model = train("spiece.model", **BYTES_FIRST)
+    as_json("config.json", {"model_type": "bigbird_pegasus"})
+    V = model.get_piece_size()
+    assert shown(V) == [model.id_to_piece(t) for t in range(V)]
+    as_json("tokenizer_config.json", {"offset": "many"})
+    assert "tokenizer_config.json has an offset of 'many'" in read(V).notes[0]
+
+
+def test_barthez_keeps_the_ids_of_its_model() -> None:
+    model = train(BPE)
+    as_json("config.json", {"model_type": "mbart"})
+    as_json("tokenizer_config.json", {"tokenizer_class": "BarthezTokenizer"})
+    wrapped = transformers.BarthezTokenizer.from_pretrained(".")
+    V = model.get_piece_size()
+    assert shown(V) == wrapped.convert_ids_to_tokens(list(range(V)))
+
+
+def test_bartphos_ids_are_those_of_its_dictionary() -> None:
+    train(BPE)
+    Path("dict.txt").write_text("▁the 9\nre 8\n", encoding="utf-8")
+    as_json("config.json", {"model_type": "mbart"})
+    as_json("tokenizer_config.json", {"tokenizer_class": "BartphoTokenizer"})
+    wrapped = transformers.BartphoTokenizer.from_pretrained(".")
+    assert shown(len(wrapped)) == wrapped.convert_ids_to_tokens(list(range(len(wrapped))))
+    assert of_kind("special", 7) == {0, 1, 2, 3, 6}
+
+
+@pytest.mark.parametrize("kind", ["luke", None])
+def test_ids_that_are_moved_in_an_unknown_way_have_no_texts(kind: str | None) -> None:
+    train(BPE)
+    as_json("config.json", {} if kind is None else {"model_type": kind})
     found = read(5)
     assert (found.texts, found.kinds) == (None, None)
-    assert f"does not know how {kind} numbers the pieces of spiece.model" in found.notes[0]
+    assert f"does not know how {kind} numbers the pieces of {BPE}" in found.notes[0]
 
 
 def test_without_sentencepiece_a_note_says_how_to_install_it(

@@ -74,6 +74,21 @@ def test_parts_given_by_hand_are_all_there_is(path: Path) -> None:
     assert (readout.norm, readout.has_bias) == ("layernorm", False)
 
 
+def test_by_hand_a_norm_may_multiply_by_1_plus_its_weight(path: Path) -> None:
+    W, gamma = drawn(V, 8), drawn(8)
+    write(path, {"output.weight": W, "output_norm.weight": gamma})
+    folded = np.float64(W) * (np.float32(1) + gamma)
+    np.testing.assert_array_equal(geom.load(f"gguf:{path}?gamma_plus_one=yes").W, folded)
+
+
+@pytest.mark.parametrize("name", ["output.scale", "output.input_scale", "output.weight_scales"])
+def test_what_lies_under_the_outputs_name_is_never_passed_over(path: Path, name: str) -> None:
+    for other in ("output.weight", "token_embd.weight"):
+        tensors = {other: drawn(V, 8), name: drawn(1)}
+        write(path, tensors | {"output_norm.weight": drawn(8)})
+        assert f"has {name} beside its output tensor" in refusal(path)
+
+
 def test_a_part_given_by_hand_leaves_the_others(path: Path) -> None:
     vectors = {"output.bias": drawn(V), "other": drawn(V), "output_norm.weight": drawn(8)}
     W = drawn(V, 8)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 from gguf.quants import quantize
@@ -33,13 +34,17 @@ def test_a_missing_file_and_a_folder_are_refused(path: Path, tmp_path: Path) -> 
     assert "is a folder" in refusal(tmp_path)
 
 
+def test_a_pointer_of_git_lfs_is_named_as_one(path: Path) -> None:
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert "is a pointer of Git LFS, not the file itself: run git lfs pull" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", "it is empty"),
         (b"GG", "does not begin with GGUF"),
         (b"PK\3\4 and more", "does not begin with GGUF"),
-        (b"version https://git-lfs", "git lfs pull"),
         (b"GGUF", "ends too early"),
         (b"GGUF" + struct.pack("<I", 1) + bytes(16), "version 1"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0), "1152921504606846976 tensors"),
@@ -176,6 +181,12 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     write(path, {name: drawn(*shape) for name, shape in tensors.items()})
     assert says in refusal(path, query)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64"])
+def test_integers_without_scales_are_refused(path: Path, kind: str) -> None:
+    write(path, parts(np.ones((V, D), kind)))
+    assert "integers without scales" in refusal(path)
 
 
 def test_a_scale_that_is_no_number_is_told_by_its_place(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import geom
-from geom import Readout
+from geom import InputError, Readout
 
 Arrays = dict[str, NDArray[Any]]
 RNG = np.random.default_rng(0)
@@ -126,6 +126,27 @@ def test_safetensors_logits_are_those_of_the_network(query: str, names: str) -> 
     assert np.allclose(logits, expected_logits(x, *names), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("model", ["npz:model.npz?", "safetensors:model.safetensors?unembed=W&"])
+def test_a_norm_may_multiply_by_1_plus_its_weight(model: str) -> None:
+    np.savez("model.npz", **{name: PARTS[name] for name in "Wg"})
+    write_safetensors("model.safetensors", PARTS)
+    readout = geom.load(f"{model}gamma=g&norm=rmsnorm&gamma_plus_one=yes")
+    folded = np.float64(PARTS["W"]) * (np.float32(1) + PARTS["g"])
+    np.testing.assert_array_equal(readout.W, folded)
+    assert geom.load(f"{model}gamma=g&gamma_plus_one=no").digest != readout.digest
+    with pytest.raises(
+        InputError, match=r"gamma_plus_one=yes needs the norm's weight: give &gamma"
+    ):
+        geom.load(f"{model}gamma_plus_one=yes")
+
+
+def test_1_is_added_to_a_weight_of_float64_in_float64() -> None:
+    gamma = np.array([1e-12, -1.0, 0.5, 3.0])
+    np.savez("model.npz", W=np.eye(4), g=gamma)
+    readout = geom.load("npz:model.npz?gamma=g&gamma_plus_one=yes")
+    np.testing.assert_array_equal(readout.W, np.diag(1.0 + gamma))
+
+
 def test_bias_no_drops_the_share_of_the_norms_shift_too() -> None:
     np.savez("model.npz", **PARTS)
     assert not geom.load("npz:model.npz?gamma=g&beta=s&bias=no").b.any()
@@ -185,13 +206,20 @@ def test_a_bfloat16_tensor_between_others_is_found() -> None:
     assert readout.b.tolist() == PARTS["b"].tolist()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint16"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_npz_and_safetensors_agree(dtype: str) -> None:
     W = np.arange(12).reshape(4, 3).astype(dtype)
     np.save("model.npy", W)
     write_safetensors("model.safetensors", {"lm_head.weight": W})
     from_safetensors = geom.load("safetensors:model.safetensors")
     assert from_safetensors.digest == geom.load("npz:model.npy").digest
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16"])
+def test_integers_of_a_checkpoint_are_no_weights(dtype: str) -> None:
+    write_safetensors("model.safetensors", {"lm_head.weight": np.ones((4, 3), dtype)})
+    with pytest.raises(InputError, match=r"is stored as [IU]\d+, integers without scales"):
+        geom.load("safetensors:model.safetensors")
 
 
 def test_tensors_that_are_not_asked_for_are_not_looked_at() -> None:

@@ -29,7 +29,7 @@ from geom.runs.verification.faults import Fault, Found, Verification
 from geom.runs.verification.measures import check_measures
 from geom.runs.verification.rows import check_rows, comparable_texts
 from geom.runs.verification.settings import check_settings
-from geom.runs.verification.verdicts import checked
+from geom.runs.verification.verdicts import checked, rebuild_recipes
 from geom.store import Run, TokenRow
 
 __all__ = ["Fault", "Verification", "verify"]
@@ -84,6 +84,7 @@ def verify(
     found = Found()
     with watched(progress):
         known = check_settings(problem, run, found)
+        rebuild_recipes(problem, run, rows)
         texts = comparable_texts(readout, rows, named, found)
         complete = known and check_rows(problem, run, rows, texts, found)
         for row, reasons in track_progress(checked(problem, run, rows), "verify", len(rows)):

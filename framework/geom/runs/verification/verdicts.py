@@ -21,6 +21,15 @@ _BLOCK = 1024
 """The number of tokens whose stored evidence is checked at a time."""
 
 
+def rebuild_recipes(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> Floats:
+    """Bound the margins (n,) of the rows whose witness is rebuilt, in their order, all at once.
+
+    The bounds are remembered: tokens that win need no search for the winner (`check_rows`), which
+    is why this is asked first.
+    """
+    return prove_own_directions(problem, _ids(_rebuilt(problem, run, rows)), widen=1.0)
+
+
 def checked(
     problem: Problem, run: Run, rows: Sequence[TokenRow]
 ) -> Iterator[tuple[TokenRow, list[str]]]:
@@ -28,17 +37,23 @@ def checked(
 
     Witnesses that are rebuilt are proven before this returns, all at once.
     """
-    inside = [row for row in rows if row.token_id in range(problem.readout.V)]
-    recipes = run.recipes()
-    rebuilt = [row for row in inside if row.token_id in recipes]
+    rebuilt = _rebuilt(problem, run, rows)
+    lower = rebuild_recipes(problem, run, rows)
+    recipes = {row.token_id for row in rebuilt}
+    inside = (row for row in rows if row.token_id in range(problem.readout.V))
     stored = [row for row in inside if row.token_id not in recipes]
-    lower = prove_own_directions(problem, _ids(rebuilt), widen=1.0)
     outside = (row for row in rows if row.token_id not in range(problem.readout.V))
     return chain(
         ((row, ["it is outside the vocabulary"]) for row in outside),
         _checked_recipes(problem, rebuilt, lower),
         _checked_evidence(problem, run, stored),
     )
+
+
+def _rebuilt(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> list[TokenRow]:
+    """Return the rows of the vocabulary whose witness is rebuilt."""
+    recipes = run.recipes()
+    return [r for r in rows if r.token_id in recipes and r.token_id in range(problem.readout.V)]
 
 
 def _checked_recipes(

@@ -1,0 +1,1 @@
+"""Adapters of PEFT, and the readout of a model that has one."""

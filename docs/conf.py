@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import casts
 import pictures
 import reference
 import tree
@@ -115,6 +116,10 @@ MADE = {
     "plugins": {"PLUGINS-FROM-THE-CODE": reference.plugins},
     "questions": {
         f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()
+    },
+    "rounding": {
+        "PICTURE-OF-CASTS": lambda: as_html(casts.picture),
+        "TABLE-OF-CASTS": casts.table,
     },
 }
 """Page -> placeholder in its text -> function that makes the text to insert."""

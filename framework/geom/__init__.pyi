@@ -41,6 +41,7 @@ from .model.arrays import PackedArray as PackedArray
 from .model.arrays import SlicedArray as SlicedArray
 from .model.domains import Domain as Domain
 from .model.folding import exact_product as exact_product
+from .model.head import Head as Head
 from .model.problem import Problem as Problem
 from .model.readout import Readout as Readout
 from .model.rows import Rows as Rows

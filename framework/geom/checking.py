@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from geom.errors import InputError, PluginError, Raised, one_line
 from geom.loading import DEFAULT_MODEL
+from geom.model.edits import Edits
 from geom.model.source import Source, without_user
-from geom.plugins.options import Given
+from geom.plugins.options import Given, option_names
 from geom.plugins.registry import installed
 from geom.plugins.results import Agreement
 from geom.plugins.selection import choose
@@ -87,10 +88,13 @@ def check(
     """
     asked = Source.parse(model) if isinstance(model, str) else model
     values = {**(given or {}).get(("source", asked.name), {}), **asked.query}
-    if values.get("bias") == "no":
+    before = dict(values)
+    Edits.taken(values, option_names(installed().get("source", asked.name)))
+    edits = [f"{name}={value}" for name, value in before.items() if name not in values]
+    if edits:
         raise InputError(
-            f"model {without_user(str(asked))}: bias=no changes the readout, so the model cannot "
-            "agree with it; leave it out"
+            f"model {without_user(str(asked))}: {edits[0]} changes the readout, so the model "
+            "cannot agree with it; leave it out"
         )
     (source,) = choose("source", [asked.name], {("source", asked.name): values})
     if source.record.check is None:

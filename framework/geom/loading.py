@@ -7,10 +7,11 @@ from pathlib import Path
 
 from geom.errors import InputError, PluginError
 from geom.files.addresses import parse_address
+from geom.model.edits import Edits, named_file
 from geom.model.in_memory import Live, read_live
 from geom.model.readout import Readout
 from geom.model.source import PYTHON, Source, without_user
-from geom.plugins.options import Given
+from geom.plugins.options import Given, option_names
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose
 from geom.store import Run, open_file
@@ -23,7 +24,9 @@ def load(
 ) -> Readout:
     """Load the readout of a model.
 
-    A name is ``SOURCE:LOCATION[?key=value&...]``; ``bias=no`` drops the bias of any source.
+    A name is ``SOURCE:LOCATION[?key=value&...]``. Of any source, ``new=N`` with ``init=I`` appends
+    rows, ``rows=FILE`` replaces rows, ``cast=F`` rounds the head, and ``bias=no`` drops the bias,
+    in this order; an option that the source declares itself is the source's.
 
     Parameters
     ----------
@@ -57,15 +60,13 @@ def load(
     name, location = asked.name, asked.location
     values = {**(given or {}).get(("source", name), {}), **asked.query}
     shown = Source(name, without_user(location), dict(values))
-    drop_bias = values.get("bias") == "no"
-    if drop_bias:
-        del values["bias"]
+    edits = Edits.taken(values, option_names(installed().get("source", name)))
     (source,) = choose("source", [name], {("source", name): values})
     readout = source.call(lambda record, settings: record.load(location, settings))
     if not isinstance(readout, Readout):
         raise PluginError(f"{source} returned {type(readout).__name__}, not a Readout")
-    readout = readout.described(shown, readout.notes)
-    return readout.without_bias() if drop_bias else readout
+    made = edits.made(readout)
+    return made.described(shown, made.notes)
 
 
 def open_run(path: str | Path, readout: Readout | None = None, *, allow_fetch: bool = False) -> Run:
@@ -120,12 +121,20 @@ def unasked(run: Run) -> str | None:
     if run.path is None:  # made in this process
         return None
     source = Source.parse(run.model)
-    reads = installed().get("source", source.name).reads
+    folder = run.path.resolve().parent
+    record = installed().get("source", source.name)
+    rows = named_file(source.query, option_names(record))
+    if rows is not None and not parse_address(rows).is_within(folder):
+        return (
+            f"{run.path} names rows of its weights in {rows}, outside the run's own folder: name "
+            "the weights with --model, or give --allow-fetch if you trust the file "
+            "(allow_fetch=True in Python)"
+        )
+    reads = record.reads
     if reads == "nothing":
         return None
     why: str | None = f"and source {source.name} may open anything"
     if reads != "anything":
-        folder = run.path.resolve().parent
         why = _distrusted(source.location, reads, folder)
         for place in _places(source) if why is None else ():
             why = _distrusted(place, reads, folder)
@@ -154,7 +163,8 @@ def _distrusted(location: str, reads: str, folder: Path) -> str | None:
 
 def _places(source: Source) -> list[str]:
     """Return the further places that a source opens for a location that is trusted."""
-    values = {key: value for key, value in source.query.items() if (key, value) != ("bias", "no")}
+    values = dict(source.query)
+    Edits.taken(values, option_names(installed().get("source", source.name)))
     (chosen,) = choose("source", [source.name], {("source", source.name): values})
     return chosen.call(
         lambda record, options: (

@@ -87,10 +87,11 @@ def test_without_transformers_nothing_is_compared(
     assert "nothing could be compared" in done.err
 
 
-def test_a_dropped_bias_is_refused(command: Command) -> None:
-    done = command("check", "demo?bias=no")
+@pytest.mark.parametrize("edit", ["bias=no", "cast=q8_0", "new=2"])
+def test_a_changed_head_is_refused(edit: str, command: Command) -> None:
+    done = command("check", f"demo?{edit}")
     assert done.code == 2
-    assert "bias=no changes the readout" in done.err
+    assert f"{edit} changes the readout" in done.err
 
 
 def test_a_model_that_does_not_fit_is_not_loaded(

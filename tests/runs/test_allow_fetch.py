@@ -16,7 +16,7 @@ import geom
 from geom import InputError
 from support.command import Command, install, separately
 from support.server import Server
-from support.strangers import W, checkpoint, refused, stranger
+from support.strangers import SECRET, W, checkpoint, refused, stranger
 
 pytestmark = pytest.mark.usefixtures("work")
 
@@ -127,6 +127,65 @@ def test_a_path_outside_the_runs_folder_is_asked_for_first(
     for model in ("npz:link.npz", "hf:model", "npz:~/w.npz"):
         stranger("theirs.db", model)
         assert command("verify", "theirs.db", "--allow-fetch").code == 0
+
+
+ROW = {"ids": np.array([4]), "rows": np.array([[3.0, 0.5]], np.float32)}
+
+
+def test_rows_outside_the_runs_folder_are_asked_for_first(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the source: the demo reads nothing, and its rows may still come from anywhere."""
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.setenv("HOME", str(there))
+    save_file(ROW, there / "rows.safetensors")
+    np.savez("w.npz", W=W)
+    Path("link.safetensors").symlink_to(there / "rows.safetensors")
+    places = [
+        f"{there}/rows.safetensors",
+        "../there/rows.safetensors",
+        "~/rows.safetensors",
+        "link.safetensors",
+        "https://127.0.0.1/rows.safetensors",
+        "//127.0.0.1/share/rows.safetensors",
+    ]
+    for model in ("npz:w.npz?rows=", "demo?cast=q8_0&rows="):
+        for place in places:
+            stranger("theirs.db", f"{model}{place}")
+            line = refused(command("verify", "theirs.db"))
+            assert "outside the run's own folder" in line
+            assert "--model, or give --allow-fetch if you trust the file" in line
+    for place in places[:4]:
+        stranger("theirs.db", f"npz:w.npz?rows={place}")
+        refused(command("verify", "theirs.db"))
+        done = command("verify", "theirs.db", "--allow-fetch")
+        assert done.code == 1
+        assert "other weights" in done.out + done.err  # they were read
+
+
+def test_rows_in_the_runs_own_folder_need_no_word(command: Command) -> None:
+    np.savez("w.npz", W=W)
+    save_file(ROW, "rows.safetensors")
+    model = "npz:w.npz?rows=rows.safetensors"
+    geom.run(model, tokens="all", out="run.db").close()
+    assert command("verify", "run.db").code == 0
+
+
+def test_a_changed_head_in_the_runs_own_folder_needs_no_word(command: Command) -> None:
+    checkpoint(Path("model"))
+    geom.run("hf:model?new=1&cast=bfloat16&bias=no", tokens="all", out="run.db").close()
+    assert command("verify", "run.db").code == 0
+
+
+def test_a_file_of_another_kind_in_the_place_of_rows_shows_nothing(command: Command) -> None:
+    Path("secret").write_text(SECRET)
+    np.savez("w.npz", W=W)
+    line = refused(command("run", "-m", "npz:w.npz?rows=secret", "--out", "run.db"))
+    assert "secret does not hold rows" in line
+    assert "hunter2" not in line
+    stranger("theirs.db", "npz:w.npz?rows=secret")
+    assert "hunter2" not in refused(command("verify", "theirs.db"))
 
 
 def test_a_run_says_how_to_verify_it_if_its_weights_are_elsewhere(

@@ -16,13 +16,17 @@ from geom.errors import InputError
 from geom.machine import memory
 from geom.model import arrays, domains
 from geom.model.arrays import SlicedArray
+from geom.model.casts import cast_rows
 from geom.model.digests import digest
 from geom.model.domains import Domain
 from geom.model.folding import exact_product, fold_scale, fold_shift, through
+from geom.model.grown import DEFAULT_INIT, grown
+from geom.model.head import Head, head_of
+from geom.model.replaced import replaced
 from geom.model.rows import BLOCK, Rows, size
 from geom.model.shift import Shift
 from geom.model.source import PYTHON, Source
-from geom.model.stored import Intake, Stored
+from geom.model.stored import Intake, Settled, Stored
 from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import dot_error, norm_above, refuse_flushing
@@ -149,7 +153,7 @@ class Readout:
     @classmethod
     def fold(
         cls,
-        W: ArrayLike | SlicedArray,
+        W: ArrayLike | SlicedArray | Stored,
         b: ArrayLike | SlicedArray | None = None,
         *,
         norm: NormName | None = None,
@@ -181,7 +185,7 @@ class Readout:
             The norm's shift.
         projection : array_like or SlicedArray of shape (k, d), optional
             A matrix between the norm and ``W``. It is folded in exactly, then rounded to float64
-            once, and the readout keeps the product.
+            once, and the readout keeps the product, and ``W`` for its `head`.
         tokens : sequence of str or None, optional
             The text of each id.
         kinds : sequence of TokenKind, optional
@@ -204,7 +208,7 @@ class Readout:
         """
         refuse_flushing()
         _check_norm(norm)
-        intake = Intake(W, keep=projection is None)
+        intake = Settled(W) if isinstance(W, Stored) else Intake(W)
         V, k = intake.shape
         P = None if projection is None else arrays.matrix("projection", projection, k)
         d = k if P is None else P.shape[1]
@@ -212,6 +216,8 @@ class Readout:
         scale = None if gamma is None else arrays.vector("gamma", gamma, d)
         shift = None if beta is None else arrays.vector("beta", beta, d)
         kept = None if shift is None or P is not None else Shift.folded(shift, scale, bias)
+        own = None if b is None else arrays.frozen(bias)  # before the shift is added to it
+        before = scale, shift, P
         product: Floats | None = None
         if P is not None:
             P, scale, shift = through(P, scale, shift)
@@ -221,7 +227,7 @@ class Readout:
                 "free some memory, or read it on a machine with more",
             )
             product = np.empty((V, d))
-        largest, in_place = 0.0, False
+        largest = 0.0
         height = max(1, (BLOCK if P is None else _PROJECTED) // max(k, d))
         blocks = [slice(start, min(start + height, V)) for start in range(0, V, height)]
         for rows in _tracked(blocks, V * max(k, d)):
@@ -241,15 +247,15 @@ class Readout:
                 row = rows.start + int(np.flatnonzero(~finite)[0])
                 raise InputError(f"row {row} of W overflows float64 when the norm is folded in")
             largest = max(largest, found)
-            in_place = scale is not None and product is None and intake.replace(rows, folded)
         intake.finish()
-        for array in (bias, scale, product):
+        for array in (bias, *before, scale, product):
             if array is not None:
                 array.flags.writeable = False
-        stored = intake.stored() if product is None else Stored(product, d)
+        stored = intake.stored()
+        head = Head(stored, own, *before)
         out = object.__new__(cls)  # its numbers are checked, and its biases are those of its rows
         out._hold(
-            rows=Rows(stored, None if in_place else scale, largest=largest),
+            rows=Rows(stored if product is None else Stored(product, d), scale, largest=largest),
             b=bias,
             norm=norm,
             tokens=tokens,
@@ -257,8 +263,18 @@ class Readout:
             source=Source.parse(source) if isinstance(source, str) else source,
             notes=notes,
             shift=kept,
+            _head=head,
         )
         return out
+
+    @property
+    def head(self) -> Head:
+        """The checkpoint's own rows and biases, before the norm was folded in.
+
+        Raises InputError for a readout that was built from rows with a norm's scale in them.
+        """
+        held: Head | None = self.__dict__.get("_head")
+        return head_of(self.rows, self.b, self.shift) if held is None else held
 
     @property
     def W(self) -> Floats:  # noqa: N802 - the symbol of the papers
@@ -441,6 +457,113 @@ class Readout:
         out.__dict__.update(self.__dict__, source=source, notes=notes)
         return out
 
+    def cast(self, name: str) -> Readout:
+        """Round the head's own rows to another format, and fold the norm into the result.
+
+        The biases stay as they are. Rows are rounded a block at a time; the memory taken is that
+        of the rows in the new format.
+
+        Parameters
+        ----------
+        name : str
+            ``float16``, ``bfloat16``, ``float8-e4m3``, ``float8-e4m3-row``, ``int8-row``, ``q8_0``,
+            ``q5_1``, ``q5_0``, ``q4_1`` or ``q4_0``.
+
+        Returns
+        -------
+        Readout
+            The readout of the rounded head; a note says what was rounded.
+
+        Raises
+        ------
+        InputError
+            For another name, for a head that the format does not hold, and if its own rows are not
+            known.
+        """
+        head = self.head
+        stored, note = cast_rows(head.stored, name)
+        source = self.source.edited(cast=name)
+        return self._with_head(replace(head, stored=stored), source, note)
+
+    def with_new_rows(self, count: int, init: str = DEFAULT_INIT, seed: int = 0) -> Readout:
+        """Append rows for new tokens, as tools that add tokens to a model initialise them.
+
+        The tokens are called ``<new 0>``, ``<new 1>`` and so on, and their kind is ``added``.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        init : str, optional
+            ``mean``, ``mean-cov`` (the mean and a draw of 1e-9 of the covariance, as transformers
+            does), ``normal`` or ``normal:STD`` (0.02 unless told), ``zeros`` or ``copy:ID``.
+        seed : int, optional
+            The seed of ``mean-cov`` and ``normal``.
+
+        Returns
+        -------
+        Readout
+            The readout with ``V + count`` tokens.
+
+        Raises
+        ------
+        InputError
+            For another count, initialisation or seed, and if the head's own rows are not known.
+        """
+        head, note = grown(self.head, count, init, seed)
+        texts = tuple(f"<new {i}>" for i in range(count))
+        kinds: list[TokenKind] = ["added"] * count
+        return self._with_head(
+            head,
+            self.source.edited(new=count, init=init, init_seed=seed),
+            note,
+            tokens=(*((None,) * self.V if self.tokens is None else self.tokens), *texts),
+            kinds=None if self.kinds is None else (*self.kinds, *kinds),
+        )
+
+    def with_rows(self, ids: ArrayLike, rows: ArrayLike, bias: ArrayLike | None = None) -> Readout:
+        """Put rows in the place of others, as training or `geom repair` changes them.
+
+        Parameters
+        ----------
+        ids : array_like of shape (n,), int
+            The ids of the rows, none twice.
+        rows : array_like of shape (n, k)
+            The rows of the head itself, before the norm is folded in, in numbers of its type.
+        bias : array_like of shape (n,), optional
+            Their biases, without the norm's shift; None leaves them as they are.
+
+        Returns
+        -------
+        Readout
+            The readout of the head with these rows.
+
+        Raises
+        ------
+        InputError
+            For other ids, shapes or numbers, and if the head's own rows are not known.
+        """
+        head = replaced(self.head, ids, rows, bias)
+        count = np.size(ids)
+        return self._with_head(
+            head, PYTHON, f"{count} {'row was' if count == 1 else 'rows were'} replaced"
+        )
+
+    def _with_head(self, head: Head, source: Source, note: str, **other: Any) -> Readout:
+        """Fold another head in the place of this readout's."""
+        texts: dict[str, Any] = {"tokens": self.tokens, "kinds": self.kinds, **other}
+        return Readout.fold(
+            head.stored,
+            head.bias,
+            norm=self.norm,
+            gamma=head.gamma,
+            beta=head.beta,
+            projection=head.projection,
+            source=source,
+            notes=(*self.notes, note),
+            **texts,
+        )
+
     def without_bias(self) -> Readout:
         """Set every bias to zero.
 
@@ -449,7 +572,12 @@ class Readout:
         Readout
             A readout that shares the rows.
         """
-        return replace(self, b=np.zeros(self.V), shift=None)
+        source = self.source.edited(bias="no")
+        out = replace(self, b=np.zeros(self.V), shift=None, source=source)
+        held: Head | None = self.__dict__.get("_head")
+        if held is not None:
+            out.__dict__["_head"] = replace(held, bias=None, beta=None)
+        return out
 
 
 def _check_norm(norm: str | None) -> None:

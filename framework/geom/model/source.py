@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,6 +37,25 @@ class Source:
     def __repr__(self) -> str:
         return repr(str(self))
 
+    def edited(self, **values: Any) -> Source:
+        """Name a readout whose head was changed, as these options of a name change it.
+
+        Parameters
+        ----------
+        **values : object
+            The options, as in ``cast="q8_0"``.
+
+        Returns
+        -------
+        Source
+            This source with the options; `PYTHON` if no name says what was done, because options
+            are applied in the order of `EDITS` and one of those that follow was applied already.
+        """
+        first = min((EDITS.index(name) for name in values if name in EDITS), default=len(EDITS))
+        if self == PYTHON or any(name in self.query for name in EDITS[first:]):
+            return PYTHON
+        return replace(self, query={**self.query, **values})
+
     @classmethod
     def parse(cls, text: str) -> Source:
         """Parse the text of a source.
@@ -63,6 +82,9 @@ class Source:
             raise InputError(f"{what}: write SOURCE:LOCATION?key=value, as in npz:FILE.npz")
         return cls(name, location, query)
 
+
+EDITS = ("new", "rows", "cast")
+"""The options that change the head of any source, in the order in which they are applied."""
 
 PYTHON = Source("python")
 """The source of arrays given in Python."""

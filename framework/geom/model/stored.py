@@ -58,6 +58,11 @@ class Stored:
         own = self.unpack is None and self.source is None
         return own and self.lines.dtype == np.dtype(np.float64)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the rows' numbers: that of the lines, or of what they are unpacked to."""
+        return self.lines.dtype if self.unpack is None else self.unpack(self.lines[:1]).dtype
+
     def numbers(self, ids: slice | Ids) -> Floats:
         """Return rows (n, d) in float64, exactly; a view of the lines only if they are `plain`."""
         if self.plain:
@@ -67,6 +72,40 @@ class Stored:
             self.source.check()
         lines = self.lines[ids]
         out = arrays.widened(lines if self.unpack is None else self.unpack(lines))
+        if self.source is not None:
+            self.source.check()
+        return out
+
+    def copied(self, more: int = 0) -> NDArray[Any]:
+        """Copy the rows, a block at a time, so that they can be written to.
+
+        Parameters
+        ----------
+        more : int, optional
+            How many rows there shall be after them.
+
+        Returns
+        -------
+        ndarray of shape (V + more, d)
+            The rows, of `dtype`; what follows them is not set.
+
+        Raises
+        ------
+        InputError
+            If there is no memory for the copy.
+        """
+        V, d = len(self.lines), self.d
+        dtype = self.dtype
+        memory.check_memory(
+            (V + more) * d * dtype.itemsize,
+            f"a copy of W, {V + more} x {d} as {dtype}",
+            "free some memory, or use a machine with more",
+        )
+        out = np.empty((V + more, d), dtype)
+        height = max(1, (1 << 20) // d)
+        for start in range(0, V, height):
+            part = slice(start, min(start + height, V))
+            out[part] = self.lines[part] if self.unpack is None else self.unpack(self.lines[part])
         if self.source is not None:
             self.source.check()
         return out
@@ -83,8 +122,6 @@ class Intake:
     ----------
     W : array_like or SlicedArray of shape (V, k)
         The rows.
-    keep : bool, optional
-        Whether the rows are to be kept; False if something else is made of them.
 
     Raises
     ------
@@ -92,7 +129,7 @@ class Intake:
         For another shape or type, a file that cannot be read, and rows that do not fit in memory.
     """
 
-    def __init__(self, W: ArrayLike | SlicedArray, *, keep: bool = True) -> None:
+    def __init__(self, W: ArrayLike | SlicedArray) -> None:
         self._source: SlicedArray = W if isinstance(W, SlicedArray) else np.asarray(W)
         if isinstance(self._source, np.ndarray):
             arrays.check_type("W", self._source)
@@ -101,7 +138,6 @@ class Intake:
                 f"W has shape {self._source.shape}: give a matrix (V, d), one row per token"
             )
         self.shape: tuple[int, int] = self._source.shape
-        self._keep = keep
         self._open = _opened(self._source)
         self._packed = (
             self._source if self._open is None and isinstance(self._source, PackedArray) else None
@@ -118,7 +154,7 @@ class Intake:
             self._lines = self._open.lines
         elif isinstance(self._source, np.ndarray) and _is_settled(self._source):
             self._lines = self._source
-        elif keep and self._packed is None:  # its lines say how long they are
+        elif self._packed is None:  # its lines say how long they are
             self._refuse_too_large()
 
     def read(self, rows: slice) -> Floats:
@@ -128,13 +164,12 @@ class Intake:
             if self._mapped and isinstance(self._source, np.ndarray):
                 self._compare(lines, self._source[rows])
         elif self._open is not None:
-            if self._keep and self._lines is None:
+            if self._lines is None:
                 self._lines = np.empty(self._open.filed.shape, self._open.filed.dtype)
-            lines = self._open.read(rows, None if self._lines is None else self._lines[rows])
+            lines = self._open.read(rows, self._lines[rows])
         else:
             lines = self._taken(rows)
-            if self._keep:
-                self._put(rows, lines)
+            self._put(rows, lines)
         out = arrays.real("W", lines if self._unpack is None else self._unpack(lines))
         if self._packed is not None and out.shape != (len(lines), self.shape[1]):
             raise InputError(
@@ -191,14 +226,6 @@ class Intake:
             need, f"W of {V} x {d} {form}", "free some memory, or read it on a machine with more"
         )
 
-    def replace(self, rows: slice, folded: Floats) -> bool:
-        """Keep these numbers instead of the block read last, if they take no more room."""
-        lines = self._lines
-        if lines is None or not lines.flags.writeable or lines.dtype != np.dtype(np.float64):
-            return False
-        lines[rows] = folded
-        return True
-
     def finish(self) -> None:
         """Raise InputError if the file of the rows changed while it was read."""
         if self._open is not None:
@@ -210,6 +237,25 @@ class Intake:
         self._lines.flags.writeable = False
         source = self._open if self._mapped else None
         return Stored(self._lines, self.shape[1], self._unpack, source)
+
+
+class Settled:
+    """Rows that are held already, on their way into another readout: an `Intake` of no work."""
+
+    def __init__(self, held: Stored) -> None:
+        self._held = held
+        self.shape = (len(held.lines), held.d)
+
+    def read(self, rows: slice) -> Floats:
+        """Return a block of rows as float64."""
+        return self._held.numbers(rows)
+
+    def finish(self) -> None:
+        """Do nothing: the rows are checked whenever they are read."""
+
+    def stored(self) -> Stored:
+        """Return the rows."""
+        return self._held
 
 
 def _opened(source: SlicedArray) -> OpenArray | None:

@@ -72,6 +72,11 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not TOML{place}; give a TOML file") from error
 
 
+def option_names(record: Record) -> frozenset[str]:
+    """Return the names of the options that a plugin declares."""
+    return frozenset(getattr(record.options, "__dataclass_fields__", ()))
+
+
 def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
     """Make the record's options from the given values; convert strings to the declared types.
 

@@ -60,7 +60,9 @@ class ModelSource(Generic[O]):
         ``load(location, options)`` returns a `Readout`; it raises InputError if it cannot read the
         location.
     options : type
-        A frozen dataclass whose fields have defaults; their values come from the query.
+        A frozen dataclass whose fields have defaults; their values come from the query. ``new``,
+        ``init``, ``init_seed``, ``rows``, ``cast`` and ``bias=no`` are options of every source:
+        geom takes them itself, except those that this type declares.
     reads : {"nothing", "file", "checkpoint", "anything"}, optional
         What loading may open: ``nothing`` except what comes with the source; a ``file``, whose
         path or address is the location; a ``checkpoint``, which is the folder or file at the

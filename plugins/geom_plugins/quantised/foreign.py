@@ -61,9 +61,9 @@ def refuse_unknown(head: Head, settings: Settings) -> None:
     if not kind and head.children and settings.method is None:
         others = ", ".join(head.full(child) for child in sorted(head.children)[:8])
         raise InputError(
-            f"{head.weights.where} has no tensor {head.full('weight')!r}; it has {others}, and geom "
-            "knows no form of a matrix with these; give a checkpoint whose unembedding is stored as "
-            "floats"
+            f"{head.weights.where} has no tensor {head.full('weight')!r}; it has {others}, and "
+            "geom knows no form of a matrix with these; give a checkpoint whose unembedding is "
+            "stored as floats"
         )
     by = f" by {settings.method[:40]!r}" if settings.method else ""
     refuse_strays(head, f"{kind or 'numbers'}{by}", "weight")

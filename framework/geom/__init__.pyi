@@ -14,6 +14,10 @@ from .comparison.claims import SolverClaim as SolverClaim
 from .comparison.records import ComparedPoint as ComparedPoint
 from .comparison.records import ComparisonRow as ComparisonRow
 from .comparison.table import Comparison as Comparison
+from .difference import diff as diff
+from .difference.records import Difference as Difference
+from .difference.records import TokenChange as TokenChange
+from .difference.records import TwinGroup as TwinGroup
 from .errors import ArithmeticModeError as ArithmeticModeError
 from .errors import GeomError as GeomError
 from .errors import InputError as InputError

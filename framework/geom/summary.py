@@ -41,6 +41,9 @@ class ModelSummary:
     rest : int
         The number of tokens that were not examined: not flagged, not asked for, or not reached
         yet.
+    padding : int
+        The number of padding rows that are speakable: rows beyond the tokenizer's tokens, which a
+        sampler may pick and no tokenizer decodes. They are among the above.
     """
 
     model: str
@@ -54,6 +57,7 @@ class ModelSummary:
     hard: int
     own: int
     rest: int
+    padding: int
 
     __repr__ = short_repr
 
@@ -131,7 +135,7 @@ def summarise(runs: Iterable[Run | str | Path]) -> Summary:
     for place, run in enumerate(runs):
         with nullcontext(run) if isinstance(run, Run) else open_file(run) as opened:
             rows = list(opened.rows())
-            models.append(_model(opened, rows))
+            models.append(summarise_rows(opened, rows))
         silent = {(r.token, r.token_kind) for r in rows if r.verdict == "unspeakable"}
         for text, kind in silent:
             if text is not None:
@@ -145,7 +149,8 @@ def summarise(runs: Iterable[Run | str | Path]) -> Summary:
     return Summary(tuple(models), tuple(shared))
 
 
-def _model(run: Run, rows: list[TokenRow]) -> ModelSummary:
+def summarise_rows(run: Run, rows: list[TokenRow]) -> ModelSummary:
+    """Return the summary of one run, whose rows have been read."""
     settings = run.settings
     V = int(settings.get("V", 0))
     counts = Counter(row.label for row in rows)
@@ -160,4 +165,5 @@ def _model(run: Run, rows: list[TokenRow]) -> ModelSummary:
         hard=counts["hard to speak"],
         own=counts["speakable"],
         rest=V - len(rows),
+        padding=sum(row.undecodable for row in rows),
     )

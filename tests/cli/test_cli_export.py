@@ -135,7 +135,7 @@ def test_lists_take_options(command: Command, run: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("reporter.tokens.which=none", "give notable|unspeakable|"),
+        ("reporter.tokens.which=none", "give unusable|unspeakable|"),
         ("reporter.tokens.what=all", "option of reporter tokens"),
         ("reporter.csv.which=all", "reporter csv, which has no part in this run"),
         ("which=all", "write KIND.NAME.OPTION=VALUE"),

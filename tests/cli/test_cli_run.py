@@ -145,7 +145,7 @@ def test_the_command_is_installed_as_geom(tmp_path: Path) -> None:
         (["--fail-on", "unspeakable"], 1),
         (["--fail-on", "undecided"], 0),
         (["--fail-on", "unspeakable", "--tokens", "0-3"], 0),
-        (["--fail-on", "unspeakable", "--certifier", "none"], 0),
+        (["--fail-on", "unspeakable", "--certifier", "none"], 1),
         (["--fail-on", "undecided", "--certifier", "none"], 1),
     ],
 )
@@ -165,7 +165,7 @@ def test_fail_on_counts_what_an_earlier_call_decided(command: Command) -> None:
 def test_help_lists_the_commands(arguments: list[str], command: Command) -> None:
     done = command(*arguments)
     assert (done.code, done.err) == (0, "")
-    for name in ("run", "show", "export", "verify", "plugins"):
+    for name in ("run", "show", "diff", "export", "verify", "plugins"):
         assert re.search(rf"^  {name} +[A-Z].*\.$", done.out, re.MULTILINE)
 
 
@@ -175,10 +175,11 @@ def test_help_lists_the_commands(arguments: list[str], command: Command) -> None
         (
             "run",
             "model detector certifier domain tokens config device executor opening out fail-on "
-            "format",
+            "ignore baseline format",
         ),
         ("show", "verdict token"),
-        ("export", "format out"),
+        ("diff", "format limit fail-on ignore force"),
+        ("export", "format out which"),
         ("verify", "model"),
         ("plugins", "format"),
     ],

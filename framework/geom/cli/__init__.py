@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from geom.cli import (
     check,
     compare,
+    diff,
     doctor,
     export,
     measure,
@@ -49,6 +50,7 @@ app = typer.Typer(
 for _command in (
     run.run,
     show.show,
+    diff.diff,
     export.export,
     verify.verify,
     check.check,

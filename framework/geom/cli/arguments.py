@@ -64,6 +64,17 @@ PluginOptions = Annotated[
 ]
 """``-o`` of the commands that use several kinds of plugins."""
 
+IgnoredKinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="KIND",
+        help="For --fail-on: leave out tokens of this kind: special, added, byte, unused or "
+        "padding; repeatable, or a list with commas.",
+    ),
+]
+"""``--ignore`` of the commands that can fail."""
+
 AllowFetch = Annotated[
     bool,
     typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,6 +12,9 @@ from geom.errors import InputError, unknown
 from geom.loading import DEFAULT_MODEL
 from geom.plugins.options import Given, by_plugin, parse_assignments, read_config
 from geom.plugins.registry import HOOKS
+
+if TYPE_CHECKING:
+    from geom.gate import Gate
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Config:
     opening: bool | None = None
     hardest: int | None = None
     out: str | None = None
+    fail_on: list[str] | None = None
+    ignore: list[str] | None = None
+    baseline: str | None = None
 
     def all_models(self) -> list[str]:
         """Return the models that the settings name, or the default model if they name none."""
@@ -51,6 +57,17 @@ class Config:
             "hardest": self.hardest,
         }
         return {name: value for name, value in asked.items() if value is not None}
+
+    def gate(self) -> Gate | None:
+        """Return what fails the command, or None. Raises InputError if it cannot be asked for."""
+        from geom.gate import Gate
+
+        if self.fail_on:
+            return Gate.asked(self.fail_on, self.ignore or (), self.baseline)
+        for name, given in (("ignore", self.ignore), ("baseline", self.baseline)):
+            if given:
+                raise InputError(f"--{name} is for --fail-on: say what to fail on")
+        return None
 
 
 def configure(path: Path | None, assignments: list[str]) -> tuple[Config, Given]:

@@ -15,7 +15,10 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            "--format", metavar="NAME", help="A reporter: jsonl, csv, parquet, tokens, ..."
+            "--format",
+            metavar="NAME",
+            help="A reporter: jsonl, csv, parquet, certificate, html; or a list of tokens: tokens, "
+            "logit-bias, bad-words-ids, suppress-tokens, llama-cpp.",
         ),
     ] = "jsonl",
     out: Annotated[
@@ -27,6 +30,15 @@ def export(
     token: Annotated[
         str | None,
         typer.Option(metavar="ID|TEXT", help="For the format certificate: the token to write."),
+    ] = None,
+    which: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="For a list: unusable (the unspeakable and the padding rows), unspeakable, "
+            "padding, undecided, hard, speakable, notable (all but those that win along their own "
+            "direction) or all.  [default: unusable]",
+        ),
     ] = None,
     model: Annotated[
         str | None, model_option("The weights, if the format needs them.  [default: the run's]")
@@ -49,5 +61,7 @@ def export(
     options = parse_assignments(option or [])
     if token is not None:
         options[f"reporter.{format}.token"] = token
+    if which is not None:
+        options[f"reporter.{format}.which"] = which
     with open_with_weights(run, model, allow_fetch) as opened:
         exporting.export(opened, format, standard_output() if out is None else out, options)

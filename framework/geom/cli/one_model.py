@@ -14,11 +14,12 @@ from typing import Any
 import typer
 
 from geom.cli.arguments import RowFormat
-from geom.cli.display.messages import say
+from geom.cli.display.messages import say, say_checks
 from geom.cli.display.output import out as results
 from geom.cli.display.progress import bars
 from geom.cli.display.run_tables import print_run
 from geom.exporting import export
+from geom.gate import Gate
 from geom.loading import load, unasked
 from geom.machine.memory import available, describe
 from geom.plugins.options import Given
@@ -34,20 +35,20 @@ STATED = 256 * 2**20
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks of every model: settings, plugin options, output, watched verdict."""
+    """What a command asks of every model: settings, plugin options, output, what fails it."""
 
     planned: Mapping[str, Any]
     given: Given
     format: RowFormat
-    fail_on: str | None
+    gate: Gate | None
 
     def failed(self, finished: Run) -> bool:
-        """Return whether a token of the run has the verdict that ``--fail-on`` names."""
-        return self.fail_on is not None and finished.counts()[self.fail_on] > 0
+        """Return whether the run fails the command, and say what was watched for and found."""
+        return self.gate is not None and say_checks(self.gate.checks(finished))
 
 
 def run_one(model: str, request: Request, out: Path | None) -> bool:
-    """Run a model and print the run; return whether a token has the ``--fail-on`` verdict."""
+    """Run a model and print the run; return whether it fails the command."""
     with decide(model, request, out) as finished:
         say_troubles(finished, request.format)
         if request.format is RowFormat.jsonl:
@@ -66,6 +67,8 @@ def decide(model: str, request: Request, out: Path | None, folder: Path | None =
                 readout = load(model, request.given)
             planned = plan(readout, given=request.given, **request.planned)
             path = out or (folder or Path()) / _file(planned)
+            if request.gate is not None:
+                request.gate.check_problem(planned.problem, path)
             return execute(planned, path, watcher, lambda: _announce(planned))
     except KeyboardInterrupt:  # only now, below the bars
         if path is None:

@@ -10,6 +10,7 @@ import typer
 
 from geom.cli.arguments import (
     Domain,
+    IgnoredKinds,
     PluginOptions,
     PrintRows,
     RowFormat,
@@ -23,13 +24,6 @@ class YesNo(StrEnum):
 
     yes = "yes"
     no = "no"
-
-
-class FailOn(StrEnum):
-    """The verdicts that ``--fail-on`` can watch for."""
-
-    unspeakable = "unspeakable"
-    undecided = "undecided"
 
 
 Models = Annotated[list[str] | None, model_option("The model; repeatable.  [default: demo]")]
@@ -84,7 +78,21 @@ Opening = Annotated[
         help="Decide in bulk what can be, before the chain is asked.  [default: yes]",
     ),
 ]
-WatchedFor = Annotated[FailOn | None, typer.Option(help="Exit with 1 if a token has this verdict.")]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FINDING",
+        help="Exit with 1 if a token is that: unspeakable, undecided or speakable-padding; "
+        "repeatable.",
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="For --fail-on: an earlier run, or a folder of runs; only what is new fails.",
+    ),
+]
 
 
 def run(
@@ -100,7 +108,9 @@ def run(
     opening: Opening = None,
     hardest: Hardest = None,
     out: NewRun = None,
-    fail_on: WatchedFor = None,
+    fail_on: FailOn = None,
+    ignore: IgnoredKinds = None,
+    baseline: Baseline = None,
     format: PrintRows = RowFormat.table,
 ) -> None:
     """Decide which tokens the model can say, and store the proofs."""
@@ -121,9 +131,12 @@ def run(
         device=device,
         opening=None if opening is None else opening is YesNo.yes,
         hardest=hardest,
+        fail_on=fail_on,
+        ignore=ignore,
+        baseline=None if baseline is None else str(baseline),
     )
     place = out or (Path(settings.out) if settings.out else None)
-    request = Request(settings.planned(), given, format, fail_on)
+    request = Request(settings.planned(), given, format, settings.gate())
     named = list(dict.fromkeys(settings.all_models()))
     if len(named) > 1:
         found = run_several(named, request, place)

@@ -19,7 +19,7 @@ from geom.summary import summarise
 
 
 def run_several(models: Sequence[str], request: Request, folder: Path | None) -> bool:
-    """Run the models and print the summary; return whether one has the ``--fail-on`` verdict.
+    """Run the models and print the summary; return whether one of them fails the command.
 
     A model that fails is named, and the others still run; then InputError is raised.
     """
@@ -35,7 +35,7 @@ def run_several(models: Sequence[str], request: Request, folder: Path | None) ->
                 say_troubles(finished, request.format)
                 if request.format is RowFormat.jsonl:
                     print_lines(_RowOfModel(model, row) for row in finished.rows())
-                failed = failed or request.failed(finished)
+                failed = request.failed(finished) or failed
                 if finished.path is not None:
                     paths.append(finished.path)
         except GeomError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,7 @@ def show(
 
     For one token, everything that the run knows is shown; several runs are shown side by side.
     """
+    from geom.cli.display.messages import say
     from geom.cli.display.run_tables import HARDNESS, print_run, print_summary, print_token
     from geom.errors import InputError, unknown
     from geom.loading import open_run
@@ -45,6 +47,8 @@ def show(
         if any(given is not None for given in (verdict, token, sort, limit)):
             raise InputError("--verdict, --token, --sort and --limit are for one run: give one RUN")
         print_summary(summarise(runs))
+        if len(runs) == 2:
+            say(f"what differs: geom diff {shlex.join(map(str, runs))}")
         return
     (run,) = runs
     with open_run(run) as opened:

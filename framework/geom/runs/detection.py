@@ -38,7 +38,7 @@ def candidates(problem: Problem, run: Run | None = None) -> list[int]:
     if run is not None:
         return [row.token_id for row in run.rows() if row.flagged_by]
     planned, _, _ = examine(plan(problem.readout, certifiers=(), domain=problem.domain))
-    return [item.token_id for item in planned]
+    return [item.token_id for item in planned if item.flagged_by]
 
 
 def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome]]:
@@ -53,7 +53,7 @@ def examine(asked: Plan) -> tuple[Iterator[Planned], list[str], Iterable[Outcome
     if asked.ids is None:
         if seen.warnings and len(seen.warnings) == len(asked.detectors):
             raise PluginError(f"no detector worked: {'; '.join([*asked.warnings, *seen.warnings])}")
-        ids, proven = seen.candidates(readout.V), seen.proven
+        ids, proven = seen.candidates(_padding(readout)), seen.proven
     else:
         ids = np.array(asked.ids)
         inside = set(asked.ids) if seen.proven else ()
@@ -80,6 +80,16 @@ def _prove_early(asked: Plan, ids: Ids) -> None:
         prove_own_directions(problem, ids)
 
 
+def _padding(readout: Readout) -> Flags:
+    """Return which rows (V,) lie beyond the tokenizer: whether these can win is asked of any run.
+
+    A detector passes over those that win along their own direction.
+    """
+    if readout.kinds is None:
+        return np.zeros(readout.V, dtype=np.bool_)
+    return np.fromiter((kind == "padding" for kind in readout.kinds), np.bool_, readout.V)
+
+
 @dataclass
 class _Seen:
     """What the detectors say about the vocabulary.
@@ -94,9 +104,9 @@ class _Seen:
     proven: dict[int, Outcome] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
-    def candidates(self, V: int) -> Ids:
-        """Return the tokens that are flagged or proven, ascending."""
-        chosen = np.zeros(V, dtype=np.bool_)
+    def candidates(self, padding: Flags) -> Ids:
+        """Return the tokens that are flagged, proven or padding rows, ascending."""
+        chosen = padding.copy()
         for _, flags in self.flagged:
             chosen |= flags
         chosen[list(self.proven)] = True

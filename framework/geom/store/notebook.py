@@ -21,6 +21,8 @@ def run_html(model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow]) 
     ordered = ranked.rows
     counts = Counter(row.label for row in ordered)
     numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "no token examined"
+    if undecodable := sum(row.undecodable for row in ordered):
+        numbers += f"; {undecodable} of them speakable padding, which no tokenizer decodes"
     facts = f"{settings.get('V')} tokens, d = {settings.get('d')}"
     names = ("id", "token", "verdict", "proof", "largest margin")
     cells = (

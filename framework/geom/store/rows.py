@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
@@ -18,6 +19,10 @@ LONGEST = 2**20
 
 KNOWN = 0.01
 """The relative gap of the bounds on a largest margin at which it counts as known."""
+
+
+_TWIN = re.compile(r"same row and bias as token (\d{1,19})")
+"""The words in the note of a token that has a twin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,17 @@ class TokenRow:
         if self.verdict == "speakable" and not self.self_argmax:
             return "hard to speak"
         return self.verdict
+
+    @property
+    def twins(self) -> tuple[int, ...]:
+        """The tokens with the same row and bias that the note names."""
+        parts = map(_TWIN.fullmatch, (self.note or "").split("; "))
+        return tuple(int(part[1]) for part in parts if part is not None)
+
+    @property
+    def undecodable(self) -> bool:
+        """Whether it is a padding row that can win: a sampler may pick it, no tokenizer has it."""
+        return self.token_kind == "padding" and self.verdict == "speakable"
 
     @property
     def margin(self) -> str:

@@ -222,9 +222,7 @@ RMSNORM_DECODERS: dict[str, Architecture] = {
         refused=_cut_logits,
         quirk="logits soft-capped",
     ),
-    "molmo2_text": replace(
-        RMSNORM_DECODER, family="Molmo 2", stored_norms=("transformer.ln_f",)
-    ),
+    "molmo2_text": replace(RMSNORM_DECODER, family="Molmo 2", stored_norms=("transformer.ln_f",)),
     "minicpm3": replace(
         RMSNORM_DECODER,
         family="MiniCPM3",

@@ -39,6 +39,9 @@ HEAVIEST, HEAD = 20, 6
 _IDS = 2**31
 """The size of the largest vocabulary that a page can show."""
 
+NAMED = 10
+"""The most ids that are named in a sentence."""
+
 STRANGE = 40
 """The most characters of one text that are named."""
 
@@ -60,6 +63,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "notes": run.notes,
         "warnings": run.warnings,
         "missing": missing,
+        "padding": _padding(rows),
     }
     return {
         **_harmless(about),
@@ -77,6 +81,19 @@ def page_data(run: Run) -> dict[str, Any]:
         "strange": {str(row.token_id): n for row in rows if (n := strange(row.token))},
         "cloud": None if readout is None else _cloud(readout),
     }
+
+
+def _padding(rows: Sequence[TokenRow]) -> str:
+    """Return what is to be said of the padding rows that can win, empty without any."""
+    ids = [str(row.token_id) for row in rows if row.undecodable]
+    if not ids:
+        return ""
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    rows_can = "1 padding row" if len(ids) == 1 else f"{len(ids)} padding rows"
+    return (
+        f"{rows_can} can win ({', '.join(ids[:NAMED])}{more}): a sampler may pick ids that no "
+        "tokenizer decodes"
+    )
 
 
 def _harmless(value: Any) -> Any:

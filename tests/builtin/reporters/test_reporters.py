@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import geom
 from geom import NoOptions, Readout, Run, TokenRow
-from geom_plugins.reporters import csv_file, jsonl, lists, parquet
+from geom_plugins.reporters import csv_file, jsonl, parquet
 
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
 Write = Callable[[Run, Any, NoOptions], None]
@@ -89,31 +89,3 @@ def test_numbers_keep_every_bit_in_every_format() -> None:
     cells = [row["margin_lower"] for row in csv.DictReader(text)]
     assert [float(cell) if cell else None for cell in cells] == margins
     assert table["margin_lower"].to_pylist() == margins
-
-
-@pytest.mark.parametrize(
-    ("which", "expected"),
-    [
-        ("notable", [2, 4]),
-        ("unspeakable", [4]),
-        ("hard", [2]),
-        ("speakable", [0, 1, 2, 3]),
-        ("undecided", []),
-        ("all", [0, 1, 2, 3, 4]),
-    ],
-)
-def test_lists_hold_the_tokens_that_are_asked_for(which: lists.Which, expected: list[int]) -> None:
-    W = [[2.0, 0.0], [0.0, 2.0], [-0.2, -0.2], [-2.0, 0.1], [0.0, 0.0]]  # 3 wins along 2's own
-    with geom.run(Readout.fold(W), tokens="all") as run:
-        ids, bias = io.BytesIO(), io.BytesIO()
-        lists.write_tokens(run, ids, lists.TokensOptions(which))
-        lists.write_logit_bias(run, bias, lists.LogitBiasOptions(which, -12.5))
-    assert [int(line) for line in ids.getvalue().split()] == expected
-    assert json.loads(bias.getvalue()) == {str(token): -12.5 for token in expected}
-
-
-def test_a_bias_is_as_the_apis_want_it() -> None:
-    file = io.BytesIO()
-    with geom.run("demo", tokens="100,2262") as run:
-        lists.write_logit_bias(run, file, lists.LogitBiasOptions())
-    assert file.getvalue() == b'{"100": -100, "2262": -100}\n'

@@ -15,7 +15,12 @@ class _Row(Protocol):
 
 def print_lines(rows: Iterable[_Row]) -> None:
     """Print each row as a line of JSON, in UTF-8 whatever the locale."""
+    print_json(row.as_dict() for row in rows)
+
+
+def print_json(lines: Iterable[dict[str, Any]]) -> None:
+    """Print each dictionary as a line of JSON, in UTF-8 whatever the locale."""
     file = out().buffer
-    for row in rows:
-        file.write(json_line(row.as_dict()).encode() + b"\n")
+    for line in lines:
+        file.write(json_line(line).encode() + b"\n")
     file.flush()

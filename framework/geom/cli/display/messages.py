@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from geom.text import MESSAGE, harmless
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
+
+    from geom.gate.checks import Check
 
 _drawing: ContextVar[Console | None] = ContextVar("geom_drawing", default=None)
 
@@ -26,6 +30,16 @@ def say(message: str) -> None:
         console.print(line, soft_wrap=True)  # the terminal may wrap it; copied, it is one line
     else:
         print(line, file=sys.stderr, flush=True)
+
+
+def say_checks(checks: Iterable[Check]) -> bool:
+    """Say what a gate watched for and found, one line each; return whether anything failed."""
+    failed = False
+    for check in checks:
+        result = "failed" if check.failed else "passed"
+        say(f"{' '.join(filter(None, ('--fail-on', check.what)))} {result}: {check.said}")
+        failed = failed or check.failed
+    return failed
 
 
 def say_skipped_plugins() -> None:

@@ -73,6 +73,10 @@ def print_summary(summary: Summary, limit: int = 40) -> None:
     """Print one line per run, then the tokens that are unspeakable in several runs."""
     console = results_console()
     console.print(_models(summary.models))
+    padded = [(place, item.padding) for place, item in enumerate(summary.models, 1) if item.padding]
+    if padded:
+        counts = ", ".join(f"{n} in {place}" for place, n in padded)
+        print_whole(console, f"speakable padding, which no tokenizer decodes: {counts}")
     if not summary.shared:
         print_whole(console, "no token is unspeakable in more than one run")
         return
@@ -131,6 +135,8 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
     padding = sum(row.token_kind == "padding" for row in rows)
     no_text = "of them: rows beyond the tokenizer's tokens, which stand for no text"
     yield padding, "padding", no_text
+    undecodable = "of these: rows that a sampler may pick and no tokenizer decodes"
+    yield sum(row.undecodable for row in rows), "speakable padding", undecodable
     rest = max(0, int(settings.get("V", 0)) - len(rows) - pending)
     if settings.get("tokens") == CANDIDATES:
         passed_over = plain(f"passed over by {', '.join(settings.get('detectors', {}))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,9 +16,6 @@ from geom.runs.verification.faults import Found, shown
 from geom.store import Planned, Run, TokenRow
 from geom.text import TokenKind
 from geom.token_spec import CANDIDATES
-
-_TWIN = re.compile(r"same row and bias as token (\d+)")
-"""The words in the note of a token that has a twin."""
 
 
 def check_rows(
@@ -154,8 +150,7 @@ def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> No
     for row in rows:
         if not 0 <= row.token_id < problem.readout.V:
             continue
-        parts = [_TWIN.fullmatch(part) for part in (row.note or "").split("; ")]
-        said = [int(part[1]) for part in parts if part is not None and len(part[1]) < 20]
+        said = list(row.twins)
         true = twins[row.token_id]
         if said != ([true] if true >= 0 else []):
             has = f"that is token {true}" if true >= 0 else "it has none"

@@ -17,7 +17,7 @@ import pytest
 
 import geom
 
-PAIRS = [{"Measure", "measure"}, {"Run", "run"}]
+PAIRS = [{"Measure", "measure"}, {"Repair", "repair"}, {"Run", "run"}]
 """A record, and the function that makes it or asks it: the contract names both."""
 
 HEAVY = ("dask", "distributed", "pyarrow", "torch", "transformer_lens", "transformers")

@@ -79,6 +79,10 @@ from .plugins.results import PrecisionMargin as PrecisionMargin
 from .plugins.results import WitnessedToken as WitnessedToken
 from .progress import report_progress as report_progress
 from .progress import track_progress as track_progress
+from .repairing import repair as repair
+from .repairing.records import Repair as Repair
+from .repairing.records import RepairedToken as RepairedToken
+from .repairing.records import UnrepairedToken as UnrepairedToken
 from .runs.pipeline import run as run
 from .runs.verification import Fault as Fault
 from .runs.verification import Verification as Verification

@@ -165,7 +165,7 @@ def test_fail_on_counts_what_an_earlier_call_decided(command: Command) -> None:
 def test_help_lists_the_commands(arguments: list[str], command: Command) -> None:
     done = command(*arguments)
     assert (done.code, done.err) == (0, "")
-    for name in ("run", "show", "diff", "export", "verify", "plugins"):
+    for name in ("run", "show", "diff", "repair", "export", "verify", "plugins"):
         assert re.search(rf"^  {name} +[A-Z].*\.$", done.out, re.MULTILINE)
 
 
@@ -179,6 +179,7 @@ def test_help_lists_the_commands(arguments: list[str], command: Command) -> None
         ),
         ("show", "verdict token"),
         ("diff", "format limit fail-on ignore force"),
+        ("repair", "out model tokens margin at-most seed format"),
         ("export", "format out which"),
         ("verify", "model"),
         ("plugins", "format"),

@@ -28,6 +28,15 @@ def _unknown_baichuan(config: Config) -> str | None:
     )
 
 
+def _unknown_chatglm(config: Config) -> str | None:
+    """Refuse the first ChatGLM, which ends otherwise, and models without a final norm."""
+    if config.get("rmsnorm") is not True:
+        return "config.json does not say rmsnorm true, as ChatGLM2 and its successors do"
+    if config.get("post_layer_norm") is False:
+        return "post_layer_norm is false: it has no final norm"
+    return None
+
+
 REMOTE_CODE: dict[str, Architecture] = {
     "qwen": replace(
         RMSNORM_DECODER,
@@ -52,5 +61,15 @@ REMOTE_CODE: dict[str, Architecture] = {
         unit_rows=_is_baichuan_2,
         refused=_unknown_baichuan,
         quirk="Baichuan 2 divides each row of its head by its length",
+    ),
+    "chatglm": replace(
+        RMSNORM_DECODER,
+        family="ChatGLM2, ChatGLM3, GLM-4-9B",
+        final_norm="encoder.final_layernorm",
+        stems=("transformer.", ""),
+        embed=("embedding.word_embeddings",),
+        heads=("transformer.output_layer", "output_layer"),
+        refused=_unknown_chatglm,
+        quirk="the unembedding is named output_layer",
     ),
 }

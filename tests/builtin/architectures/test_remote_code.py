@@ -66,3 +66,40 @@ def test_a_baichuan_of_neither_vocabulary_is_refused(tmp_path: Path) -> None:
     reconfigure(where, model_type="baichuan")
     with pytest.raises(InputError, match="vocabulary of 331 is neither that of Baichuan 1 nor"):
         geom.load(f"hf:{where}")
+
+
+CHATGLM = {
+    "model.norm": "transformer.encoder.final_layernorm",
+    "model.embed_tokens": "transformer.embedding.word_embeddings",
+    "lm_head": "transformer.output_layer",
+}
+
+
+def test_chatglm_2_ends_in_an_output_layer(tmp_path: Path) -> None:
+    model = build("llama", tie_word_embeddings=False)
+    where = save(model, tmp_path)
+
+    def renamed(name: str) -> str:
+        stem, _, last = name.rpartition(".")
+        return f"{CHATGLM.get(stem, stem)}.{last}"
+
+    rename(where, renamed)
+    (where / "config.json").write_text('{"model_type": "chatglm", "rmsnorm": true}')
+    x, logits = before_the_norm(model, "llama", "model.norm")
+    readout = geom.load(f"hf:{where}")
+    assert readout.norm == "rmsnorm"
+    np.testing.assert_allclose(readout.logits(x), logits, rtol=0, atol=1e-5 * np.abs(logits).max())
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ('{"model_type": "chatglm", "position_encoding_2d": true}', "does not say rmsnorm true"),
+        ('{"model_type": "chatglm", "rmsnorm": true, "post_layer_norm": false}', "no final norm"),
+    ],
+)
+def test_a_chatglm_that_ends_otherwise_is_refused(config: str, why: str, tmp_path: Path) -> None:
+    where = save(build("llama", tie_word_embeddings=False), tmp_path)
+    (where / "config.json").write_text(config)
+    with pytest.raises(InputError, match=why):
+        geom.load(f"hf:{where}")

@@ -101,7 +101,7 @@ def test_a_nested_configuration_without_a_type_has_the_classs_own(kind: str) -> 
 @pytest.mark.parametrize("kind", [k for k in ARCHITECTURES if not ARCHITECTURES[k].tied])
 def test_the_embedding_is_not_taken_for_the_head_of_an_untied_model(kind: str) -> None:
     entry = ARCHITECTURES[kind]
-    config: dict[str, Any] = {"model_type": kind, "vocab_size": 64_000} | LAYERS
+    config: dict[str, Any] = {"model_type": kind, "vocab_size": 64_000, "rmsnorm": True} | LAYERS
     stem, norm = entry.stems[0], entry.final_norm_of(config)
     names = {f"{stem}{entry.embed[0]}.weight"}
     names |= {f"{stem}{norm}.weight"} if entry.scale else set()

@@ -18,7 +18,7 @@ T5_FAMILY = Architecture(
 )
 
 
-def _last_of_decoder(config: Config) -> str:
+def last_of_decoder(config: Config) -> str:
     """Return the norm of the last layer: it is the final norm when each layer ends in its norm."""
     return f"decoder.layers.{config['decoder_layers'] - 1}.final_layer_norm"
 
@@ -26,7 +26,7 @@ def _last_of_decoder(config: Config) -> str:
 _MARIAN = Architecture(
     "Marian",
     "layernorm",
-    _last_of_decoder,
+    last_of_decoder,
     ("model.",),
     ("decoder.embed_tokens", "shared"),
     head_bias=("final_logits_bias",),
@@ -62,6 +62,15 @@ def _scale_of_tied(config: Config) -> float | None:
     return config["d_model"] ** -0.5 if config.get("tie_word_embeddings", True) else None
 
 
+_BART = replace(_MARIAN, stems=("model.", ""))
+_MBART = replace(_BART, final_norm="decoder.layer_norm", quirk="bias over the vocabulary")
+_WITHOUT_BIAS = replace(_MBART, head_bias=(), quirk="tied")
+_SCALED_T5 = replace(
+    T5_FAMILY,
+    logit_scale=_scale_of_tied,
+    quirk="hidden states are divided by sqrt(d) if tied",
+)
+
 ENCODER_DECODERS: dict[str, Architecture] = {
     "t5": replace(T5_FAMILY, logit_scale=_scale_of_t5),
     "mt5": replace(T5_FAMILY, family="mT5", quirk="hidden states are scaled in some versions"),
@@ -73,29 +82,11 @@ ENCODER_DECODERS: dict[str, Architecture] = {
     ),
     "t5gemma": _T5GEMMA,
     "marian": _MARIAN,
-    "bart": replace(_MARIAN, family="BART", stems=("model.", "")),
-    "mbart": replace(
-        _MARIAN,
-        family="mBART",
-        final_norm="decoder.layer_norm",
-        stems=("model.", ""),
-        quirk="bias over the vocabulary",
-    ),
-    "pegasus": replace(
-        _MARIAN,
-        family="Pegasus",
-        final_norm="decoder.layer_norm",
-        stems=("model.", ""),
-        quirk="bias over the vocabulary",
-    ),
-    "blenderbot": replace(
-        _MARIAN,
-        family="BlenderBot",
-        final_norm="decoder.layer_norm",
-        stems=("model.", ""),
-        quirk="bias over the vocabulary",
-    ),
-    "blenderbot-small": replace(_MARIAN, family="BlenderBot small", stems=("model.", "")),
+    "bart": replace(_BART, family="BART"),
+    "mbart": replace(_MBART, family="mBART"),
+    "pegasus": replace(_MBART, family="Pegasus"),
+    "blenderbot": replace(_MBART, family="BlenderBot"),
+    "blenderbot-small": replace(_BART, family="BlenderBot small"),
     "bigbird_pegasus": replace(
         _MARIAN,
         family="BigBird-Pegasus",
@@ -112,38 +103,12 @@ ENCODER_DECODERS: dict[str, Architecture] = {
         quirk="final norm is the last layer's",
     ),
     "led": replace(_MARIAN, family="LED", stems=("led.", "")),
-    "longt5": replace(
-        T5_FAMILY,
-        family="LongT5",
-        logit_scale=_scale_of_tied,
-        quirk="hidden states are divided by sqrt(d) if tied",
-    ),
-    "m2m_100": replace(
-        _MARIAN,
-        family="M2M100, NLLB",
-        final_norm="decoder.layer_norm",
-        stems=("model.", ""),
-        head_bias=(),
-        quirk="tied",
-    ),
-    "mvp": replace(_MARIAN, family="MVP", stems=("model.", "")),
-    "nllb-moe": replace(
-        _MARIAN,
-        family="NLLB-MoE",
-        final_norm="decoder.layer_norm",
-        stems=("model.", ""),
-        head_bias=(),
-        quirk="tied",
-    ),
-    "pegasus_x": replace(
-        _MARIAN,
-        family="PEGASUS-X",
-        final_norm="decoder.layer_norm",
-        stems=("model.", ""),
-        head_bias=(),
-        quirk="tied",
-    ),
-    "plbart": replace(_MARIAN, family="PLBart", stems=("model.", "")),
+    "longt5": replace(_SCALED_T5, family="LongT5"),
+    "m2m_100": replace(_WITHOUT_BIAS, family="M2M100, NLLB"),
+    "mvp": replace(_BART, family="MVP"),
+    "nllb-moe": replace(_WITHOUT_BIAS, family="NLLB-MoE"),
+    "pegasus_x": replace(_WITHOUT_BIAS, family="PEGASUS-X"),
+    "plbart": replace(_BART, family="PLBart"),
     "prophetnet": replace(
         _MARIAN,
         family="ProphetNet",
@@ -155,16 +120,6 @@ ENCODER_DECODERS: dict[str, Architecture] = {
         head_bias=(),
         quirk="tied; final norm is the last layer's",
     ),
-    "switch_transformers": replace(
-        T5_FAMILY,
-        family="Switch Transformers",
-        logit_scale=_scale_of_tied,
-        quirk="hidden states are divided by sqrt(d) if tied",
-    ),
-    "udop": replace(
-        T5_FAMILY,
-        family="UDOP",
-        logit_scale=_scale_of_tied,
-        quirk="hidden states are divided by sqrt(d) if tied",
-    ),
+    "switch_transformers": replace(_SCALED_T5, family="Switch Transformers"),
+    "udop": replace(_SCALED_T5, family="UDOP"),
 }

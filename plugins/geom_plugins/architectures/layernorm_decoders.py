@@ -21,6 +21,14 @@ def _of_opt(config: Config) -> str:
 
 _LLAMA_LIKE = replace(RMSNORM_DECODER, norm="layernorm", shift=True)
 
+_COHERE = replace(
+    _LLAMA_LIKE,
+    tied=True,
+    shift=False,
+    logit_scale="logit_scale",
+    quirk="tied; norm without shift; logits scaled",
+)
+
 LAYERNORM_DECODERS: dict[str, Architecture] = {
     "gpt2": replace(_GPT2, quirk="tied"),
     "gpt_neo": replace(_GPT2, family="GPT-Neo", quirk="tied"),
@@ -102,30 +110,9 @@ LAYERNORM_DECODERS: dict[str, Architecture] = {
         scale=False,
         quirk="norm without scale and shift",
     ),
-    "cohere": replace(
-        _LLAMA_LIKE,
-        tied=True,
-        shift=False,
-        family="Cohere Command R",
-        logit_scale="logit_scale",
-        quirk="tied; norm without shift; logits scaled",
-    ),
-    "cohere2": replace(
-        _LLAMA_LIKE,
-        tied=True,
-        shift=False,
-        family="Cohere Command A, R7B",
-        logit_scale="logit_scale",
-        quirk="tied; norm without shift; logits scaled",
-    ),
-    "cohere2_moe": replace(
-        _LLAMA_LIKE,
-        tied=True,
-        shift=False,
-        family="Cohere Command A MoE",
-        logit_scale="logit_scale",
-        quirk="tied; norm without shift; logits scaled",
-    ),
+    "cohere": replace(_COHERE, family="Cohere Command R"),
+    "cohere2": replace(_COHERE, family="Cohere Command A, R7B"),
+    "cohere2_moe": replace(_COHERE, family="Cohere Command A MoE"),
     "ctrl": replace(
         _GPT2,
         family="CTRL",

@@ -77,6 +77,14 @@ def _found(
             f"{where} is {model.kind}, and its norm_head says that the columns of its head are "
             f"divided by their lengths, which geom does not read; {BY_HAND}"
         )
+    rows, logits = model.config.get("vocab_size"), model.config.get("unpadded_vocab_size")
+    if logits is not None and logits != rows:
+        counted = isinstance(rows, int) and isinstance(logits, int) and logits < rows
+        cut = f"its last {rows - logits} rows" if counted else f"some of its {rows!r} rows"
+        raise InputError(
+            f"{where} is {model.kind}, and its unpadded_vocab_size is {logits!r}: the model drops "
+            f"the logits of {cut}; to examine all rows anyway, {BY_HAND}"
+        )
     entry = ARCHITECTURES.get(model.kind)
     if entry is None:
         return by_usual_names(model, names, where, by_hand)

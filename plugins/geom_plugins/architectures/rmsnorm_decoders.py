@@ -17,20 +17,22 @@ _GEMMA_4 = replace(
     quirk="tied; norm scales by its weight, unlike in Gemma 1 to 3; soft-cap if set",
 )
 
+_GRANITE = replace(RMSNORM_DECODER, logit_scale="logits_scaling", quirk="logits divided")
+_TIED_GRANITE = replace(_GRANITE, tied=True, quirk="tied; logits divided")
+
+_INKLING = replace(
+    RMSNORM_DECODER,
+    stems=("model.llm.", "model.", ""),
+    embed=("embed", "embed_tokens"),
+    heads=("model.llm.unembed", "lm_head"),
+)
+
 _MUSE = replace(
     RMSNORM_DECODER,
     logit_scale="output_multiplier",
     softcap="final_logit_softcapping",
     quirk="logits scaled, then soft-capped",
 )
-
-
-def _cut_logits(config: Config) -> str | None:
-    """Refuse a model that computes more logits than it returns."""
-    kept = config.get("unpadded_vocab_size")
-    if kept is None or kept == config.get("vocab_size"):
-        return None
-    return f"it drops the logits of all rows but the first {kept!r}"
 
 
 def _scale_of_minicpm(config: Config) -> float:
@@ -53,6 +55,7 @@ _PLAIN = {
     "doge": "Doge",
     "dots1": "dots.llm1",
     "emu3_text_model": "Emu3",
+    "evolla": "Evolla",
     "exaone_moe": "K-EXAONE",
     "flex_olmo": "FlexOlmo",
     "flint": "Flint",
@@ -119,15 +122,9 @@ RMSNORM_DECODERS: dict[str, Architecture] = {
     "phi3": replace(RMSNORM_DECODER, family="Phi-3, Phi-4"),
     "olmo2": replace(RMSNORM_DECODER, family="OLMo 2"),
     "olmo3": replace(RMSNORM_DECODER, family="OLMo 3"),
-    "granite": replace(
-        RMSNORM_DECODER, family="Granite", logit_scale="logits_scaling", quirk="logits divided"
-    ),
-    "granitemoe": replace(
-        RMSNORM_DECODER, family="Granite MoE", logit_scale="logits_scaling", quirk="logits divided"
-    ),
-    "granitemoehybrid": replace(
-        RMSNORM_DECODER, family="Granite 4", logit_scale="logits_scaling", quirk="logits divided"
-    ),
+    "granite": replace(_GRANITE, family="Granite"),
+    "granitemoe": replace(_GRANITE, family="Granite MoE"),
+    "granitemoehybrid": replace(_GRANITE, family="Granite 4"),
     "deepseek_v2": replace(RMSNORM_DECODER, family="DeepSeek-V2"),
     "deepseek_v3": replace(RMSNORM_DECODER, family="DeepSeek-V3, R1"),
     "gpt_oss": replace(RMSNORM_DECODER, family="gpt-oss"),
@@ -156,7 +153,6 @@ RMSNORM_DECODERS: dict[str, Architecture] = {
         quirk="tied; RMSNorm, named output_layernorm",
     ),
     "deepseek_v4": replace(RMSNORM_DECODER, family="DeepSeek-V4", heads=("lm_head", "head")),
-    "evolla": replace(RMSNORM_DECODER, family="Evolla"),
     "gemma3n_text": replace(
         RMSNORM_DECODER,
         family="Gemma 3n",
@@ -166,32 +162,10 @@ RMSNORM_DECODERS: dict[str, Architecture] = {
     ),
     "gemma4_text": replace(_GEMMA_4, family="Gemma 4"),
     "gemma4_unified_text": replace(_GEMMA_4, family="Gemma 4 unified"),
-    "granite_swa": replace(
-        RMSNORM_DECODER,
-        family="Granite SWA",
-        tied=True,
-        logit_scale="logits_scaling",
-        quirk="tied; logits divided",
-    ),
-    "granite_docling_text": replace(
-        RMSNORM_DECODER,
-        family="Granite Docling",
-        tied=True,
-        logit_scale="logits_scaling",
-        quirk="tied; logits divided",
-    ),
-    "granitemoe_swa": replace(
-        RMSNORM_DECODER,
-        family="Granite MoE SWA",
-        logit_scale="logits_scaling",
-        quirk="logits divided",
-    ),
-    "granitemoeshared": replace(
-        RMSNORM_DECODER,
-        family="Granite MoE shared",
-        logit_scale="logits_scaling",
-        quirk="logits divided",
-    ),
+    "granite_swa": replace(_TIED_GRANITE, family="Granite SWA"),
+    "granite_docling_text": replace(_TIED_GRANITE, family="Granite Docling"),
+    "granitemoe_swa": replace(_GRANITE, family="Granite MoE SWA"),
+    "granitemoeshared": replace(_GRANITE, family="Granite MoE shared"),
     "hrm_text": replace(
         RMSNORM_DECODER,
         family="HRM-Text",
@@ -203,23 +177,15 @@ RMSNORM_DECODERS: dict[str, Architecture] = {
         RMSNORM_DECODER, family="HyperCLOVA X", logit_scale="logits_scaling", quirk="logits scaled"
     ),
     "inkling_text": replace(
-        RMSNORM_DECODER,
+        _INKLING,
         family="Inkling",
-        stems=("model.llm.", "model.", ""),
-        embed=("embed", "embed_tokens"),
-        heads=("model.llm.unembed", "lm_head"),
         logit_scale="logits_mup_width_multiplier",
-        refused=_cut_logits,
         quirk="logits divided",
     ),
     "inkling2_text": replace(
-        RMSNORM_DECODER,
+        _INKLING,
         family="Inkling 2",
-        stems=("model.llm.", "model.", ""),
-        embed=("embed", "embed_tokens"),
-        heads=("model.llm.unembed", "lm_head"),
         softcap="final_logit_softcapping",
-        refused=_cut_logits,
         quirk="logits soft-capped",
     ),
     "molmo2_text": replace(RMSNORM_DECODER, family="Molmo 2", stored_norms=("transformer.ln_f",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from geom_plugins.architectures.encoder_decoders import T5_FAMILY
+from geom_plugins.architectures.encoder_decoders import T5_FAMILY, last_of_decoder
 from geom_plugins.architectures.record import Architecture
 
 _WHISPER = Architecture(
@@ -18,6 +18,15 @@ _WHISPER = Architecture(
     shift=True,
     task="seq2seq",
     quirk="tied",
+)
+
+_SEAMLESS = replace(
+    _WHISPER,
+    family="SeamlessM4T",
+    final_norm="text_decoder.layer_norm",
+    stems=("",),
+    embed=("shared", "text_decoder.embed_tokens"),
+    heads=("lm_head",),
 )
 
 SPEECH: dict[str, Architecture] = {
@@ -53,26 +62,12 @@ SPEECH: dict[str, Architecture] = {
         tied=False,
         quirk="tied by the larger model's flag; bias over the vocabulary",
     ),
-    "seamless_m4t": replace(
-        _WHISPER,
-        family="SeamlessM4T",
-        final_norm="text_decoder.layer_norm",
-        stems=("",),
-        embed=("shared", "text_decoder.embed_tokens"),
-        heads=("lm_head",),
-    ),
-    "seamless_m4t_v2": replace(
-        _WHISPER,
-        family="SeamlessM4T 2",
-        final_norm="text_decoder.layer_norm",
-        stems=("",),
-        embed=("shared", "text_decoder.embed_tokens"),
-        heads=("lm_head",),
-    ),
+    "seamless_m4t": _SEAMLESS,
+    "seamless_m4t_v2": replace(_SEAMLESS, family="SeamlessM4T 2"),
     "trocr": replace(
         _WHISPER,
         family="TrOCR decoder",
-        final_norm=lambda config: f"decoder.layers.{config['decoder_layers'] - 1}.final_layer_norm",
+        final_norm=last_of_decoder,
         heads=("output_projection",),
         task="causal",
         quirk="tied; final norm is the last layer's",

@@ -130,12 +130,6 @@ def _kind_of_norm(
 
 def _changed_logits(config: Config, where: str, what: str) -> Iterator[str]:
     """Say what the settings seem to do to the logits; raise InputError if it may move an argmax."""
-    rows, logits = config.get("vocab_size"), config.get("unpadded_vocab_size")
-    if isinstance(rows, int) and isinstance(logits, int) and logits < rows:
-        raise InputError(
-            f"{where} is {what}, and its unpadded_vocab_size is {logits}: the model drops the "
-            f"logits of its last {rows - logits} rows; to examine all rows anyway, {BY_HAND}"
-        )
     for key in (*_LOGIT_SCALES, *_SOFT_CAPS):
         value = config.get(key)
         if value is None or value == 1:

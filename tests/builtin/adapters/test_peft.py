@@ -221,6 +221,7 @@ def test_an_adapter_leads_to_no_other_place_on_this_machine(
     named: str | None, reason: str, bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bases)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     trained(toy(False), lora("q_proj")).save_pretrained(tmp_path)
     edited(tmp_path, base_model_name_or_path=named)
     with pytest.raises(InputError, match=reason):

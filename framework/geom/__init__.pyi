@@ -51,6 +51,7 @@ from .model.readout import Readout as Readout
 from .model.rows import Rows as Rows
 from .model.shift import Shift as Shift
 from .model.source import Source as Source
+from .nouns import Noun as Noun
 from .numbers.arrays import Array as Array
 from .numbers.arrays import Flags as Flags
 from .numbers.arrays import Floats as Floats

@@ -31,9 +31,10 @@ def load(
     Parameters
     ----------
     model : str, Readout or object, optional
-        The name of a model; or the model itself, any object in memory with ``W_U`` of shape
-        (d, V) and ``b_U`` of shape (V,), such as a TransformerLens model. A readout is returned
-        unchanged. The default is the demo.
+        The name of a model; or the model itself, an object in memory: with ``W_U`` of shape
+        (d, V) and ``b_U`` of shape (V,), such as a TransformerLens model; a fitted linear
+        classifier of scikit-learn's form, whose classes become texts; or a linear layer such as
+        ``torch.nn.Linear``. A readout is returned unchanged. The default is the demo.
     given : mapping of (str, str) to mapping, optional
         Further options of a named source, under ``("source", NAME)``. Options in the name take
         precedence.

@@ -20,6 +20,7 @@ from geom.model.domains import Domain
 from geom.model.in_memory import Live
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.nouns import Noun
 from geom.numbers.arrays import Floats
 from geom.plugins import selection
 from geom.plugins.chosen import Chosen
@@ -54,9 +55,12 @@ class MeasureTable:
     ----------
     rows : tuple of MeasureRow
         One row per token and measure.
+    noun : Noun
+        What the tokens are called.
     """
 
     rows: tuple[MeasureRow, ...]
+    noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
 
@@ -188,7 +192,7 @@ def measure(
                 if store is not None and whole:
                     store(found)
             rows.append(found)
-    return MeasureTable(tuple(rows))
+    return MeasureTable(tuple(rows), problem.readout.noun)
 
 
 def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:

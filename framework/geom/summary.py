@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from geom.nouns import Noun
 from geom.reprs import short_repr
 from geom.store import Run, TokenRow, open_file
 from geom.text import TokenKind
@@ -44,6 +45,8 @@ class ModelSummary:
     padding : int
         The number of padding rows that are speakable: rows beyond the tokenizer's tokens, which a
         sampler may pick and no tokenizer decodes. They are among the above.
+    noun : Noun
+        What the run calls its rows.
     """
 
     model: str
@@ -58,6 +61,7 @@ class ModelSummary:
     own: int
     rest: int
     padding: int
+    noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
 
@@ -166,4 +170,5 @@ def summarise_rows(run: Run, rows: list[TokenRow]) -> ModelSummary:
         own=counts["speakable"],
         rest=V - len(rows),
         padding=sum(row.undecodable for row in rows),
+        noun=run.noun,
     )

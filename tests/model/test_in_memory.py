@@ -201,7 +201,7 @@ class _Broken:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (42, "a model cannot be a int: give a Readout, a model's name, or an object with W_U"),
+        (42, "a model cannot be a int: give a Readout, a model's name, an object with W_U"),
         (_Broken(), "_Broken cannot be read: RuntimeError: not loaded"),
         (Model(np.zeros((V, D)), np.zeros(V)), r"W_U of shape \(13, 8\) and b_U of shape \(13,\)"),
         (Model(np.zeros(V), np.zeros(V)), r"W_U must be \(d, V\)"),

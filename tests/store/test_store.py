@@ -131,6 +131,7 @@ def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
         "model": "python",
         "versions": {"geom": "0"},
         "notes": ["a note"],
+        "noun": "token",
         "planned": True,
         "warnings": ["a warning"],
     }

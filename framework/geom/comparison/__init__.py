@@ -196,4 +196,11 @@ def _compared(
     )
     ordered, roundoffs, faults = coarse_to_fine(arithmetics)
     rows, failed = rows_of(problem.readout, ordered, points)
-    return Comparison(points, roundoffs, rows, claims=claims, notes=(*notes, *faults, *failed))
+    return Comparison(
+        points,
+        roundoffs,
+        rows,
+        claims=claims,
+        notes=(*notes, *faults, *failed),
+        noun=problem.readout.noun,
+    )

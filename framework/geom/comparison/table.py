@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from geom.comparison.claims import SolverClaim
 from geom.comparison.records import ComparedPoint, ComparisonRow
 from geom.errors import InputError
+from geom.nouns import Noun
 from geom.numbers.printing import rounded_down
 from geom.reprs import short_repr
 from geom.store.frames import frame
@@ -37,6 +38,8 @@ class Comparison:
         The findings that a solver returned, if one was asked.
     notes : tuple of str, optional
         What went wrong, and which tokens were left out.
+    noun : Noun, optional
+        What the tokens are called.
     """
 
     points: tuple[ComparedPoint, ...]
@@ -45,6 +48,7 @@ class Comparison:
     _: KW_ONLY
     claims: tuple[SolverClaim, ...] = ()
     notes: tuple[str, ...] = ()
+    noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
 
@@ -56,7 +60,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Render one row per point: its exact margin, and the margin in each precision."""
-        names = ("id", "token", "at", "exact", *self.precisions)
+        names = ("id", self.noun, "at", "exact", *self.precisions)
         cells = (
             (
                 str(point.token_id),

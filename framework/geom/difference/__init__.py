@@ -15,7 +15,7 @@ from typing import Any
 
 from geom.difference.records import Bounds, Difference, TokenChange, TokenState
 from geom.difference.twins import joined, twin_groups
-from geom.difference.vocabularies import Vocabulary, check_vocabularies, disagreeing, tokens
+from geom.difference.vocabularies import Vocabulary, check_vocabularies, disagreeing
 from geom.store import Run, TokenRow, open_file
 from geom.summary import ModelSummary, summarise_rows
 from geom.token_spec import CANDIDATES
@@ -81,7 +81,7 @@ class _Read:
     @property
     def vocabulary(self) -> Vocabulary:
         """The tokens of the run."""
-        return Vocabulary.of(self.name, self.summary.V, self.rows.values())
+        return Vocabulary.of(self.name, self.summary.V, self.rows.values(), self.summary.noun)
 
     def state(self, token: int) -> TokenState:
         """Return the verdict of the token, or why there is none."""
@@ -117,12 +117,12 @@ def _notes(one: _Read, other: _Read, grown: str | None, skipped: int) -> tuple[s
     """Say what a reader of the differences should know."""
     said = [] if grown is None else [grown]
     if skipped:
-        said.append(f"not compared, as the texts differ: {tokens(skipped)}")
+        said.append(f"not compared, as the texts differ: {one.summary.noun.counted(skipped)}")
     if not _same_domain(one, other):
         names = (one.summary.domain, other.summary.domain)
         said.append(f"the domains differ ({' and '.join(names)}), so margins are not compared")
     said += [
-        f"{run.name} is unfinished, and has yet to examine {tokens(run.pending)}"
+        f"{run.name} is unfinished, and has yet to examine {run.summary.noun.counted(run.pending)}"
         for run in (one, other)
         if run.pending
     ]

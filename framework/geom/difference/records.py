@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
+from geom.nouns import Noun
 from geom.reprs import short_repr
 from geom.summary import ModelSummary
 from geom.text import TokenKind
@@ -178,6 +179,11 @@ class Difference:
     def __bool__(self) -> bool:
         """Whether anything differs."""
         return any(count for name, count in self.counts().items() if name not in _SAME)
+
+    @property
+    def noun(self) -> Noun:
+        """What both runs call their rows, ``token`` if they differ."""
+        return Noun.shared(self.before.noun, self.after.noun)
 
     @property
     def newly_unspeakable(self) -> tuple[TokenChange, ...]:

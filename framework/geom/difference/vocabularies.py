@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from geom.errors import InputError
+from geom.nouns import Noun
 from geom.store import TokenRow
 from geom.text import harmless, visible
 
@@ -17,11 +18,14 @@ class Vocabulary:
     name: str
     V: int
     texts: Mapping[int, str]
+    noun: Noun = Noun.TOKEN
 
     @classmethod
-    def of(cls, name: str, V: int, rows: Iterable[TokenRow]) -> Vocabulary:
+    def of(cls, name: str, V: int, rows: Iterable[TokenRow], noun: Noun = Noun.TOKEN) -> Vocabulary:
         """Return the vocabulary of a run, as far as the run's rows tell."""
-        return cls(name, V, {row.token_id: row.token for row in rows if row.token is not None})
+        return cls(
+            name, V, {row.token_id: row.token for row in rows if row.token is not None}, noun
+        )
 
 
 def check_vocabularies(one: Vocabulary, other: Vocabulary, remedy: str = "") -> str | None:
@@ -32,24 +36,20 @@ def check_vocabularies(one: Vocabulary, other: Vocabulary, remedy: str = "") -> 
 
     Raises InputError for other vocabularies; ``remedy`` follows what it says.
     """
-    end = f": an id is not the same token in both{remedy}"
+    noun = Noun.shared(one.noun, other.noun)
+    end = f": an id is not the same {noun} in both{remedy}"
     for token in disagreeing(one, other):
         first, second = (visible(v.texts[token]) for v in (one, other))
         raise InputError(
-            harmless(f"token {token} is {first} in {one.name} and {second} in {other.name}{end}")
+            harmless(f"{noun} {token} is {first} in {one.name} and {second} in {other.name}{end}")
         )
     if one.V == other.V:
         return None
     if not one.texts.keys() & other.texts.keys():
-        sizes = f"{one.name} has {one.V} tokens and {other.name} has {other.V}"
+        sizes = f"{one.name} has {noun.counted(one.V)} and {other.name} has {other.V}"
         raise InputError(f"{sizes}, and no texts tell which are the same{remedy}")
     short, long = sorted((one, other), key=lambda vocabulary: vocabulary.V)
-    return f"{long.name} has {tokens(long.V - short.V)} more than {short.name}"
-
-
-def tokens(count: int) -> str:
-    """Write a number of tokens."""
-    return "1 token" if count == 1 else f"{count} tokens"
+    return f"{long.name} has {noun.counted(long.V - short.V)} more than {short.name}"
 
 
 def disagreeing(one: Vocabulary, other: Vocabulary) -> Iterator[int]:

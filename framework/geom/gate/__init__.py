@@ -12,6 +12,7 @@ from geom.errors import InputError
 from geom.gate.baselines import check_problem, check_run, opened
 from geom.gate.checks import IGNORABLE, NAMED, Check, Token, are, named, parse_names, unproven
 from geom.model.problem import Problem
+from geom.nouns import Noun
 from geom.store import Run, TokenRow
 from geom.text import TokenKind
 
@@ -87,10 +88,15 @@ class Gate:
             elif self.baseline is not None:
                 note = f"; {self.baseline} has no run of {run.model}"
         checks = unproven(run, rows, self.ignore)
-        return [*checks, *(self._check(what, rows, known, note) for what in self.fail_on)]
+        return [*checks, *(self._check(what, rows, known, note, run.noun) for what in self.fail_on)]
 
     def _check(
-        self, what: str, rows: Sequence[TokenRow], known: Mapping[int, TokenRow], note: str
+        self,
+        what: str,
+        rows: Sequence[TokenRow],
+        known: Mapping[int, TokenRow],
+        note: str,
+        noun: Noun,
     ) -> Check:
         words, is_found = FINDINGS[what]
         ignore = self.ignore - {"padding"} if what == PADDING else self.ignore
@@ -102,13 +108,13 @@ class Gate:
         if len(wanted) > len(new):
             aside.append(f"{len(wanted) - len(new)} in the baseline")
         if ignore and rows and all(row.token_kind is None for row in rows):
-            aside.append("no kinds of tokens are known, so none is ignored")
+            aside.append(f"no kinds of {noun.plural} are known, so none is ignored")
         more = f" ({', '.join(aside)}){note}" if aside else note
         if new:
             tokens = named(_tokens(new), self.named)
-            return Check(what, True, f"{are(len(new), words)}: {tokens}{more}")
+            return Check(what, True, f"{are(noun, len(new), words)}: {tokens}{more}")
         other = "other " if found else ""
-        return Check(what, False, f"no {other}token of {len(rows)} examined is {words}{more}")
+        return Check(what, False, f"no {other}{noun} of {len(rows)} examined is {words}{more}")
 
 
 def changes(
@@ -139,7 +145,7 @@ def changes(
                 if item.token_kind not in kinds
             ]
             words = what.replace("-", " ")
-        said = f"{are(len(tokens), words)}: {named(tokens)}" if tokens else "none"
+        said = f"{are(found.noun, len(tokens), words)}: {named(tokens)}" if tokens else "none"
         checks.append(Check(what, bool(tokens), said))
     return checks
 

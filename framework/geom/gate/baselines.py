@@ -48,21 +48,21 @@ def check_problem(baseline: Run, problem: Problem, out: Path | None) -> None:
         raise InputError(f"the baseline {path} is the run itself; give an earlier run")
     readout = problem.readout
     texts = {token: text for token, text in enumerate(readout.tokens or ()) if text is not None}
-    here = Vocabulary(str(readout.source), readout.V, texts)
+    here = Vocabulary(str(readout.source), readout.V, texts, readout.noun)
     _check(baseline, here, domains.as_settings(problem.domain))
 
 
 def check_run(baseline: Run, run: Run) -> None:
     """Check that the baseline is of the same vocabulary and domain as a run. Raises InputError."""
     settings = run.settings
-    here = Vocabulary.of(str(run.path or run.model), settings["V"], run.rows())
+    here = Vocabulary.of(str(run.path or run.model), settings["V"], run.rows(), run.noun)
     _check(baseline, here, settings["domain"])
 
 
 def _check(baseline: Run, here: Vocabulary, domain: Mapping[str, Any]) -> None:
     settings = baseline.settings
     name = f"the baseline {baseline.path or baseline.model}"
-    there = Vocabulary.of(name, settings["V"], baseline.rows())
+    there = Vocabulary.of(name, settings["V"], baseline.rows(), baseline.noun)
     check_vocabularies(there, here, "; give a run of this vocabulary")
     names = (settings["domain"].get("name"), domain.get("name"))
     if names[0] != names[1]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from geom.errors import unknown
+from geom.nouns import Noun
 from geom.store import Run, TokenRow
 from geom.text import TokenKind, visible
 
@@ -44,12 +45,12 @@ def unproven(run: Run, rows: Sequence[TokenRow], ignore: Collection[TokenKind]) 
     elif not run.planned:
         said.append("nothing was proven: it has not begun")
     elif counted and all(row.verdict == "undecided" for row in counted):
-        said.append(f"nothing was proven: {are(len(counted), 'undecided')}")
+        said.append(f"nothing was proven: {are(run.noun, len(counted), 'undecided')}")
     left = run.counts()["pending"]
     if left:
-        said.append(are(left, "not examined yet"))
+        said.append(are(run.noun, left, "not examined yet"))
     said += [
-        f"{warning}; the tokens that it would flag are missing"
+        f"{warning}; the {run.noun.plural} that it would flag are missing"
         for warning in run.warnings
         if warning.startswith("detector ") and " raised " in warning
     ]
@@ -67,9 +68,9 @@ def parse_names(what: str, given: str | Iterable[str], known: Iterable[str]) -> 
     return tuple(dict.fromkeys(names))
 
 
-def are(count: int, words: str) -> str:
-    """Say how many tokens are something."""
-    return f"1 token is {words}" if count == 1 else f"{count} tokens are {words}"
+def are(noun: Noun, count: int, words: str) -> str:
+    """Say how many tokens, or other things, are something."""
+    return f"{noun.counted(count)} {'is' if count == 1 else 'are'} {words}"
 
 
 def named(tokens: Sequence[Token], most: int = NAMED) -> str:

@@ -1,23 +1,25 @@
-"""The readout of a model in memory: any object with ``W_U`` (d, V) and ``b_U`` (V,).
+"""The readout of a model in memory: an object with ``W_U`` and ``b_U``, or a linear head.
 
 The object may be a TransformerBridge of TransformerLens, a HookedTransformer of its older versions,
-or another object of that form. This module imports no library for it: it slices the tensors, and
-turns the slices into arrays.
+or another object with ``W_U`` (d, V) and ``b_U`` (V,); a linear classifier (`classifiers`) or a
+linear layer (`linear_layers`). This module imports no library for it: it knows an object by its
+attributes.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from geom.errors import GeomError, InputError, contained, raised
+from geom.model.classifiers import Classifier, is_classifier, read_classifier
+from geom.model.linear_layers import LinearLayer, is_linear_layer, read_linear_layer
 from geom.model.readout import NormName, Readout
+from geom.model.tensors import Columns, array
 
 _KINDS: dict[str | None, NormName | None] = {
     "LN": "layernorm",
@@ -45,7 +47,7 @@ _ROUNDED = (
 )
 
 
-class Live(Protocol):
+class Unembedding(Protocol):
     """A model in memory: ``W_U`` (d, V) and ``b_U`` (V,) are tensors or arrays of any library.
 
     If the model has ``cfg.normalization_type``, ``ln_final`` or ``tokenizer``, they are used too.
@@ -60,33 +62,43 @@ class Live(Protocol):
         """The bias of the unembedding."""
 
 
-def read_live(model: Live) -> Readout:
+Live: TypeAlias = Unembedding | Classifier | LinearLayer
+"""A model in memory, of one of the forms that `read_live` knows."""
+
+
+def read_live(model: object) -> Readout:
     """Return the readout of a model in memory; copy its numbers a block of tokens at a time.
 
-    Raises InputError if ``model`` has no ``W_U`` and ``b_U``, or if they cannot be read.
+    Raises InputError if ``model`` has none of the forms that are known, or cannot be read.
     """
     kind = type(model).__name__
     try:
         with contained():
-            return _read(model, kind)
+            if _is_unembedding(model):
+                return _read(model, kind)
+            if is_classifier(model):
+                return read_classifier(model)
+            if is_linear_layer(model):
+                return read_linear_layer(model)
+            raise InputError(
+                f"a model cannot be a {kind}: give a Readout, a model's name, an object with W_U "
+                "and b_U, a linear classifier or a linear layer"
+            )
     except GeomError:
         raise
     except Exception as error:  # a stranger's object may raise anything
         raise InputError(f"{kind} cannot be read: {raised(error)}") from error
 
 
-def _read(model: Live, kind: str) -> Readout:
-    """Return the readout.
+def _is_unembedding(model: object) -> TypeGuard[Unembedding]:
+    """Return whether an object has the two attributes of an unembedding."""
+    return hasattr(model, "W_U") and hasattr(model, "b_U")
 
-    Raises InputError if ``model`` is not a model, and any error of the model's own code.
-    """
-    if not (hasattr(model, "W_U") and hasattr(model, "b_U")):
-        raise InputError(
-            f"a model cannot be a {kind}: give a Readout, a model's name, or an object with "
-            "W_U and b_U"
-        )
+
+def _read(model: Unembedding, kind: str) -> Readout:
+    """Return the readout. Raises InputError, and any error of the model's own code."""
     W_U, b_U = model.W_U, model.b_U
-    W, b = _Columns(W_U), _array("b_U", b_U)
+    W, b = Columns(W_U), array("b_U", b_U)
     if len(W.shape) != 2 or b.shape != W.shape[:1]:
         raise InputError(
             f"{kind} has W_U of shape {W.shape[::-1]} and b_U of shape {b.shape}: W_U must be "
@@ -101,38 +113,6 @@ def _read(model: Live, kind: str) -> Readout:
     centred = _centred(readout)
     rounded = (_ROUNDED,) if centred else ()
     return readout.described(readout.source, (", ".join(form + centred), *rounded, *notes))
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """``W_U`` (d, V) as rows (V, d): a slice of rows is fetched as columns and transposed."""
-
-    matrix: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(int(n) for n in reversed(self.matrix.shape))
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        return _array("W_U", self.matrix[:, rows]).T
-
-
-def _array(name: str, values: Any) -> NDArray[Any]:
-    """Convert a tensor or array to a NumPy array that holds it exactly.
-
-    Raises InputError if a tensor has no numbers, or has quantised ones.
-    """
-    if not hasattr(values, "detach"):
-        return np.asarray(values)
-    kind = str(values.dtype).removeprefix("torch.")
-    if values.is_meta or not values.is_floating_point():
-        stored = "on the meta device" if values.is_meta else f"torch.{kind}"
-        raise InputError(f"{name} is {stored}: load the model with its weights, as floats")
-    held = values.detach().cpu()
-    if kind in ("float16", "float32", "float64"):
-        return np.asarray(held.numpy())
-    single: NDArray[np.float32] = held.float().numpy()  # float32 holds the shorter types exactly
-    return single.astype(np.dtype(ml_dtypes.bfloat16)) if kind == "bfloat16" else single
 
 
 def _final_norm(
@@ -161,7 +141,7 @@ def _final_norm(
         return None, None, None, (f"no ln_final, though cfg says {kind}: read as having no norm",)
     rms = rms or getattr(norm, "uses_rms_norm", False)
     gamma, beta = (
-        None if values is None else _array(f"ln_final.{name}", values)
+        None if values is None else array(f"ln_final.{name}", values)
         for name, values in (("w", getattr(norm, "w", None)), ("b", getattr(norm, "b", None)))
     )
     if gamma is not None and getattr(norm, "uses_weight_offset", False):

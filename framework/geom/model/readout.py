@@ -27,6 +27,7 @@ from geom.model.rows import BLOCK, Rows, size
 from geom.model.shift import Shift
 from geom.model.source import PYTHON, Source
 from geom.model.stored import Intake, Settled, Stored
+from geom.nouns import Noun
 from geom.numbers.arrays import Floats
 from geom.numbers.rationals import integers
 from geom.numbers.rounding import dot_error, norm_above, refuse_flushing
@@ -57,7 +58,7 @@ class Readout:
         One row per token, with the norm's scale folded in. A writable array is copied.
     b : ndarray of shape (V,), float64
         The biases, with the norm's shift folded in. A writable array is copied.
-    norm, tokens, kinds, source, notes, shift : optional
+    norm, tokens, kinds, source, notes, shift, noun : optional
         As below.
 
     Attributes
@@ -80,6 +81,8 @@ class Readout:
         Sentences that a reader of the results should know.
     shift : Shift, optional
         The shift of the final norm, and the biases without it.
+    noun : {"token", "class", "item"}, optional
+        What a row stands for: the word that results use, ``token`` unless told.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class Readout:
     source: Source = PYTHON
     notes: tuple[str, ...] = ()
     shift: Shift | None = None
+    noun: Noun = Noun.TOKEN
 
     _shown: ClassVar = ("V", "d", "norm", "source")
     __repr__ = short_repr
@@ -114,6 +118,7 @@ class Readout:
         source: Source = PYTHON,
         notes: tuple[str, ...] = (),
         shift: Shift | None = None,
+        noun: str = Noun.TOKEN,
     ) -> None:
         refuse_flushing()
         _check_norm(norm)
@@ -131,6 +136,7 @@ class Readout:
             source=source,
             notes=notes,
             shift=shift,
+            noun=Noun.named(noun),
         )
         if shift is not None:
             with np.errstate(all="ignore"):
@@ -164,6 +170,7 @@ class Readout:
         kinds: Sequence[TokenKind] | None = None,
         source: str | Source = PYTHON,
         notes: tuple[str, ...] = (),
+        noun: str = Noun.TOKEN,
     ) -> Readout:
         """Fold a checkpoint's arrays into a readout: ``logits = W (gamma * x + beta) + b``.
 
@@ -194,6 +201,8 @@ class Readout:
             The name that `geom.load` takes to find the readout again.
         notes : tuple of str, optional
             Sentences that a reader of the results should know.
+        noun : {"token", "class", "item"}, optional
+            What a row stands for.
 
         Returns
         -------
@@ -263,6 +272,7 @@ class Readout:
             source=Source.parse(source) if isinstance(source, str) else source,
             notes=notes,
             shift=kept,
+            noun=Noun.named(noun),
             _head=head,
         )
         return out
@@ -561,6 +571,7 @@ class Readout:
             projection=head.projection,
             source=source,
             notes=(*self.notes, note),
+            noun=self.noun,
             **texts,
         )
 

@@ -28,6 +28,7 @@ from geom.model.rows import Rows
 from geom.model.shift import Shift
 from geom.model.source import Source
 from geom.model.stored import Stored
+from geom.nouns import Noun
 from geom.numbers.arrays import Floats
 
 PREFIX = "geom-weights-"
@@ -61,6 +62,7 @@ class SharedReadout(Readout):
             self.norm,
             self.source,
             self.shift,
+            self.noun,
         )
 
 
@@ -105,6 +107,7 @@ def _arrive(
     norm: NormName | None,
     source: Source,
     shift: Shift | None,
+    noun: Noun,
 ) -> SharedReadout:
     """Rebuild the readout in the process that it was sent to."""
     lines, d, unpack = stored
@@ -114,6 +117,7 @@ def _arrive(
     out.__dict__.update(rows=Rows(Stored(held, d, unpack, opened), *rows))
     out.__dict__.update(b=_arrived(b), row_norms=_arrived(row_norms))
     out.__dict__.update(norm=norm, source=source, shift=shift, tokens=None, kinds=None, notes=())
+    out.__dict__.update(noun=noun)
     return out
 
 

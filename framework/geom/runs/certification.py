@@ -135,7 +135,7 @@ class _State:
         verdict, notes = self.verdict, list(self.notes)
         if verdict.name != "speakable":
             twins = problem.readout.twins(self.token)[:1]
-            notes += [f"same row and bias as token {j}" for j in twins]
+            notes += [f"same row and bias as {problem.readout.noun} {j}" for j in twins]
         if not verdict.decided:
             notes += [verdict.note] if verdict.note else []
             notes += [] if notes else [_why_undecided(self.evidence)]

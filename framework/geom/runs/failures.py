@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from geom.nouns import Noun
 from geom.store import Run
 
 _RAISED = " raised "
@@ -16,10 +17,13 @@ class Failure:
     certifier: str
     reason: str
     tokens: tuple[int, ...]
+    noun: Noun = Noun.TOKEN
 
     def __str__(self) -> str:
         more = f" and {len(self.tokens) - 1} more" if len(self.tokens) > 1 else ""
-        return f"certifier {self.certifier} raised {self.reason}: token {self.tokens[0]}{more}"
+        return (
+            f"certifier {self.certifier} raised {self.reason}: {self.noun} {self.tokens[0]}{more}"
+        )
 
 
 def failure_note(certifier: str, reason: str) -> str:
@@ -37,6 +41,6 @@ def failures(run: Run) -> list[Failure]:
             if raised and certifier in chain:
                 found.setdefault(certifier, []).append((row.token_id, reason))
     return [
-        Failure(certifier, cases[0][1], tuple(token for token, _ in cases))
+        Failure(certifier, cases[0][1], tuple(token for token, _ in cases), run.noun)
         for certifier, cases in found.items()
     ]

@@ -76,7 +76,7 @@ def _twins(problem: Problem, tokens: Ids, twins: Ids) -> Iterator[list[Outcome]]
             finding = Finding(weights=Weights(np.array([twin]), np.ones(1)))
             verdict = exact.judge(problem, token, finding)
             if verdict.decided:
-                note = f"same row and bias as token {twin}"
+                note = f"same row and bias as {problem.readout.noun} {twin}"
                 seconds = time.perf_counter() - started
                 found.append(bulk_outcome(token, verdict, finding, TWIN, seconds, note=note))
         yield found

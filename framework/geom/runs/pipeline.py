@@ -120,7 +120,7 @@ def execute(
     """
     readout = asked.readout
     writer = create_or_continue(
-        out, asked.settings, str(readout.source), asked.versions, readout.notes
+        out, asked.settings, str(readout.source), asked.versions, readout.notes, readout.noun
     )
     try:
         ready()

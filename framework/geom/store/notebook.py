@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from geom.nouns import Noun
 from geom.store.ranking import ranking
 from geom.store.rows import TokenRow
 from geom.text import harmless, visible
@@ -15,16 +16,18 @@ SHOWN = 20
 """The number of rows that a table shows."""
 
 
-def run_html(model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow]) -> str:
+def run_html(
+    model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow], noun: Noun = Noun.TOKEN
+) -> str:
     """Render a run: its counts, and a table of its first tokens, the unspeakable ones on top."""
-    ranked = ranking(rows)
+    ranked = ranking(rows, noun)
     ordered = ranked.rows
     counts = Counter(row.label for row in ordered)
-    numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or "no token examined"
+    numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or f"no {noun} examined"
     if undecodable := sum(row.undecodable for row in ordered):
         numbers += f"; {undecodable} of them speakable padding, which no tokenizer decodes"
-    facts = f"{settings.get('V')} tokens, d = {settings.get('d')}"
-    names = ("id", "token", "verdict", "proof", "largest margin")
+    facts = f"{settings.get('V')} {noun.plural}, d = {settings.get('d')}"
+    names = ("id", noun, "verdict", "proof", "largest margin")
     cells = (
         (
             str(row.token_id),

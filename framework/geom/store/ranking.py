@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from geom.nouns import Noun
 from geom.reprs import short_repr
 from geom.store.rows import TokenRow
 
@@ -33,11 +34,14 @@ class Ranking:
     tied : frozenset of int
         Those of them that are as hard as a neighbour as far as is proven, because their bounds
         overlap: the order of such neighbours says nothing.
+    noun : Noun
+        What the rows are called.
     """
 
     rows: list[TokenRow]
     proven: int
     tied: frozenset[int]
+    noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
 
@@ -45,19 +49,20 @@ class Ranking:
     def about(self) -> str:
         """What is proven of the order, for a reader of the rows; empty without speakable tokens."""
         speakable = sum(row.verdict == "speakable" for row in self.rows)
+        some = self.noun.plural
         if not speakable:
             return ""
         if not self.proven:
             return (
-                "the order of the speakable tokens is not proven: the bounds on their largest "
+                f"the order of the speakable {some} is not proven: the bounds on their largest "
                 "margins are too far apart"
             )
         if self.proven == speakable:
-            said = "the speakable tokens are in proven order, the hardest first"
+            said = f"the speakable {some} are in proven order, the hardest first"
         else:
-            first = f"the first {self.proven} speakable tokens are the hardest, in proven order"
+            first = f"the first {self.proven} speakable {some} are the hardest, in proven order"
             if self.proven == 1:
-                first = "the first speakable token is proven to be the hardest"
+                first = f"the first speakable {self.noun} is proven to be the hardest"
             said = f"{first}; the others follow by what is known of their margins"
         return f"{said}; {TIED} marks neighbours whose order is not proven" if self.tied else said
 
@@ -77,8 +82,8 @@ class Ranking:
         return f"{row.margin} {TIED}" if row.token_id in self.tied else row.margin
 
 
-def ranking(rows: Iterable[TokenRow]) -> Ranking:
-    """Put rows in order."""
+def ranking(rows: Iterable[TokenRow], noun: Noun = Noun.TOKEN) -> Ranking:
+    """Put rows, which are called ``noun``, in order."""
     ordered = sorted(rows, key=lambda row: row.rank)
     speakable = [row for row in ordered if row.verdict == "speakable"]
     known = next((i for i, row in enumerate(speakable) if not row.known), len(speakable))
@@ -93,7 +98,7 @@ def ranking(rows: Iterable[TokenRow]) -> Ranking:
             if place - start > 1:
                 tied |= {tie.token_id for tie in speakable[start:place]}
             proven = start = place
-    return Ranking(ordered, proven, frozenset(tied))
+    return Ranking(ordered, proven, frozenset(tied), noun)
 
 
 def _number(bound: float | None, unknown: float) -> float:

@@ -19,6 +19,7 @@ from geom.exact.bulk import own_direction
 from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.nouns import Noun
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.store import decoding
 from geom.store.arrays import HEADER, ITEM
@@ -84,10 +85,10 @@ class Run:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
-        return f"<Run {self.path or 'in memory'}: {counts or 'no token examined'}>"
+        return f"<Run {self.path or 'in memory'}: {counts or f'no {self.noun} examined'}>"
 
     def _repr_html_(self) -> str:
-        return run_html(self.model, self.settings, self.rows())
+        return run_html(self.model, self.settings, self.rows(), self.noun)
 
     def close(self) -> None:
         """Close the file."""
@@ -115,6 +116,18 @@ class Run:
     def notes(self) -> list[str]:
         """The notes on the readout for a reader of the results: see `Readout`."""
         return meta(self._file, "notes", list[str], [])
+
+    @property
+    def noun(self) -> Noun:
+        """What the run calls its rows: ``token``, ``class`` or ``item``.
+
+        Raises StoreError if the file has another word.
+        """
+        word = meta(self._file, "noun", str, Noun.TOKEN)
+        try:
+            return Noun.named(word)
+        except InputError as error:
+            raise self._file.damaged(str(error)) from error
 
     @property
     def warnings(self) -> list[str]:
@@ -204,7 +217,7 @@ class Run:
         Ranking
             The rows, and how far their order is proven.
         """
-        return ranking(self.rows(verdict))
+        return ranking(self.rows(verdict), self.noun)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows as a DataFrame.
@@ -242,7 +255,9 @@ class Run:
         query = f"SELECT {_COLUMNS} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
         for values in self._file.select(query, (token,)):
             return decoding.token_row(self._file, values)
-        raise InputError(f"token {token} was not examined in this run; see its ids with geom show")
+        raise InputError(
+            f"{self.noun} {token} was not examined in this run; see its ids with geom show"
+        )
 
     def named(self, name: str) -> list[TokenRow]:
         """Find a token by id or text.
@@ -265,7 +280,9 @@ class Run:
         found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
         if not found:
             where = self.path or "this run"
-            raise InputError(f"token {name!r} was not examined in {where}: give its id or text")
+            raise InputError(
+                f"{self.noun} {name!r} was not examined in {where}: give its id or text"
+            )
         return sorted(found, key=lambda row: str(row.token_id) != name)
 
     def evidence(self, token: int) -> Finding:
@@ -458,3 +475,4 @@ class Run:
             If it is damaged.
         """
         _ = self.settings, self.model, self.versions, self.notes, self.warnings, self.planned
+        _ = self.noun

@@ -21,7 +21,7 @@ KNOWN = 0.01
 """The relative gap of the bounds on a largest margin at which it counts as known."""
 
 
-_TWIN = re.compile(r"same row and bias as token (\d{1,19})")
+_TWIN = re.compile(r"same row and bias as (?:token|class|item) (\d{1,19})")
 """The words in the note of a token that has a twin."""
 
 

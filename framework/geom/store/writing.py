@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geom.certificates import Finding
 from geom.errors import StoreError
+from geom.nouns import Noun
 from geom.store.arrays import blob
 from geom.store.connection import connect
 from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
@@ -147,6 +148,7 @@ def create_or_continue(
     model: str,
     versions: Mapping[str, str],
     notes: Sequence[str] = (),
+    noun: Noun = Noun.TOKEN,
 ) -> Writer:
     """Return a writer to ``path`` (None: in memory): of a new run, or one with these settings.
 
@@ -157,6 +159,7 @@ def create_or_continue(
         "model": model,
         "versions": dict(versions),
         "notes": list(notes),
+        "noun": noun,
     }
     if path is None:
         return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)

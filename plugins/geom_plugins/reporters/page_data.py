@@ -67,6 +67,7 @@ def page_data(run: Run) -> dict[str, Any]:
     }
     return {
         **_harmless(about),
+        "noun": {"one": run.noun, "many": run.noun.plural, "chosen": run.noun.chosen},
         "pending": run.counts()["pending"],
         "classes": CLASSES,
         "order": ranked.about,
@@ -74,7 +75,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "measures": _measures(run, rows),
         "certificates": {
             str(row.token_id): _certificate(run, row)
-            for row in track_progress(rows, "certificates", len(rows), "tokens")
+            for row in track_progress(rows, "certificates", len(rows), run.noun.plural)
             if row.verdict != "undecided" and row.token_id not in recipes
         },
         "texts": _texts(run, rows, readout),
@@ -115,7 +116,7 @@ def _columns(ranked: Ranking) -> dict[str, Any]:
     ids = [row.token_id for row in rows]
     for token in (*ids, *winners):
         if not -1 <= token < _IDS:
-            raise InputError(f"token {token} is in no vocabulary: check the run with geom verify")
+            raise InputError(f"id {token} is in no vocabulary: check the run with geom verify")
     return {
         "id": _packed(ids, "<i4"),
         "class": _packed([CLASSES.index(row.label) for row in rows], "<i4"),

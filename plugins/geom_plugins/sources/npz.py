@@ -6,7 +6,7 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,6 +22,7 @@ from geom import (
     Filed,
     InputError,
     ModelSource,
+    Noun,
     Readout,
     check_memory,
     hookimpl,
@@ -31,6 +32,7 @@ from geom import (
 from geom_plugins.checkpoints.archives import refuse_crowded
 from geom_plugins.checkpoints.locations import local_path
 from geom_plugins.checkpoints.numpy_files import filed_array, filed_member
+from geom_plugins.checkpoints.row_texts import texts_of_array, texts_of_file
 from geom_plugins.checkpoints.scales import PLUS_ONE, YesNo, scale_of
 
 Arrays = Mapping[str, NDArray[Any] | Filed]
@@ -51,9 +53,11 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class NpzOptions:
-    """The names of the arrays. A ``.npy`` file has one array, W."""
+    """The names of the arrays, and what the rows stand for. A ``.npy`` file has one array, W."""
 
-    W: Annotated[str, Meta(description="name of the unembedding matrix")] = "W"
+    W: Annotated[
+        str | None, Meta(description="name of the matrix; 'W', or 'items' if W is not there")
+    ] = None
     b: Annotated[str | None, Meta(description="name of the bias; 'b' if there is one")] = None
     gamma: Annotated[str | None, Meta(description="name of the final norm's scale")] = None
     beta: Annotated[str | None, Meta(description="name of the final norm's shift")] = None
@@ -64,6 +68,16 @@ class NpzOptions:
         "none"
     )
     gamma_plus_one: Annotated[YesNo, Meta(description=PLUS_ONE)] = "no"
+    texts: Annotated[
+        str | None,
+        Meta(
+            description="file of the rows' texts: lines, or a .json list; 'texts' in the .npz else"
+        ),
+    ] = None
+    noun: Annotated[
+        Literal["token", "class", "item"] | None,
+        Meta(description="what a row stands for; 'item' for the matrix 'items', else 'token'"),
+    ] = None
 
 
 def load(location: str, options: NpzOptions) -> Readout:
@@ -75,20 +89,41 @@ def load(location: str, options: NpzOptions) -> Readout:
         raise InputError("model npz: names no file; write npz:FILE.npz")
     by_rows = options.layout == "vd"
     with _opened(local_path(location)) as arrays:
-        W = _array(arrays, options.W, location)
+        name = options.W or ("items" if "W" not in arrays and "items" in arrays else "W")
+        W = _array(arrays, name, location)
         bias = "b" if options.b is None and "b" in arrays else options.b
         b, gamma, beta = (
-            None if name is None else _array(arrays, name, location)
-            for name in (bias, options.gamma, options.beta)
+            None if part is None else _array(arrays, part, location)
+            for part in (bias, options.gamma, options.beta)
         )
         W = W if by_rows else W[:].T
+        texts = _texts(arrays, options.texts, W.shape[0] if W.shape else 0, location)
     return Readout.fold(
         W,
         b,
         norm=None if options.norm == "none" else options.norm,
         gamma=scale_of(gamma, options.gamma_plus_one == "yes"),
         beta=beta,
+        tokens=texts,
+        noun=options.noun or (Noun.ITEM if name == "items" else Noun.TOKEN),
     )
+
+
+def places(location: str, options: NpzOptions) -> Iterable[str]:
+    """Yield the further file that is read: that of the texts."""
+    if options.texts is not None:
+        yield options.texts
+
+
+def _texts(
+    arrays: Arrays, file: str | None, V: int, location: str
+) -> tuple[str | None, ...] | None:
+    """Return the texts of the rows, of the file or the array ``texts``, or None without either."""
+    if file is not None:
+        return texts_of_file(local_path(file), V)
+    if "texts" not in arrays:
+        return None
+    return texts_of_array(np.asarray(arrays["texts"][:]), V, f"the array 'texts' of {location}")
 
 
 @contextmanager
@@ -169,4 +204,6 @@ def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any] | Filed:
 
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NpzOptions]]:
-    yield ModelSource("npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, reads="file")
+    yield ModelSource(
+        "npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, reads="file", places=places
+    )

@@ -38,13 +38,15 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
     for claim in comparison.claims:
         print_whole(console, str(claim))
     if not points:
-        print_whole(console, "no token to compare")
+        print_whole(console, f"no {comparison.noun} to compare")
         return
     shown = points[:limit]
     for names in _columns(console, comparison, shown):
         console.print(_compared(comparison, shown, names))
     if len(points) > limit:
-        print_whole(console, f"{len(points) - limit} tokens more: --format jsonl has all")
+        print_whole(
+            console, f"{comparison.noun.counted(len(points) - limit)} more: --format jsonl has all"
+        )
     console.print(Text("! wrong sign; ? right, but within the error that it claims; - no answer"))
     console.print(Text("margins are rounded down"))
     console.print(_least(comparison))
@@ -56,7 +58,9 @@ def _columns(
     """Split the precisions into as many tables as the console's width requires."""
     gap = 2
     head = gap + max(len(str(point.token_id)) for point in points)
-    head += gap + max(len("token"), min(_TOKEN, max(_token(point).widest for point in points)))
+    head += gap + max(
+        len(comparison.noun), min(_TOKEN, max(_token(point).widest for point in points))
+    )
     head += gap + max(len("exactly"), *(len(_margin(point.margin)) for point in points))
     tables: list[list[str]] = [[]]
     used = head
@@ -77,7 +81,7 @@ def _compared(
     """Return one table of tokens by precisions, with the exact margins first."""
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("token", max_width=_TOKEN)
+    table.add_column(comparison.noun, max_width=_TOKEN)
     table.add_column("exactly", justify="right", no_wrap=True)
     for name in names:
         table.add_column(Text(plain(name)), justify="right", no_wrap=True)
@@ -118,7 +122,7 @@ def _least(comparison: Comparison) -> Table:
     table = empty_table()
     table.add_column("least that is right", no_wrap=True)
     table.add_column("unit roundoff", justify="right", no_wrap=True)
-    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column(comparison.noun.plural, justify="right", no_wrap=True)
     table.add_column("ids", overflow="fold")
     for name in [*comparison.precisions, None]:
         tokens = [token for token, found in least.items() if found == name]

@@ -14,16 +14,17 @@ from geom.cli.display.tables import (
     results_console,
 )
 from geom.difference.records import Difference
+from geom.nouns import Noun
 
 _COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
-_FOLDED = ("ids", "tokens")
+_FOLDED = ("ids", *(noun.plural for noun in Noun))
 
 
 def print_difference(found: Difference, limit: int) -> None:
     """Print the summary, then at most ``limit`` rows of each table."""
     console = results_console()
     for name, run in (("before", found.before), ("after", found.after)):
-        facts = f"{run.V} tokens, d = {run.d}, domain {run.domain}"
+        facts = f"{run.noun.counted(run.V)}, d = {run.d}, domain {run.domain}"
         print_whole(console, f"{name:6}  {run.path or 'in memory'}  {facts}", style="bold")
         print_whole(console, f"        {run.model}")
     for note in found.notes:
@@ -51,7 +52,7 @@ def _print_section(section: Section, limit: int) -> None:
                 justify="right" if right else "left",
                 no_wrap=name not in _FOLDED,
                 overflow="fold",
-                max_width=28 if name == "token" else None,
+                max_width=28 if name in list(Noun) else None,
             )
         for row in section.rows[:limit]:
             table.add_row(*(_cell(value) for value in row))

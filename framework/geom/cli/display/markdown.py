@@ -9,10 +9,11 @@ from geom.cli.display.output import print_line
 from geom.cli.display.sections import counts, sections
 from geom.cli.display.tables import Cut
 from geom.difference.records import Difference
+from geom.nouns import Noun
 from geom.summary import ModelSummary
 from geom.text import harmless
 
-_TEXTS = ("tokens", "ids")
+_TEXTS = (*(noun.plural for noun in Noun), "ids")
 """The columns with texts of tokens that are not cut."""
 
 
@@ -27,7 +28,9 @@ def _lines(found: Difference, limit: int) -> Iterator[str]:
     yield ""
     runs = (("before", found.before), ("after", found.after))
     facts = [(name, *_facts(run)) for name, run in runs]
-    yield from _table(("", "run", "tokens", "domain", "unspeakable", "undecided"), facts, ())
+    yield from _table(
+        ("", "run", found.noun.plural, "domain", "unspeakable", "undecided"), facts, ()
+    )
     for note in found.notes:
         yield f"\nNote: {_escaped(note)}"
     numbers = [

@@ -15,17 +15,17 @@ _TOKEN = 20
 
 def print_measurements(result: MeasureTable, limit: int = 200) -> None:
     """Print tokens by measures, with their errors, then the notes of the measures."""
-    console = results_console()
+    console, noun = results_console(), result.noun
     by_token: dict[int, dict[str, MeasureRow]] = {}
     for row in result:
         by_token.setdefault(row.token_id, {})[row.measure] = row
     if not by_token:
-        print_whole(console, "no token to measure")
+        print_whole(console, f"no {noun} to measure")
         return
     units = {row.measure: row.unit for row in result}
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("token", max_width=_TOKEN)
+    table.add_column(noun, max_width=_TOKEN)
     for name, unit in units.items():
         table.add_column(Text(plain(f"{name}, {unit}")), justify="right", overflow="fold")
     for token, found in list(by_token.items())[:limit]:
@@ -34,7 +34,7 @@ def print_measurements(result: MeasureTable, limit: int = 200) -> None:
         table.add_row(str(token), token_cell(first.token, first.token_kind), *cells)
     console.print(table)
     if len(by_token) > limit:
-        print_whole(console, f"{len(by_token) - limit} tokens more: --format jsonl has all")
+        print_whole(console, f"{noun.counted(len(by_token) - limit)} more: --format jsonl has all")
     for note in result.notes():
         print_whole(console, note)
     if any(" " in row.shown for row in result):  # an error

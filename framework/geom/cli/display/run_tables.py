@@ -20,6 +20,7 @@ from geom.cli.display.tables import (
     token_cell,
 )
 from geom.errors import unknown
+from geom.nouns import Noun
 from geom.numbers.arrays import Floats
 from geom.numbers.printing import ALONE, rounded
 from geom.store import MeasureRow, Ranking, Run, TokenRow
@@ -72,17 +73,18 @@ def print_run(
 def print_summary(summary: Summary, limit: int = 40) -> None:
     """Print one line per run, then the tokens that are unspeakable in several runs."""
     console = results_console()
-    console.print(_models(summary.models))
+    noun = Noun.shared(*(item.noun for item in summary.models))
+    console.print(_models(summary.models, noun))
     padded = [(place, item.padding) for place, item in enumerate(summary.models, 1) if item.padding]
     if padded:
         counts = ", ".join(f"{n} in {place}" for place, n in padded)
         print_whole(console, f"speakable padding, which no tokenizer decodes: {counts}")
     if not summary.shared:
-        print_whole(console, "no token is unspeakable in more than one run")
+        print_whole(console, f"no {noun} is unspeakable in more than one run")
         return
     console.print(_shared(summary.shared[:limit]))
     if len(summary.shared) > limit:
-        print_whole(console, f"{len(summary.shared) - limit} tokens more")
+        print_whole(console, f"{noun.counted(len(summary.shared) - limit)} more")
 
 
 def print_token(run: Run, row: TokenRow) -> None:
@@ -103,7 +105,7 @@ def _title(run: Run) -> Text:
     title = Text(plain(run.model), style="bold")
     title.append(
         plain(
-            f"  {settings.get('V')} tokens, d = {settings.get('d')}, "
+            f"  {settings.get('V')} {run.noun.plural}, d = {settings.get('d')}, "
             f"domain {settings.get('domain', {}).get('name')}"
         ),
         style="not bold",
@@ -129,7 +131,10 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
     beaten = "beaten along its own direction, yet some point makes it win"
     yield counts["hard to speak"], "hard to speak", beaten
     yield counts["speakable"], "speakable", "wins along its own direction"
-    yield counts["unspeakable"], "unspeakable", "no point of the domain makes it win"
+    nowhere = "no point of the domain makes it win"
+    if run.noun != Noun.TOKEN:
+        nowhere = f"cannot be {run.noun.chosen}: {nowhere}"
+    yield counts["unspeakable"], "unspeakable", nowhere
     yield counts["undecided"], "undecided", "not proven either way"
     yield pending, "not examined yet", "the same command goes on"
     padding = sum(row.token_kind == "padding" for row in rows)
@@ -142,7 +147,7 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
         passed_over = plain(f"passed over by {', '.join(settings.get('detectors', {}))}")
         yield rest, "not flagged", passed_over
     else:
-        yield rest, "not examined", "not in the list of tokens"
+        yield rest, "not examined", f"not in the list of {run.noun.plural}"
 
 
 def _sorted(run: Run, rows: list[TokenRow], key: str) -> list[TokenRow]:
@@ -176,7 +181,7 @@ def _tokens(
     """Return tokens with their verdicts, the winners along their directions, and measures."""
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("token", max_width=28)
+    table.add_column(ranked.noun, max_width=28)
     table.add_column("verdict", no_wrap=True)
     table.add_column("proof", no_wrap=True)
     table.add_column("largest margin", justify="right", no_wrap=True)
@@ -208,12 +213,12 @@ def _winner(row: TokenRow, kind: TokenKind | None) -> str:
     return f"{row.argmax_id} {visible(row.argmax, kind)}"
 
 
-def _models(models: Sequence[ModelSummary]) -> Table:
+def _models(models: Sequence[ModelSummary], noun: Noun) -> Table:
     """Return one line per run: its model, and how many tokens each class has."""
     table = empty_table()
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("model", overflow="fold")
-    for name in ("tokens", "d", "unspeakable", "undecided", "hard", "own direction", "the rest"):
+    for name in (noun.plural, "d", "unspeakable", "undecided", "hard", "own direction", "the rest"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("run", overflow="fold")
     for place, item in enumerate(models):
@@ -241,7 +246,7 @@ def _shared(tokens: Sequence[SharedToken]) -> Table:
 def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     """Yield names and values for `print_token`."""
     kind = run.winner_kinds()[row.token_id]
-    yield "token", f"{row.token_id} {visible(row.token, row.token_kind)}"
+    yield run.noun, f"{row.token_id} {visible(row.token, row.token_kind)}"
     yield "verdict", f"{row.verdict} ({row.proof})" if row.proof else row.verdict
     yield "own direction", "won by itself" if row.self_argmax else f"won by {_winner(row, kind)}"
     yield "flagged by", ", ".join(row.flagged_by) or "-"
@@ -258,14 +263,13 @@ def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
 def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     """Yield as much of the token's certificate as fits in a few lines."""
     if run.recipe(row.token_id) is not None:
-        yield "witness x", "the token's own direction, rebuilt from the weights"
+        yield "witness x", f"the {run.noun}'s own direction, rebuilt from the weights"
         return
     certificate = run.certificate(row.token_id)
     if isinstance(certificate, Witness):
         yield "witness x", f"{certificate.x.size} numbers: {_head(certificate.x)}"
     if isinstance(certificate, Weights):
-        count = certificate.indices.size
-        yield "weights on", "1 token" if count == 1 else f"{count} tokens"
+        yield "weights on", run.noun.counted(certificate.indices.size)
         heaviest = certificate.values.argsort()[::-1][:8]
         for i in heaviest:
             yield f"  {certificate.indices[i]}", rounded(certificate.values[i], ALONE)

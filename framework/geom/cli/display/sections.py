@@ -30,52 +30,55 @@ def counts(found: Difference) -> Iterator[tuple[int, str, str]]:
     again = sum(item.before == "unspeakable" != item.after for item in found.verdicts)
     yield again, "no longer unspeakable", "and were before"
     yield len(found.newly_undecided), "newly undecided", "and were speakable, or not examined"
-    tokens = sum(len(group.tokens) for group in found.twins)
-    yield len(found.twins), "new groups of twins", f"{tokens} tokens whose rows became equal"
+    noun, count = found.noun, sum(len(group.tokens) for group in found.twins)
+    yield len(found.twins), "new groups of twins", f"{noun.counted(count)} whose rows became equal"
     yield len(found.parted), "groups of twins parted", "their rows are not all equal any more"
     yield len(found.sank), "margins sank", "by proven bounds that do not overlap"
     yield len(found.rose), "margins rose", "by proven bounds that do not overlap"
     yield found.level, "margins level", "their proven bounds overlap"
     more = "known too loosely: --hardest N finds the smallest margins"
     yield found.unknown, "margins not compared", more
-    yield len(found.lost), "lost their own direction", "another token wins along it now"
-    yield len(found.won), "won their own direction", "another token won along it before"
+    yield len(found.lost), "lost their own direction", f"another {noun} wins along it now"
+    yield len(found.won), "won their own direction", f"another {noun} won along it before"
     yield len(found.only_before), "examined only before", "the second run has no row of them"
     yield len(found.only_after), "examined only after", "the first run has no row of them"
 
 
 def sections(found: Difference) -> Iterator[Section]:
     """Yield the tables that have rows, the worst news first."""
+    noun = found.noun
     for section in (
         Section(
             "verdicts that changed",
-            ("id", "token", "before", "after", "margin if speakable"),
+            ("id", noun, "before", "after", "margin if speakable"),
             [_verdict(item) for item in found.verdicts],
         ),
         Section(
-            "new groups of twins", ("ids", "tokens", "parts before"), [*map(_twins, found.twins)]
+            "new groups of twins", ("ids", noun.plural, "parts before"), [*map(_twins, found.twins)]
         ),
         Section(
-            "groups of twins parted", ("ids", "tokens", "parts after"), [*map(_twins, found.parted)]
+            "groups of twins parted",
+            ("ids", noun.plural, "parts after"),
+            [*map(_twins, found.parted)],
         ),
         Section(
             "margins that sank",
-            ("id", "token", "margin before", "margin after", "sank by"),
+            ("id", noun, "margin before", "margin after", "sank by"),
             [_margin(item, 1) for item in found.sank],
         ),
         Section(
             "margins that rose",
-            ("id", "token", "margin before", "margin after", "rose by"),
+            ("id", noun, "margin before", "margin after", "rose by"),
             [_margin(item, -1) for item in found.rose],
         ),
         Section(
             "examined only before",
-            ("id", "token", "before", "after"),
+            ("id", noun, "before", "after"),
             _only(found.only_before),
         ),
         Section(
             "examined only after",
-            ("id", "token", "before", "after"),
+            ("id", noun, "before", "after"),
             _only(found.only_after),
         ),
     ):

@@ -81,9 +81,10 @@ def verify(
         return Verification({}, (Fault(None, reason),))
     problem = Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
     rows = list(run.rows())
-    found = Found()
+    found = Found(readout.noun)
     with watched(progress):
         known = check_settings(problem, run, found)
+        _check_noun(run, readout, named, found)
         rebuild_recipes(problem, run, rows)
         texts = comparable_texts(readout, rows, named, found)
         complete = known and check_rows(problem, run, rows, texts, found)
@@ -103,10 +104,23 @@ def verify(
     asked = str(settings.get("tokens"))
     about = (
         f"{readout.source}, V = {readout.V}, d = {readout.d}, domain {problem.domain}, "
-        f"tokens {asked if len(asked) <= 60 else f'{asked[:60]}...'}"
+        f"{readout.noun.plural} {asked if len(asked) <= 60 else f'{asked[:60]}...'}"
     )
     faults = tuple(sorted(found.faults, key=_place))
     return Verification(confirmed, faults, unchecked=tuple(found.unchecked), about=about)
+
+
+def _check_noun(run: Run, readout: Readout, named: bool, found: Found) -> None:
+    """Compare what the rows are called; a user who names the weights may leave that out."""
+    if run.noun == readout.noun:
+        return
+    if named:
+        found.leave(
+            f"that its rows are {run.noun.plural}: those of {readout.source} are "
+            f"{readout.noun.plural}"
+        )
+    else:
+        found.fault(None, f"its rows are {run.noun.plural}, and the model's {readout.noun.plural}")
 
 
 def _check_end(run: Run, rows: list[TokenRow], complete: bool, found: Found) -> None:
@@ -121,7 +135,7 @@ def _check_end(run: Run, rows: list[TokenRow], complete: bool, found: Found) -> 
     elif pending:
         found.fault(None, f"not examined yet: {pending}; {goes_on}")
     elif not (complete and not rows) and all(row.verdict == "undecided" for row in rows):
-        found.fault(None, "no token has a verdict: there is nothing that could hold")
+        found.fault(None, f"no {run.noun} has a verdict: there is nothing that could hold")
 
 
 def _place(fault: Fault) -> int:

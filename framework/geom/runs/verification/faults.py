@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 
+from geom.nouns import Noun
 from geom.reprs import short_repr
 from geom.text import TokenKind, visible
 
@@ -22,15 +23,18 @@ class Fault:
         The token, or None for the whole run.
     reason : str
         What is wrong.
+    noun : Noun
+        What the token is called.
     """
 
     token: int | None
     reason: str
+    noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
 
     def __str__(self) -> str:
-        return self.reason if self.token is None else f"token {self.token}: {self.reason}"
+        return self.reason if self.token is None else f"{self.noun} {self.token}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,13 @@ class Verification:
 class Found:
     """The faults and the unchecked items that the checks have found so far."""
 
+    noun: Noun = Noun.TOKEN
     faults: list[Fault] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
 
     def fault(self, token: int | None, reason: str) -> None:
         """Record a fault."""
-        self.faults.append(Fault(token, reason))
+        self.faults.append(Fault(token, reason, self.noun))
 
     def leave(self, what: str) -> None:
         """Record something that is not checked, once."""

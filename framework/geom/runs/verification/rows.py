@@ -60,7 +60,7 @@ def _asked_again(
     }
     repeatable = [name for name in detectors if name in known and known[name].repeatable]
     for name in sorted(detectors.keys() - set(repeatable)):
-        found.leave(f"which tokens {shown(name)} flags")
+        found.leave(f"which {problem.readout.noun.plural} {shown(name)} flags")
     tokens: str | Sequence[int] = settings["tokens"]
     complete = tokens != CANDIDATES or len(repeatable) == len(detectors)
     if not complete:
@@ -92,10 +92,12 @@ def comparable_texts(readout: Readout, rows: Sequence[TokenRow], named: bool, fo
     there = any(row.token is not None or row.token_kind is not None for row in rows)
     own = readout.tokens is not None or readout.kinds is not None
     if there and not own:
-        found.leave(f"texts and kinds of tokens, as {readout.source} has no tokenizer")
+        found.leave(
+            f"texts and kinds of {readout.noun.plural}, as {readout.source} has no tokenizer"
+        )
         return False
     if own and rows and not there and named:
-        found.leave("texts and kinds of tokens, as the run has none")
+        found.leave(f"texts and kinds of {readout.noun.plural}, as the run has none")
         return False
     return own
 
@@ -153,5 +155,7 @@ def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> No
         said = list(row.twins)
         true = twins[row.token_id]
         if said != ([true] if true >= 0 else []):
-            has = f"that is token {true}" if true >= 0 else "it has none"
-            found.fault(row.token_id, f"its note names {said or 'no token'} as its twin, and {has}")
+            has = f"that is {found.noun} {true}" if true >= 0 else "it has none"
+            found.fault(
+                row.token_id, f"its note names {said or f'no {found.noun}'} as its twin, and {has}"
+            )

@@ -23,9 +23,9 @@ const SYMBOL = {
 };
 const PROOF = {
   witness: "a point of the domain at which its margin is positive",
-  slack: "weights over other tokens: at every point one of these tokens is at least as high, with room to spare",
-  interior: "weights over other tokens whose rows sum to its own, all of them positive",
-  rational: "weights over other tokens that solve the equations exactly, in rational numbers",
+  slack: `weights over other ${data.noun.many}: at every point one of these ${data.noun.many} is at least as high, with room to spare`,
+  interior: `weights over other ${data.noun.many} whose rows sum to its own, all of them positive`,
+  rational: `weights over other ${data.noun.many} that solve the equations exactly, in rational numbers`,
 };
 
 // ---- columns
@@ -87,8 +87,8 @@ const rest = V - count;
 if (rest > 0) totals.set("not examined", rest);
 
 $("facts").textContent =
-  `${number(V)} tokens, d = ${number(d)}, domain ${domain?.name}` +
-  (data.pending ? `; ${number(data.pending)} tokens are not done yet` : "");
+  `${number(V)} ${data.noun.many}, d = ${number(d)}, domain ${domain?.name}` +
+  (data.pending ? `; ${number(data.pending)} ${data.noun.many} are not done yet` : "");
 for (const [name, n] of totals) {
   if (!n) continue;
   const style = `--colour: var(${COLOUR[name]})`;
@@ -107,7 +107,7 @@ $("share").setAttribute("aria-label",
 
 const COLUMNS = [
   { name: "id", kind: "id", order: (i) => rows.id[i] },
-  { name: "token", kind: "", order: (i) => text(rows.id[i]) },
+  { name: data.noun.one, kind: "", order: (i) => text(rows.id[i]) },
   { name: "verdict", kind: "verdict", order: (i) => rows.class[i] },
   { name: "proof", kind: "proof aside", order: (i) => rows.proof[i] ?? "" },
   { name: "largest margin", kind: "number margin aside", order: (i) => i },
@@ -167,7 +167,7 @@ function select() {
     } else head.removeAttribute("aria-sort");
   });
   $("found").textContent = order.length === count
-    ? `${number(count)} tokens` : `${number(order.length)} of ${number(count)} tokens`;
+    ? `${number(count)} ${data.noun.many}` : `${number(order.length)} of ${number(count)} ${data.noun.many}`;
   $("table").setAttribute("aria-rowcount", String(order.length + 1));
   scroller.scrollTop = 0;
   fill();
@@ -232,7 +232,7 @@ function row(i, k) {
   const name = className(i);
   const button = element("button", {
     type: "button", className: "unfold", textContent: String(rows.id[i]),
-    "aria-expanded": String(unfolded.has(i)), "aria-label": `token ${rows.id[i]}, its proof`,
+    "aria-expanded": String(unfolded.has(i)), "aria-label": `${data.noun.one} ${rows.id[i]}, its proof`,
   });
   button.dataset.row = i;
   const dot = element("span", { className: "dot", style: `--colour: var(${COLOUR[name]})` });
@@ -272,7 +272,7 @@ function more(i) {
   } else if (certificate?.head) {
     say(`The point: ${number(certificate.count)} numbers of length ${certificate.length}, ` +
       `${certificate.head.join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
-  } else if (rows.proof[i] === "witness") say("The point is the token's own direction, rebuilt from the weights.");
+  } else if (rows.proof[i] === "witness") say(`The point is the ${data.noun.one}'s own direction, rebuilt from the weights.`);
   cell.append(element("p", {}, ["The whole proof: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
   const made = element("tr", { className: "more" }, [cell]);
   made.dataset.of = i;
@@ -509,7 +509,7 @@ function drawMargins() {
   Plotly.react("margins", traces, layout({
     barmode: "overlay", bargap: 0, showlegend: true,
     xaxis: { title: { text: "largest margin, logits" }, ...marginTicks(all) },
-    yaxis: { title: { text: "tokens" }, ...(most > LOG_FROM ? { type: "log", dtick: 1, range: [-0.3, Math.log10(most) + 0.1] } : { rangemode: "tozero" }) },
+    yaxis: { title: { text: data.noun.many }, ...(most > LOG_FROM ? { type: "log", dtick: 1, range: [-0.3, Math.log10(most) + 0.1] } : { rangemode: "tozero" }) },
     ...border("y", "the border"),
   }), CONFIG);
 }
@@ -528,7 +528,7 @@ function drawWinners() {
     text: top.map(([id]) => markup(label(id))), textposition: "auto", texttemplate: "%{x:,}", textangle: 0, constraintext: "none",
     marker: { color: colour("--accent") }, hovertemplate: "%{text} wins in place of %{x}<extra></extra>",
   }], layout({
-    xaxis: { title: { text: "tokens in whose place it wins" }, rangemode: "tozero" },
+    xaxis: { title: { text: `${data.noun.many} in whose place it wins` }, rangemode: "tozero" },
     yaxis: { tickvals: top.map((_, k) => k), ticktext: top.map(([id]) => markup(short(label(id)))) },
     showlegend: false,
   }), CONFIG);

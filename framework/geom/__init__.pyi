@@ -95,6 +95,7 @@ from .store import MeasureRow as MeasureRow
 from .store import Ranking as Ranking
 from .store import Run as Run
 from .store import TokenRow as TokenRow
+from .store.rows import VerdictLabel as VerdictLabel
 from .summary import ModelSummary as ModelSummary
 from .summary import SharedToken as SharedToken
 from .summary import Summary as Summary

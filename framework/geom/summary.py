@@ -166,7 +166,7 @@ def summarise_rows(run: Run, rows: list[TokenRow]) -> ModelSummary:
         domain=str(settings.get("domain", {}).get("name")),
         unspeakable=counts["unspeakable"],
         undecided=counts["undecided"],
-        hard=counts["hard to speak"],
+        hard=counts["hard"],
         own=counts["speakable"],
         rest=V - len(rows),
         padding=sum(row.undecodable for row in rows),

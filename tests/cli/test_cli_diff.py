@@ -49,6 +49,23 @@ def test_the_summary_comes_first(command: Command, runs: tuple[str, str]) -> Non
     assert re.search(r"^ *5  \"\\xe2\" byte ", sank, re.M)
 
 
+def test_a_token_that_was_hard_is_said_to_have_been(command: Command, own_folder: Path) -> None:
+    """Along (9, 2.9) the row (10, 0) scores a little higher; (1, 0) is inside."""
+    detail = {"detector.self-argmax.centre": False}
+    for path, row in (("a.db", [9.0, 2.9]), ("b.db", [1.0, 0.0])):
+        rows = [[10.0, 0.0], row, [-10.0, 0.0], [0.0, -8.0], [0.0, 8.0]]
+        flags = {"detectors": ["self-argmax"], "options": detail, "tokens": "all"}
+        geom.run(Readout.fold(rows), out=path, **flags).close()  # type: ignore[arg-type]
+    assert re.search(r"^ +1 +- +hard +unspeakable ", command("diff", "a.db", "b.db").out, re.M)
+    (change,) = (
+        row
+        for row in command("diff", "a.db", "b.db", "--format", "jsonl").rows[1:]
+        if row.get("token_id") == 1 and row["change"] == "verdict"
+    )
+    assert (change["before"], change["hard_before"]) == ("speakable", True)
+    assert (change["after"], change["hard_after"]) == ("unspeakable", False)
+
+
 def test_two_runs_that_say_the_same_do_not_differ(command: Command, runs: tuple[str, str]) -> None:
     out = command("diff", "a.db", "a.db").out
     assert "newly" not in out

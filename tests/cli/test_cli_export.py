@@ -70,6 +70,63 @@ def test_parquet_holds_the_same_values_with_their_types(command: Command, run: P
     ]
 
 
+# along (9, 2.9) the row (10, 0) scores a little higher, and the last row is a mean of two
+HARD = np.array([[10.0, 0.0], [9.0, 2.9], [-10.0, 0.0], [0.0, -8.0], [-5.0, -4.0]])
+PICKED = {"speakable": [0, 1, 2, 3], "unspeakable": [4], "undecided": [], "hard": [1]}
+
+
+@pytest.fixture
+def hard(tmp_path: Path) -> Path:
+    """Write a run with a token that is hard to speak."""
+    path = tmp_path / "run.db"
+    detail = {"detector.self-argmax.centre": False}
+    geom.run(
+        Readout.fold(HARD), detectors=["self-argmax"], options=detail, tokens="all", out=path
+    ).close()
+    return path
+
+
+@pytest.mark.parametrize("verdict", PICKED)
+def test_every_format_of_rows_picks_a_verdict(verdict: str, command: Command, hard: Path) -> None:
+    def exported(format: str, *more: str) -> str:
+        done = command("export", "run.db", "--format", format, "--verdict", verdict, *more)
+        assert (done.code, done.err) == (0, "")
+        return done.out
+
+    proofs = [] if verdict == "unspeakable" else ["certificate"]  # its weights are made exact
+    for format in ("jsonl", *proofs):
+        lines = [json.loads(line) for line in exported(format).splitlines()]
+        assert [line["token_id"] for line in lines] == PICKED[verdict]
+    out = io.StringIO(exported("csv"), newline="")
+    assert [int(row["token_id"]) for row in csv.DictReader(out)] == PICKED[verdict]
+    exported("parquet", "--out", "rows.parquet")
+    table = pyarrow.parquet.read_table("rows.parquet")
+    assert table.column("token_id").to_pylist() == PICKED[verdict]
+
+
+def test_hard_is_a_verdict_in_columns_and_a_speakable_one_in_jsonl(
+    command: Command, hard: Path
+) -> None:
+    columns = ["speakable", "hard", "speakable", "speakable", "unspeakable"]
+    out = io.StringIO(command("export", "run.db", "--format", "csv").out, newline="")
+    assert [row["verdict"] for row in csv.DictReader(out)] == columns
+    command("export", "run.db", "--format", "parquet", "--out", "rows.parquet")
+    table = pyarrow.parquet.read_table("rows.parquet")
+    assert table.column("verdict").to_pylist() == columns
+    found = [(row["verdict"], row["self_argmax"]) for row in command("export", "run.db").rows]
+    assert found[1] == ("speakable", False)
+    assert {verdict for verdict, _ in found} == {"speakable", "unspeakable"}
+
+
+@pytest.mark.parametrize("arguments", [["export", "run.db"], ["show", "run.db"]])
+def test_a_verdict_that_does_not_exist_is_refused(
+    arguments: list[str], command: Command, run: Path
+) -> None:
+    done = command(*arguments, "--verdict", "easy")
+    assert (done.code, done.out) == (2, "")
+    assert "speakable, unspeakable, undecided or hard" in done.err
+
+
 @pytest.mark.parametrize("name", ["jsonl", "csv"])
 def test_a_file_and_standard_output_get_the_same_bytes(
     name: str, command: Command, run: Path
@@ -127,7 +184,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
 def test_lists_take_options(command: Command, run: Path) -> None:
     done = command(
         *("export", "run.db", "--format", "logit-bias"),
-        *("-o", "reporter.logit-bias.which=unspeakable", "-o", "reporter.logit-bias.bias=-3"),
+        *("-o", "reporter.logit-bias.verdict=unspeakable", "-o", "reporter.logit-bias.bias=-3"),
     )
     assert (done.code, done.out, done.err) == (0, '{"4": -3}\n', "")
 
@@ -135,7 +192,9 @@ def test_lists_take_options(command: Command, run: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("reporter.tokens.which=none", "give unusable|unspeakable|"),
+        ("reporter.tokens.which=hard", "give unusable|padding|notable|all"),
+        ("reporter.jsonl.verdict=dead", "reporter jsonl, which has no part in this run"),
+        ("reporter.tokens.verdict=dead", "give speakable|unspeakable|undecided|hard"),
         ("reporter.tokens.what=all", "option of reporter tokens"),
         ("reporter.csv.which=all", "reporter csv, which has no part in this run"),
         ("which=all", "write KIND.NAME.OPTION=VALUE"),

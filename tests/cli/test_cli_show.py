@@ -68,7 +68,8 @@ def test_the_unspeakable_come_first(command: Command, run: Path) -> None:
 
 
 def shown_ids(out: str) -> list[int]:
-    return [int(i) for i in re.findall(r"^ *(\d+)  .* (?:un)?speakable", out, re.MULTILINE)]
+    verdicts = "speakable|unspeakable|undecided|hard"
+    return [int(i) for i in re.findall(rf"^ *(\d+)  .* (?:{verdicts}) ", out, re.MULTILINE)]
 
 
 def test_the_order_is_said_as_far_as_it_is_proven(command: Command, run: Path) -> None:
@@ -106,6 +107,62 @@ def test_rows_are_sorted_as_asked_and_cut(command: Command, run: Path) -> None:
     assert "unknown sort key 'row-norms': did you mean 'row-norm'?" in refused.err
 
 
+def numbers(run: Path) -> dict[str, dict[int, float]]:
+    """Return what rows are sorted by: bounds on the margin, the verdict's rank, lengths of rows."""
+    ranks = ["unspeakable", "undecided", "hard", "speakable"]
+    with geom.open_run(run, Readout.fold(SQUARE, tokens=TEXTS)) as opened:
+        geom.measure(opened, ["row-norm"], tokens=[0, 1, 2, 4])
+        rows = list(opened.rows())
+    margins = {
+        r.token_id: r.margin_upper if r.margin_lower is None else r.margin_lower for r in rows
+    }
+    return {
+        "id": {r.token_id: r.token_id for r in rows},
+        "margin": {token: bound for token, bound in margins.items() if bound is not None},
+        "verdict": {r.token_id: ranks.index(r.label) for r in rows},
+        "row-norm": {i: float(np.linalg.norm(SQUARE[i])) for i in (0, 1, 2, 4)},
+    }
+
+
+@pytest.mark.parametrize("key", ["id", "margin", "verdict", "row-norm"])
+def test_the_least_come_first_or_last_and_those_without_a_number_at_the_end(
+    key: str, command: Command, run: Path
+) -> None:
+    values = numbers(run)[key]
+    for sign, given in ((1, key), (-1, f"-{key}")):
+        found = shown_ids(command("show", "run.db", "--sort", given).out)
+        known = [i for i in found if i in values]
+        assert sorted(found) == [0, 1, 2, 4, 5]
+        assert found[: len(values)] == known
+        assert [sign * values[i] for i in known] == sorted(sign * v for v in values.values())
+
+
+def test_the_order_of_hardness_can_be_reversed(command: Command, run: Path) -> None:
+    hardest = shown_ids(command("show", "run.db").out)
+    assert shown_ids(command("show", "run.db", "--sort", "-hardness").out) == hardest[::-1]
+    assert shown_ids(command("show", "run.db", "--sort", "hardness").out) == hardest
+
+
+def test_what_margins_mean_is_said_below_the_table(command: Command, own_folder: Path) -> None:
+    """Between 16 and 32 the numbers of bfloat16 are 1/8 apart; a margin of 2 needs no warning."""
+    tie, steps = "an upper bound of 0 allows a tie, never a win", "below 0.125 in bfloat16"
+    for scale, lost in ((10.0, False), (1e-3, True)):
+        rows = scale * SQUARE[:5]
+        geom.run(Readout.fold(rows, norm="rmsnorm"), tokens="all", out=f"{scale}.db").close()
+        for verdict, said in (("speakable", [False, lost]), ("unspeakable", [True, False])):
+            out = command("show", f"{scale}.db", "--verdict", verdict).out
+            assert [tie in out, steps in out] == said
+
+
+def test_a_token_says_among_which_logits_its_margin_is_kept(command: Command, run: Path) -> None:
+    """2**-7 is the step of bfloat16 from 1 to 2, of float16 from 8 to 16, of float32 to 2**17."""
+    with closing(sqlite3.connect(run)) as connection, connection:
+        connection.execute("UPDATE tokens SET margin_lower = ? WHERE token_id = 1", (2.0**-7,))
+    out = " ".join(command("show", "run.db", "--token", "1").out.split())
+    assert "in bfloat16 among logits below 2, in float16 among logits below 16," in out
+    assert "in float32 among logits below 1.31e+05" in out
+
+
 def test_classes_are_counted(command: Command, run: Path) -> None:
     out = command("show", "run.db").out
     counts = dict(reversed(line.split(maxsplit=1)) for line in out.splitlines()[1:4])
@@ -140,7 +197,12 @@ def test_a_hard_token_is_told_from_an_easy_one(command: Command, tmp_path: Path)
     flags = {"detectors": ["self-argmax"], "options": detail, "tokens": "all"}
     geom.run(Readout.fold(rows), out="run.db", **flags).close()  # type: ignore[arg-type]
     out = command("show", "run.db").out
-    assert re.search(r"^1  hard to speak  .*\n3  speakable  ", out, re.MULTILINE)
+    assert re.search(r"^1  hard  .*\n3  speakable  ", out, re.MULTILINE)
+    assert re.search(r"^ +1  - +hard +witness", out, re.MULTILINE)
+    assert shown_ids(command("show", "run.db", "--verdict", "hard").out) == [1]
+    assert len(shown_ids(command("show", "run.db", "--verdict", "speakable").out)) == 4
+    shown = command("show", "run.db", "--token", "1").out
+    assert re.search(r"^verdict +hard \(witness\)", shown, re.MULTILINE)
 
 
 # Tokens
@@ -155,6 +217,45 @@ def test_a_token_is_found_by_id_and_by_exact_text(
 ) -> None:
     out = command("show", "run.db", "--token", asked).out
     assert re.findall(r"^token +(\d+) ", out, re.MULTILINE) == [str(i) for i in ids]
+
+
+@pytest.mark.parametrize(
+    ("asked", "matched"),
+    [("Intf", '" Intf"'), (r"a\nb", r'"a\nb"'), (r'"a\nb"', r'"a\nb"')],
+)
+def test_a_token_is_found_without_its_space_and_as_it_is_shown(
+    asked: str, matched: str, command: Command, tmp_path: Path
+) -> None:
+    keep(tmp_path / "run.db", ["first", " Intf", "a\nb"])
+    done = command("show", "run.db", "--token", asked)
+    assert done.code == 0
+    assert re.findall(r"^token +\d+ (.*?) *$", done.out, re.MULTILINE) == [matched]
+    assert done.err.startswith("geom: no token is ")
+    assert done.err.endswith(f"; this is {matched}\n")
+
+
+def test_an_exact_text_goes_before_one_with_a_space(command: Command, run: Path) -> None:
+    """``two`` and `` two`` are both tokens."""
+    done = command("show", "run.db", "--token", "two")
+    assert re.findall(r"^token +(\d+) ", done.out, re.MULTILINE) == ["1"]
+    assert done.err == ""
+
+
+def test_a_text_that_is_nearly_a_token_is_answered_with_the_token(
+    command: Command, run: Path
+) -> None:
+    assert 'did you mean "two"?' in command("show", "run.db", "--token", "TWO").err
+    assert 'did you mean "twin"?' in command("show", "run.db", "--token", "twins").err
+    assert "give its id or text" in command("show", "run.db", "--token", "nothing").err
+
+
+def test_tokens_that_were_passed_over_are_said_not_to_be_there(
+    command: Command, own_folder: Path
+) -> None:
+    geom.run("demo", out="demo.db", certifiers=[]).close()
+    done = command("show", "demo.db", "--token", "2")
+    assert (done.code, done.out) == (2, "")
+    assert "tokens that the detectors passed over are not in it" in done.err
 
 
 def test_tokens_of_one_text_are_all_shown(command: Command, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import geom
-from geom import GeomError, NoOptions, Readout, StoreError
+from geom import GeomError, Readout, StoreError
 from geom_plugins.reporters import csv_file, jsonl
 from geom_plugins.reporters.page_data import page_data
+from geom_plugins.reporters.row_options import RowOptions
 from support.command import Command
 from support.hostile_runs import BAD, COMMANDS, SQUARE, acting, edit, refusal
 
@@ -226,7 +227,7 @@ def complaint(path: Path) -> str | None:
             run._repr_html_()
             page_data(run)
             for reporter in (csv_file, jsonl):
-                reporter.write(run, BytesIO(), NoOptions())
+                reporter.write(run, BytesIO(), RowOptions())
         geom.summarise([path])
     except GeomError as error:
         return str(error)

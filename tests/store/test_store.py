@@ -9,6 +9,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,30 @@ def test_rows_can_be_asked_for_by_verdict(finished: Path) -> None:
     with open_file(finished) as run:
         for token, verdict in enumerate(["speakable", "unspeakable", "undecided"]):
             assert [row.token_id for row in run.rows(verdict)] == [token]
+            assert run.bounds(verdict)[0].tolist() == [token]
         assert run.counts() == {"speakable": 1, "unspeakable": 1, "undecided": 1, "pending": 0}
+
+
+def test_hard_tokens_are_speakable_and_do_not_win_along_their_own_direction(begin: Open) -> None:
+    writer = begin()
+    writer.plan([replace(planned(1), self_argmax=True), planned(2), planned(3)], [])
+    writer.record([outcome(1), outcome(2)])
+    run = writer.run
+    for ask in (run.rows, lambda verdict: iter(run.ranking(verdict).rows)):
+        assert [row.token_id for row in ask("hard")] == [2]
+        assert [row.token_id for row in ask("speakable")] == [1, 2]
+    assert [(row.hard, row.label, row.verdict) for row in run] == [
+        (False, "speakable", "speakable"),
+        (True, "hard", "speakable"),
+    ]
+    assert run.bounds("hard")[0].tolist() == [2]
+
+
+def test_a_verdict_that_does_not_exist_is_refused_at_once(finished: Path) -> None:
+    with open_file(finished) as run:
+        for ask in (run.rows, run.ranking, run.bounds):
+            with pytest.raises(InputError, match="speakable, unspeakable, undecided or hard"):
+                ask("hard to speak")
 
 
 def test_the_certificate_is_what_proves_the_verdict(finished: Path) -> None:
@@ -213,8 +237,10 @@ def test_a_run_is_its_rows(finished: Path) -> None:
         assert list(run) == list(run.rows())
         assert len(run) == len(list(run)) == 3
         frame = run.to_pandas()
-    assert list(frame.columns) == EXPORTED
+    place = EXPORTED.index("verdict") + 1
+    assert list(frame.columns) == [*EXPORTED[:place], "hard", *EXPORTED[place:]]
     assert list(frame.verdict) == ["speakable", "unspeakable", "undecided"]
+    assert frame.hard.dtype == bool
 
 
 def test_a_run_is_as_long_as_what_it_examined(begin: Open) -> None:

@@ -25,7 +25,8 @@ from types import FunctionType
 import numpy as np
 
 import geom
-from geom import GeomError, NoOptions, Readout
+from geom import GeomError, Readout
+from geom_plugins.reporters.row_options import RowOptions
 
 V, D = 12, 4
 
@@ -256,7 +257,7 @@ def look(path: Path) -> None:
         found.measured()
         found._repr_html_()
         for reporter in (csv_file, jsonl, html_page):
-            reporter.write(found, BytesIO(), NoOptions())
+            reporter.write(found, BytesIO(), RowOptions())
     geom.summarise([path])
 
 

@@ -40,6 +40,15 @@ def _interruptible() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+@contextmanager
+def _cut_short() -> Iterator[None]:
+    """End a command quietly, as a shell says it, if the reader of its output has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise typer.Exit(128 + 13) from None
+
+
 app = typer.Typer(
     name="geom",
     help="Prove which tokens a language model can and cannot say.",
@@ -64,7 +73,7 @@ for _command in (
     doctor.doctor,
 ):
     app.command(_command.__name__.replace("_", "-"))(
-        reserved()(_interruptible()(contained()(_command)))
+        _cut_short()(reserved()(_interruptible()(contained()(_command))))
     )
 
 

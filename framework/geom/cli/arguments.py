@@ -59,6 +59,16 @@ Domain = Annotated[str | None, typer.Option(metavar="NAME", help=_DOMAINS)]
 DomainOfModel = Annotated[str | None, typer.Option(metavar="NAME", help=f"For a model: {_DOMAINS}")]
 """``--domain`` of the commands that work on a run, which stores its domain, or on a model."""
 
+Verdict = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERDICT",
+        help="Only these tokens: speakable, unspeakable, undecided, or hard, the speakable ones "
+        "that do not win along their own direction (speakable includes them).",
+    ),
+]
+"""``--verdict`` of the commands that list the tokens of a run."""
+
 PluginOptions = Annotated[
     list[str] | None, plugin_option("KIND.NAME.OPTION=VALUE", "A plugin's option.")
 ]

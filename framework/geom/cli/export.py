@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geom.cli.arguments import AllowFetch, RunFile, model_option, plugin_option
+from geom.cli.arguments import AllowFetch, RunFile, Verdict, model_option, plugin_option
 
 
 def export(
@@ -31,13 +31,14 @@ def export(
         str | None,
         typer.Option(metavar="ID|TEXT", help="For the format certificate: the token to write."),
     ] = None,
+    verdict: Verdict = None,
     which: Annotated[
         str | None,
         typer.Option(
             metavar="WHICH",
-            help="For a list: unusable (the unspeakable and the padding rows), unspeakable, "
-            "padding, undecided, hard, speakable, notable (all but those that win along their own "
-            "direction) or all.  [default: unusable]",
+            help="For a list: unusable (the unspeakable and the padding rows), padding, notable "
+            "(all but those that win along their own direction) or all.  [default: unusable; with "
+            "--verdict, all]",
         ),
     ] = None,
     model: Annotated[
@@ -55,12 +56,17 @@ def export(
     from geom.errors import InputError
     from geom.plugins.options import parse_assignments
     from geom.plugins.registry import installed
+    from geom.store import LABELS, checked_label
 
     if out is None and not (reporter := installed().get("reporter", format)).text:
         raise InputError(f"format {format} is not text: give --out FILE{reporter.suffix}")
     options = parse_assignments(option or [])
     if token is not None:
         options[f"reporter.{format}.token"] = token
+    if verdict is not None:
+        options[f"reporter.{format}.verdict"] = checked_label(verdict)
+    if which in LABELS:
+        raise InputError(f"--which {which} names a verdict: give --verdict {which}")
     if which is not None:
         options[f"reporter.{format}.which"] = which
     with open_with_weights(run, model, allow_fetch) as opened:

@@ -8,41 +8,54 @@ from typing import Annotated
 
 import typer
 
+from geom.cli.arguments import Verdict
+
 
 def show(
     runs: Annotated[
         list[Path],
         typer.Argument(metavar="RUN", help="One or more files that geom run wrote."),
     ],
-    verdict: Annotated[
-        str | None,
-        typer.Option(metavar="VERDICT", help="Only speakable, unspeakable or undecided tokens."),
-    ] = None,
+    verdict: Verdict = None,
     token: Annotated[
         str | None, typer.Option(metavar="ID|TEXT", help="One token, with its certificate.")
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="hardness, id, token or a measure.  [default: hardness]"),
+        typer.Option(
+            metavar="KEY",
+            help="hardness (the hardest first), id, token, margin, verdict (unspeakable, "
+            "undecided, hard, speakable) or a measure, the least first; -KEY reverses.  "
+            "[default: hardness]",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="The most tokens to show.  [default: all]"),
     ] = None,
+    pager: Annotated[
+        bool,
+        typer.Option(
+            help="At a terminal, page what does not fit: with PAGER, or else less or more.",
+        ),
+    ] = True,
 ) -> None:
     """Show a run's verdicts, one of its tokens, or several runs.
 
     For one token, everything that the run knows is shown; several runs are shown side by side.
     """
     from geom.cli.display.messages import say
-    from geom.cli.display.run_tables import HARDNESS, print_run, print_summary, print_token
-    from geom.errors import InputError, unknown
+    from geom.cli.display.pager import paged
+    from geom.cli.display.run_tables import print_run, print_summary, print_token
+    from geom.cli.display.sorting import HARDNESS
+    from geom.errors import InputError
     from geom.loading import open_run
+    from geom.store import checked_label
     from geom.summary import summarise
+    from geom.text import visible
 
-    verdicts = ("speakable", "unspeakable", "undecided")
-    if verdict is not None and verdict not in verdicts:
-        raise unknown("verdict", verdict, verdicts)
+    if verdict is not None:
+        checked_label(verdict)
     if len(runs) > 1:
         if any(given is not None for given in (verdict, token, sort, limit)):
             raise InputError("--verdict, --token, --sort and --limit are for one run: give one RUN")
@@ -51,9 +64,12 @@ def show(
             say(f"what differs: geom diff {shlex.join(map(str, runs))}")
         return
     (run,) = runs
-    with open_run(run) as opened:
+    with open_run(run) as opened, paged(pager):
         if token is None:
             print_run(opened, verdict=verdict, limit=limit, sort=sort or HARDNESS)
             return
-        for row in opened.named(token):
+        found = opened.named(token)
+        if token not in (str(found[0].token_id), found[0].token):
+            say(f"no token is {visible(token)}; this is {visible(found[0].token)}")
+        for row in found:
             print_token(opened, row)

@@ -92,6 +92,11 @@ class _Read:
             return "no such token"
         return "not flagged" if self.settings.get("tokens") == CANDIDATES else "not examined"
 
+    def hard(self, token: int) -> bool:
+        """Return whether the token is speakable, but not along its own direction."""
+        row = self.rows.get(token)
+        return row is not None and row.hard
+
     def tells(self, token: int) -> bool:
         """Return whether the run tells which twins the token has: no detector passes them over."""
         return token in self.rows or self.state(token) == "not flagged"
@@ -205,6 +210,8 @@ def _change(one: _Read, other: _Read, token: int) -> TokenChange:
         token_kind=known.token_kind,
         before=one.state(token),
         after=other.state(token),
+        hard_before=one.hard(token),
+        hard_after=other.hard(token),
         margin_before=one.margin(token),
         margin_after=other.margin(token),
     )

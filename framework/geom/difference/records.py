@@ -38,6 +38,11 @@ class TokenChange:
         token), ``not examined``, or ``no such token`` (its vocabulary ends before the id).
     after : str
         The verdict of the second run, or likewise why it has none.
+    hard_before : bool
+        Whether the first run says that it is hard: speakable, but another token wins along its own
+        direction.
+    hard_after : bool
+        Whether the second run does.
     margin_before : tuple of float or None
         The first run's proven bounds on the largest margin, lower and upper, in logits.
     margin_after : tuple of float or None
@@ -50,6 +55,8 @@ class TokenChange:
     token_kind: TokenKind | None
     before: TokenState
     after: TokenState
+    hard_before: bool
+    hard_after: bool
     margin_before: Bounds
     margin_after: Bounds
 
@@ -75,6 +82,8 @@ class TokenChange:
             "token_kind": self.token_kind,
             "before": self.before,
             "after": self.after,
+            "hard_before": self.hard_before,
+            "hard_after": self.hard_after,
             "margin_before": _finite(self.margin_before),
             "margin_after": _finite(self.margin_after),
         }

@@ -38,17 +38,28 @@ again.
 from geom.store.opening import open_file
 from geom.store.ranking import Ranking
 from geom.store.reading import Run
-from geom.store.rows import MeasureRow, Outcome, Planned, TokenRow
+from geom.store.rows import (
+    LABELS,
+    MeasureRow,
+    Outcome,
+    Planned,
+    TokenRow,
+    VerdictLabel,
+    checked_label,
+)
 from geom.store.writing import Writer, create_or_continue, recorder
 
 __all__ = [
+    "LABELS",
     "MeasureRow",
     "Outcome",
     "Planned",
     "Ranking",
     "Run",
     "TokenRow",
+    "VerdictLabel",
     "Writer",
+    "checked_label",
     "create_or_continue",
     "open_file",
     "recorder",

@@ -42,7 +42,7 @@ def run_html(
         (
             f"<p><b>{escape(harmless(model))}</b>, {escape(facts)}: {escape(numbers)}</p>",
             table_html(names, cells, len(ordered), "run.ranking().rows"),
-            *([f"<p>{escape(ranked.about)}</p>"] if ranked.about else []),
+            *(f"<p>{escape(said)}</p>" for said in (ranked.about, *ranked.legend) if said),
         )
     )
 

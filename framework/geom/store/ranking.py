@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from geom.nouns import Noun
+from geom.numbers.printing import rounded_down
+from geom.numbers.spacing import FORMATS
 from geom.reprs import short_repr
 from geom.store.rows import TokenRow
 
@@ -66,6 +68,11 @@ class Ranking:
             said = f"{first}; the others follow by what is known of their margins"
         return f"{said}; {TIED} marks neighbours whose order is not proven" if self.tied else said
 
+    @property
+    def legend(self) -> tuple[str, ...]:
+        """What the margins of the rows mean, in sentences; empty if they need no explanation."""
+        return legend(self.rows)
+
     def margin(self, row: TokenRow) -> str:
         """Write a row's largest margin, marked if the row is tied.
 
@@ -99,6 +106,32 @@ def ranking(rows: Iterable[TokenRow], noun: Noun = Noun.TOKEN) -> Ranking:
                 tied |= {tie.token_id for tie in speakable[start:place]}
             proven = start = place
     return Ranking(ordered, proven, frozenset(tied), noun)
+
+
+_NEAR = 16.0
+"""The size of logits for which steps of formats are named: theirs are the same up to twice that."""
+
+
+def legend(rows: Iterable[TokenRow]) -> tuple[str, ...]:
+    """Say what is to be known about the margins of rows: ties, and what rounding takes.
+
+    The steps are named if a margin may be smaller than the coarsest.
+    """
+    rows, said = list(rows), []
+    if any(row.verdict == "unspeakable" and row.margin_upper == 0.0 for row in rows):
+        said.append("an upper bound of 0 allows a tie, never a win")
+    steps = [format.step(_NEAR) for format in FORMATS]
+    least = [_number(row.margin_lower, 0.0) for row in rows if row.verdict == "speakable"]
+    if least and min(least) < steps[0]:
+        *named, last = (
+            f"{rounded_down(step)} in {format.name}"
+            for step, format in zip(steps, FORMATS, strict=True)
+        )
+        said.append(
+            f"margins are in logits; where logits are {_NEAR:g} to {2 * _NEAR:g}, rounding can "
+            f"lose those below {', '.join(named)} and {last}"
+        )
+    return tuple(said)
 
 
 def _number(bound: float | None, unknown: float) -> float:

@@ -21,16 +21,17 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.nouns import Noun
 from geom.numbers.arrays import Flags, Floats, Ids
-from geom.store import decoding
+from geom.store import decoding, lookup
 from geom.store.arrays import HEADER, ITEM
 from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS
 from geom.store.frames import frame
 from geom.store.meta import meta, settings
 from geom.store.notebook import run_html
 from geom.store.ranking import Ranking, ranking
-from geom.store.rows import MeasureRow, TokenRow
+from geom.store.rows import MeasureRow, TokenRow, VerdictLabel, checked_label
 from geom.store.run_file import RunFile
 from geom.text import TokenKind
+from geom.token_spec import CANDIDATES
 
 if TYPE_CHECKING:
     import pandas
@@ -39,6 +40,14 @@ _AT_ONCE = 4096
 """The number of rows read at a time: all rows of a long vocabulary take more than its weights."""
 
 _COLUMNS = ", ".join(TOKEN_COLUMNS)
+
+_WANTED: dict[VerdictLabel, str] = {
+    "speakable": "verdict = 'speakable'",
+    "unspeakable": "verdict = 'unspeakable'",
+    "undecided": "verdict = 'undecided'",
+    "hard": "verdict = 'speakable' AND self_argmax = 0",
+}
+"""The conditions of SQL by which the tokens of a verdict are picked."""
 
 
 class Run:
@@ -161,21 +170,31 @@ class Run:
 
         Parameters
         ----------
-        verdict : {"speakable", "unspeakable", "undecided"}, optional
-            The verdict of the tokens wanted, or None for all.
+        verdict : {"speakable", "unspeakable", "undecided", "hard"}, optional
+            The verdict of the tokens wanted, or None for all. The ``hard`` tokens are those
+            speakable ones that do not win along their own direction.
 
-        Yields
-        ------
-        TokenRow
+        Returns
+        -------
+        iterator of TokenRow
             One row per token.
+
+        Raises
+        ------
+        InputError
+            If the verdict is another word.
         """
-        of = ("verdict IS NOT NULL", ()) if verdict is None else ("verdict = ?", (verdict,))
-        query, order = f"SELECT {_COLUMNS} FROM tokens WHERE {of[0]}", "ORDER BY token_id LIMIT"
-        found = self._file.select(f"{query} {order} {_AT_ONCE}", of[1])
+        return self._rows(
+            "verdict IS NOT NULL" if verdict is None else _WANTED[checked_label(verdict)]
+        )
+
+    def _rows(self, wanted: str) -> Iterator[TokenRow]:
+        query, order = f"SELECT {_COLUMNS} FROM tokens WHERE {wanted}", "ORDER BY token_id LIMIT"
+        found = self._file.select(f"{query} {order} {_AT_ONCE}")
         while found:
             for values in found:
                 yield decoding.token_row(self._file, values)
-            after = (*of[1], found[-1][0])
+            after = (found[-1][0],)
             found = self._file.select(f"{query} AND token_id > ? {order} {_AT_ONCE}", after)
 
     def bounds(self, verdict: str) -> tuple[Ids, Floats, Floats]:
@@ -183,8 +202,8 @@ class Run:
 
         Parameters
         ----------
-        verdict : {"speakable", "unspeakable", "undecided"}
-            The verdict of the tokens wanted.
+        verdict : {"speakable", "unspeakable", "undecided", "hard"}
+            The verdict of the tokens wanted, as for `rows`.
 
         Returns
         -------
@@ -195,27 +214,33 @@ class Run:
 
         Raises
         ------
+        InputError
+            If the verdict is another word.
         StoreError
             If the run is damaged.
         """
-        query = (
-            "SELECT token_id, margin_lower, margin_upper FROM tokens WHERE verdict = ? "
-            "ORDER BY token_id"
-        )
-        return decoding.bounds(self._file, self._file.select(query, (verdict,)))
+        columns = "token_id, margin_lower, margin_upper"
+        wanted = _WANTED[checked_label(verdict)]
+        query = f"SELECT {columns} FROM tokens WHERE {wanted} ORDER BY token_id"
+        return decoding.bounds(self._file, self._file.select(query))
 
     def ranking(self, verdict: str | None = None) -> Ranking:
         """Put the tokens examined in order, the hardest first.
 
         Parameters
         ----------
-        verdict : {"speakable", "unspeakable", "undecided"}, optional
-            The verdict of the tokens wanted, or None for all.
+        verdict : {"speakable", "unspeakable", "undecided", "hard"}, optional
+            The verdict of the tokens wanted, as for `rows`, or None for all.
 
         Returns
         -------
         Ranking
             The rows, and how far their order is proven.
+
+        Raises
+        ------
+        InputError
+            If the verdict is another word.
         """
         return ranking(self.rows(verdict), self.noun)
 
@@ -225,14 +250,16 @@ class Run:
         Returns
         -------
         pandas.DataFrame
-            One row per token, one column per field of `TokenRow`.
+            One row per token, one column per field of `TokenRow`, and ``hard`` after
+            ``verdict``.
 
         Raises
         ------
         InputError
             If pandas is not installed.
         """
-        return frame(self, TOKEN_COLUMNS)
+        place = TOKEN_COLUMNS.index("verdict") + 1
+        return frame(self, (*TOKEN_COLUMNS[:place], "hard", *TOKEN_COLUMNS[place:]))
 
     def row(self, token: int) -> TokenRow:
         """Return the row of one token.
@@ -265,7 +292,8 @@ class Run:
         Parameters
         ----------
         name : str
-            An id, or an exact text.
+            An id, or an exact text. If no token has that text, a text as `geom.visible` shows it,
+            or else a text without the space that it begins with.
 
         Returns
         -------
@@ -275,15 +303,18 @@ class Run:
         Raises
         ------
         InputError
-            If the run examined no such token.
+            If the run examined no such token; the message names texts that are nearly the same.
         """
-        found = [row for row in self.rows() if name in (str(row.token_id), row.token)]
+        rows = list(self.rows())
+        found = lookup.named(rows, name)
         if not found:
+            near = lookup.near(rows, name)
+            remedy = f"did you mean {' or '.join(near)}?" if near else "give its id or text"
+            if self.settings.get("tokens") == CANDIDATES:
+                remedy += "; tokens that the detectors passed over are not in it"
             where = self.path or "this run"
-            raise InputError(
-                f"{self.noun} {name!r} was not examined in {where}: give its id or text"
-            )
-        return sorted(found, key=lambda row: str(row.token_id) != name)
+            raise InputError(f"{self.noun} {name!r} was not examined in {where}: {remedy}")
+        return found
 
     def evidence(self, token: int) -> Finding:
         """Return the best point and weights that the run kept for a token, whatever they prove.

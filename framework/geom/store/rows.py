@@ -6,9 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
+from geom.errors import InputError
 from geom.numbers.arrays import Floats
 from geom.numbers.printing import enclosure, with_error
 from geom.reprs import short_repr
@@ -19,6 +20,13 @@ LONGEST = 2**20
 
 KNOWN = 0.01
 """The relative gap of the bounds on a largest margin at which it counts as known."""
+
+
+VerdictLabel = Literal["speakable", "unspeakable", "undecided", "hard"]
+"""A verdict as a reader sees it: a token that is ``hard`` is speakable, but another token wins
+along its own direction."""
+
+LABELS: tuple[VerdictLabel, ...] = get_args(VerdictLabel)
 
 
 _TWIN = re.compile(r"same row and bias as (?:token|class|item) (\d{1,19})")
@@ -97,11 +105,14 @@ class TokenRow:
         }
 
     @property
-    def label(self) -> str:
-        """The verdict, or ``hard to speak`` if speakable but not along the own direction."""
-        if self.verdict == "speakable" and not self.self_argmax:
-            return "hard to speak"
-        return self.verdict
+    def hard(self) -> bool:
+        """Whether it is speakable, but another token wins along its own direction."""
+        return self.verdict == "speakable" and self.self_argmax is False
+
+    @property
+    def label(self) -> VerdictLabel:
+        """The verdict, or ``hard`` for a token that is hard to speak."""
+        return "hard" if self.hard else self.verdict
 
     @property
     def twins(self) -> tuple[int, ...]:
@@ -135,6 +146,13 @@ class TokenRow:
         margin = self.margin_lower if self.margin_lower is not None else self.margin_upper
         unsure = self.verdict == "speakable" and not self.known
         return order, unsure, margin if margin is not None else 0.0, self.token_id
+
+
+def checked_label(name: str) -> VerdictLabel:
+    """Return the name of the tokens wanted. Raises InputError if it is none of `LABELS`."""
+    if name not in LABELS:
+        raise InputError(f"unknown verdict {name!r}: give {', '.join(LABELS[:-1])} or {LABELS[-1]}")
+    return name
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,23 +16,26 @@ from msgspec import Meta
 
 from geom import Certificate, InputError, Reporter, Run, TokenRow, Weights, Witness, hookimpl
 from geom.proofs import rational_weights
+from geom_plugins.reporters.row_options import Wanted
 
 FORMAT = "geom certificate 1"
 
 
 @dataclass(frozen=True)
 class CertificateOptions:
-    """Which token to write."""
+    """Which token to write, or the tokens of which verdict."""
 
     token: Annotated[str, Meta(description="its id or its exact text; empty writes all")] = ""
+    verdict: Wanted = None
 
 
 def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
-    """Write one JSON object per line, for the token or for each proven token.
+    """Write one JSON object per line, for the token or for each proven token of the verdict.
 
     Raises InputError for a token that the run did not examine or decide.
     """
-    for row in [_one(run, options.token)] if options.token else run.rows():
+    wanted = run.rows(options.verdict)
+    for row in [_one(run, options.token)] if options.token else wanted:
         found = run.certificate(row.token_id)
         if found is not None:
             file.write(json.dumps(_certificate(run, row, found)).encode() + b"\n")

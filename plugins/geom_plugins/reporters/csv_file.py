@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import BinaryIO
 
-from geom import NoOptions, Reporter, Run, TokenRow, hookimpl
+from geom import Reporter, Run, TokenRow, hookimpl
+from geom_plugins.reporters.row_options import RowOptions
 
 
-def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
+def write(run: Run, file: BinaryIO, options: RowOptions) -> None:
     """Write a header, then every row, in UTF-8; ``flagged_by`` is joined by spaces.
 
-    A value that is not known is empty. A measure has two columns, its value and its error.
+    The verdict of a token that is hard to speak is ``hard``. A value that is not known is empty.
+    A measure has two columns, its value and its error.
     """
     measured = run.measured()
     names = sorted({name for found in measured.values() for name in found})
@@ -22,8 +24,9 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
     writer = csv.writer(text, lineterminator="\n")
     columns = [column for name in names for column in (name, f"{name} error")]
     writer.writerow([*(field.name for field in fields(TokenRow)), *columns])
-    for row in run.rows():
-        values = row.as_dict() | {"flagged_by": " ".join(row.flagged_by)}
+    for row in run.rows(options.verdict):
+        known = {"verdict": row.label, "flagged_by": " ".join(row.flagged_by)}
+        values = row.as_dict() | known
         found = measured.get(row.token_id, {})
         numbers: list[float | None] = []
         for name in names:
@@ -35,5 +38,5 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
 
 
 @hookimpl
-def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    yield Reporter("csv", "a table with a header", write, NoOptions, suffix=".csv")
+def geom_reporters() -> Iterator[Reporter[RowOptions]]:
+    yield Reporter("csv", "a table with a header", write, RowOptions, suffix=".csv")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from geom import MeasureRow, NoOptions, Reporter, Run, hookimpl, json_line
+from geom import MeasureRow, Reporter, Run, hookimpl, json_line
+from geom_plugins.reporters.row_options import RowOptions
 
 
-def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
+def write(run: Run, file: BinaryIO, options: RowOptions) -> None:
     """Write every row as a JSON object with the fields of `geom.TokenRow`, in UTF-8.
 
     See `geom.json_line`. In a run with measures each object also has ``measures``: the value, error
     and unit of each measure, by name.
     """
     measured = run.measured()
-    for row in run.rows():
+    for row in run.rows(options.verdict):
         fields = row.as_dict()
         if measured:
             found = measured.get(row.token_id, {})
@@ -29,5 +30,5 @@ def _numbers(item: MeasureRow) -> dict[str, Any]:
 
 
 @hookimpl
-def geom_reporters() -> Iterator[Reporter[NoOptions]]:
-    yield Reporter("jsonl", "one JSON object per token", write, NoOptions, suffix=".jsonl")
+def geom_reporters() -> Iterator[Reporter[RowOptions]]:
+    yield Reporter("jsonl", "one JSON object per token", write, RowOptions, suffix=".jsonl")

@@ -21,17 +21,16 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from msgspec import Meta
 
-from geom import Reporter, Run, TokenRow, hookimpl
+from geom import Reporter, Run, TokenRow, VerdictLabel, hookimpl
+from geom_plugins.reporters.row_options import Wanted
 
-Which = Literal[
-    "unusable", "unspeakable", "padding", "undecided", "hard", "speakable", "notable", "all"
-]
+Which = Literal["unusable", "padding", "notable", "all"]
 
 _Chosen = Annotated[
-    Which,
+    Which | None,
     Meta(
         description="unusable: the unspeakable and the padding rows; notable: all but those that "
-        "win along their own direction"
+        "win along their own direction; none: unusable, or all if a verdict is given"
     ),
 ]
 
@@ -40,14 +39,16 @@ _Chosen = Annotated[
 class ListOptions:
     """Which of the examined tokens to list."""
 
-    which: _Chosen = "unusable"
+    which: _Chosen = None
+    verdict: Wanted = None
 
 
 @dataclass(frozen=True)
 class LogitBiasOptions:
     """Which of the examined tokens to list, and what to add to their logits."""
 
-    which: _Chosen = "unusable"
+    which: _Chosen = None
+    verdict: Wanted = None
     bias: Annotated[
         float, Meta(ge=-100, le=100, description="added to each token's logit")
     ] = -100.0
@@ -57,7 +58,8 @@ class LogitBiasOptions:
 class ArgumentOptions:
     """Which of the examined tokens to list, and what to add to their logits."""
 
-    which: _Chosen = "unusable"
+    which: _Chosen = None
+    verdict: Wanted = None
     bias: Annotated[
         Annotated[float, Meta(ge=-100, le=100)] | None,
         Meta(description="added to each token's logit; none forbids the tokens"),
@@ -66,7 +68,7 @@ class ArgumentOptions:
 
 def write_tokens(run: Run, file: BinaryIO, options: ListOptions) -> None:
     """Write one id per line, ascending."""
-    for token in chosen(run, options.which):
+    for token in chosen(run, options.which, options.verdict):
         file.write(b"%d\n" % token)
 
 
@@ -74,38 +76,35 @@ def write_logit_bias(run: Run, file: BinaryIO, options: LogitBiasOptions) -> Non
     """Write one JSON object, on one line."""
     value = float(options.bias)
     bias = int(value) if value.is_integer() else value
-    _write_json(file, {str(token): bias for token in chosen(run, options.which)})
+    _write_json(file, {str(token): bias for token in chosen(run, options.which, options.verdict)})
 
 
 def write_bad_words(run: Run, file: BinaryIO, options: ListOptions) -> None:
     """Write one JSON list of lists of one id each; ``null`` for none, as transformers wants it."""
-    _write_json(file, [[token] for token in chosen(run, options.which)] or None)
+    _write_json(file, [[token] for token in chosen(run, options.which, options.verdict)] or None)
 
 
 def write_suppressed(run: Run, file: BinaryIO, options: ListOptions) -> None:
     """Write one JSON list of ids."""
-    _write_json(file, chosen(run, options.which))
+    _write_json(file, chosen(run, options.which, options.verdict))
 
 
 def write_arguments(run: Run, file: BinaryIO, options: ArgumentOptions) -> None:
     """Write one line of arguments, ``--logit-bias 5-inf --logit-bias 7-inf``."""
     bias = "-inf" if options.bias is None else f"{float(options.bias):+}"
-    words = (f"--logit-bias {token}{bias}" for token in chosen(run, options.which))
+    words = (f"--logit-bias {token}{bias}" for token in chosen(run, options.which, options.verdict))
     file.write(" ".join(words).encode() + b"\n")
 
 
-def chosen(run: Run, which: Which) -> list[int]:
-    """Return the ids of the chosen tokens, ascending."""
-    return [row.token_id for row in run.rows() if _CHOICES[which](row)]
+def chosen(run: Run, which: Which | None, verdict: VerdictLabel | None) -> list[int]:
+    """Return the ids of the chosen tokens of a verdict, ascending."""
+    of = _CHOICES[which or ("unusable" if verdict is None else "all")]
+    return [row.token_id for row in run.rows(verdict) if of(row)]
 
 
 _CHOICES: dict[Which, Callable[[TokenRow], bool]] = {
     "unusable": lambda row: row.verdict == "unspeakable" or row.token_kind == "padding",
-    "unspeakable": lambda row: row.verdict == "unspeakable",
     "padding": lambda row: row.token_kind == "padding",
-    "undecided": lambda row: row.verdict == "undecided",
-    "hard": lambda row: row.label == "hard to speak",
-    "speakable": lambda row: row.verdict == "speakable",
     "notable": lambda row: row.label != "speakable",
     "all": lambda row: True,
 }

@@ -30,7 +30,7 @@ from geom import (
     visible,
 )
 
-CLASSES = ("unspeakable", "undecided", "hard to speak", "speakable")
+CLASSES = ("unspeakable", "undecided", "hard", "speakable")
 """The classes of examined tokens, the most remarkable first; other tokens have no class."""
 
 HEAVIEST, HEAD = 20, 6
@@ -70,7 +70,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "noun": {"one": run.noun, "many": run.noun.plural, "chosen": run.noun.chosen},
         "pending": run.counts()["pending"],
         "classes": CLASSES,
-        "order": ranked.about,
+        "order": "; ".join(filter(None, (ranked.about, *ranked.legend))),
         "rows": _columns(ranked),
         "measures": _measures(run, rows),
         "certificates": {

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from geom import InputError, MeasureRow, NoOptions, Reporter, Run, hookimpl
+from geom import InputError, MeasureRow, Reporter, Run, TokenRow, hookimpl
+from geom_plugins.reporters.row_options import RowOptions
 
 
-def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
+def write(run: Run, file: BinaryIO, options: RowOptions) -> None:
     """Write every row, with the types of `geom.TokenRow`.
 
-    A measure has two columns, its value and its error.
+    The verdict of a token that is hard to speak is ``hard``. A measure has two columns, its value
+    and its error.
 
     Raises InputError if pyarrow is not installed.
     """
@@ -44,17 +46,18 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
             *((column, real) for name in names for column in (name, f"{name} error")),
         ]
     )
-    rows = [row.as_dict() | _numbers(measured.get(row.token_id, {})) for row in run.rows()]
+    rows = [_fields(row, measured.get(row.token_id, {})) for row in run.rows(options.verdict)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), file)
 
 
-def _numbers(found: dict[str, MeasureRow]) -> dict[str, Any]:
+def _fields(row: TokenRow, found: dict[str, MeasureRow]) -> dict[str, Any]:
     values = {name: item.value for name, item in found.items()}
-    return values | {f"{name} error": item.error for name, item in found.items()}
+    errors = {f"{name} error": item.error for name, item in found.items()}
+    return row.as_dict() | {"verdict": row.label} | values | errors
 
 
 @hookimpl
-def geom_reporters() -> Iterator[Reporter[NoOptions]]:
+def geom_reporters() -> Iterator[Reporter[RowOptions]]:
     yield Reporter(
-        "parquet", "a column file for data frames", write, NoOptions, suffix=".parquet", text=False
+        "parquet", "a column file for data frames", write, RowOptions, suffix=".parquet", text=False
     )

@@ -15,7 +15,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import geom
 from geom import Readout, Run, TokenKind
-from geom_plugins.reporters import lists
 from support.command import Command
 
 # 3 wins along the own direction of 2, 4 lies within the others, 5 and 6 are rows of no token
@@ -34,27 +33,31 @@ def listed(run: Run, format: str, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("which", "expected"),
+    ("asked", "expected"),
     [
-        ("unusable", [4, 5, 6]),
-        ("unspeakable", [4, 5]),
-        ("padding", [5, 6]),
-        ("notable", [2, 4, 5]),
-        ("hard", [2]),
-        ("speakable", [0, 1, 2, 3, 6]),
-        ("undecided", []),
-        ("all", [0, 1, 2, 3, 4, 5, 6]),
+        ({"which": "unusable"}, [4, 5, 6]),
+        ({"which": "padding"}, [5, 6]),
+        ({"which": "notable"}, [2, 4, 5]),
+        ({"which": "all"}, [0, 1, 2, 3, 4, 5, 6]),
+        ({"verdict": "unspeakable"}, [4, 5]),
+        ({"verdict": "hard"}, [2]),
+        ({"verdict": "speakable"}, [0, 1, 2, 3, 6]),
+        ({"verdict": "undecided"}, []),
+        ({"verdict": "speakable", "which": "padding"}, [6]),
+        ({"verdict": "unspeakable", "which": "padding"}, [5]),
     ],
 )
-def test_lists_hold_the_tokens_that_are_asked_for(which: lists.Which, expected: list[int]) -> None:
+def test_lists_hold_the_tokens_that_are_asked_for(
+    asked: dict[str, str], expected: list[int]
+) -> None:
     with small() as run:
-        assert [int(line) for line in listed(run, "tokens", which=which).split()] == expected
-        found = json.loads(listed(run, "logit-bias", which=which, bias=-12.5))
+        assert [int(line) for line in listed(run, "tokens", **asked).split()] == expected
+        found = json.loads(listed(run, "logit-bias", **asked, bias=-12.5))
         assert found == {str(token): -12.5 for token in expected}
-        assert json.loads(listed(run, "suppress-tokens", which=which)) == expected
-        words = json.loads(listed(run, "bad-words-ids", which=which))
+        assert json.loads(listed(run, "suppress-tokens", **asked)) == expected
+        words = json.loads(listed(run, "bad-words-ids", **asked))
         assert words == ([[token] for token in expected] or None)
-        arguments = listed(run, "llama-cpp", which=which).split()
+        arguments = listed(run, "llama-cpp", **asked).split()
         assert arguments == [word for t in expected for word in ("--logit-bias", f"{t}-inf")]
 
 
@@ -73,16 +76,27 @@ def test_no_token_of_a_text_that_can_be_said_is_forbidden_by_default(format: str
 def test_the_command_takes_which(command: Command) -> None:
     with geom.run(Readout.fold(W, kinds=KINDS), tokens="all", out="run.db"):
         pass
-    done = command("export", "run.db", "--format", "tokens", "--which", "hard")
-    assert (done.code, done.out, done.err) == (0, "2\n", "")
+    done = command("export", "run.db", "--format", "tokens", "--which", "padding")
+    assert (done.code, done.out, done.err) == (0, "5\n6\n", "")
     assert command("export", "run.db", "--format", "tokens").out == "4\n5\n6\n"
-    refused = command("export", "run.db", "--format", "csv", "--which", "hard")
+    refused = command("export", "run.db", "--format", "csv", "--which", "padding")
     assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
     wrong = command("export", "run.db", "--format", "tokens", "--which", "dead")
     assert wrong.code == 2
-    assert "give unusable|unspeakable|padding|" in wrong.err
+    assert "give unusable|padding|notable|all" in wrong.err
     usage = " ".join(command("export", "--help").out.split())
-    assert "unusable (the unspeakable and the padding rows), unspeakable, padding" in usage
+    assert "unusable (the unspeakable and the padding rows), padding, notable" in usage
+
+
+@pytest.mark.parametrize("verdict", ["speakable", "unspeakable", "undecided", "hard"])
+def test_a_verdict_is_asked_for_in_one_way(verdict: str, command: Command) -> None:
+    with geom.run(Readout.fold(W, kinds=KINDS), tokens="all", out="run.db") as run:
+        expected = [f"{row.token_id}\n" for row in run.rows(verdict)]
+    done = command("export", "run.db", "--format", "tokens", "--verdict", verdict)
+    assert (done.code, done.out, done.err) == (0, "".join(expected), "")
+    old = command("export", "run.db", "--format", "tokens", "--which", verdict)
+    assert (old.code, old.out) == (2, "")
+    assert f"give --verdict {verdict}" in old.err
 
 
 def test_a_bias_is_as_the_apis_want_it() -> None:
@@ -135,19 +149,19 @@ def forbidden(toy: LlamaForCausalLM, **given: Any) -> set[int]:
     return steps[0]
 
 
-@pytest.mark.parametrize("which", ["unspeakable", "hard", "speakable"])
+@pytest.mark.parametrize("verdict", ["unspeakable", "hard", "speakable"])
 @pytest.mark.parametrize(
     ("format", "argument"),
     [("bad-words-ids", "bad_words_ids"), ("suppress-tokens", "suppress_tokens")],
 )
 def test_transformers_forbids_exactly_the_tokens_on_the_list(
-    format: str, argument: str, which: str, toy: LlamaForCausalLM, audit: Path
+    format: str, argument: str, verdict: str, toy: LlamaForCausalLM, audit: Path
 ) -> None:
     with geom.open_run(audit) as run:
-        value = json.loads(listed(run, format, which=which))
-        wanted = {int(token) for token in listed(run, "tokens", which=which).split()}
+        value = json.loads(listed(run, format, verdict=verdict))
+        wanted = {int(token) for token in listed(run, "tokens", verdict=verdict).split()}
     assert wanted
-    assert {5, 6, 7, 8, 9} <= wanted or which != "unspeakable"
+    assert {5, 6, 7, 8, 9} <= wanted or verdict != "unspeakable"
     assert forbidden(toy, **{argument: value}) == wanted
 
 
@@ -156,7 +170,7 @@ def test_transformers_takes_a_list_of_no_token(
     argument: str, toy: LlamaForCausalLM, audit: Path
 ) -> None:
     with geom.open_run(audit) as run:
-        value = json.loads(listed(run, argument.replace("_", "-"), which="undecided"))
+        value = json.loads(listed(run, argument.replace("_", "-"), verdict="undecided"))
     assert forbidden(toy, **{argument: value}) == set()
 
 

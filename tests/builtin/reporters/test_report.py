@@ -77,7 +77,7 @@ def test_the_columns_are_the_rows_of_the_run() -> None:
         )
     assert numbers(data["winner"], "<i4").tolist() == [rows[i].argmax_id for i in ids]
     assert [CLASSES[k] for k in numbers(data["class"], "<i4")] == [
-        "hard to speak" if rows[i].verdict == "speakable" and not rows[i].self_argmax
+        "hard" if rows[i].verdict == "speakable" and not rows[i].self_argmax
         else rows[i].verdict
         for i in ids
     ]  # fmt: skip

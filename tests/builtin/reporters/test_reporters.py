@@ -16,16 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import geom
-from geom import NoOptions, Readout, Run, TokenRow
+from geom import Readout, Run, TokenRow
 from geom_plugins.reporters import csv_file, jsonl, parquet
+from geom_plugins.reporters.row_options import RowOptions
 
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]))
-Write = Callable[[Run, Any, NoOptions], None]
+Write = Callable[[Run, Any, RowOptions], None]
 
 
 def written(write: Write, run: Run) -> bytes:
     file = io.BytesIO()
-    write(run, file, NoOptions())
+    write(run, file, RowOptions())
     return file.getvalue()
 
 
@@ -72,8 +73,8 @@ def test_a_run_of_no_tokens_is_written(write: Write) -> None:
 def test_a_reporter_leaves_the_file_open(write: Write) -> None:
     file = io.BytesIO()
     with listing(["a"]) as run:
-        write(run, file, NoOptions())
-        write(run, file, NoOptions())
+        write(run, file, RowOptions())
+        write(run, file, RowOptions())
     first, second = file.getvalue()[: file.tell() // 2], file.getvalue()[file.tell() // 2 :]
     assert first == second
 

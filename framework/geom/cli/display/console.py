@@ -25,6 +25,10 @@ class SafeConsole(Console):
         file = None if stderr else out()
         super().__init__(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
 
+    def on_broken_pipe(self) -> None:
+        """Let the error pass: `geom.cli` ends the command."""
+        raise BrokenPipeError
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.text import Text
 
+from geom.cli.display.columns import Column, print_columns
 from geom.cli.display.messages import plain
 from geom.cli.display.sections import Section, counts, sections
 from geom.cli.display.tables import (
+    COLOURS,
     Cut,
     empty_grid,
     empty_table,
@@ -15,9 +19,6 @@ from geom.cli.display.tables import (
 )
 from geom.difference.records import Difference
 from geom.nouns import Noun
-
-_COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
-_FOLDED = ("ids", *(noun.plural for noun in Noun))
 
 
 def print_difference(found: Difference, limit: int) -> None:
@@ -43,23 +44,25 @@ def print_difference(found: Difference, limit: int) -> None:
 def _print_section(section: Section, limit: int) -> None:
     console = results_console()
     print_whole(console, section.title, style="bold")
-    if limit:
+    rows = section.rows[:limit]
+    if rows and any(noun in section.columns for noun in Noun):
+        cells = [[_cell(row[place]) for row in rows] for place in range(len(section.columns))]
+        print_columns(console, list(map(_column, section.columns, cells)))
+    elif rows:
         table = empty_table()
         for name in section.columns:
-            right = name == "id" or "margin" in name or name.endswith(" by")
-            table.add_column(
-                name,
-                justify="right" if right else "left",
-                no_wrap=name not in _FOLDED,
-                overflow="fold",
-                max_width=28 if name in list(Noun) else None,
-            )
-        for row in section.rows[:limit]:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*map(_cell, row))
         console.print(table)
     if len(section.rows) > limit:
         print_whole(console, f"{len(section.rows) - limit} more: give --limit or --format jsonl")
 
 
+def _column(name: str, cells: Sequence[Text | Cut]) -> Column:
+    right = name == "id" or "margin" in name or name.endswith(" by")
+    return Column(name, cells, right=right, same=name in ("before", "after"))
+
+
 def _cell(value: str | Cut) -> Text | Cut:
-    return value if isinstance(value, Cut) else Text(plain(value), style=_COLOURS.get(value, ""))
+    return value if isinstance(value, Cut) else Text(plain(value), style=COLOURS.get(value, ""))

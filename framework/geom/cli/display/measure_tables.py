@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.text import Text
-
+from geom.cli.display.columns import Column, print_columns, text_cells
 from geom.cli.display.messages import plain
-from geom.cli.display.tables import empty_table, print_whole, results_console, token_cell
+from geom.cli.display.tables import print_whole, results_console, token_cell
 from geom.measuring import MeasureTable
 from geom.store import MeasureRow
 
@@ -23,16 +22,18 @@ def print_measurements(result: MeasureTable, limit: int = 200) -> None:
         print_whole(console, f"no {noun} to measure")
         return
     units = {row.measure: row.unit for row in result}
-    table = empty_table()
-    table.add_column("id", justify="right", no_wrap=True)
-    table.add_column(noun, max_width=_TOKEN)
-    for name, unit in units.items():
-        table.add_column(Text(plain(f"{name}, {unit}")), justify="right", overflow="fold")
-    for token, found in list(by_token.items())[:limit]:
-        first = next(iter(found.values()))
-        cells = (Text(found[name].shown) for name in units)
-        table.add_row(str(token), token_cell(first.token, first.token_kind), *cells)
-    console.print(table)
+    shown = list(by_token.values())[:limit]
+    firsts = [next(iter(found.values())) for found in shown]
+    tokens = [token_cell(row.token, row.token_kind) for row in firsts]
+    main = [
+        Column("id", text_cells([str(row.token_id) for row in firsts]), right=True),
+        Column(noun, tokens, most=_TOKEN),
+    ]
+    more = [
+        Column(plain(f"{name}, {unit}"), text_cells([f[name].shown for f in shown]), right=True)
+        for name, unit in units.items()
+    ]
+    print_columns(console, main, more)
     if len(by_token) > limit:
         print_whole(console, f"{noun.counted(len(by_token) - limit)} more: --format jsonl has all")
     for note in result.notes():

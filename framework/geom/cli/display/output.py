@@ -32,6 +32,21 @@ def print_line(text: object) -> None:
     typer.echo(text, file=out())
 
 
+def print_text(text: str) -> None:
+    """Print text of results as it is."""
+    typer.echo(text, file=out(), nl=False)
+
+
+@contextmanager
+def replaced(stream: TextIO) -> Iterator[None]:
+    """Let results go to another stream within the block."""
+    token = _kept.set(stream)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 @contextmanager
 def reserved() -> Iterator[None]:
     """Let only writes to `out` reach standard output within the block."""

@@ -6,33 +6,33 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from geom.certificates import Weights, Witness
+from geom.cli.display.columns import Column, needed, print_columns, text_cells
 from geom.cli.display.messages import plain
+from geom.cli.display.sorting import HARDNESS, in_order
 from geom.cli.display.tables import (
+    COLOURS,
     Cut,
     empty_grid,
     empty_table,
+    print_line,
     print_whole,
     results_console,
     token_cell,
 )
-from geom.errors import unknown
 from geom.nouns import Noun
 from geom.numbers.arrays import Floats
-from geom.numbers.printing import ALONE, rounded
+from geom.numbers.printing import ALONE, rounded, rounded_down
+from geom.numbers.spacing import FORMATS, Format
 from geom.store import MeasureRow, Ranking, Run, TokenRow
+from geom.store.ranking import legend
 from geom.summary import ModelSummary, SharedToken, Summary
 from geom.text import TokenKind, mark, visible
 from geom.token_spec import CANDIDATES
-
-_COLOURS = {"speakable": "green", "unspeakable": "red", "undecided": "yellow"}
-
-
-HARDNESS = "hardness"
-"""The order of `geom.store.ranking`."""
 
 
 def print_run(
@@ -44,13 +44,13 @@ def print_run(
 ) -> None:
     """Print counts by class, then the tokens: unspeakable first, then the hardest to speak.
 
-    ``weights`` is the option that ``geom verify RUN`` needs to find the weights. ``sort`` is
-    ``hardness``, ``id``, ``token`` or a measure of the run; InputError is raised for anything else.
+    ``weights`` is the option that ``geom verify RUN`` needs to find the weights. ``sort`` is a key
+    of `in_order`; InputError is raised for anything else.
     """
     console = results_console()
     ranked = run.ranking(verdict)
-    rows = _sorted(run, ranked.rows, sort)
     kinds, measured = run.winner_kinds(), run.measured()  # may be damaged: read before printing
+    rows = in_order(ranked.rows, measured, sort)
     for warning in run.warnings:
         print_whole(console, f"warning: {warning}", style="yellow")
     title, counts = _title(run), _counts(run)
@@ -61,11 +61,16 @@ def print_run(
     if not rows:
         return
     names = sorted({name for found in measured.values() for name in found})
-    console.print(_tokens(rows[:limit], ranked, kinds, names, measured))
+    shown = rows[:limit]
+    main = _tokens(shown, ranked, kinds)
+    print_columns(console, main, [_measure(name, shown, measured) for name in names])
     if ranked.about and sort == HARDNESS:
-        print_whole(console, ranked.about, style="dim")
+        print_line(console, ranked.about, style="dim")
+    for sentence in legend(shown):
+        print_line(console, sentence, style="dim")
     if limit is not None and len(rows) > limit:
-        print_whole(console, f"{len(rows) - limit} more: geom show {run.path}")
+        only = "" if verdict is None else f" --verdict {verdict}"
+        print_whole(console, f"{len(rows) - limit} more: geom show {run.path}{only}")
     if run.path is not None and verdict is None:
         print_whole(console, f"kept in {run.path}; check it with: geom verify {run.path}{weights}")
 
@@ -74,7 +79,7 @@ def print_summary(summary: Summary, limit: int = 40) -> None:
     """Print one line per run, then the tokens that are unspeakable in several runs."""
     console = results_console()
     noun = Noun.shared(*(item.noun for item in summary.models))
-    console.print(_models(summary.models, noun))
+    _print_models(console, summary.models, noun)
     padded = [(place, item.padding) for place, item in enumerate(summary.models, 1) if item.padding]
     if padded:
         counts = ", ".join(f"{n} in {place}" for place, n in padded)
@@ -129,7 +134,7 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
     rows = list(run.rows())
     counts = Counter(row.label for row in rows)
     beaten = "beaten along its own direction, yet some point makes it win"
-    yield counts["hard to speak"], "hard to speak", beaten
+    yield counts["hard"], "hard", beaten
     yield counts["speakable"], "speakable", "wins along its own direction"
     nowhere = "no point of the domain makes it win"
     if run.noun != Noun.TOKEN:
@@ -150,61 +155,36 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
         yield rest, "not examined", f"not in the list of {run.noun.plural}"
 
 
-def _sorted(run: Run, rows: list[TokenRow], key: str) -> list[TokenRow]:
-    """Return the rows in the order asked for; those without a number for it come last."""
-    measured = run.measured()
-    names = sorted({name for found in measured.values() for name in found})
-    if key == HARDNESS:
-        return rows
-    if key == "id":
-        return sorted(rows, key=lambda row: row.token_id)
-    if key == "token":
-        return sorted(rows, key=lambda row: (row.token is None, row.token or ""))
-    if key not in names:
-        raise unknown("sort key", key, (HARDNESS, "id", "token", *names))
-
-    def value(row: TokenRow) -> float:
-        item = measured.get(row.token_id, {}).get(key)
-        number = None if item is None else item.value
-        return math.inf if number is None or math.isnan(number) else number
-
-    return sorted(rows, key=value)
-
-
 def _tokens(
-    rows: Sequence[TokenRow],
-    ranked: Ranking,
-    kinds: Mapping[int, TokenKind | None],
-    measures: Sequence[str],
-    measured: Mapping[int, Mapping[str, MeasureRow]],
-) -> Table:
-    """Return tokens with their verdicts, the winners along their directions, and measures."""
-    table = empty_table()
-    table.add_column("id", justify="right", no_wrap=True)
-    table.add_column(ranked.noun, max_width=28)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("proof", no_wrap=True)
-    table.add_column("largest margin", justify="right", no_wrap=True)
-    table.add_column("own direction won by", max_width=28)
-    for name in measures:
-        table.add_column(Text(plain(name)), justify="right", overflow="fold")
-    for row in rows:
-        found = measured.get(row.token_id, {})
-        table.add_row(
-            str(row.token_id),
-            token_cell(row.token, row.token_kind),
-            Text(row.verdict, style=_COLOURS[row.verdict]),
-            row.proof or "-",
-            ranked.margin(row),
-            _own_direction(row, kinds[row.token_id]),
-            *(Text(found[name].shown if name in found else "") for name in measures),
-        )
-    return table
+    rows: Sequence[TokenRow], ranked: Ranking, kinds: Mapping[int, TokenKind | None]
+) -> list[Column]:
+    """Return tokens with their verdicts, and the winners along their directions."""
+    verdicts = text_cells([row.label for row in rows], COLOURS.__getitem__)
+    winners = [_own_direction(row, kinds[row.token_id]) for row in rows]
+    return [
+        Column("id", text_cells([str(row.token_id) for row in rows]), right=True),
+        Column(ranked.noun, [token_cell(row.token, row.token_kind) for row in rows]),
+        Column("verdict", verdicts, same=True),
+        Column("proof", text_cells([row.proof or "-" for row in rows]), same=True, spare=True),
+        Column("largest margin", text_cells([ranked.margin(row) for row in rows]), right=True),
+        Column("own direction won by", winners, same=True, spare=True),
+    ]
+
+
+def _measure(
+    name: str, rows: Sequence[TokenRow], measured: Mapping[int, Mapping[str, MeasureRow]]
+) -> Column:
+    """Return the numbers of one measure, blank for a token without."""
+    found = (measured.get(row.token_id, {}).get(name) for row in rows)
+    texts = ["" if item is None else item.shown for item in found]
+    return Column(plain(name), text_cells(texts), right=True, same=True)
 
 
 def _own_direction(row: TokenRow, kind: TokenKind | None) -> Cut:
     """Return the winner along the token's own direction, for a table."""
-    return Cut("itself") if row.self_argmax else Cut(_winner(row, kind), len(mark(kind)))
+    if row.self_argmax:
+        return Cut("itself", start=len("itself"))
+    return Cut(_winner(row, kind), len(mark(kind)), len(str(row.argmax_id)))
 
 
 def _winner(row: TokenRow, kind: TokenKind | None) -> str:
@@ -213,23 +193,29 @@ def _winner(row: TokenRow, kind: TokenKind | None) -> str:
     return f"{row.argmax_id} {visible(row.argmax, kind)}"
 
 
-def _models(models: Sequence[ModelSummary], noun: Noun) -> Table:
-    """Return one line per run: its model, and how many tokens each class has."""
-    table = empty_table()
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold")
-    for name in (noun.plural, "d", "unspeakable", "undecided", "hard", "own direction", "the rest"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("run", overflow="fold")
-    for place, item in enumerate(models):
-        numbers = (item.V, item.d, item.unspeakable, item.undecided, item.hard, item.own, item.rest)
-        table.add_row(
-            str(place + 1),
-            Text(plain(item.model)),
-            *map(str, numbers),
-            Text(plain(item.path or "in memory")),
-        )
-    return table
+def _print_models(console: Console, models: Sequence[ModelSummary], noun: Noun) -> None:
+    """Print a row per run: its model, and how many of its rows each class has.
+
+    If names and numbers have no room side by side, the names come first, in lines of their own.
+    """
+    names = (noun.plural, "d", "unspeakable", "undecided", "hard", "own direction", "the rest")
+    rows = [(m.V, m.d, m.unspeakable, m.undecided, m.hard, m.own, m.rest) for m in models]
+    places = [str(place) for place in range(1, len(models) + 1)]
+    numbers = [
+        Column("", text_cells(places), right=True),
+        *(
+            Column(name, text_cells([str(row[i]) for row in rows]), right=True)
+            for i, name in enumerate(names)
+        ),
+    ]
+    model = Column("model", text_cells([item.model for item in models]))
+    run = Column("run", text_cells([item.path or "in memory" for item in models]))
+    columns = [numbers[0], model, *numbers[1:], run]
+    if needed(columns, Column.widest) > console.width:
+        for place, item in zip(places, models, strict=True):
+            print_whole(console, f"{place}  {item.model}  {item.path or 'in memory'}")
+        columns = numbers
+    print_columns(console, columns)
 
 
 def _shared(tokens: Sequence[SharedToken]) -> Table:
@@ -247,17 +233,34 @@ def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     """Yield names and values for `print_token`."""
     kind = run.winner_kinds()[row.token_id]
     yield run.noun, f"{row.token_id} {visible(row.token, row.token_kind)}"
-    yield "verdict", f"{row.verdict} ({row.proof})" if row.proof else row.verdict
+    yield "verdict", f"{row.label} ({row.proof})" if row.proof else row.label
     yield "own direction", "won by itself" if row.self_argmax else f"won by {_winner(row, kind)}"
     yield "flagged by", ", ".join(row.flagged_by) or "-"
     yield "certifier", row.certifier or "-"
     yield "largest margin", f"{row.margin} logits"
+    yield from _rounding(row)
     yield "seconds", rounded(row.seconds)
     yield "note", row.note or "-"
     for name, item in run.measured().get(row.token_id, {}).items():
         remark = f" ({item.note})" if item.note else ""
         yield name, f"{item.shown} {item.unit}{remark}"
     yield from _proof(run, row)
+
+
+def _rounding(row: TokenRow) -> Iterator[tuple[str, str]]:
+    """Yield the sizes of logits among which formats keep the token's largest margin."""
+    if row.verdict == "speakable" and row.margin_lower is not None and row.margin_lower > 0.0:
+        kept = (_kept(format, row.margin_lower) for format in FORMATS)
+        yield "if rounded", f"kept {', '.join(kept)}"
+
+
+def _kept(format: Format, margin: float) -> str:
+    size = format.kept_below(margin)
+    if size == 0.0:
+        return f"never in {format.name}"
+    if size == math.inf:
+        return f"always in {format.name}"
+    return f"in {format.name} among logits below {rounded_down(size)}"
 
 
 def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:

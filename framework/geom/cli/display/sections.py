@@ -89,7 +89,9 @@ def sections(found: Difference) -> Iterator[Section]:
 def _verdict(item: TokenChange) -> tuple[str | Cut, ...]:
     margin = item.margin_after if item.after == "speakable" else item.margin_before
     known = "speakable" in (item.before, item.after)
-    return *_token(item), item.before, item.after, _bounds(margin) if known else "-"
+    before = "hard" if item.hard_before else item.before
+    after = "hard" if item.hard_after else item.after
+    return *_token(item), before, after, _bounds(margin) if known else "-"
 
 
 def _only(items: Sequence[TokenChange]) -> list[tuple[str | Cut, ...]]:

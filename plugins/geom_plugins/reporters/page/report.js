@@ -9,16 +9,16 @@ const $ = (id) => document.getElementById(id);
 const MEANING = {
   "unspeakable": "no point of the domain makes them win",
   "undecided": "not proven either way",
-  "hard to speak": "beaten along their own direction, yet some point makes them win",
+  "hard": "beaten along their own direction, yet some point makes them win",
   "speakable": "win along their own direction",
   "not examined": "not flagged by the detectors, or not asked for",
 };
 const COLOUR = {
-  "unspeakable": "--unspeakable", "undecided": "--undecided", "hard to speak": "--hard",
+  "unspeakable": "--unspeakable", "undecided": "--undecided", "hard": "--hard",
   "speakable": "--speakable", "not examined": "--rest",
 };
 const SYMBOL = {
-  "unspeakable": "x", "undecided": "diamond", "hard to speak": "triangle-up", "speakable": "circle",
+  "unspeakable": "x", "undecided": "diamond", "hard": "triangle-up", "speakable": "circle",
   "not examined": "circle",
 };
 const PROOF = {
@@ -57,7 +57,7 @@ const measures = data.measures.map((m) => ({ ...m, value: unpacked(m.value, Floa
 const text = (id) => data.texts[id] ?? "-";
 const label = (id) => (data.texts[id] === undefined ? String(id) : `${id} ${data.texts[id]}`);
 const className = (i) => data.classes[rows.class[i]];
-const speaks = (i) => className(i) === "speakable" || className(i) === "hard to speak";
+const speaks = (i) => className(i) === "speakable" || className(i) === "hard";
 // The bound that says most, and the other one: of a token whose margin is not known well, the
 // largest margin is anywhere between the two.
 const margin = (i) => (speaks(i) ? rows.lower[i] : rows.upper[i]);
@@ -412,7 +412,7 @@ function points(name, ids, x, y, size, known = true) {
 }
 
 function grouped() {
-  const groups = new Map([["not examined", []], ["speakable", []], ["hard to speak", []], ["undecided", []], ["unspeakable", []]]);
+  const groups = new Map([["not examined", []], ["speakable", []], ["hard", []], ["undecided", []], ["unspeakable", []]]);
   for (let id = 0; id < V; id++) {
     const i = place.get(id);
     groups.get(i === undefined ? "not examined" : className(i)).push(id);
@@ -491,7 +491,7 @@ function drawMargins() {
     bins.set(key, { name: className(i), known, bin, n: (bins.get(key)?.n ?? 0) + 1 });
   }
   const most = Math.max(...[...bins.values()].map((b) => b.n));
-  const kinds = ["speakable", "hard to speak", "undecided", "unspeakable"].flatMap((name) => [[name, false], [name, true]]);
+  const kinds = ["speakable", "hard", "undecided", "unspeakable"].flatMap((name) => [[name, false], [name, true]]);
   const traces = kinds.map(([name, known]) => {
     const mine = [...bins.values()].filter((b) => b.name === name && b.known === known).sort((a, b) => a.bin - b.bin);
     const shown = known ? name : `${name}: ${AT_LEAST}`;

@@ -1,0 +1,59 @@
+"""The orders in which ``geom show`` lists tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from geom.errors import unknown
+from geom.store import MeasureRow, TokenRow
+
+HARDNESS = "hardness"
+"""The order of `geom.store.ranking`."""
+
+_VERDICTS = ("unspeakable", "undecided", "hard", "speakable")
+
+
+def in_order(
+    rows: Sequence[TokenRow], measured: Mapping[int, Mapping[str, MeasureRow]], key: str
+) -> list[TokenRow]:
+    """Return ranked rows in the order asked for; those with nothing to sort by come last.
+
+    The key is `HARDNESS`, ``id``, ``token``, ``margin``, ``verdict`` or a measure, the least first;
+    a ``-`` before it reverses. Rows that it does not tell apart stay in their order. Raises
+    InputError for another key.
+    """
+    name = key.removeprefix("-")
+    places = {row.token_id: place for place, row in enumerate(rows)}
+
+    def number(row: TokenRow) -> float | None:
+        item = measured.get(row.token_id, {}).get(name)
+        return None if item is None else item.value
+
+    values: dict[str, Callable[[TokenRow], Any]] = {
+        name: number for found in measured.values() for name in found
+    }
+    values |= {
+        HARDNESS: lambda row: places[row.token_id],
+        "id": lambda row: row.token_id,
+        "token": lambda row: row.token,
+        "margin": _margin,
+        "verdict": lambda row: _VERDICTS.index(row.label),
+    }
+    if name not in values:
+        raise unknown("sort key", key, values)
+    pairs = [(row, values[name](row)) for row in rows]
+    known = [pair for pair in pairs if not _missing(pair[1])]
+    known.sort(key=itemgetter(1), reverse=key != name)
+    return [row for row, _ in known] + [row for row, value in pairs if _missing(value)]
+
+
+def _margin(row: TokenRow) -> float | None:
+    """Return what is proven of the largest margin: a lower bound, or else an upper one."""
+    return row.margin_upper if row.margin_lower is None else row.margin_lower
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from geom.cli import app
-from geom.diagnosis import DISTRIBUTION
+from geom.distribution import DISTRIBUTION
 from geom.plugins.options import describe
 from geom.plugins.registry import HOOKS, installed
 

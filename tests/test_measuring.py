@@ -27,8 +27,16 @@ from geom import (
     StoreError,
     hookimpl,
 )
+from geom.plugins.registry import Origin, Plugins
 from support.command import Command
 from support.plugins import Use, installed_and
+
+BOOM = 1 + next(
+    line
+    for line, text in enumerate(Path(__file__).read_text().splitlines())
+    if text.strip().startswith("raise ValueError")
+)
+"""The line of this file that raises it."""
 
 W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.1, 0.1], [0.2, 0.0]])
 
@@ -181,7 +189,7 @@ def test_a_measure_that_fails_costs_its_own_numbers(brought: Brought, run: geom.
     names = ["broken", "refused", "number", "negative", "pointed", "norm"]
     found = {row.measure: row for row in geom.measure(run, names, [0])}
     assert {name: row.note for name, row in found.items()} == {
-        "broken": "it raised ValueError: boom",
+        "broken": f"it raised ValueError: boom (test_measuring.py:{BOOM})",
         "refused": "no rows: give some",
         "number": "it raised TypeError: it returned float, not a Measurement",
         "negative": "it raised ValueError: its error is -1.0",
@@ -196,7 +204,7 @@ def test_notes_are_told_once_with_their_tokens(brought: Brought) -> None:
     found = geom.measure(Readout.fold(W), ["none", "norm", "broken"], "0-2,5")
     assert found.notes() == [
         "none of tokens 0-2,5: chains did not mix",
-        "broken of tokens 0-2,5: it raised ValueError: boom",
+        f"broken of tokens 0-2,5: it raised ValueError: boom (test_measuring.py:{BOOM})",
     ]
 
 
@@ -347,10 +355,36 @@ def test_progress_goes_to_standard_error(command: Command, model: str, brought: 
     assert "geom: measure: 0 of 6 numbers\n" in done.err
 
 
+def test_without_a_name_the_quick_ones_are_measured_and_the_others_named_with_their_price(
+    command: Command, own_folder: Path
+) -> None:
+    np.save("W.npy", W)
+    done = command("measure", "-m", "W.npy", "-t", "0-2", "--format", "jsonl")
+    assert {row["measure"] for row in done.rows} == {
+        "row-norm",
+        "centroid-distance",
+        "unused-cosine",
+    }
+    assert "geom: these measures cost next to nothing; name others with --measure" in done.err
+    assert "geom: solid-angle: 0.01 to 7 of a product W W^T\n" in done.err
+    assert "geom: row-norm:" not in done.err
+    named = command("measure", "-m", "W.npy", "-t", "0-2", "--measure", "row-norm")
+    assert "next to nothing" not in named.err
+    quick = geom.measure("W.npy", tokens=[0])
+    assert [row.measure for row in quick] == ["centroid-distance", "row-norm", "unused-cosine"]
+
+
+def test_without_a_quick_measure_one_has_to_be_named(use: Use) -> None:
+    plugins = Plugins()
+    plugins.register(Brought(), "brought", Origin("toy", "1.0", "toy"))
+    use(plugins)
+    with pytest.raises(InputError, match="no measure is named: give some of broken, far, "):
+        geom.measure(Readout.fold(W))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["toy.db"], "no measure is named: give some of "),
         (["none.db", "--measure", "norm"], "none.db does not exist"),
         (["--measure", "nrom", "-t", "1"], "did you mean 'norm'?"),
         (["--measure", "norm", "-t", "1-"], "is neither an id nor a range"),

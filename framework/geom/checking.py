@@ -9,6 +9,7 @@ from geom.errors import InputError, PluginError, Raised, one_line
 from geom.loading import DEFAULT_MODEL
 from geom.model.edits import Edits
 from geom.model.source import Source, without_user
+from geom.plugins.naming import named_source
 from geom.plugins.options import Given, option_names
 from geom.plugins.registry import installed
 from geom.plugins.results import Agreement
@@ -86,7 +87,7 @@ def check(
     PluginError
         If the source breaks.
     """
-    asked = Source.parse(model) if isinstance(model, str) else model
+    asked = named_source(model) if isinstance(model, str) else model
     values = {**(given or {}).get(("source", asked.name), {}), **asked.query}
     before = dict(values)
     Edits.taken(values, option_names(installed().get("source", asked.name)))

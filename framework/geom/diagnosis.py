@@ -11,12 +11,11 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # has no types
 
+from geom.distribution import DISTRIBUTION, install_command
 from geom.machine.devices import find_device
 from geom.machine.memory import available, describe
 from geom.machine.threads import cores
 from geom.plugins.registry import installed
-
-DISTRIBUTION = "geom-unembed"
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[^;]*(?:;.*extra\s*==\s*[\"']([^\"']+))?")
 
@@ -67,7 +66,7 @@ def _packages() -> Iterator[Symptom]:
     for extra, names in ((extra, names) for extra, names in extras.items() if names):
         absent = [name for name in names if _version(name) is None]
         if absent:
-            remedy = f"python -m pip install '{DISTRIBUTION}[{extra}]'"
+            remedy = install_command(extra)
             yield Symptom("extras", extra, f"without {', '.join(absent)}: {remedy}")
         else:
             yield Symptom("extras", extra, ", ".join(f"{n} {_version(n)}" for n in names))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import partial
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from geom.text import harmless, shortened
 
 T = TypeVar("T")
+
+_watch: ContextVar[Callable[[Exception], None] | None] = ContextVar("geom_watch", default=None)
+
+_ON_THE_WAY = frozenset({"geom", "pluggy", *sys.stdlib_module_names})
+"""The modules whose frames come before those of a stranger's code."""
 
 
 class GeomError(Exception):
@@ -94,7 +104,19 @@ def attempt(work: Callable[[], T]) -> T | Raised:
         with contained():
             return work()
     except Exception as error:  # a stranger may raise anything
+        if (watch := _watch.get()) is not None:
+            watch(error)
         return Raised(error)
+
+
+@contextmanager
+def watched_errors(watch: Callable[[Exception], None]) -> Iterator[None]:
+    """Call ``watch`` in the block with every exception of a stranger's code when it is caught."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
 
 
 def draw(work: Callable[[], Iterable[T]]) -> Iterator[T | Raised]:
@@ -125,20 +147,50 @@ def demand(what: str, work: Callable[[], T]) -> T:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """Return an error for an unknown name; it suggests the nearest known name, or lists all."""
+    """Return an error for an unknown name; it suggests the nearest known names, or lists all."""
     choices = sorted(known)
-    near = get_close_matches(name, choices, n=1, cutoff=0.5)
+    near = _near(name, choices)
     if near:
-        remedy = f"did you mean {near[0]!r}?"
+        remedy = f"did you mean {' or '.join(map(repr, near))}?"
     else:
         remedy = f"known: {', '.join(choices)}" if choices else "none is known"
     return InputError(f"unknown {what} {name!r}: {remedy}")
 
 
+def _near(name: str, choices: list[str]) -> list[str]:
+    """Return the known names that a slip, or a part of a name, most likely means, best first.
+
+    A slip has one meaning: ``highz`` is ``highs``. A part may have several: ``angle`` is a word of
+    ``solid-angle``, and like one of ``angular-margin``.
+    """
+    alike = {
+        choice: max(_likeness(name.lower(), part) for part in (choice, *re.split("[-_]", choice)))
+        for choice in choices
+    }
+    slip = 0.8 if 1.0 in alike.values() else 0.7
+    near = [choice for choice in choices if alike[choice] >= 0.6]
+    near.sort(key=lambda choice: -alike[choice])
+    return (
+        get_close_matches(name, choices, n=1, cutoff=slip)
+        or near[:3]
+        or get_close_matches(name, choices, n=1, cutoff=0.5)
+    )
+
+
+def _likeness(name: str, part: str) -> float:
+    """Return how alike a name and a part of another are, 1 if one holds all of the other."""
+    least = min(len(name), len(part))
+    if least >= 3 and (name in part or part in name):
+        return 1.0
+    return SequenceMatcher(None, name, part).ratio() if least >= 3 else 0.0
+
+
 def raised(error: BaseException, first_line: bool = False) -> str:
-    """Describe an exception of a stranger's code, type and message, as one line valid in UTF-8."""
-    if isinstance(error, Escape) and error.__cause__ is not None:
-        error = error.__cause__
+    """Describe an exception of a stranger's code as one line valid in UTF-8.
+
+    It gives the type, the message and, if known, the place: ``ValueError: no row (mine.py:31)``.
+    """
+    error = behind(error)
     try:
         with contained():  # the exception's __str__ is a stranger's code too
             text = str(error)
@@ -146,7 +198,32 @@ def raised(error: BaseException, first_line: bool = False) -> str:
         text = ""
     if first_line:
         text = text.strip().partition("\n")[0]
-    return one_line(f"{type(error).__name__}: {text}")
+    return f"{one_line(f'{type(error).__name__}: {text}')}{_place(error)}"
+
+
+def behind(error: BaseException) -> BaseException:
+    """Return the exception that an `Escape` stands for, and any other unchanged."""
+    return error.__cause__ or error if isinstance(error, Escape) else error
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the stranger's own code that led to its exception, or nothing.
+
+    Its code is the package of the first frame that is neither geom's nor the standard library's; a
+    library it called may have raised.
+    """
+    own, place = None, ""
+    for frame, line in walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__", ""))
+        package = module.partition(".")[0]
+        if own is None and package not in _ON_THE_WAY:
+            own = package
+        if package == own:
+            file = Path(frame.f_code.co_filename)
+            depth = 1 if module == "__main__" else len(module.split("."))
+            shown = "/".join(file.parts[-depth - (file.stem == "__init__") :])
+            place = f" ({one_line(shown)}:{line})"
+    return place
 
 
 def one_line(text: str) -> str:

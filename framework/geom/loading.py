@@ -11,6 +11,7 @@ from geom.model.edits import Edits, named_file
 from geom.model.in_memory import Live, read_live
 from geom.model.readout import Readout
 from geom.model.source import PYTHON, Source, without_user
+from geom.plugins.naming import named_source
 from geom.plugins.options import Given, option_names
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose
@@ -24,9 +25,12 @@ def load(
 ) -> Readout:
     """Load the readout of a model.
 
-    A name is ``SOURCE:LOCATION[?key=value&...]``. Of any source, ``new=N`` with ``init=I`` appends
-    rows, ``rows=FILE`` replaces rows, ``cast=F`` rounds the head, and ``bias=no`` drops the bias,
-    in this order; an option that the source declares itself is the source's.
+    A name is ``SOURCE:LOCATION[?key=value&...]``. The source may be left out for a file with a
+    known suffix (``.gguf``, ``.npz``, ``.npy``, ``.safetensors``), for a folder with a
+    ``config.json``, and for an id of the Hugging Face Hub: ``x.gguf?cast=q4_0``. Of any source,
+    ``new=N`` with ``init=I`` appends rows, ``rows=FILE`` replaces rows, ``cast=F`` rounds the
+    head, and ``bias=no`` drops the bias, in this order; an option that the source declares itself
+    is the source's.
 
     Parameters
     ----------
@@ -57,7 +61,7 @@ def load(
         return model
     if not isinstance(model, str | Source):
         return read_live(model)
-    asked = Source.parse(model) if isinstance(model, str) else model
+    asked = named_source(model) if isinstance(model, str) else model
     name, location = asked.name, asked.location
     values = {**(given or {}).get(("source", name), {}), **asked.query}
     shown = Source(name, without_user(location), dict(values))
@@ -109,7 +113,7 @@ def weights_of(run: Run, allow_fetch: bool = False) -> Readout:
     distrust = None if allow_fetch else unasked(run)
     if distrust is not None:
         raise InputError(distrust)
-    return load(run.model)
+    return load(Source.parse(run.model))  # as it stands: a stranger may have written it
 
 
 def unasked(run: Run) -> str | None:

@@ -118,7 +118,7 @@ class MeasureTable:
 
 def measure(
     run_or_readout: Run | Readout | Live | str,
-    measures: str | Sequence[str],
+    measures: str | Sequence[str] | None = None,
     tokens: str | Iterable[int] = CANDIDATES,
     options: Mapping[str, Any] | None = None,
     *,
@@ -136,8 +136,8 @@ def measure(
     ----------
     run_or_readout : Run, Readout, str or object
         A run, or anything that `geom.load` takes.
-    measures : str or sequence of str
-        The names of the measures.
+    measures : str or sequence of str, optional
+        The names of the measures; if None, those that are quick for all tokens.
     tokens : str or iterable of int, optional
         Ids, or a spec: ``5,9,100-120``, ``all`` (for a run, the tokens it examined) or
         ``candidates`` (the flagged tokens; for a readout, those that the default detector flags).
@@ -163,10 +163,7 @@ def measure(
         If the run cannot be written.
     """
     given = by_plugin(options or {})
-    names = distinct("measure", [measures] if isinstance(measures, str) else list(measures))
-    if not names:
-        known = [item.record.name for item in installed().listed() if item.kind == "measure"]
-        raise InputError(f"no measure is named: give some of {', '.join(known)}")
+    names = _named(measures)
     chosen = choose("measure", names, given)
     if isinstance(run_or_readout, Run) and (domain is not None or ("domain", "box") in given):
         raise InputError("a run has its own domain: leave domain out")
@@ -193,6 +190,26 @@ def measure(
                     store(found)
             rows.append(found)
     return MeasureTable(tuple(rows), problem.readout.noun)
+
+
+def by_price() -> tuple[list[str], dict[str, str]]:
+    """Return the names of the quick measures, and what a number of each of the others costs."""
+    listed = [item.record for item in installed().listed() if item.kind == "measure"]
+    quick = [record.name for record in listed if record.quick]
+    return quick, {record.name: record.price for record in listed if not record.quick}
+
+
+def _named(measures: str | Sequence[str] | None) -> list[str]:
+    """Return the names of the measures to take. Raises InputError if there are none."""
+    quick, others = by_price()
+    if measures is None:
+        measures = quick
+    names = distinct("measure", [measures] if isinstance(measures, str) else list(measures))
+    if not names:
+        raise InputError(
+            f"no measure is named: give some of {', '.join(sorted([*quick, *others]))}"
+        )
+    return names
 
 
 def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:

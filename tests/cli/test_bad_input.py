@@ -256,7 +256,7 @@ MODELS = {
     "npz:absent.npz": "absent.npz does not exist; give a .npz or .npy file",
     "npz:.": "is a folder; give a .npz or .npy file",
     "nzp:good.npz": "unknown source 'nzp': did you mean 'npz'?",
-    "good.npz": "unknown source 'good.npz'",
+    "absent.npz": "absent.npz does not exist; give a file or a folder",
     "npz:good.npz?W=V": "has no array 'V'; it has W, b",
     "npz:good.npz?gamma=g": "has no array 'g'",
     "npz:good.npz?gamma=b": "gamma has shape (4,): W needs (2,)",

@@ -83,7 +83,7 @@ def test_without_transformers_nothing_is_compared(
     monkeypatch.setattr("geom_plugins.agreement.requirements.can_build", lambda: False)
     done = command("check", f"hf:{llama}")
     assert done.code == 2
-    assert done.out.count("pip install 'geom-unembed[replay]'") == 2
+    assert done.out.count(geom.install_command("replay")) == 2
     assert "nothing could be compared" in done.err
 
 

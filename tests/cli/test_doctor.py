@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geom import diagnosis
+from geom import diagnosis, install_command
 from geom.diagnosis import diagnose
 from support.command import Command, install, separately
 
@@ -38,9 +38,7 @@ def test_extras_say_what_is_there_and_what_is_not(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(diagnosis, "_version", absent)
     extras = {found.name: found for found in diagnose() if found.section == "extras"}
-    assert extras["dask"].found == (
-        "without distributed: python -m pip install 'geom-unembed[dask]'"
-    )
+    assert extras["dask"].found == f"without distributed: {install_command('dask')}"
     assert f"torch {version('torch')}" in extras["torch"].found
     assert "all" not in extras
     assert all(found.sound for found in extras.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import geom
 from geom import InputError
+from geom.plugins import hookspecs
 from geom.plugins.registry import HOOKS
 from support.command import Command
 
@@ -32,6 +34,20 @@ def test_a_package_has_all_that_it_needs(kind: str, command: Command) -> None:
         ast.parse(path.read_text())
         assert '"two-words"' in path.read_text()
         assert "$" not in path.read_text()
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_a_package_has_no_name_of_the_example(kind: str, command: Command) -> None:
+    assert command("new-plugin", kind, "two-words").code == 0
+    code = Path("two-words/src/geom_two_words.py").read_text()
+    defined = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ClassDef)}
+    assert defined <= {"TwoWordsOptions"}
+    hook = getattr(hookspecs, HOOKS[kind][0])
+    _, _, example = (hook.__doc__ or "").partition("Examples")
+    names = re.findall(r"class (\w+)|yield \w+\(\"([\w-]+)\"", example)
+    text = "".join(path.read_text() for path in Path("two-words").rglob("*.*"))
+    for name in filter(None, (name for pair in names for name in pair)):
+        assert not re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text), name
 
 
 def test_it_goes_where_it_is_told(command: Command) -> None:

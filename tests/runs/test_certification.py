@@ -22,6 +22,7 @@ from geom.plugins.chosen import Chosen
 from geom.runs import certification
 from geom.runs.certification import Link
 from geom.store import Outcome
+from support.places import bare
 
 CORNERS = (0, 1, 2, 3)
 CENTRE, NEAR = 4, 5
@@ -376,7 +377,8 @@ def test_notes_of_the_whole_chain_are_kept_with_their_certifiers() -> None:
         link(answer(Finding(x=SQUARE[0], note="found")), "third"),
         token=0,
     )
-    assert outcome.note == "first: tried; second raised ValueError: boom; third: found"
+    said = "first: tried; second raised ValueError: boom; third: found"
+    assert bare(outcome.note, "test_certification.py") == said
 
 
 @pytest.mark.parametrize("note", ["lone surrogate \ud800", "two\nlines"])
@@ -447,7 +449,9 @@ def test_findings_that_came_before_one_failed_are_kept() -> None:
 
     first, *others = certify(PROBLEM, [many(breaks)], TOKENS)
     assert first.verdict == "speakable"
-    assert {(o.verdict, o.note) for o in others} == {("undecided", "many raised ValueError: boom")}
+    assert {o.verdict for o in others} == {"undecided"}
+    for other in others:
+        assert bare(other.note, "test_certification.py") == "many raised ValueError: boom"
 
 
 def test_one_bad_finding_of_a_batch_costs_only_its_token() -> None:

@@ -53,6 +53,9 @@ EVERY = len(list(known_tokens()))
 DECIDES = {"linprog-post": 0, "mpmath": 0, "replay": 0}
 """Certifiers that need not decide every known question."""
 
+FLAGS = {"hull-vertex": 96, "random-directions": 95, "reflections": 96, "self-argmax": 82}
+"""How many of the 96 unspeakable tokens of the known problems each detector flags."""
+
 OPTIONS = {"unused-cosine": {"unused": "1,2"}}
 
 
@@ -74,7 +77,13 @@ def test_there_is_a_suite_for_every_kind() -> None:
     [
         pytest.param(check, id=f"{name}-{check.name}")
         for kind, name in own(*(kind for kind in HOOKS if kind != "source"))
-        for check in checks(kind, name, OPTIONS.get(name), decides=DECIDES.get(name, EVERY))
+        for check in checks(
+            kind,
+            name,
+            OPTIONS.get(name),
+            decides=DECIDES.get(name, EVERY),
+            flags=FLAGS.get(name, 1),
+        )
     ],
 )
 def test_a_plugin_of_geom_passes_the_suite_of_its_kind(check: Check) -> None:
@@ -188,6 +197,12 @@ def seeded() -> Callable[..., Iterator[Candidate]]:
             "not finite",
         ),
         (detector(seeded()), "says_the_same_twice", "second time"),
+        (detector(lambda *_: []), "flags_what_cannot_be_said", "flags 0 of the 96 unspeakable"),
+        (
+            detector(lambda r, *_: [WitnessedToken(0)]),
+            "flags_what_cannot_be_said",
+            "flags 0 of the 96 unspeakable",
+        ),
         (
             detector(lambda *_: [], memory=lambda *_: 1.5),
             "knows_what_memory_it_takes",
@@ -197,6 +212,12 @@ def seeded() -> Callable[..., Iterator[Candidate]]:
 )
 def test_a_detector_that_breaks_a_promise_is_caught(broken: Asked, check: str, said: str) -> None:
     assert said in said_by(check, broken)
+
+
+def test_a_detector_of_something_else_may_flag_nothing() -> None:
+    silent = replace(detector(lambda *_: []), flags=0)
+    for check in SUITES["detector"]:
+        check(silent)
 
 
 def certifier(certify: Callable[..., Any], decides: int = 0, **more: Any) -> Asked:

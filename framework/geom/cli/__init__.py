@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -27,7 +27,9 @@ from geom.cli import (
 )
 from geom.cli.display.messages import say
 from geom.cli.display.output import reserved
-from geom.errors import Escape, GeomError, contained, raised
+from geom.cli.display.tracebacks import Tracebacks
+from geom.cli.examples import epilog
+from geom.errors import Escape, GeomError, contained, raised, watched_errors
 
 
 @contextmanager
@@ -49,10 +51,15 @@ def _cut_short() -> Iterator[None]:
         raise typer.Exit(128 + 13) from None
 
 
+def _summary(command: Callable[..., object]) -> str:
+    """Return the first sentence of a command's help, which typer would cut at its width."""
+    return " ".join((command.__doc__ or "").split()).partition(". ")[0].rstrip(".") + "."
+
+
 app = typer.Typer(
     name="geom",
     help="Prove which tokens a language model can and cannot say.",
-    add_completion=False,
+    epilog="\b\nExamples:\n  geom run --out audit.db\n  geom show audit.db\n  geom run --help",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -72,7 +79,8 @@ for _command in (
     new_plugin.new_plugin,
     doctor.doctor,
 ):
-    app.command(_command.__name__.replace("_", "-"))(
+    _name = _command.__name__.replace("_", "-")
+    app.command(_name, short_help=_summary(_command), epilog=epilog(_name))(
         _cut_short()(reserved()(_interruptible()(contained()(_command))))
     )
 
@@ -91,25 +99,34 @@ def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
+    debug: bool = typer.Option(
+        False, "--debug", help="Print the traceback of every error, also of those of plugins."
+    ),
 ) -> None:
     """Prove which tokens a language model can and cannot say."""
+    context.ensure_object(Tracebacks).wanted = debug
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; every expected error is one line."""
+    tracebacks = Tracebacks()
     try:
-        code = app(args=arguments, prog_name="geom", standalone_mode=False)
+        with watched_errors(tracebacks.caught):
+            code = app(args=arguments, prog_name="geom", standalone_mode=False, obj=tracebacks)
     except GeomError as error:
+        tracebacks.ended(error)
         code = _refuse(str(error))
     except Escape as error:  # raised by a plugin at a point that does not expect one
+        tracebacks.ended(error)
         code = _refuse(f"a plugin raised {raised(error)}; plugins cannot end a command of geom")
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "geom"
         code = _refuse(f"{error.format_message().rstrip('.')}; see {command} --help")
     except (OSError, MemoryError) as error:
+        tracebacks.ended(error)
         code = _refuse(str(error) or "out of memory")
         _drop_unwritable_output()
     sys.exit(code if isinstance(code, int) else 0)

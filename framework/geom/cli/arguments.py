@@ -27,7 +27,7 @@ class ListFormat(StrEnum):
 
 def model_option(help: str) -> Any:
     """Return the ``--model`` option, with the help text of one command."""
-    return typer.Option("--model", "-m", metavar="SOURCE:LOCATION", help=help)
+    return typer.Option("--model", "-m", metavar="MODEL", help=help)
 
 
 def tokens_option(help: str) -> Any:

@@ -10,11 +10,16 @@ from geom.cli.arguments import PluginOptions, PrintRows, RowFormat
 
 
 def check(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="SOURCE:LOCATION?key=value.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A file, a folder, a Hub id, or SOURCE:LOCATION?key=value."
+        ),
+    ],
     option: PluginOptions = None,
     format: PrintRows = RowFormat.table,
 ) -> int:
-    """Compare the readout with the logits of the model that it is read from.
+    """Compare the readout with the logits of the model itself.
 
     The exit code is 0 if they agree, 1 if not, and 2 if nothing could be compared.
     """

@@ -49,7 +49,7 @@ def diff(
         ),
     ] = False,
 ) -> None:
-    """Compare two runs: verdicts that changed, tokens that became equal, margins that sank."""
+    """Compare two runs: what changed in verdicts, twins and margins."""
     from geom import difference, gate
     from geom.cli.display.diff_tables import print_difference
     from geom.cli.display.lines import print_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -23,7 +24,11 @@ def measure(
     model: ModelOrWeights = None,
     measures: Annotated[
         list[str] | None,
-        typer.Option("--measure", metavar="NAME", help="A measure; repeatable."),
+        typer.Option(
+            "--measure",
+            metavar="NAME",
+            help="A measure; repeatable.  [default: those that cost next to nothing]",
+        ),
     ] = None,
     tokens: Annotated[
         str, tokens_option("candidates, all (for a run, all it examined), 5,9,100-120, or @FILE.")
@@ -39,16 +44,31 @@ def measure(
     from geom.cli.display.messages import say, say_skipped_plugins
     from geom.cli.display.progress import bars
     from geom.cli.subject import subject
+    from geom.measuring import by_price
     from geom.measuring import measure as measured
     from geom.plugins.options import parse_assignments
 
     say_skipped_plugins()
     options = parse_assignments(option or [])
     with bars() as watcher, subject(run, model, options, watcher, allow_fetch) as opened:
-        result = measured(opened, measures or [], tokens, options, domain=domain, progress=watcher)
+        result = measured(opened, measures, tokens, options, domain=domain, progress=watcher)
     if format is RowFormat.table:
         print_measurements(result)
-        return
-    for note in result.notes():
-        say(note)
-    print_lines(result)
+    else:
+        for note in result.notes():
+            say(note)
+        print_lines(result)
+    if not measures:
+        _say_others(by_price()[1])
+
+
+def _say_others(prices: Mapping[str, str]) -> None:
+    """Name the measures that were not taken, and what one number of each costs."""
+    from geom.cli.display.messages import say
+
+    if prices:
+        say(
+            "these measures cost next to nothing; name others with --measure, at a price per token:"
+        )
+    for name, price in prices.items():
+        say(f"{name}: {price or 'not known'}")

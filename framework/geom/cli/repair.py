@@ -48,7 +48,9 @@ def repair(
     allow_fetch: AllowFetch = False,
     format: PrintRows = RowFormat.table,
 ) -> None:
-    """Find new rows for unspeakable tokens, as little changed as can be found, and prove them.
+    """Find rows with which unspeakable tokens can win, and prove it.
+
+    The rows are as little changed as can be found.
 
     The exit code is 0 if every token asked for is repaired and no other one is lost, else 1.
     """

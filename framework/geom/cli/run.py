@@ -26,7 +26,12 @@ class YesNo(StrEnum):
     no = "no"
 
 
-Models = Annotated[list[str] | None, model_option("The model; repeatable.  [default: demo]")]
+Models = Annotated[
+    list[str] | None,
+    model_option(
+        "A file, a folder, a Hub id, or SOURCE:LOCATION?key=value; repeatable.  [default: demo]"
+    ),
+]
 Detectors = Annotated[
     list[str] | None,
     typer.Option(

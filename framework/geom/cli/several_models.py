@@ -13,7 +13,7 @@ from geom.cli.display.messages import say
 from geom.cli.display.run_tables import print_summary
 from geom.cli.one_model import Request, decide, say_troubles
 from geom.errors import GeomError, InputError
-from geom.model.source import Source
+from geom.plugins.naming import named_source
 from geom.store import TokenRow
 from geom.summary import summarise
 
@@ -25,7 +25,7 @@ def run_several(models: Sequence[str], request: Request, folder: Path | None) ->
     """
     if folder is not None:
         _make(folder)
-    sources = {Source.parse(model).name for model in models}
+    sources = set(filter(None, map(_source, models)))
     paths: list[Path] = []
     failed, broken = False, 0
     for place, model in enumerate(models, 1):
@@ -57,9 +57,17 @@ def _make(folder: Path) -> None:
 
 def _own(request: Request, model: str, sources: set[str]) -> Request:
     """Return the request without the options of sources that only other models use."""
-    others = {("source", name) for name in sources - {Source.parse(model).name}}
+    others = {("source", name) for name in sources if name != _source(model)}
     given = {key: values for key, values in request.given.items() if key not in others}
     return replace(request, given=given)
+
+
+def _source(model: str) -> str | None:
+    """Return the name of the model's source, None if loading the model will refuse it."""
+    try:
+        return named_source(model).name
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geom.comparison.records import ComparedPoint, ComparisonRow
+from geom.distribution import install_command
 from geom.errors import InputError
 from geom.files.replacing import refuse_irreplaceable, replacing
 from geom.numbers.printing import rounded
@@ -37,7 +38,6 @@ SUFFIXES = (".png", ".svg")
 MOST = 10
 """The most tokens in one plot: as many as there are colours that can be told apart."""
 
-_INSTALL = "matplotlib is not installed: pip install 'geom-unembed[report]'"
 _BEYOND = 1.5
 """The factor by which exact arithmetics stand right of the finest other: 0 has no logarithm."""
 
@@ -55,7 +55,7 @@ def check_plot(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401 - only whether it is there
     except ImportError:
-        raise InputError(_INSTALL) from None
+        raise InputError(f"matplotlib is not installed: {install_command('report')}") from None
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> None:

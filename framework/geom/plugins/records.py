@@ -76,6 +76,15 @@ class ModelSource(Generic[O]):
     check : callable, optional
         ``check(location, options)`` runs the model itself, or models like it, and yields an
         `Agreement` for each: whether its logits are those of the readout that ``load`` returns.
+    suffixes : tuple of str, optional
+        The suffixes, in small letters, of the files that a user may name without the source:
+        ``--model x.gguf``.
+    folders : tuple of str, optional
+        Names of files, each of which tells that a folder is one the source reads, so that a user
+        may name such a folder without the source.
+    hub_ids : bool, optional
+        Whether a name that is no file, no folder and no source is an id of the Hub that this source
+        reads: ``--model OWNER/NAME``.
     """
 
     name: str
@@ -86,6 +95,9 @@ class ModelSource(Generic[O]):
     reads: Literal["nothing", "file", "checkpoint", "anything"] = "anything"
     places: Callable[[str, O], Iterable[str]] | None = None
     check: Callable[[str, O], Iterable[Agreement]] | None = None
+    suffixes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    hub_ids: bool = False
 
     __repr__ = short_repr
 
@@ -252,6 +264,12 @@ class Measure(Generic[O]):
         numbers are proven needs it. `geom verify` calls it with ``widen`` 1, for it to pass on to
         `geom.judge` and similar functions. The number must enclose those ends on any machine, as
         it does if it was made with the default ``widen``.
+    quick : bool, optional
+        Whether its numbers for all tokens take about as long as reading the rows; such measures
+        are taken if the user names none.
+    price : str, optional
+        What one number costs, for the list of measures: ``0.01 to 0.1 of a product W W^T``; empty
+        if that is not known.
     """
 
     name: str
@@ -261,6 +279,8 @@ class Measure(Generic[O]):
     _: KW_ONLY
     unit: str
     bounds: Callable[[Problem, int, Finding, O, float], tuple[float, float]] | None = None
+    quick: bool = False
+    price: str = ""
 
     __repr__ = short_repr
 

@@ -95,6 +95,9 @@ def _contents(kind: str, name: str) -> dict[str, str]:
         "use": _use(kind, name),
     }
     code = re.sub(rf'(["\']){re.escape(example)}\1', f'"{name}"', code)
+    for options in re.findall(r"^class (\w+Options)\b", code, re.MULTILINE):
+        own = "".join(word.capitalize() for word in name.split("-"))
+        code = re.sub(rf"\b{options}\b", f"{own}Options", code)
     out = {
         "pyproject.toml": "pyproject.toml.txt",
         "README.md": "README.md.txt",

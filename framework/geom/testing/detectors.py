@@ -44,6 +44,24 @@ def says_the_same_twice(asked: Asked) -> None:
         assert first == second, f"{asked} differs on {known} the second time"
 
 
+def flags_what_cannot_be_said(asked: Asked) -> None:
+    """Check that it flags unspeakable tokens of the known problems, which have many kinds of them.
+
+    They lie in the middle of all others, between two, on a face, or are equal to another; or their
+    bias is too low, or the domain too small.
+    """
+    unspeakable = sum(known.readout.V - len(known.speakable) for known in known_problems())
+    found = sum(
+        isinstance(item, Candidate) and item.token not in known.speakable
+        for known in known_problems()
+        for item in _found(asked, known)
+    )
+    assert found >= asked.flags, (
+        f"{asked} flags {found} of the {unspeakable} unspeakable tokens of the known problems, "
+        f"fewer than {asked.flags}; flags=0 is for a detector of what those problems do not have"
+    )
+
+
 def knows_what_memory_it_takes(asked: Asked) -> None:
     """Check that the memory it says it takes, if it says so, is a whole number of bytes."""
     if asked.record.memory is not None:
@@ -61,5 +79,6 @@ SUITE = (
     yields_valid_tokens,
     yields_points_of_the_space,
     says_the_same_twice,
+    flags_what_cannot_be_said,
     knows_what_memory_it_takes,
 )

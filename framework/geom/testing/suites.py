@@ -60,6 +60,7 @@ def checks(
     *,
     location: str | None = None,
     decides: int = 1,
+    flags: int = 1,
 ) -> list[Check]:
     """List the checks of an installed plugin.
 
@@ -76,6 +77,9 @@ def checks(
     decides : int, optional
         The least number of known questions that a certifier must decide; 0 for a certifier that
         only checks the findings of others.
+    flags : int, optional
+        The least number of the known problems' unspeakable tokens that a detector must flag; 0 for
+        a detector that looks for what these problems do not have, such as certain texts.
 
     Returns
     -------
@@ -92,7 +96,9 @@ def checks(
     if kind == "source" and location is None:
         raise InputError("to check a source, give the location of something it can read")
     record = installed().get(kind, name)
-    asked = Asked(kind, record, validate(kind, record, options or {}), location or "", decides)
+    asked = Asked(
+        kind, record, validate(kind, record, options or {}), location or "", decides, flags
+    )
     return [
         Check(promise.__name__, partial(promise, asked))
         for promise in (*soundness.SUITE, *SUITES[kind])
@@ -106,6 +112,7 @@ def conformance_test(
     *,
     location: str | None = None,
     decides: int = 1,
+    flags: int = 1,
 ) -> Callable[[Check], None]:
     """Make a pytest test of every check in the suite.
 
@@ -121,6 +128,8 @@ def conformance_test(
         As for `checks`.
     decides : int, optional
         As for `checks`.
+    flags : int, optional
+        As for `checks`.
 
     Returns
     -------
@@ -134,7 +143,7 @@ def conformance_test(
     """
     import pytest
 
-    found = checks(kind, name, options, location=location, decides=decides)
+    found = checks(kind, name, options, location=location, decides=decides, flags=flags)
 
     def test(check: Check) -> None:
         check()

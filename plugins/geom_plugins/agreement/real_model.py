@@ -84,7 +84,7 @@ def gguf_trial(path: Path, numbers: int, readout: Readout) -> Agreement:
 
 def _need_transformers() -> None:
     if not requirements.can_build():
-        raise InputError(requirements.NEEDS)
+        raise InputError(requirements.needs())
 
 
 def _has_safetensors(folder: LocalFolder) -> bool:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-NEEDS = "it needs transformers: pip install 'geom-unembed[replay]'"
+from geom import install_command
+
+
+def needs() -> str:
+    """Return what a user reads who lacks it."""
+    return f"it needs transformers: {install_command('replay')}"
 
 
 def can_build() -> bool:

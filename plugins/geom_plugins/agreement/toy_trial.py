@@ -30,7 +30,7 @@ def toy_trial(
     """
     what = "a toy model"
     if not requirements.can_build():
-        return Agreement(what, agrees=None, note=requirements.NEEDS)
+        return Agreement(what, agrees=None, note=requirements.needs())
     from geom_plugins.agreement.model_logits import model_logits
     from geom_plugins.agreement.toy_model import build, head_class, save
     from geom_plugins.agreement.toy_sizes import TEXT_IDS

@@ -38,8 +38,8 @@ def vouched(config: Config, parts: Parts, where: str, read: Callable[[Path], Rea
     """
     if not requirements.can_build():
         return (
-            "these guesses were not tried: where transformers is installed "
-            "(pip install 'geom-unembed[replay]'), geom tries them on a toy model"
+            "these guesses were not tried: with the extra replay, which geom doctor says how to "
+            "install, geom tries them on a toy model"
         )
     trial = toy_trial(config, parts.notes, read)
     if trial.agrees:

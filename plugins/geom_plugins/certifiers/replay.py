@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta
 
-from geom import Certifier, Finding, Floats, InputError, Problem, Readout, hookimpl
+from geom import Certifier, Finding, Floats, InputError, Problem, Readout, hookimpl, install_command
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +149,7 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
         import transformers
     except ImportError as error:
         raise InputError(
-            "replay needs torch and transformers: pip install 'geom-unembed[replay]'"
+            f"replay needs torch and transformers: {install_command('replay')}"
         ) from error
     location, revision = loadable(location, revision)
     folder = open_folder(location, revision)

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
-from geom import InputError, open_regular
+from geom import InputError, install_command, open_regular
 from geom_plugins.checkpoints.folders import LocalFolder
 from geom_plugins.checkpoints.gguf_tensors import Tensor, type_names
 from geom_plugins.checkpoints.pointers import refuse_pointer
@@ -46,7 +46,6 @@ _FIRST_PIECE, _LARGEST_PIECE = 1 << 19, 16 << 20
 """The fewest and the most bytes of a header that are fetched at once."""
 
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
-_EXTRA = "pip install 'geom-unembed[gguf]'"
 
 
 class GgufPlace(Protocol):
@@ -340,4 +339,6 @@ def _refuse_without_gguf() -> None:
     try:
         import gguf  # noqa: F401 - only to see whether it is installed
     except ImportError as error:
-        raise InputError(f"model gguf: needs the package gguf ({error}): {_EXTRA}") from error
+        raise InputError(
+            f"model gguf: needs the package gguf ({error}): {install_command('gguf')}"
+        ) from error

@@ -118,7 +118,7 @@ def _model(folder: Folder, name: str) -> Any:
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
         raise TokenizerError(
-            f"{name} needs sentencepiece, python -m pip install 'geom-unembed[sentencepiece]'"
+            f"{name} needs the extra sentencepiece, which geom doctor says how to install"
         ) from error
     content = folder.read(name)
     try:

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom import GeomError, InputError, check_memory, open_regular
+from geom import GeomError, InputError, check_memory, install_command, open_regular
 from geom_plugins.checkpoints.archives import refuse_crowded
 from geom_plugins.checkpoints.pointers import refuse_pointer
 
 if TYPE_CHECKING:
     import torch
 
-_EXTRA = "pip install 'geom-unembed[torch]'"
 _CONVERT = "save its state dict with safetensors, on the machine it comes from"
 
 _DTYPES = {
@@ -136,7 +135,7 @@ def _torch() -> Any:
         import torch
     except ImportError as error:
         raise InputError(
-            f"a checkpoint in torch's own format needs torch ({error}): {_EXTRA}"
+            f"a checkpoint in torch's own format needs torch ({error}): {install_command('torch')}"
         ) from error
     return torch
 

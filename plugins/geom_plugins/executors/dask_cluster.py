@@ -29,7 +29,7 @@ from uuid import uuid4
 
 from msgspec import Meta
 
-from geom import Executor, InputError, PluginError, cores, hookimpl
+from geom import Executor, InputError, PluginError, cores, hookimpl, install_command
 
 TRIES = 3
 """The workers that a batch may kill, and how often in a row all may die, before the run ends."""
@@ -204,9 +204,7 @@ def _client(options: DaskOptions) -> Iterator[Any]:
         import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise InputError(
-            "executor dask needs distributed: python -m pip install 'geom-unembed[dask]'"
-        ) from error
+        raise InputError(f"executor dask needs distributed: {install_command('dask')}") from error
     quiet = {
         "distributed.scheduler.allowed-failures": TRIES - 1,
         "distributed.comm.timeouts.connect": f"{options.wait}s",

@@ -242,4 +242,5 @@ def geom_measures() -> Iterator[Measure[AngularMarginOptions]]:
         AngularMarginOptions,
         unit="radians",
         bounds=proven,
+        price="0.01 to 0.1 of a product W W^T",
     )

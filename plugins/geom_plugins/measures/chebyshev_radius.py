@@ -172,4 +172,5 @@ def geom_measures() -> Iterator[Measure[ChebyshevRadiusOptions]]:
         ChebyshevRadiusOptions,
         unit="length of x",
         bounds=proven,
+        price="0.007 to 0.07 of a product W W^T",
     )

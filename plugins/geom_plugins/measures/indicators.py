@@ -108,13 +108,21 @@ def _centred(readout: Readout, tokens: Ids) -> Floats:
 
 @hookimpl
 def geom_measures() -> Iterator[Measure[Any]]:
-    yield Measure("row-norm", "length of the token's row", row_norm, NoOptions, unit="row units")
+    yield Measure(
+        "row-norm",
+        "length of the token's row",
+        row_norm,
+        NoOptions,
+        unit="row units",
+        quick=True,
+    )
     yield Measure(
         "centroid-distance",
         "distance of the token's row from the mean row",
         centroid_distance,
         NoOptions,
         unit="row units",
+        quick=True,
     )
     yield Measure(
         "unused-cosine",
@@ -122,4 +130,5 @@ def geom_measures() -> Iterator[Measure[Any]]:
         unused_cosine,
         UnusedOptions,
         unit="cosine",
+        quick=True,
     )

@@ -114,4 +114,5 @@ def geom_measures() -> Iterator[Measure[LogitBiasOptions]]:
         LogitBiasOptions,
         unit="logits",
         bounds=proven,
+        price="0.03 to 0.12 of a product W W^T",
     )

@@ -370,4 +370,5 @@ def geom_measures() -> Iterator[Measure[PerturbationOptions]]:
         PerturbationOptions,
         unit="row units",
         bounds=proven,
+        price="0.02 to 0.9 of a product W W^T",
     )

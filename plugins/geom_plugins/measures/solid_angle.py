@@ -126,4 +126,5 @@ def geom_measures() -> Iterator[Measure[ShareOptions]]:
         ShareOptions,
         unit="log10 fraction",
         bounds=proven_share,
+        price="0.01 to 7 of a product W W^T",
     )

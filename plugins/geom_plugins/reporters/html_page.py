@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any, BinaryIO
 
-from geom import InputError, NoOptions, Reporter, Run, hookimpl
+from geom import InputError, NoOptions, Reporter, Run, hookimpl, install_command
 from geom_plugins.reporters.page_data import page_data
-
-_INSTALL = "format html needs plotly and Jinja2: python -m pip install 'geom-unembed[report]'"
 
 
 def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
@@ -26,7 +24,9 @@ def write(run: Run, file: BinaryIO, options: NoOptions) -> None:
         from jinja2 import Environment, StrictUndefined
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise InputError(_INSTALL) from error
+        raise InputError(
+            f"format html needs plotly and Jinja2: {install_command('report')}"
+        ) from error
     here = files("geom_plugins.reporters").joinpath("page")
     text = {name: here.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js")}
     # a script's text ends at the first </script, and plotly.js has one in a string

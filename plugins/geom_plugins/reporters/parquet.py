@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from geom import InputError, MeasureRow, Reporter, Run, TokenRow, hookimpl
+from geom import InputError, MeasureRow, Reporter, Run, TokenRow, hookimpl, install_command
 from geom_plugins.reporters.row_options import RowOptions
 
 
@@ -21,9 +21,7 @@ def write(run: Run, file: BinaryIO, options: RowOptions) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError(
-            "format parquet needs pyarrow: python -m pip install 'geom-unembed[report]'"
-        ) from error
+        raise InputError(f"format parquet needs pyarrow: {install_command('report')}") from error
     measured = run.measured()
     names = sorted({name for found in measured.values() for name in found})
     text, real, whole = pyarrow.string(), pyarrow.float64(), pyarrow.int64()

@@ -329,4 +329,5 @@ def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
         GgufOptions,
         reads="checkpoint",
         check=check,
+        suffixes=(".gguf",),
     )

@@ -157,4 +157,6 @@ def geom_sources() -> Iterator[ModelSource[HfOptions]]:
         reads="checkpoint",
         places=_places,
         check=check,
+        folders=("config.json", "adapter_config.json", "params.json", "snapshots"),
+        hub_ids=True,
     )

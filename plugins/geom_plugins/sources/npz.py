@@ -205,5 +205,11 @@ def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any] | Filed:
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NpzOptions]]:
     yield ModelSource(
-        "npz", "arrays in a NumPy .npz or .npy file", load, NpzOptions, reads="file", places=places
+        "npz",
+        "arrays in a NumPy .npz or .npy file",
+        load,
+        NpzOptions,
+        reads="file",
+        places=places,
+        suffixes=(".npz", ".npy"),
     )

@@ -143,5 +143,10 @@ def _notes(options: OnnxOptions, use: Use | None, bias: str | None) -> Iterator[
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[OnnxOptions]]:
     yield ModelSource(
-        "onnx", "an ONNX model: onnx:FILE?unembed=NAME", load, OnnxOptions, reads="file"
+        "onnx",
+        "an ONNX model: onnx:FILE?unembed=NAME",
+        load,
+        OnnxOptions,
+        reads="file",
+        suffixes=(".onnx",),
     )

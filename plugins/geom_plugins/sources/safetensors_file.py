@@ -77,4 +77,5 @@ def geom_sources() -> Iterator[ModelSource[SafetensorsOptions]]:
         load,
         SafetensorsOptions,
         reads="file",
+        suffixes=(".safetensors",),
     )

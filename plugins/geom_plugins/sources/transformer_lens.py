@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 import geom
-from geom import InputError, ModelSource, Readout, hookimpl, parse_address
-
-_EXTRA = "pip install 'geom-unembed[transformer-lens]'"
+from geom import InputError, ModelSource, Readout, hookimpl, install_command, parse_address
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,8 @@ def _bridge_class() -> Any:
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError as error:
         raise InputError(
-            f"model transformer-lens: needs TransformerLens 4 ({error}): {_EXTRA}"
+            f"model transformer-lens: needs TransformerLens 4 ({error}): "
+            f"{install_command('transformer-lens')}"
         ) from error
     return TransformerBridge
 

@@ -215,7 +215,7 @@ def test_without_sentencepiece_a_note_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     found = read(5)
     assert (found.texts, found.kinds) == (None, None)
-    assert "pip install 'geom-unembed[sentencepiece]'" in found.notes[0]
+    assert "needs the extra sentencepiece, which geom doctor" in found.notes[0]
 
 
 @pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")

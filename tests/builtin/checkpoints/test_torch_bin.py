@@ -236,5 +236,5 @@ def test_a_missing_file_is_refused(path: Path) -> None:
 def test_without_torch_the_extra_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"w": drawn(2, 2)}, path)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"pip install 'geom-unembed\[torch\]'"):
+    with pytest.raises(InputError, match=re.escape(geom.install_command("torch"))):
         read_torch(path)

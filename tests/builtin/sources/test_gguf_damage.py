@@ -201,4 +201,4 @@ def test_without_the_package_the_extra_is_named(
 ) -> None:
     write(path, parts())
     monkeypatch.setitem(sys.modules, "gguf", None)
-    assert "pip install 'geom-unembed[gguf]'" in refusal(path)
+    assert geom.install_command("gguf") in refusal(path)

@@ -349,7 +349,7 @@ def test_without_the_extra_it_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformer_lens.model_bridge", None)
     line = refused(command, str(demo.CHECKPOINT))
-    assert "pip install 'geom-unembed[transformer-lens]'" in line
+    assert geom.install_command("transformer-lens") in line
 
 
 def test_a_name_that_cannot_be_found_offline_is_refused(

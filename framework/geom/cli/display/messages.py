@@ -32,6 +32,15 @@ def say(message: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def say_traceback(text: str) -> None:
+    """Print the lines of a traceback, each harmless."""
+    shown = "\n".join(map(plain, text.rstrip("\n").split("\n")))
+    if (console := _drawing.get()) is not None:
+        console.print(shown, soft_wrap=True)
+    else:
+        print(shown, file=sys.stderr, flush=True)
+
+
 def say_checks(checks: Iterable[Check]) -> bool:
     """Say what a gate watched for and found, one line each; return whether anything failed."""
     failed = False

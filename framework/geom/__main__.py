@@ -1,0 +1,5 @@
+"""The entry point of ``python -m geom``."""
+
+from geom.cli import main
+
+main()

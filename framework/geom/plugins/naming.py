@@ -1,0 +1,130 @@
+"""Which source reads a model that a user names without one: ``x.gguf``, a folder, ``OWNER/NAME``.
+
+Only what a user writes is completed. A name in a run file is stored with its source and read as it
+stands, so that the author of the file cannot make geom look for a path or ask the Hub.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from geom.errors import InputError, unknown
+from geom.files.addresses import Scheme, parse_address, split_query
+from geom.model.source import Source, without_user
+from geom.plugins.registry import installed
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^\s@]+)?")
+
+_ALIKE = 0.75
+"""How like a source's name a word is that is taken for a slip, not for a model of the Hub."""
+
+
+def named_source(text: str) -> Source:
+    """Return the source of a model that a user names, with its location and options.
+
+    A name that begins with an installed source and a colon is read as it stands, and so is a
+    source's name alone. Any other is, in this order: an existing file, whose suffix some source
+    reads; an existing folder with a file by which some source knows it; an address, by the suffix
+    of its path; an id of the Hub. Raises InputError if no source is found.
+    """
+    what = f"model {without_user(text)!r}"
+    address, query = split_query(text, what)
+    prefix, colon, rest = address.partition(":")
+    if colon and rest.startswith("//") and prefix.lower() in get_args(Scheme):
+        return Source(_of_address(address), address, query)
+    names = {item.record.name for item in installed().listed() if item.kind == "source"}
+    if prefix in names or not address:
+        return Source.parse(text)
+    path = parse_address(address).path
+    if path is not None and os.path.exists(path):
+        return Source(_of_path(path, address), address, query)
+    if colon:
+        raise unknown("source", prefix, names)
+    if _is_path(address):
+        raise InputError(
+            f"{address} does not exist; give a file or a folder that does, or "
+            f"SOURCE:{address} for a place that is not on this machine"
+        )
+    return Source(_of_hub_id(address, names), address, query)
+
+
+def _of_path(path: Path, shown: str) -> str:
+    """Return the name of the source that reads an existing file or folder."""
+    if path.is_file():
+        found = _first(lambda record: path.name.lower().endswith(record.suffixes))
+        known = f"files it knows by their names: {', '.join(_all('suffixes'))}"
+    else:
+        found = _first(lambda record: any((path / name).exists() for name in record.folders))
+        known = f"a folder is a checkpoint if it has one of {', '.join(_all('folders'))}"
+    if found is None:
+        raise InputError(
+            f"{shown}: geom does not know which source reads it; write SOURCE:{shown} ({known})"
+        )
+    return found
+
+
+def _of_address(address: str) -> str:
+    """Return the name of the source that reads an address, by its suffix, else as a page."""
+    end = urlsplit(address).path.lower()
+    found = _first(lambda record: end.endswith(record.suffixes)) or _first(_takes_ids)
+    if found is None:
+        raise InputError(f"{without_user(address)} names no source; write SOURCE:ADDRESS")
+    return found
+
+
+def _of_hub_id(name: str, sources: set[str]) -> str:
+    """Return the name of the source that reads ids of the Hub, for a name that may be one."""
+    slip = get_close_matches(name, sources, n=1, cutoff=_ALIKE)
+    found = _first(_takes_ids)
+    if slip or found is None or not _HUB_ID.fullmatch(name):
+        if not slip:
+            raise unknown("source", name, sources)
+        raise InputError(
+            f"unknown source {name!r}: did you mean {slip[0]!r}? a model of that name on the Hub "
+            f"is {found}:{name}"
+        )
+    return found
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name can only be meant as a path, or is in a folder that exists."""
+    if name.startswith((".", "~", "/")) or "\\" in name or name.endswith("/"):
+        return True
+    if name.count("/") > 1 and "@" not in name:
+        return True
+    owner, slash, _ = name.partition("/")
+    if slash and os.path.isdir(owner):
+        return True
+    return _first(lambda record: name.lower().endswith(record.suffixes)) is not None
+
+
+def _takes_ids(record: Any) -> bool:
+    return bool(record.hub_ids)
+
+
+def _first(fits: Callable[[Any], bool]) -> str | None:
+    """Return the name of the source that fits, None if there is none.
+
+    Raises InputError if several do, because only the user can tell them apart.
+    """
+    found = [item.record.name for item in _sources() if fits(item.record)]
+    if len(found) > 1:
+        raise InputError(
+            f"the sources {', '.join(found)} all read such a model: write SOURCE:LOCATION"
+        )
+    return found[0] if found else None
+
+
+def _all(field: str) -> list[str]:
+    """Return what the sources declare in a field, in the order of their names."""
+    return [value for item in _sources() for value in getattr(item.record, field)]
+
+
+def _sources() -> list[Any]:
+    return [item for item in installed().listed() if item.kind == "source"]

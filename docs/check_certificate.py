@@ -83,10 +83,10 @@ def unspeakable(token, s, u, t, shape, size, zero_sum, others, lam):
 
 
 def corrected(A, r, c, lam):
-    """Check that some positive weights near these have r = 0 exactly and still g >= 0.
+    """Check that some weights lam_j (1 + y_j) > 0 have r = 0, g >= 0; bound the |y_j|, this g.
 
     Let B have columns lam_j A_j, |one I - B G| <= one - f < one, summing over rows: B y = -r has
-    a y with |y_j| <= |G_j| |r| / f. If each is < 1, use lam_j (1 + y_j). Floats only guess G.
+    a y with |y_j| <= |G_j| |r| / f. Floats only guess G.
     """
     live = [i for i in range(len(r)) if any(a[i] for a in A)]
     heavy = sorted(range(len(A)), key=lambda j: -lam[j])[: 4 * len(r)]
@@ -99,7 +99,7 @@ def corrected(A, r, c, lam):
         f = min(f, one - sum(abs((i == k) * one - v) for k, v in product))
     y = {j: sum(map(abs, row)) * max(map(abs, r)) for j, row in G.items()}  # times f
     g = f * sum(map(mul, lam, c)) - sum(v * lam[j] * abs(c[j]) for j, v in y.items())
-    return max(y.values(), default=f) < f and g >= 0
+    return max(y.values(), default=f) < f and g >= 0 and (Fraction(max(y.values()), f), g / f)
 
 
 def inverse(columns, n):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from campaigns import campaign, domains, forged, judge, openings, readers, winners
+from campaigns import campaign, domains, forged, judge, openings, probabilities, readers, winners
 from campaigns.campaign import Case
 from campaigns.hostile import rivals
 from geom import Finding, Verdict, Weights
@@ -22,6 +22,7 @@ CAMPAIGNS: list[tuple[Draw, int]] = [
     (judge.draw, 400),
     (forged.draw, 300),
     (domains.draw, 200),
+    (probabilities.draw, 200),
     (openings.draw, 200),
     (winners.draw, 40),
     (readers.draw, 44),
@@ -73,6 +74,21 @@ def test_a_bound_one_unit_too_good_is_found(ulps: int) -> None:
     lower, upper = np.nextafter([lower, upper], [ulps * np.inf, -ulps * np.inf]).tolist()
     claim = Verdict("undecided", margin_lower=lower, margin_upper=upper)
     assert ([*judge.proven(asked, evidence, claim)] != []) == (ulps == 1)
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(1e-9, 0.0), (0.0, -1e-9)])
+def test_bounds_on_probabilities_that_are_too_good_are_found(
+    monkeypatch: pytest.MonkeyPatch, lower: float, upper: float
+) -> None:
+    def better(*arguments: Any) -> tuple[float, float]:
+        low, high = probabilities_bounds(*arguments)
+        return low + lower * abs(low), high + upper * abs(high) if high < 0.0 else high
+
+    probabilities_bounds = probabilities.probability_bounds
+    monkeypatch.setattr(probabilities, "probability_bounds", better)
+    monkeypatch.setattr(probabilities, "problem", lambda rng: None)  # ordinary ones alone
+    found = cases(probabilities.draw, 300)
+    assert sum(case.failure is not None for case in found) > 5
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(2.0, 1.0), (1.0, 1 - 1e-6)])

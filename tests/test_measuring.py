@@ -175,7 +175,7 @@ def test_nothing_is_measured_twice_unless_its_options_change(
 
 def test_an_interruption_loses_the_number_in_hand_alone(brought: Brought, run: geom.Run) -> None:
     def stop(stage: str, done: float, total: float, unit: str) -> None:
-        if stage == "measure" and done == 3:
+        if stage == "measure norm" and done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -352,7 +352,7 @@ def test_show_and_export_have_what_was_measured(
 def test_progress_goes_to_standard_error(command: Command, model: str, brought: Brought) -> None:
     done = command("measure", "-m", model, "--measure", "norm", "-t", "0-5", "--format", "jsonl")
     assert len(done.rows) == 6
-    assert "geom: measure: 0 of 6 numbers\n" in done.err
+    assert "geom: measure norm: 0 of 6 numbers\n" in done.err
 
 
 def test_without_a_name_the_quick_ones_are_measured_and_the_others_named_with_their_price(

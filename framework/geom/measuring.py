@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geom.certificates import Finding
-from geom.errors import GeomError, InputError, Raised, one_line
+from geom.errors import GeomError, InputError, Raised, attempt, one_line
 from geom.exact.bulk import own_direction
 from geom.loading import load
 from geom.machine.threads import limited_threads
@@ -42,6 +44,9 @@ from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tok
 if TYPE_CHECKING:
     import pandas
 
+
+BATCH_SECONDS = 10.0
+"""The seconds that a batch of tokens should take: as much is lost if a measure is stopped."""
 
 _KEPT = ("options", "x", "weights")
 """The fields of a measurement that a run keeps but no table shows."""
@@ -127,10 +132,10 @@ def measure(
 ) -> MeasureTable:
     """Measure tokens: how hard each is to speak, with the error of the number.
 
-    For a run, each measurement is stored in the run as soon as it is made, and one that the run
-    already holds, with the same options, is not made again; a measure also gets the run's finding
-    for the token. For a readout nothing is stored. A measure that raises loses only its own
-    numbers: they are None, and the note says why.
+    One measure after the other is taken of all tokens. For a run, each measurement is stored in the
+    run as soon as it is made, and one that the run already holds, with the same options, is not
+    made again; a measure also gets the run's finding for the token. For a readout nothing is
+    stored. A measure that raises loses only its own numbers: they are None, and the note says why.
 
     Parameters
     ----------
@@ -179,17 +184,19 @@ def measure(
         ids = _tokens(problem, run, tokens)
         store = None if run is None else stack.enter_context(recorder(run))
         kept = {} if run is None else run.measured()
-        rows = []
-        work = [(token, item) for token in ids for item in chosen]
-        for token, item in track_progress(work, "measure", len(work), "numbers"):
-            found = kept.get(token, {}).get(item.record.name)
-            if found is None or found.options != as_plain(item.options):
-                prior = Finding() if run is None else _prior(problem, run, token)
-                found, whole = _measured(problem, token, prior, item)
-                if store is not None and whole:
-                    store(found)
-            rows.append(found)
-    return MeasureTable(tuple(rows), problem.readout.noun)
+        rows = {name: dict[int, MeasureRow]() for name in names}
+        for item in chosen:
+            found = rows[item.record.name]
+            for token in ids:
+                old = kept.get(token, {}).get(item.record.name)
+                if old is not None and old.options == as_plain(item.options):
+                    found[token] = old
+            todo = [token for token in ids if token not in found]
+            batches = _batches(problem, run, todo, item, store)
+            stage = f"measure {item.record.name}"
+            for batch in track_progress(batches, stage, len(todo), "numbers", len):
+                found |= {row.token_id: row for row in batch}
+    return MeasureTable(tuple(rows[name][token] for token in ids for name in names), problem.readout.noun)
 
 
 def by_price() -> tuple[list[str], dict[str, str]]:
@@ -224,18 +231,84 @@ def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> li
     return parse_tokens(asked, V)
 
 
-def _measured(
-    problem: Problem, token: int, prior: Finding, measure: Chosen[Measure[Any]]
-) -> tuple[MeasureRow, bool]:
-    """Measure a token; return the checked row, and whether the measure ended without raising."""
+def _batches(
+    problem: Problem,
+    run: Run | None,
+    tokens: Sequence[int],
+    measure: Chosen[Measure[Any]],
+    store: Callable[[MeasureRow], None] | None,
+) -> Iterator[list[MeasureRow]]:
+    """Yield the checked rows of some tokens at a time, stored; as many as suit the time they take.
+
+    What a measure raised is not stored, so it is asked again next time.
+    """
+    done, size = 0, 1
+    while done < len(tokens):
+        batch = tokens[done : done + size]
+        priors = [Finding() if run is None else _prior(problem, run, token) for token in batch]
+        answers, rows = _answers(problem, batch, priors, measure), []
+        begun = started = perf_counter()
+        for token in batch:
+            answer = next(answers)
+            rows.append(_row(problem, token, answer, measure, perf_counter() - started))
+            if store is not None and not isinstance(answer, Raised):
+                store(rows[-1])
+            started = perf_counter()
+        done += len(batch)
+        size = _next_size(measure.record, len(batch), perf_counter() - begun)
+        yield rows
+
+
+def _next_size(record: Measure[Any], size: int, seconds: float) -> int:
+    """Return how many tokens to take next, after so many took so long; at most four times more."""
+    if record.measure_many is None:
+        return 1
+    suits = 4 * size if seconds <= 0.0 else int(min(4.0, BATCH_SECONDS / seconds) * size)
+    return max(1, min(record.batch, suits))
+
+
+def _answers(
+    problem: Problem,
+    tokens: Sequence[int],
+    priors: Sequence[Finding],
+    measure: Chosen[Measure[Any]],
+) -> Iterator[Measurement | Raised]:
+    """Yield one valid measurement per token, or what was raised in its place."""
+    many = measure.record.measure_many
+    if many is None:
+        for token, prior in zip(tokens, priors, strict=True):
+            yield measure.attempt(partial(_alone, problem, token, prior))
+        return
+    given = 0
+    for answer in measure.draw(lambda record, options: many(problem, tokens, priors, options)):
+        if isinstance(answer, Raised):
+            missing = answer
+            break
+        yield attempt(partial(_sane, answer, problem))
+        given += 1
+    else:
+        missing = Raised(ValueError(f"{given} measurements for {len(tokens)} tokens"))
+    yield from repeat(missing, len(tokens) - given)
+
+
+def _alone(
+    problem: Problem, token: int, prior: Finding, record: Measure[Any], options: Any
+) -> Measurement:
+    """Return a valid measurement of one token. Raises what the measure raises."""
+    return _sane(record.measure(problem, token, prior, options), problem)
+
+
+def _row(
+    problem: Problem,
+    token: int,
+    answer: Measurement | Raised,
+    measure: Chosen[Measure[Any]],
+    seconds: float,
+) -> MeasureRow:
+    """Return the row of a measurement, or of the reason why there is none."""
     readout = problem.readout
-    started = time.perf_counter()
-    answer = measure.attempt(
-        lambda record, options: _sane(record.measure(problem, token, prior, options), problem)
-    )
-    whole = not isinstance(answer, Raised)
     found = Measurement(math.nan, note=_reason(answer)) if isinstance(answer, Raised) else answer
-    item = MeasureRow(
+    return MeasureRow(
         token_id=token,
         token=readout.text(token),
         token_kind=readout.kind(token),
@@ -245,12 +318,11 @@ def _measured(
         unit=measure.record.unit,
         proven=found.proven,
         note=found.note,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         options=as_plain(measure.options),
         x=found.x,
         weights=found.weights,
     )
-    return item, whole
 
 
 def _reason(what: Raised) -> str:

@@ -9,6 +9,7 @@ from geom.exact.balls import ball_bounds
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.exact.changes import freeing_bounds, silencing_bounds
 from geom.exact.margins import margin_bounds
+from geom.exact.probability import probability_bounds
 from geom.exact.rational import rational_weights
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "freeing_bounds",
     "margin_bounds",
     "own_direction",
+    "probability_bounds",
     "prove_own_directions",
     "prove_points",
     "rational_weights",

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -379,21 +380,22 @@ class Answer:
     seconds: float
 
 
-def program() -> CodeType:
-    return compile(CHECKER.read_text(encoding="utf-8"), CHECKER, "exec")
+@cache
+def code_of(program: Path) -> CodeType:
+    return compile(program.read_text(encoding="utf-8"), program, "exec")
 
 
-def answered(text: str, arrays: list[str], folder: Path) -> Answer:
-    """Return the checker's answer about a certificate and the arrays in the folder."""
+def answered(text: str, arrays: list[str], folder: Path, program: Path = CHECKER) -> Answer:
+    """Return a program's answer about a certificate and the arrays in the folder."""
     (folder / "claim.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    words = [str(CHECKER), str(folder / "claim.json"), str(folder / "W.npy")]
+    words = [str(program), str(folder / "claim.json"), str(folder / "W.npy")]
     for name in arrays:
         words += [f"--{name}", str(folder / f"{name}.npy")]
     out, err, code = io.StringIO(), io.StringIO(), None
     begun = time.process_time()
     with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", words):
         try:
-            exec(program(), {"__name__": "__main__"})
+            exec(code_of(program), {"__name__": "__main__", "__file__": str(program)})
         except SystemExit as end:
             code = int(end.code or 0)
     if code is None:
@@ -407,17 +409,25 @@ SAID = re.compile(
 )
 
 
-def faults(answer: Answer, rows: list[Vector], biases: Vector) -> Iterator[str]:
-    """Yield what is wrong with an answer: several lines, too slow, odd, or false."""
+def faults_of_form(answer: Answer) -> Iterator[str]:
+    """Yield what is wrong with the form of an answer, whatever it says."""
     written = answer.out + answer.err
     if answer.seconds > SECONDS:
         yield f"it took {answer.seconds:.1f} s"
     if written.count("\n") != 1 or not written[:-1].isascii() or not written[:-1].isprintable():
         yield f"it shows {written[:200]!r}"
+    if answer.code == 2 and (
+        answer.out or not answer.err.startswith("cannot be read: ") or len(answer.err) > 150
+    ):
+        yield f"it refuses with {written[:200]!r}"
+
+
+def faults(answer: Answer, rows: list[Vector], biases: Vector) -> Iterator[str]:
+    """Yield what is wrong with an answer: several lines, too slow, odd, or false."""
+    yield from faults_of_form(answer)
     if answer.code == 2:
-        if answer.out or not answer.err.startswith("cannot be read: ") or len(answer.err) > 150:
-            yield f"it refuses with {written[:200]!r}"
         return
+    written = answer.out + answer.err
     said = SAID.fullmatch(answer.out)
     if said is None or answer.err or answer.code != bool(said[8]):
         yield f"it ends with {answer.code} and {written[:200]!r}"

@@ -274,6 +274,27 @@ def take_the_upper_margin(file: File) -> None:
     file.set(file.pick(WEIGHED), "margin_upper = NULL")
 
 
+# Probabilities
+
+
+def lower_the_probability(file: File) -> None:
+    token, by = file.pick(WEIGHED), float(file.rng.choice([1.0 - 1e-9, 0.9, 1e-300]))
+    file.set(token, "probability_upper = probability_upper * ?", by)
+
+
+def probability_of_no_kind(file: File) -> None:
+    value = float(file.rng.choice([0.0, -0.25, 0.51, 1.0, np.inf, -np.inf]))
+    file.set(file.pick(WEIGHED), "probability_upper = ?", value)
+
+
+def take_the_probability(file: File) -> None:
+    file.set(file.pick(WEIGHED), "probability_upper = NULL")
+
+
+def probability_of_a_speakable_token(file: File) -> None:
+    file.set(file.pick("verdict = 'speakable'"), "probability_upper = ?", float(file.rng.random()))
+
+
 # Certificates
 
 
@@ -604,7 +625,7 @@ def wrong_options_of_a_measure(file: File) -> None:
 
 def change_the_marks(file: File) -> None:
     mark = str(file.rng.choice(["application_id", "user_version"]))
-    file.sql(f"PRAGMA {mark} = {int(file.rng.integers(6, 1000))}")
+    file.sql(f"PRAGMA {mark} = {int(file.rng.integers(8, 1000))}")
 
 
 def cut_the_file(file: File) -> None:
@@ -634,11 +655,20 @@ def claim_less(file: File) -> None:
     file.set(token, "margin_lower = margin_lower * ?", float(file.rng.uniform(0.01, 1.0)))
 
 
+def claim_less_of_a_probability(file: File) -> None:
+    token = file.pick(f"{WEIGHED} AND probability_upper < 0.5")
+    share = float(file.rng.uniform(0.0, 1.0))
+    file.set(token, "probability_upper = probability_upper + ? * (0.5 - probability_upper)", share)
+
+
 def claim_less_of_a_measure(file: File) -> None:
     file.set_measure("error = error * 2")
 
 
-TRUE: tuple[Edit, ...] = (nothing, pack, write_a_row_again, claim_less, claim_less_of_a_measure)
+TRUE: tuple[Edit, ...] = (
+    *(nothing, pack, write_a_row_again, claim_less, claim_less_of_a_probability),
+    claim_less_of_a_measure,
+)
 
 RECIPES: tuple[Edit, ...] = (raise_the_lower_margin_of_a_recipe, take_a_recipe)
 
@@ -665,6 +695,8 @@ EDITS: tuple[Edit, ...] = (
     *(take_every_verdict, empty_the_run, change_the_proof, take_the_proof, swap_two_verdicts),
     *(raise_the_lower_margin, infinite_lower_margin, take_the_lower_margin),
     *(lower_the_upper_margin, upper_margin_from_nowhere, take_the_upper_margin),
+    *(lower_the_probability, probability_of_no_kind, take_the_probability),
+    probability_of_a_speakable_token,
     *(swap_two_witnesses, witness_outside_the_domain, witness_at_the_origin, witness_of_nan),
     *(witness_in_float32, delete_a_witness, delete_weights, weights_on_the_token_itself),
     *(weights_below_zero, weights_beside_the_point, truncate_a_certificate, give_a_recipe),

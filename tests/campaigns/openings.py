@@ -94,7 +94,9 @@ def in_outcome(asked: Problem, item: Outcome) -> Iterator[str]:
     verdict = Verdict(
         item.verdict, item.proof, margin_lower=item.margin_lower, margin_upper=item.margin_upper
     )
-    evidence = item.evidence
+    evidence, cap = item.evidence, item.probability_upper
+    if (cap is not None and 0.0 < cap <= 0.5) != (item.verdict == "unspeakable"):
+        yield f"it is {item.verdict}, and its probability at most {cap}"
     if item.recipe is not None:
         evidence = Finding(x=own_direction(asked, item.token_id))
     if not verdict.decided:

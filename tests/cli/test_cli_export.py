@@ -67,6 +67,7 @@ def test_parquet_holds_the_same_values_with_their_types(command: Command, run: P
     assert [str(field.type) for field in table.schema] == [
         *("int64", "string", "bool", "int64", "string", "list<element: string>", "string"),
         *("string", "string", "double", "double", "double", "string", "string"),
+        "double",
     ]
 
 

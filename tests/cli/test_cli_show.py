@@ -17,6 +17,7 @@ import pytest
 import geom
 from geom import Readout
 from support.command import Command
+from support.stored_runs import edit
 from support.terminal import SEQUENCES, terminal, width
 
 SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5], [1.0, 1.0]])
@@ -295,6 +296,16 @@ def test_a_twin_is_named(command: Command, run: Path) -> None:
     shown = command("show", "run.db", "--token", "0").out
     assert "same row and bias as token 5" in shown
     assert re.search(r"^weights on +1 token *$", shown, re.MULTILINE)
+
+
+def test_an_unspeakable_token_is_said_to_be_how_likely_at_most(command: Command, run: Path) -> None:
+    said = "never the argmax, and never more likely than 0.5 (about 1 in 2) at temperature 1"
+    assert re.search(rf"^probability +{re.escape(said)}", out_of(command, "--token", "0"), re.M)
+    with geom.open_run(run) as opened:
+        speakable = next(opened.rows("speakable")).token_id
+    assert "probability" not in command("show", "run.db", "--token", str(speakable)).out
+    edit(run, "UPDATE tokens SET probability_upper = 9e999 WHERE token_id = 0")
+    assert "never more likely than inf at" in command("show", "run.db", "--token", "0").out
 
 
 @pytest.mark.parametrize(

@@ -132,12 +132,36 @@ EDITS: dict[str, tuple[str, str]] = {
     ),
     "a verdict whose evidence is kept": (
         "UPDATE tokens SET verdict = 'undecided', proof = NULL, margin_lower = NULL, "
-        "margin_upper = NULL WHERE token_id = 5",
+        "margin_upper = NULL, probability_upper = NULL WHERE token_id = 5",
         "token 5: it is called undecided, and its evidence proves it unspeakable",
     ),
     "an endless margin": (
         "UPDATE tokens SET margin_lower = 9e999 WHERE token_id = 1",
         "token 1: ",
+    ),
+    "a probability of weights": (
+        "UPDATE tokens SET probability_upper = 0.01 WHERE token_id = 4",
+        "token 4: the stored weights do not prove probability_upper 0.01",
+    ),
+    "a probability of a twin": (
+        "UPDATE tokens SET probability_upper = 0.4999 WHERE token_id = 6",
+        "token 6: the stored weights do not prove probability_upper 0.4999",
+    ),
+    "a probability that is taken": (
+        "UPDATE tokens SET probability_upper = NULL WHERE token_id = 4",
+        "token 4: it is unspeakable and yet claims no probability_upper of 1/2 or less",
+    ),
+    "a probability above a half": (
+        "UPDATE tokens SET probability_upper = 0.75 WHERE token_id = 4",
+        "token 4: it is unspeakable and yet claims no probability_upper of 1/2 or less",
+    ),
+    "a probability of nothing": (
+        "UPDATE tokens SET probability_upper = 0.0 WHERE token_id = 4",
+        "token 4: it is unspeakable and yet claims no probability_upper of 1/2 or less",
+    ),
+    "a probability of a speakable token": (
+        "UPDATE tokens SET probability_upper = 0.5 WHERE token_id = 1",
+        "token 1: it is speakable, and has a probability_upper like an unspeakable token",
     ),
     "a measure": (
         "UPDATE measures SET value = 0.25, error = 0.0 "

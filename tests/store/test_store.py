@@ -32,6 +32,7 @@ LAM = Weights(np.array([0, 2]), np.array([0.5, 0.5]))
 EXPORTED = [
     *("token_id", "token", "self_argmax", "argmax_id", "argmax", "flagged_by", "verdict"),
     *("proof", "certifier", "margin_lower", "margin_upper", "seconds", "note", "token_kind"),
+    "probability_upper",
 ]
 
 Open = Callable[[], Writer]
@@ -122,7 +123,7 @@ def test_the_tables_and_columns_are_those_documented(finished: Path) -> None:
 
 def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
     assert query(finished, "PRAGMA application_id") == [(int.from_bytes(b"geom"),)]
-    assert query(finished, "PRAGMA user_version") == [(6,)]
+    assert query(finished, "PRAGMA user_version") == [(7,)]
 
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
@@ -169,6 +170,7 @@ def test_rows_have_the_fields_of_the_contract_in_its_order(finished: Path) -> No
         "seconds": 0.5,
         "note": None,
         "token_kind": "normal",
+        "probability_upper": None,
     }
 
 

@@ -102,3 +102,32 @@ def largest_ball(a: Floats, c: Floats, shape: str, radius: float, lean: float = 
         cones += [clarabel.NonnegativeConeT(2 * d)]
     found = solve(np.append(np.zeros(d), -1.0), np.vstack(A), np.concatenate(b), cones)
     return float(found[-1])
+
+
+def largest_probability(
+    a: Floats, c: Floats, shape: str, radius: float, temperature: float
+) -> tuple[float, Floats]:
+    """Return the logarithm of ``max 1 / (1 + sum_j exp((a_j . x + c_j) / T))``, and its x.
+
+    With f for minus the logarithm, ``u_0 + sum u_j <= 1`` for ``u_0 >= exp(-f)`` and ``u_j >=
+    exp((a_j . x + c_j) / T - f)``; the unknowns are x, f and u.
+    """
+    n, d = a.shape
+    x, f, u = np.split(np.eye(d + 1 + n + 1), [d, d + 1])
+    rows, biases = np.vstack([np.zeros(d), a / temperature]), np.append(0.0, c / temperature)
+    A, b = [u.sum(axis=0)[None]], [np.ones(1)]
+    cones: list[Any] = [clarabel.NonnegativeConeT(1)]
+    for row, bias, bound in zip(rows, biases, u, strict=True):
+        A.append(-np.vstack([row @ x - f[0], np.zeros(d + n + 2), bound]))
+        b.append(np.array([bias, 1.0, 0.0]))
+        cones.append(clarabel.ExponentialConeT())
+    if shape == "ball":
+        A += [np.zeros((1, d + n + 2)), -x]
+        b += [np.array([radius]), np.zeros(d)]
+        cones.append(clarabel.SecondOrderConeT(d + 1))
+    if shape == "box":
+        A += [x, -x]
+        b.append(np.full(2 * d, radius))
+        cones.append(clarabel.NonnegativeConeT(2 * d))
+    found = solve(f[0], np.vstack(A), np.concatenate(b), cones)
+    return -float(found[d]), found[:d]

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from geom.certificates import Finding, Weights
 from geom.exact import is_weights, judge
 from geom.exact.interior import corrected
-from geom.exact.rational import RATIONAL_LIMIT, null_biases
+from geom.exact.rational import balanced_weights
 from geom.exact.sums import combine, normalised
 from geom.model.problem import Problem
-from geom.numbers.rationals import above, integer_differences, integers, null_combination
+from geom.numbers.rationals import above
 from geom.numbers.rounding import CLAIM, TINY, U
 
 
@@ -84,25 +82,4 @@ def _free_above(problem: Problem, token: int, weights: Weights, widen: float) ->
         total = exact.total_below if exact.g_below < 0.0 else exact.total_above
         quotient = -exact.g_below / total
         return quotient + 4 * U * abs(quotient) + TINY
-    return _rational_above(problem, token, unit)
-
-
-def _rational_above(problem: Problem, token: int, weights: Weights) -> float:
-    """Return that bound from nearby weights in exact arithmetic, if they are few."""
-    readout = problem.readout
-    order = np.argsort(-weights.values, kind="stable")
-    if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
-        return math.inf
-    chosen = weights.indices[order]
-    a, exponent = integer_differences(readout.rows[chosen], readout.rows[token])
-    c, unit = null_biases(problem, token, chosen, a, exponent)
-    lam, _ = integers(weights.values[order])
-    columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
-    best = math.inf
-    for least in (0.0, 2.0**-30, 2.0**-20):
-        n = int((weights.values[order] > least * weights.values[order[0]]).sum())
-        mu = null_combination(columns[:n], lam[:n], RATIONAL_LIMIT)
-        if mu is not None:
-            g = int((mu @ c[:n])[0]) * unit
-            best = min(best, above(-g / int(mu.sum())))
-    return best
+    return min((above(-g) for _, g in balanced_weights(problem, token, unit)), default=math.inf)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from geom.certificates import Weights
 from geom.model.domains import Domain
 from geom.model.problem import Problem
+from geom.numbers.arrays import Floats
 from geom.numbers.rationals import (
     integer_differences,
     integers,
@@ -114,6 +116,32 @@ def null_biases(
         c * int(power_of_two(c_exponent) * common) + a[:, :1] * int(per_unit * common),
         Fraction(1, common),
     )
+
+
+def balanced_weights(
+    problem: Problem, token: int, weights: Weights
+) -> Iterator[tuple[Floats, Fraction]]:
+    """Yield weights near these, with the sum 1 and ``r`` exactly zero, and their ``g``.
+
+    Each weight is rounded to float64, once. Nothing is yielded if there are too many for exact
+    elimination, or none near these.
+    """
+    readout = problem.readout
+    order = np.argsort(-weights.values, kind="stable")
+    if min(order.size, readout.d) > RATIONAL_LIMIT or order.size * readout.d > 1 << 21:
+        return
+    chosen = weights.indices[order]
+    a, exponent = integer_differences(readout.rows[chosen], readout.rows[token])
+    c, unit = null_biases(problem, token, chosen, a, exponent)
+    lam, _ = integers(weights.values[order])
+    columns = a[:, 1:] - a[:, :1] if problem.domain.zero_sum else a
+    for least in (0.0, 2.0**-30, 2.0**-20):
+        n = int((weights.values[order] > least * weights.values[order[0]]).sum())
+        mu = null_combination(columns[:n], lam[:n], RATIONAL_LIMIT)
+        if mu is not None:
+            total = int(mu.sum())
+            shares = np.array([int(weight) / total for weight in mu])
+            yield shares, Fraction(int((mu @ c[:n])[0]), total) * unit
 
 
 def _by_token(tokens: NDArray[np.int64], values: NDArray[np.object_]) -> dict[int, int]:

@@ -83,6 +83,17 @@ def enclosure(low: float | None, high: float | None) -> str:
     return f"{rounded_down(low, digits)} .. {rounded_up(high, digits)}"
 
 
+def chance(probability: float) -> str:
+    """Write an upper bound on a probability: ``1.31e-05 (about 1 in 76,500)``."""
+    shown = rounded_up(probability)
+    if not 0.0 < probability <= 1.0:
+        return shown
+    times = round(1 / Fraction(probability))
+    unit = 10 ** max(0, len(str(times)) - DIGITS)
+    times = round(Fraction(times, unit)) * unit
+    return f"{shown} (about 1 in {f'{times:,}' if times < 10**12 else rounded(Fraction(times))})"
+
+
 def with_error(value: float, error: float | None, proven: bool) -> str:
     """Write a value with its error: ``-3.021 ~ 0.034`` or, if ``proven``, ``0.571 ± 0.012``.
 

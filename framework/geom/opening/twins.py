@@ -49,6 +49,24 @@ def find_twins(readout: Readout) -> Ids:
     return twins
 
 
+def group_sizes(twins: Ids) -> Ids:
+    """Count the tokens that have each token's row and bias.
+
+    Parameters
+    ----------
+    twins : ndarray of shape (V,), int64
+        The result of `find_twins`.
+
+    Returns
+    -------
+    ndarray of shape (V,), int64
+        The counts, 1 for a token without a twin.
+    """
+    ids = np.arange(twins.size)
+    first = np.where(twins < 0, ids, np.minimum(ids, twins))
+    return np.bincount(first, minlength=twins.size)[first]
+
+
 def _equal(readout: Readout, ids: Ids) -> list[Ids]:
     """Split tokens of one key and bias, ascending, into groups of two or more that are equal."""
     groups = []

@@ -195,7 +195,9 @@ def geom_measures() -> Iterable[Measure[Any]]:
     ``measure(problem, token, prior, options)`` returns the value and a standard error or proven
     radius; ``prior`` is the `Finding` of the run, or an empty one without a run. A measure whose
     numbers are called proven needs ``bounds``: with it `geom verify` proves them again from each
-    measurement's point and weights.
+    measurement's point and weights. A measure whose tokens can share work also has
+    ``measure_many(problem, tokens, priors, options)``, which yields one measurement per token, and
+    ``batch``, the most tokens to give to it.
 
     Returns
     -------

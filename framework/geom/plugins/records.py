@@ -270,6 +270,13 @@ class Measure(Generic[O]):
     price : str, optional
         What one number costs, for the list of measures: ``0.01 to 0.1 of a product W W^T``; empty
         if that is not known.
+    measure_many : callable, optional
+        ``measure_many(problem, tokens, priors, options)`` yields one measurement per token, in
+        order, for a measure that works better on many tokens at once; each is stored as soon as it
+        is yielded. How many tokens it gets depends on the seconds that the last ones took, so that
+        little is lost if it is stopped.
+    batch : int, optional
+        The most tokens to give to ``measure_many``.
     """
 
     name: str
@@ -281,6 +288,10 @@ class Measure(Generic[O]):
     bounds: Callable[[Problem, int, Finding, O, float], tuple[float, float]] | None = None
     quick: bool = False
     price: str = ""
+    measure_many: (
+        Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Measurement]] | None
+    ) = None
+    batch: int = 1
 
     __repr__ = short_repr
 

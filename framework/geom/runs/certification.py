@@ -14,6 +14,7 @@ from geom import exact
 from geom.certificates import Finding, Verdict
 from geom.errors import Raised, attempt
 from geom.exact.bulk import own_direction
+from geom.exact.caps import probability_cap
 from geom.model.problem import Problem
 from geom.plugins.chosen import Chosen
 from geom.plugins.records import Certifier, never
@@ -132,10 +133,12 @@ class _State:
         )
 
     def outcome(self, problem: Problem) -> Outcome:
-        verdict, notes = self.verdict, list(self.notes)
+        verdict, notes, cap = self.verdict, list(self.notes), None
         if verdict.name != "speakable":
-            twins = problem.readout.twins(self.token)[:1]
-            notes += [f"same row and bias as {problem.readout.noun} {j}" for j in twins]
+            twins = problem.readout.twins(self.token)
+            notes += [f"same row and bias as {problem.readout.noun} {j}" for j in twins[:1]]
+            if verdict.name == "unspeakable":
+                cap = probability_cap(problem, self.token, self.evidence.weights, 1 + len(twins))
         if not verdict.decided:
             notes += [verdict.note] if verdict.note else []
             notes += [] if notes else [_why_undecided(self.evidence)]
@@ -146,6 +149,7 @@ class _State:
             certifier=self.certifier,
             margin_lower=verdict.margin_lower,
             margin_upper=verdict.margin_upper,
+            probability_upper=cap,
             seconds=self.seconds,
             note="; ".join(dict.fromkeys(notes)) or None,
             evidence=self.evidence,

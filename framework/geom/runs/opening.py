@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from geom import exact
 from geom.certificates import Finding, Verdict, Weights
 from geom.exact.aim import reach
 from geom.exact.bulk import prove_own_directions, prove_points
+from geom.exact.caps import probability_cap
 from geom.exact.close import margins_below
 from geom.exact.products import POINTS
 from geom.exact.single import slices
@@ -24,7 +26,7 @@ from geom.model.problem import Problem
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.opening.rounds import Best, Goal, find
 from geom.opening.shared_step import shared_directions
-from geom.opening.twins import find_twins
+from geom.opening.twins import find_twins, group_sizes
 from geom.progress import track_progress
 from geom.runs.outcomes import bulk_outcome, own_direction_outcome
 from geom.store import Outcome
@@ -56,8 +58,9 @@ def opening(problem: Problem, tokens: Sequence[int], unbeaten: Flags) -> Iterato
     if problem.readout.V == 1 or not len(tokens):
         return
     ids = np.asarray(tokens, dtype=np.int64)
-    twins = find_twins(problem.readout)[ids]
-    yield from _twins(problem, ids[twins >= 0], twins[twins >= 0])
+    twins = find_twins(problem.readout)
+    sizes, twins = group_sizes(twins)[ids], twins[ids]
+    yield from _twins(problem, *(values[twins >= 0] for values in (ids, twins, sizes)))
     ids, unbeaten = ids[twins < 0], unbeaten[twins < 0]
     left: list[int] = []
     beaten = np.append(ids[~unbeaten], (yield from _own_directions(problem, ids[unbeaten])))
@@ -66,19 +69,24 @@ def opening(problem: Problem, tokens: Sequence[int], unbeaten: Flags) -> Iterato
     yield from _rounds(problem, np.array(left, dtype=np.int64))
 
 
-def _twins(problem: Problem, tokens: Ids, twins: Ids) -> Iterator[list[Outcome]]:
-    """Yield the twins that are proven unspeakable, by a weight on the other one."""
-    pairs = list(zip(tokens.tolist(), twins.tolist(), strict=True))
-    for part in slices(len(pairs), POINTS):
+def _twins(problem: Problem, tokens: Ids, twins: Ids, sizes: Ids) -> Iterator[list[Outcome]]:
+    """Yield the twins that are proven unspeakable, by a weight on the other one.
+
+    ``sizes`` (n,) are those of their groups.
+    """
+    groups = list(zip(tokens.tolist(), twins.tolist(), sizes.tolist(), strict=True))
+    for part in slices(len(groups), POINTS):
         found = []
-        for token, twin in pairs[part]:
+        for token, twin, equal in groups[part]:
             started = time.perf_counter()
             finding = Finding(weights=Weights(np.array([twin]), np.ones(1)))
             verdict = exact.judge(problem, token, finding)
             if verdict.decided:
+                cap = probability_cap(problem, token, None, equal)
                 note = f"same row and bias as {problem.readout.noun} {twin}"
                 seconds = time.perf_counter() - started
-                found.append(bulk_outcome(token, verdict, finding, TWIN, seconds, note=note))
+                outcome = bulk_outcome(token, verdict, finding, TWIN, seconds, note=note)
+                found.append(replace(outcome, probability_upper=cap))
         yield found
 
 
@@ -130,22 +138,26 @@ def _rounds(problem: Problem, tokens: Ids) -> Iterator[list[Outcome]]:
 
 def _proven(problem: Problem, found: list[Best], started: float) -> list[Outcome]:
     """Return the tokens whose finding is proven: points in bulk, weights one by one."""
-    out = []
+    out: list[tuple[int, Verdict, Finding, float | None]] = []
     won = [best for best in found if best.margin >= 0.0]
     tokens = np.array([best.token for best in won], dtype=np.int64)
     points = np.array([best.x for best in won]).reshape(-1, problem.readout.d)
     for best, margin in zip(won, points_below(problem, tokens, points).tolist(), strict=True):
         if margin > 0.0:
             verdict = Verdict("speakable", "witness", margin_lower=margin)
-            out.append((best.token, verdict, Finding(x=best.x)))
+            out.append((best.token, verdict, Finding(x=best.x), None))
     for best in found:
         if best.vanishes:
             finding = Finding(weights=best.weights)
             verdict = exact.judge(problem, best.token, finding)
-            if verdict.decided:
-                out.append((best.token, verdict, finding))
+            if verdict.name == "unspeakable":
+                cap = probability_cap(problem, best.token, best.weights)
+                out.append((best.token, verdict, finding, cap))
     seconds = (time.perf_counter() - started) / len(found)
-    return [bulk_outcome(*item, SHARED_STEP, seconds) for item in out]
+    return [
+        bulk_outcome(token, verdict, finding, SHARED_STEP, seconds, probability_upper=cap)
+        for token, verdict, finding, cap in out
+    ]
 
 
 def shared_points(problem: Problem, tokens: Ids) -> Floats:

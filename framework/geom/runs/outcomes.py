@@ -16,6 +16,7 @@ def bulk_outcome(
     certifier: str,
     seconds: float,
     *,
+    probability_upper: float | None = None,
     note: str | None = None,
     recipe: RecipeName | None = None,
 ) -> Outcome:
@@ -27,6 +28,7 @@ def bulk_outcome(
         certifier=certifier,
         margin_lower=verdict.margin_lower,
         margin_upper=verdict.margin_upper,
+        probability_upper=probability_upper,
         seconds=seconds,
         note=note,
         evidence=evidence,

@@ -5,7 +5,7 @@ its certificates, is one transaction: a kill loses only the token in hand. The t
 opening decides are stored a block at a time, each block in one transaction. At the end
 the log is folded into the file, which then stands alone and can be read anywhere.
 
-Tables, version 6 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
+Tables, version 7 (``PRAGMA user_version``), marked by ``PRAGMA application_id``:
 
 - ``meta(key, value)``: JSON values. ``settings`` (the readout's digest and shape, the domain, the
   tokens asked for, detectors and certifiers with their options, whether the run has an opening,
@@ -15,11 +15,11 @@ Tables, version 6 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
   ``planned`` (true once the tokens to examine are known), ``ordered`` (true once
   nothing is left to do for the order of the hardest) and ``warnings``.
 - ``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof,
-  certifier, margin_lower, margin_upper, seconds, note, token_kind, argmax_kind, recipe)``: one row
-  per token to examine, with the fields of the exported row, the kind of the token ``argmax``, and
-  the recipe that rebuilds a witness that is not stored. ``flagged_by`` is a JSON list, ``verdict``
-  is NULL until the token is done, and the kinds are NULL without a tokenizer. ``recipe`` is
-  ``own-direction`` if the witness is the token's own direction
+  certifier, margin_lower, margin_upper, probability_upper, seconds, note, token_kind, argmax_kind,
+  recipe)``: one row per token to examine, with the fields of the exported row, the kind of the
+  token ``argmax``, and the recipe that rebuilds a witness that is not stored. ``flagged_by`` is a
+  JSON list, ``verdict`` is NULL until the token is done, and the kinds are NULL without a
+  tokenizer. ``recipe`` is ``own-direction`` if the witness is the token's own direction
   (`geom.exact.bulk.own_direction`), else NULL.
 - ``evidence(token_id, kind, name, data)``: arrays in NumPy's .npy format, ``witness`` with ``x``,
   ``weights`` with ``indices`` and ``values``.
@@ -32,7 +32,8 @@ Tables, version 6 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
 
 Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures, version 4 no weights
 of measures, version 5 no ``opening`` in the settings. Runs of these versions are refused: run
-again.
+again. Version 6 had no ``probability_upper``. Runs of this version are read, measured and verified,
+and have no such bounds; ``geom run`` does not go on with them.
 """
 
 from geom.store.opening import open_file

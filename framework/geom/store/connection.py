@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from geom.errors import StoreError
-from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
+from geom.store.file_format import (
+    APPLICATION_ID,
+    OLDEST,
+    VERSION,
+    schema,
+    store_errors,
+)
 
 PAGES = 2**26
 """The most pages a run may have: 256 GiB in pages of the usual 4 KiB."""
@@ -39,7 +45,7 @@ _NARROW = {
 def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     """Connect to an existing run, for reading or also for writing.
 
-    Raises StoreError if the file is not a run, is damaged, or is of another version.
+    Raises StoreError if the file is not a run, is damaged, or is of a version that is not read.
     """
     with store_errors(path):
         uri = f"{path.absolute().as_uri()}?mode={mode}"
@@ -54,18 +60,18 @@ def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse anything but a run of this version, with few steps and little memory in any case."""
+    """Refuse anything but a run of a known version, with few steps and little memory."""
     wide = {limit: connection.setlimit(limit, bound) for limit, bound in _NARROW.items()}
     looks = iter(range(_LOOKS))
     connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS)
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    _check_marks(connection, path)
+    version = _check_marks(connection, path)
     (encoding,) = connection.execute("PRAGMA encoding").fetchone()
     if encoding != "UTF-8":
         raise _no_run(path, f"its texts are in {encoding}, not in UTF-8")
     found = _tables(connection)
-    expected = _expected()
+    expected = _expected(version)
     for key in sorted(found.keys() | expected.keys(), key=repr):
         kind, name = key
         if key not in expected:
@@ -79,21 +85,23 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         connection.setlimit(limit, bound)
 
 
-def _check_marks(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that lacks the mark of a run, or is of another version."""
+def _check_marks(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version; refuse a file without the mark of a run, or of an unknown version."""
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if mark != APPLICATION_ID:
         raise StoreError(f"{path} is not a run of geom; name a file that geom run wrote")
-    if version < VERSION:
+    if version < OLDEST:
         raise StoreError(
             f"{path} is a run of format {version}, made by an older geom: run again, with another "
             "--out"
         )
     if version > VERSION:
         raise StoreError(
-            f"{path} is a run of format {version}, and this geom reads {VERSION}: upgrade geom"
+            f"{path} is a run of format {version}, and this geom reads {OLDEST} to {VERSION}: "
+            "upgrade geom"
         )
+    return version
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
@@ -113,11 +121,11 @@ def _tables(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, 
 
 
 @cache
-def _expected() -> dict[tuple[str, str], tuple[str, str | None]]:
-    """Return the tables, indices, views and triggers of a run as geom makes it."""
+def _expected(version: int) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """Return the tables, indices, views and triggers of a run of a version as geom makes it."""
     connection = sqlite3.connect(":memory:")
     try:
-        connection.executescript(SCHEMA)
+        connection.executescript(schema(version))
         return _tables(connection)
     finally:
         connection.close()

@@ -10,7 +10,11 @@ from pathlib import Path
 from geom.errors import StoreError
 
 APPLICATION_ID = 0x67656F6D  # "geom"
-VERSION = 6
+VERSION = 7
+"""The version that is written."""
+
+OLDEST = 6
+"""The oldest version that is read."""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -26,6 +30,7 @@ CREATE TABLE tokens (
     certifier TEXT,
     margin_lower REAL,
     margin_upper REAL,
+    probability_upper REAL,
     seconds REAL,
     note TEXT,
     token_kind TEXT,
@@ -57,6 +62,16 @@ CREATE TABLE measures (
     PRIMARY KEY (token_id, measure)
 );
 """
+
+
+ADDED = {"probability_upper": 7}
+"""Columns of ``tokens`` that older versions lack, with the first version that has them."""
+
+
+def schema(version: int) -> str:
+    """Return the tables of a version that is read."""
+    lines = SCHEMA.splitlines(keepends=True)
+    return "".join(line for line in lines if ADDED.get(line.strip().split(" ")[0], 0) <= version)
 
 
 _ELSEWHERE = ("locked", "readonly", "unable to open", "full", "disk I/O")

@@ -24,6 +24,7 @@ from geom.numbers.arrays import Flags, Floats, Ids
 from geom.store import decoding, lookup
 from geom.store.arrays import HEADER, ITEM
 from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS
+from geom.store.file_format import ADDED
 from geom.store.frames import frame
 from geom.store.meta import meta, settings
 from geom.store.notebook import run_html
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4096
 """The number of rows read at a time: all rows of a long vocabulary take more than its weights."""
-
-_COLUMNS = ", ".join(TOKEN_COLUMNS)
 
 _WANTED: dict[VerdictLabel, str] = {
     "speakable": "verdict = 'speakable'",
@@ -144,6 +143,11 @@ class Run:
         return meta(self._file, "warnings", list[str], [])
 
     @property
+    def format(self) -> int:
+        """The version of the file's format."""
+        return self._file.version
+
+    @property
     def planned(self) -> bool:
         """Whether the tokens to examine are known."""
         return meta(self._file, "planned", bool, False)
@@ -189,7 +193,8 @@ class Run:
         )
 
     def _rows(self, wanted: str) -> Iterator[TokenRow]:
-        query, order = f"SELECT {_COLUMNS} FROM tokens WHERE {wanted}", "ORDER BY token_id LIMIT"
+        query = f"SELECT {self._columns} FROM tokens WHERE {wanted}"
+        order = "ORDER BY token_id LIMIT"
         found = self._file.select(f"{query} {order} {_AT_ONCE}")
         while found:
             for values in found:
@@ -279,7 +284,7 @@ class Run:
         InputError
             If the run did not examine the token.
         """
-        query = f"SELECT {_COLUMNS} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
+        query = f"SELECT {self._columns} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
         for values in self._file.select(query, (token,)):
             return decoding.token_row(self._file, values)
         raise InputError(
@@ -490,6 +495,14 @@ class Run:
         query = "SELECT token_id, self_argmax FROM tokens WHERE verdict IS NULL ORDER BY token_id"
         found = self._file.select(query)
         return [token for token, _ in found], np.array([won == 1 for _, won in found], dtype=bool)
+
+    @cached_property
+    def _columns(self) -> str:
+        """`TOKEN_COLUMNS` as SQL, NULL for those that a run of this version lacks."""
+        there = (ADDED.get(name, 0) <= self.format for name in TOKEN_COLUMNS)
+        return ", ".join(
+            name if has else "NULL" for name, has in zip(TOKEN_COLUMNS, there, strict=True)
+        )
 
     @cached_property
     def _shape(self) -> tuple[int, int]:

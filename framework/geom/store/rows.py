@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
 from geom.errors import InputError
 from geom.numbers.arrays import Floats
-from geom.numbers.printing import enclosure, with_error
+from geom.numbers.printing import chance, enclosure, with_error
 from geom.reprs import short_repr
 from geom.text import TokenKind
 
@@ -68,6 +68,9 @@ class TokenRow:
         The certifiers' remarks.
     token_kind : TokenKind or None
         The kind of the id in the tokenizer.
+    probability_upper : float or None
+        A proven upper bound, from 0 to 1/2, on the probability of an unspeakable token at
+        temperature 1, wherever x is in the domain; None for other tokens, and in runs of format 6.
     """
 
     token_id: int
@@ -85,6 +88,7 @@ class TokenRow:
     seconds: float
     note: str | None
     token_kind: TokenKind | None
+    probability_upper: float | None = None
 
     __repr__ = short_repr
 
@@ -102,6 +106,7 @@ class TokenRow:
             "margin_lower": _finite(self.margin_lower),
             "margin_upper": _finite(self.margin_upper),
             "seconds": _finite(self.seconds),
+            "probability_upper": _finite(self.probability_upper),
         }
 
     @property
@@ -129,6 +134,11 @@ class TokenRow:
     def margin(self) -> str:
         """The proven enclosure of the largest margin, in logits, three digits rounded outwards."""
         return enclosure(self.margin_lower, self.margin_upper)
+
+    @property
+    def chance(self) -> str:
+        """The bound on the probability, three digits rounded up; empty if there is none."""
+        return "" if self.probability_upper is None else chance(self.probability_upper)
 
     @property
     def known(self) -> bool:
@@ -264,6 +274,7 @@ class Outcome:
     certifier: str | None
     margin_lower: float | None
     margin_upper: float | None
+    probability_upper: float | None = None
     seconds: float
     note: str | None
     evidence: Finding

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ class RunFile:
 
     connection: sqlite3.Connection
     path: Path | None
+
+    @cached_property
+    def version(self) -> int:
+        """The version of the file's format."""
+        return int(self.select("PRAGMA user_version")[0][0])
 
     def select(
         self, query: str, values: tuple[Any, ...] = (), blob: int = 0, longest: int = LONGEST

@@ -185,6 +185,11 @@ def _open(path: Path, meta: Mapping[str, Any], let_go: Callable[[], None]) -> Wr
                 return _create(connection, path, meta, let_go)
             writer = Writer(connection, path, let_go)
             writer.run.check()
+            if writer.run.format != VERSION:
+                raise StoreError(
+                    f"{path} is a run of format {writer.run.format}, made by an older geom: it can "
+                    "be read, not continued; give another --out"
+                )
             _check_settings(writer.run, meta["settings"])
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -214,13 +219,15 @@ def _create(
 def _record(execute: Any, outcome: Outcome) -> None:
     execute(
         "UPDATE tokens SET verdict = ?, proof = ?, certifier = ?, margin_lower = ?, "
-        "margin_upper = ?, seconds = ?, note = ?, recipe = ? WHERE token_id = ?",
+        "margin_upper = ?, probability_upper = ?, seconds = ?, note = ?, recipe = ? "
+        "WHERE token_id = ?",
         (
             outcome.verdict,
             outcome.proof,
             outcome.certifier,
             outcome.margin_lower,
             outcome.margin_upper,
+            outcome.probability_upper,
             outcome.seconds,
             outcome.note,
             outcome.recipe,

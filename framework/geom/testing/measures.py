@@ -67,6 +67,27 @@ def says_the_same_twice(asked: Asked) -> None:
         assert first == second, f"{asked} differs on {known} the second time"
 
 
+def answers_for_each_of_many(asked: Asked) -> None:
+    """Check that ``measure_many`` returns a measurement for each of many tokens, in order."""
+    many, bounds = asked.record.measure_many, asked.record.bounds
+    if many is None:
+        return
+    assert asked.record.batch >= 1, f"{asked}: it takes {asked.record.batch} tokens at once"
+    for known in known_problems():
+        tokens = list(range(min(asked.record.batch, known.readout.V)))
+        try:
+            found = list(many(known.problem, tokens, [Finding()] * len(tokens), asked.options))
+        except InputError:
+            continue
+        assert len(found) == len(tokens), f"{asked}: {len(found)} numbers for {len(tokens)} tokens"
+        for token, item in zip(tokens, found, strict=True):
+            assert isinstance(item, Measurement), f"{asked}: {item!r} is not a Measurement"
+            if item.proven and bounds is not None and item.error is not None:
+                evidence = Finding(item.x, item.weights)
+                low, high = bounds(known.problem, token, evidence, asked.options, 1.0)
+                assert encloses(item.value, item.error, low, high), f"{asked}: out of order"
+
+
 def _measured(asked: Asked, known: Known) -> list[tuple[int, Measurement]]:
     """Measure the first and the last token of a problem, without a run; none if it refuses."""
     try:
@@ -84,4 +105,5 @@ SUITE = (
     knows_an_error_that_it_proves,
     shows_points_of_the_space,
     says_the_same_twice,
+    answers_for_each_of_many,
 )

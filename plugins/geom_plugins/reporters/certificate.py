@@ -1,24 +1,47 @@
 """``certificate``: verdicts and their proofs, for someone who does not have geom.
 
 A token is a JSON object whose numbers are exact: hexadecimal floats and, in the proof *rational*,
-integers of any length. ``docs/certificate.md`` has the format, and a program that checks it with
-Python's standard library alone.
+integers of any length. ``docs/certificate.md`` has the format, and two programs that check it with
+Python's standard library alone: the verdict, and how likely an unspeakable token is at most.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, BinaryIO
 
+import numpy as np
 from msgspec import Meta
 
-from geom import Certificate, InputError, Reporter, Run, TokenRow, Weights, Witness, hookimpl
-from geom.proofs import rational_weights
+from geom import (
+    Certificate,
+    Finding,
+    InputError,
+    Reporter,
+    Run,
+    TokenRow,
+    Weights,
+    Witness,
+    hookimpl,
+)
+from geom.proofs import probability_bounds, rational_weights
 from geom_plugins.reporters.row_options import Wanted
 
 FORMAT = "geom certificate 1"
+
+TEMPERATURE = 1.0
+"""The temperature of the bounds on probabilities."""
+
+TWINS = 256
+"""The most twins that prove a token's verdict where all tokens are written: of a group of n twins
+each would name n - 1 others."""
+
+_ROOM = 1.0 + 2.0**-20
+"""Widens a bound on a probability: a stranger corrects and rounds weights in his own way."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +61,8 @@ def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
     for row in [_one(run, options.token)] if options.token else wanted:
         found = run.certificate(row.token_id)
         if found is not None:
-            file.write(json.dumps(_certificate(run, row, found)).encode() + b"\n")
+            most = len(run) if options.token else TWINS
+            file.write(json.dumps(_certificate(run, row, found, most)).encode() + b"\n")
         elif options.token:
             raise InputError(f"token {row.token_id} is {row.verdict}: there is no proof to write")
 
@@ -51,7 +75,8 @@ def _one(run: Run, token: str) -> TokenRow:
     return first
 
 
-def _certificate(run: Run, row: TokenRow, found: Certificate) -> dict[str, Any]:
+def _certificate(run: Run, row: TokenRow, found: Certificate, most: int) -> dict[str, Any]:
+    """Return the object of a token, whose weights name at most so many twins."""
     domain = run.settings["domain"]
     out: dict[str, Any] = {
         "format": FORMAT,
@@ -67,19 +92,50 @@ def _certificate(run: Run, row: TokenRow, found: Certificate) -> dict[str, Any]:
     }
     if isinstance(found, Witness):
         return out | {"x": [value.hex() for value in found.x.tolist()]}
-    tokens, values = _weights(run, row, found)
-    return out | {"weights": {"tokens": tokens, "values": values}}
+    if row.twins or row.proof == "rational":
+        exact = _exact(run, row, found, most)
+        tokens, values = list(exact), [hex(value) for value in exact.values()]
+        cap: float | None = _cap(run, row.token_id, exact)
+    else:
+        used = found.values > 0.0
+        tokens, values = (
+            found.indices[used].tolist(),
+            [v.hex() for v in found.values[used].tolist()],
+        )
+        cap = row.probability_upper and min(0.5, row.probability_upper * _ROOM)
+    return out | {
+        "weights": {"tokens": tokens, "values": values},
+        "probability_upper": None if cap is None else cap.hex(),
+        "temperature": TEMPERATURE.hex(),
+    }
 
 
-def _weights(run: Run, row: TokenRow, found: Weights) -> tuple[list[int], list[str]]:
-    """Return tokens and their weights; the weights of a rational proof are made exact."""
-    if row.proof == "rational":
-        exact = rational_weights(run.problem, row.token_id, found)
-        if exact is None:
-            raise InputError(f"the weights of token {row.token_id} do not prove what the run says")
-        return list(exact), [hex(value) for value in exact.values()]
-    used = found.values > 0.0
-    return found.indices[used].tolist(), [value.hex() for value in found.values[used].tolist()]
+def _exact(run: Run, row: TokenRow, found: Weights, most: int) -> dict[int, int]:
+    """Return integer weights that prove a token unspeakable: equal ones if it has twins."""
+    if row.twins:
+        exact = dict.fromkeys(run.problem.readout.twins(row.token_id)[:most], 1)
+    else:
+        exact = rational_weights(run.problem, row.token_id, found) or {}
+    if not exact:
+        raise InputError(f"the weights of token {row.token_id} do not prove what the run says")
+    return exact
+
+
+def _cap(run: Run, token: int, exact: dict[int, int]) -> float:
+    """Return an upper bound on the token's probability that these weights prove.
+
+    If they are equal, it is 1 / (n + 1) or less, whatever is rounded.
+    """
+    total = sum(exact.values())
+    shares = np.array([value / total for value in exact.values()])
+    weights = Weights(np.array(list(exact)), shares)
+    _, high = probability_bounds(run.problem, token, Finding(weights=weights), TEMPERATURE)
+    cap = min(0.5, max(math.exp(high) * _ROOM, math.ulp(0.0)))
+    if len(set(exact.values())) == 1:
+        equal = 1.0 / (len(exact) + 1)
+        rounded_down = Fraction(equal) * (len(exact) + 1) < 1
+        cap = min(cap, math.nextafter(equal, 1.0) if rounded_down else equal)
+    return cap
 
 
 @hookimpl

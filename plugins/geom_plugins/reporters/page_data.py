@@ -64,6 +64,7 @@ def page_data(run: Run) -> dict[str, Any]:
         "warnings": run.warnings,
         "missing": missing,
         "padding": _padding(rows),
+        "capped": _capped(rows),
     }
     return {
         **_harmless(about),
@@ -97,6 +98,18 @@ def _padding(rows: Sequence[TokenRow]) -> str:
     )
 
 
+def _capped(rows: Sequence[TokenRow]) -> str:
+    """Return how likely the unspeakable tokens are at most, empty if nothing is known of that."""
+    capped = [row for row in rows if row.probability_upper is not None]
+    if not capped:
+        return ""
+    likeliest = max(capped, key=lambda row: row.probability_upper or 0.0)
+    each = "The unspeakable token is" if len(capped) == 1 else "Each unspeakable token is"
+    return (
+        f"{each} never the argmax, and never more likely than {likeliest.chance} at temperature 1"
+    )
+
+
 def _harmless(value: Any) -> Any:
     """Return the value with `geom.harmless` texts, because a run file may come from a stranger."""
     if isinstance(value, str):
@@ -126,6 +139,7 @@ def _columns(ranked: Ranking) -> dict[str, Any]:
         "margin": [ranked.margin(row) for row in rows],
         "winner": _packed(winners, "<i4"),
         "proof": [row.proof for row in rows],
+        "chance": [row.chance for row in rows],
         "certifier": [_harmless(row.certifier) for row in rows],
         "flagged_by": [_harmless(", ".join(row.flagged_by)) for row in rows],
         "note": {str(row.token_id): harmless(row.note) for row in rows if row.note},

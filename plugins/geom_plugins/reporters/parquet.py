@@ -41,6 +41,7 @@ def write(run: Run, file: BinaryIO, options: RowOptions) -> None:
             ("seconds", real),
             ("note", text),
             ("token_kind", text),
+            ("probability_upper", real),
             *((column, real) for name in names for column in (name, f"{name} error")),
         ]
     )

@@ -82,6 +82,19 @@ def test_the_columns_are_the_rows_of_the_run() -> None:
         for i in ids
     ]  # fmt: skip
     assert data["proof"] == [rows[i].proof for i in ids]
+    assert data["chance"] == [rows[i].chance for i in ids]
+
+
+def test_the_page_says_how_likely_the_unspeakable_tokens_are_at_most() -> None:
+    W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]])
+    with geom.run(Readout.fold(W, norm="rmsnorm"), tokens="all") as run:
+        page, text = page_data(run), page_of(run)
+    assert page["capped"] == (
+        "Each unspeakable token is never the argmax, and never more likely than 0.5 (about 1 in 2) "
+        "at temperature 1"
+    )
+    assert page["capped"] in text
+    assert page["rows"]["chance"] == ["0.5 (about 1 in 2)"] * 2 + [""] * 2
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 20])

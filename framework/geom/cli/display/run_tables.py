@@ -239,6 +239,9 @@ def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     yield "certifier", row.certifier or "-"
     yield "largest margin", f"{row.margin} logits"
     yield from _rounding(row)
+    if row.chance:
+        more = f"never the argmax, and never more likely than {row.chance} at temperature 1"
+        yield "probability", more
     yield "seconds", rounded(row.seconds)
     yield "note", row.note or "-"
     for name, item in run.measured().get(row.token_id, {}).items():

@@ -5,10 +5,11 @@
 - the settings: digest, V, d, the domain and its size, the form of the list of tokens;
 - the set of rows: none is missing and there are none too many. The detectors that are quick and
   exact (``self-argmax``) search for the candidates again; what other detectors flag is accepted;
-- in every row: the verdict, the proof it names and both margins, against the certificate that the
-  run keeps or rebuilds; that its own evidence does not prove a token called undecided; the winner
-  along its own direction; the texts and kinds of both tokens, by the model's tokenizer; the
-  detectors that flag it, if they are asked again; and the twin that its note names;
+- in every row: the verdict, the proof it names, both margins and the bound on the probability,
+  against the certificate that the run keeps or rebuilds; that its own evidence does not prove a
+  token called undecided; the winner along its own direction; the texts and kinds of both tokens, by
+  the model's tokenizer; the detectors that flag it, if they are asked again; and the twin that its
+  note names;
 - in every measurement called proven: its bounds, against the point and the weights kept for it;
   its unit, and the token's text.
 
@@ -24,6 +25,7 @@ from geom.loading import weights_of
 from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.opening.twins import find_twins
 from geom.progress import Watcher, track_progress, watched
 from geom.runs.verification.faults import Fault, Found, Verification
 from geom.runs.verification.measures import check_measures
@@ -87,8 +89,10 @@ def verify(
         _check_noun(run, readout, named, found)
         rebuild_recipes(problem, run, rows)
         texts = comparable_texts(readout, rows, named, found)
-        complete = known and check_rows(problem, run, rows, texts, found)
-        for row, reasons in track_progress(checked(problem, run, rows), "verify", len(rows)):
+        twins = find_twins(readout)
+        complete = known and check_rows(problem, run, rows, twins, texts, found)
+        judged = checked(problem, run, rows, twins)
+        for row, reasons in track_progress(judged, "verify", len(rows)):
             for reason in reasons:
                 found.fault(row.token_id, reason)
         check_measures(problem, run, texts, found)

@@ -8,7 +8,7 @@ from typing import Any
 from geom.errors import InputError
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.opening.twins import find_twins
+from geom.numbers.arrays import Ids
 from geom.plugins.registry import installed
 from geom.runs.detection import examine, missing_or_more
 from geom.runs.planning import Plan, plan
@@ -19,12 +19,17 @@ from geom.token_spec import CANDIDATES
 
 
 def check_rows(
-    problem: Problem, run: Run, rows: Sequence[TokenRow], texts: bool, found: Found
+    problem: Problem,
+    run: Run,
+    rows: Sequence[TokenRow],
+    twins: Ids,
+    texts: bool,
+    found: Found,
 ) -> bool:
     """Check which rows there are, and their winners, flags, notes and texts.
 
-    Returns whether it is known which rows there should be; ``texts`` says whether the texts can be
-    compared.
+    Returns whether it is known which rows there should be; ``twins`` (V,) are those of
+    `find_twins`, and ``texts`` says whether the texts can be compared.
     """
     settings = run.settings
     ids = run.tokens()
@@ -43,7 +48,7 @@ def check_rows(
         if row is not None:
             _compare(row, kinds[row.token_id], item, texts, found)
             _compare_flags(row, item, repeated, settings.get("detectors", {}), found)
-    _check_twins(problem, rows, found)
+    _check_twins(twins.tolist(), rows, found)
     return complete
 
 
@@ -146,11 +151,10 @@ def _compare_flags(
             found.fault(row.token_id, f"flagged_by is wrong: {name} {does}")
 
 
-def _check_twins(problem: Problem, rows: Sequence[TokenRow], found: Found) -> None:
+def _check_twins(twins: Sequence[int], rows: Sequence[TokenRow], found: Found) -> None:
     """Check the notes that name a token with the same row and bias."""
-    twins = find_twins(problem.readout).tolist()
     for row in rows:
-        if not 0 <= row.token_id < problem.readout.V:
+        if not 0 <= row.token_id < len(twins):
             continue
         said = list(row.twins)
         true = twins[row.token_id]

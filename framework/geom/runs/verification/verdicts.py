@@ -12,10 +12,13 @@ from geom import exact
 from geom.certificates import Finding, Verdict
 from geom.errors import StoreError
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
+from geom.exact.caps import probability_cap
 from geom.exact.close import margins_below
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids
+from geom.opening.twins import group_sizes
 from geom.store import Run, TokenRow
+from geom.store.file_format import ADDED
 
 _BLOCK = 1024
 """The number of tokens whose stored evidence is checked at a time."""
@@ -31,11 +34,12 @@ def rebuild_recipes(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> Flo
 
 
 def checked(
-    problem: Problem, run: Run, rows: Sequence[TokenRow]
+    problem: Problem, run: Run, rows: Sequence[TokenRow], twins: Ids
 ) -> Iterator[tuple[TokenRow, list[str]]]:
     """Return each row with its faults: those found in bulk, then the rows left open one by one.
 
-    Witnesses that are rebuilt are proven before this returns, all at once.
+    ``twins`` (V,) are those of `geom.opening.twins.find_twins`. Witnesses that are rebuilt are
+    proven before this returns, all at once.
     """
     rebuilt = _rebuilt(problem, run, rows)
     lower = rebuild_recipes(problem, run, rows)
@@ -46,7 +50,7 @@ def checked(
     return chain(
         ((row, ["it is outside the vocabulary"]) for row in outside),
         _checked_recipes(problem, rebuilt, lower),
-        _checked_evidence(problem, run, stored),
+        _checked_evidence(problem, run, stored, group_sizes(twins)),
     )
 
 
@@ -65,15 +69,19 @@ def _checked_recipes(
 
 
 def _checked_evidence(
-    problem: Problem, run: Run, rows: Sequence[TokenRow]
+    problem: Problem, run: Run, rows: Sequence[TokenRow], sizes: Ids
 ) -> Iterator[tuple[TokenRow, list[str]]]:
-    """Yield the rows whose evidence is stored, with their faults."""
+    """Yield the rows whose evidence is stored, with their faults.
+
+    ``sizes`` (V,) are the numbers of equal tokens.
+    """
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
         bounds = _stored_bounds(problem, run, block)
         for row in block:
             holds = _holds(row, bounds.get(row.token_id, -np.inf))
-            yield row, [] if holds else _faults_of_evidence(problem, run, row)
+            equal = int(sizes[row.token_id])
+            yield row, [] if holds else _faults_of_evidence(problem, run, row, equal)
 
 
 def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict[int, float]:
@@ -107,7 +115,7 @@ def _holds(row: TokenRow, bound: float) -> bool:
     """Return whether a margin of at least ``bound`` proves all that the row claims."""
     claimed = row.margin_lower or 0.0
     whole = row.verdict == "speakable" and row.proof == "witness" and row.margin_upper is None
-    return whole and 0.0 < claimed <= bound
+    return whole and row.probability_upper is None and 0.0 < claimed <= bound
 
 
 def _ids(rows: Sequence[TokenRow]) -> Ids:
@@ -119,13 +127,26 @@ def _faults_of_recipe(problem: Problem, row: TokenRow) -> list[str]:
     return _faults(problem, row, Finding(own_direction(problem, row.token_id)))
 
 
-def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow) -> list[str]:
+def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow, equal: int) -> list[str]:
     """Return the faults of a token, checked by itself; a damaged certificate is one of them."""
     try:
         evidence = run.evidence(row.token_id)
     except StoreError as error:
         return [str(error)]
-    return _faults(problem, row, evidence)
+    found = _faults(problem, row, evidence)
+    if row.verdict == "unspeakable" and not found and run.format >= ADDED["probability_upper"]:
+        found += _faults_of_cap(problem, row, evidence, equal)
+    return found
+
+
+def _faults_of_cap(problem: Problem, row: TokenRow, evidence: Finding, equal: int) -> list[str]:
+    """Return what is wrong with the cap on the probability of a token proven unspeakable."""
+    cap = row.probability_upper
+    if cap is None or not 0.0 < cap <= 0.5:
+        return ["it is unspeakable and yet claims no probability_upper of 1/2 or less"]
+    if not cap >= probability_cap(problem, row.token_id, evidence.weights, equal, widen=1.0):
+        return [f"the stored weights do not prove probability_upper {cap!r}"]
+    return []
 
 
 def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
@@ -138,4 +159,6 @@ def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
         verdict = exact.judge(problem, row.token_id, evidence)
         if verdict.decided:
             found.append(f"it is called undecided, and its evidence proves it {verdict.name}")
+    if row.verdict != "unspeakable" and row.probability_upper is not None and not found:
+        found.append(f"it is {row.verdict}, and has a probability_upper like an unspeakable token")
     return found

@@ -262,6 +262,7 @@ function more(i) {
     (rows.flagged_by[i] ? ` Flagged by ${rows.flagged_by[i]}.` : "") +
     (rows.winner[i] >= 0 && rows.winner[i] !== id
       ? ` Along its own direction ${label(rows.winner[i])} wins.` : ""));
+  if (rows.chance[i]) say(`It is never the argmax, and never more likely than ${rows.chance[i]} at temperature 1.`);
   if (data.rows.note[id]) say(`Note: ${data.rows.note[id]}.`);
   for (const m of measures) if (m.shown[i]) say(`${m.name}: ${m.shown[i]} ${m.unit}`);
   if (certificate?.heaviest) {

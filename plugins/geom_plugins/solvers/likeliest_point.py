@@ -1,0 +1,454 @@
+"""The point of a domain where a token is likeliest, for many tokens at once, by Newton's method.
+
+For a token t with rivals j, at the temperature T, the least value over a domain of::
+
+    f(x) = log sum_j exp((a_j . x + c_j) / T)
+
+is that of the logarithm of the odds against t. It is convex, with the gradient ``g = A' p`` and the
+Hessian ``A' (diag(p) - p p') A``, if ``p`` is the softmax of the exponents and A has the rows
+``a_j / T``. By Gibbs' inequality, ``p`` as weights bound f from below, everywhere: on a ball, in
+units of its radius, by ``f - g . y - |g|``, which meets ``f`` where ``g`` is a multiple of ``-y``.
+So every step has its own error bound, and no rival is left out of either side.
+
+Steps. On a ball the quadratic model is minimised over the ball itself (More and Sorensen), on a box
+together with a logarithmic barrier, with multipliers for its walls (a primal-dual method); on all
+of R^d freely. A step that does not lower ``f`` enough is halved.
+
+What tokens share. At one point, all tokens have the same logits, so the points of a batch are
+multiplied with all rows in one product, and their ``p`` in another; that is most of the reading of
+rows, and cheap. All tokens start at ``x = 0``, where they have the same Hessian, and keep it for as
+long as each step divides the gap by `_GAIN`: for a token deep in the hull, whose rivals all count,
+this one matrix is enough. Otherwise a token gets a matrix of its own, from its likeliest rivals and
+a sample of the others; a matrix changes the number of steps, and never the answer.
+
+On all of R^d weights prove something only if ``g`` vanishes to rounding, so the last steps there
+use all rivals.
+
+Sources: S. Boyd and L. Vandenberghe, Convex Optimization, 2004, sections 5.7, 9.5 and 11.7; J. J.
+More and D. C. Sorensen, Computing a trust region step, SIAM J. Sci. Stat. Comput. 4, 1983.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from geom import Array, Finding, Floats, Ids, Problem, Readout, Weights
+
+ROUNDS = 120
+"""The points that are tried for a token before giving up."""
+
+BYTES = 1 << 27
+"""The bytes of the exponents of all rivals, for the tokens that share products."""
+
+_GAIN = 4.0
+"""A matrix is kept for another step if the last one divided the gap by this."""
+
+_HEAVY, _DRAWN = 4, 2
+"""The likeliest rivals that a token's own matrix is made of, and those drawn from the others, times
+the width d."""
+
+_SHARED = 64
+"""The rivals that the shared matrix is made of, times the width d, if there are so many."""
+
+_CENTRED = 0.1
+"""The share of the mean product of room and multiplier that a step in a box aims at."""
+
+_KEEP = 0.99
+"""The share of the way to the nearest wall that a step may take."""
+
+_SHORTEST = 2.0**-20
+"""The least share of a step."""
+
+_DROPPED = 4.0
+"""The least weights are dropped if their sum, times the length of a row, is below this share of the
+gap; half of the weights of a flat ``p`` are dust."""
+
+_NOTHING = -230.0
+"""Exponents below the highest by more than this count as nothing: subnormal numbers are slow."""
+
+_FLOOR = 1e-14
+"""The least eigenvalue, relative to the largest, that float64 can tell from zero."""
+
+
+def likeliest_points(
+    problem: Problem,
+    tokens: Sequence[int],
+    priors: Sequence[Finding],
+    temperature: float,
+    gap: float,
+) -> list[Finding]:
+    """Find for each token a point where it is likely, and weights that show how likely it can be.
+
+    The logarithm of the probability at the point, and the bound by the weights, are at most ``gap``
+    apart unless float64 or `ROUNDS` end a search. A token so likely at its prior point, or at a
+    point on the way, that nothing is left to bound has no weights.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        temperature = float(np.ldexp(temperature, -problem.exponent))
+    if not 0.0 < temperature < math.inf:
+        return [Finding() for _ in tokens]
+    rivals = _Rivals(problem.unit, temperature)
+    size = max(1, BYTES // (8 * problem.readout.V))
+    out: list[Finding] = []
+    with np.errstate(all="ignore"):  # numbers that overflow end a search
+        for start in range(0, len(tokens), size):
+            part = slice(start, start + size)
+            out += _searched(rivals, tokens[part], priors[part], gap)
+    return out
+
+
+def _searched(
+    rivals: _Rivals, tokens: Sequence[int], priors: Sequence[Finding], gap: float
+) -> list[Finding]:
+    """Return the findings of tokens that share their products."""
+    found: dict[int, Finding] = {}
+    domain, origin = rivals.problem.domain, np.zeros(rivals.problem.readout.d)
+    known = [(token, prior.x) for token, prior in zip(tokens, priors, strict=True)]
+    points = [(token, x / rivals.reach) for token, x in known if x is not None and x.any()]
+    for (token, y), seen in zip(points, rivals.seen(points), strict=True):
+        if _log_probability(seen.f) >= -gap:
+            found[token] = Finding(domain.fit(y * rivals.reach))
+    left = [(token, origin) for token in tokens if token not in found]
+    searches = [
+        _Search(rivals, token, gap, seen)
+        for (token, _), seen in zip(left, rivals.seen(left), strict=True)
+    ]
+    for _ in range(ROUNDS):
+        open_ = [search for search in searches if not search.ended]
+        if not open_:
+            break
+        trials = [(search.token, search.trial()) for search in open_]
+        for search, seen in zip(open_, rivals.seen(trials), strict=True):
+            search.meet(seen)
+    found |= {search.token: search.finding() for search in searches}
+    return [found[token] for token in tokens]
+
+
+def _log_probability(f: float) -> float:
+    """Return ``-log(1 + exp f)``."""
+    return -float(np.logaddexp(0.0, f))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a token meets at ``y`` (d,): ``f``, the ``p`` of all tokens (V,), and ``g`` (d,).
+
+    ``mean`` (d,) is the mean of the rows, weighted by ``p``. ``p`` of the token itself is 0.
+    """
+
+    y: Floats
+    f: float
+    p: Floats
+    mean: Floats
+    g: Floats
+
+
+class _Rivals:
+    """The rows and biases of a problem, over the temperature; ``x`` is ``reach * y``."""
+
+    def __init__(self, problem: Problem, temperature: float) -> None:
+        self.problem, self.temperature = problem, temperature
+        self.reach = problem.domain.radius if problem.domain.bounded else 1.0
+        self.scale = self.reach / temperature
+        self._b = problem.readout.b
+
+    @cached_property
+    def length(self) -> float:
+        """The length of a typical row."""
+        return float(np.median(self.problem.readout.row_norms)) * self.scale + 1.0
+
+    def seen(self, points: Sequence[tuple[int, Floats]]) -> list[_Seen]:
+        """Return what each of the tokens meets at its ``y`` (d,)."""
+        if not points:
+            return []
+        rows, places = self.problem.readout.rows, np.arange(len(points))
+        tokens = np.array([token for token, _ in points])
+        y = np.array([y for _, y in points])
+        z = rows.logits(self.projected(y * self.reach))
+        z += self._b
+        z -= z[places, tokens][:, None]
+        z /= self.temperature
+        z[places, tokens] = -np.inf
+        top = z.max(axis=1)
+        z -= top[:, None]
+        z[z < _NOTHING] = -np.inf
+        p = np.exp(z, out=z)
+        total = p.sum(axis=1)
+        p /= total[:, None]
+        f = top + np.log(total)
+        mean = p @ rows
+        g = self.projected(mean - rows[tokens]) * self.scale
+        return [_Seen(*row) for row in zip(y, f.tolist(), p, mean, g, strict=True)]
+
+    def projected(self, rows: Floats) -> Floats:
+        """Return rows (n, d) or one row (d,) as the domain sees them."""
+        return rows - rows.mean(axis=-1, keepdims=True) if self.problem.domain.zero_sum else rows
+
+    def hessian(self, seen: _Seen, heavy: int, drawn: int) -> Floats:
+        """Return the Hessian (d, d), from the ``heavy`` likeliest and ``drawn`` other rivals.
+
+        The others are drawn by their ``p``, at even distances along their sum.
+        """
+        ids, shares = _sample(seen.p, heavy, drawn)
+        d = seen.y.size
+        out = np.zeros((d, d))
+        for start in range(0, ids.size, 8 * d):
+            part = slice(start, start + 8 * d)
+            rows = self.projected(self.problem.readout.rows[ids[part]] - seen.mean)
+            rows *= np.sqrt(shares[part])[:, None] * self.scale
+            out += rows.T @ rows
+        return out
+
+    def shared(self, seen: _Seen) -> _Metric:
+        """Return the metric at ``y = 0``, made once for a readout."""
+        kept = _shared.setdefault(self.problem.readout, {})
+        key = self.scale, self.temperature, self.problem.domain.zero_sum
+        if key not in kept:
+            d = seen.y.size
+            most = _SHARED * d
+            kept.clear()
+            kept[key] = _Metric.of(self.hessian(seen, most // 2, most // 2))
+        return kept[key]
+
+
+_shared: WeakKeyDictionary[Readout, dict[tuple[float, float, bool], _Metric]] = WeakKeyDictionary()
+
+
+def _sample(p: Floats, heavy: int, drawn: int) -> tuple[Ids, Floats]:
+    """Return ids (n,) and weights (n,) whose weighted sums are near those of all with ``p``."""
+    if heavy + drawn >= p.size:
+        ids = np.flatnonzero(p)
+        return ids, p[ids]
+    order = np.argpartition(p, p.size - heavy)
+    rest, first = np.sort(order[: p.size - heavy]), order[p.size - heavy :]
+    sums = np.cumsum(p[rest])
+    if not sums[-1] > 1e-6:
+        return first, p[first]
+    places = np.searchsorted(sums, (np.arange(drawn) + 0.5) * (sums[-1] / drawn))
+    counts = np.bincount(np.minimum(places, rest.size - 1), minlength=rest.size)
+    taken = np.flatnonzero(counts)
+    return (
+        np.concatenate([first, rest[taken]]),
+        np.concatenate([p[first], counts[taken] * (sums[-1] / drawn)]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Metric:
+    """A symmetric matrix (d, d) with its eigenvalues (d,), kept from zero, and eigenvectors."""
+
+    matrix: Floats
+    values: Floats
+    vectors: Floats
+
+    @classmethod
+    def of(cls, matrix: Floats) -> _Metric:
+        """Return the metric of a matrix, or the unit metric if its numbers are not finite."""
+        if not np.isfinite(matrix).all():
+            matrix = np.eye(len(matrix))
+        values, vectors = np.linalg.eigh(matrix)
+        floor = _FLOOR * float(values.max()) + 2.0**-500
+        return cls(matrix, np.maximum(values, floor), vectors)
+
+    def solve(self, right: Floats) -> Floats:
+        """Return ``matrix^-1 right`` (d,)."""
+        return np.asarray(self.vectors @ ((self.vectors.T @ right) / self.values))
+
+    def in_ball(self, right: Floats) -> Floats:
+        """Return the ``y`` with ``|y| <= 1`` that minimises ``y . matrix y / 2 - right . y``.
+
+        It is ``(matrix + mu)^-1 right`` with the least ``mu >= 0`` for which it is in the ball.
+        Newton's method on one over its length finds ``mu`` from below, in few steps.
+        """
+        turned = self.vectors.T @ right
+        mu = 0.0
+        for _ in range(60):
+            y = turned / (self.values + mu)
+            length = float(np.linalg.norm(y))
+            if not length > 1.0 + 1e-12:
+                break
+            slope = float(y @ (y / (self.values + mu))) / length**2
+            mu += (length - 1.0) / slope
+        return np.asarray(self.vectors @ (y / max(1.0, length)))
+
+
+class _Walker(Protocol):
+    """The steps on domains of one shape."""
+
+    def aim(self, seen: _Seen, metric: _Metric) -> Floats:
+        """Return the step (d,) to take."""
+
+    def bound(self, seen: _Seen, step: Floats) -> float:
+        """Return what f is at least; ``step`` is the one that was aimed at there."""
+
+    def worth(self, seen: _Seen) -> float:
+        """Return the number that a step must lower."""
+
+    def slope(self, seen: _Seen, step: Floats) -> float:
+        """Return how fast that number changes at the beginning of the step."""
+
+    def moved(self, share: float) -> None:
+        """Take note that this share of the step was taken."""
+
+
+class _OnBall:
+    """Steps on ``|y| <= 1``."""
+
+    def aim(self, seen: _Seen, metric: _Metric) -> Floats:
+        return metric.in_ball(metric.matrix @ seen.y - seen.g) - seen.y
+
+    def bound(self, seen: _Seen, step: Floats) -> float:
+        return seen.f - float(seen.g @ seen.y) - float(np.linalg.norm(seen.g))
+
+    def worth(self, seen: _Seen) -> float:
+        return seen.f
+
+    def slope(self, seen: _Seen, step: Floats) -> float:
+        return float(seen.g @ step)
+
+    def moved(self, share: float) -> None:
+        return
+
+
+class _Free(_OnBall):
+    """Steps on all of R^d, where the bound is an estimate: what a quadratic model has to gain."""
+
+    def aim(self, seen: _Seen, metric: _Metric) -> Floats:
+        return -metric.solve(seen.g)
+
+    def bound(self, seen: _Seen, step: Floats) -> float:
+        return seen.f + float(seen.g @ step)
+
+
+class _InBox:
+    """Steps on ``|y_i| <= 1``, with multipliers ``above`` and ``below`` (d,) of its walls."""
+
+    def __init__(self, seen: _Seen) -> None:
+        size = float(np.abs(seen.g).mean()) or 1.0
+        self._above = np.full(seen.y.size, size)
+        self._below = self._above
+        self._target = size
+        self._turn: tuple[Floats, Floats] = self._above, self._below
+
+    def aim(self, seen: _Seen, metric: _Metric) -> Floats:
+        up, down = 1.0 - seen.y, 1.0 + seen.y
+        mean = float(self._above @ up + self._below @ down) / (2 * seen.y.size)
+        mu = self._target = max(_CENTRED * mean, 2.0**-500)
+        diagonal = self._above / up + self._below / down
+        right = -(seen.g + mu / up - mu / down)
+        try:
+            step = np.linalg.solve(metric.matrix + np.diag(diagonal), right)
+        except np.linalg.LinAlgError:  # of numbers far apart; a step of zero ends the search
+            step = np.zeros_like(right)
+        self._turn = (
+            mu / up - self._above + self._above / up * step,
+            mu / down - self._below - self._below / down * step,
+        )
+        return np.asarray(step * min(_reach(up, -step), _reach(down, step)))
+
+    def bound(self, seen: _Seen, step: Floats) -> float:
+        return seen.f - float(seen.g @ seen.y) - float(np.abs(seen.g).sum())
+
+    def worth(self, seen: _Seen) -> float:
+        return seen.f - self._target * float(np.log((1.0 - seen.y) * (1.0 + seen.y)).sum())
+
+    def slope(self, seen: _Seen, step: Floats) -> float:
+        walls = self._target / (1.0 - seen.y) - self._target / (1.0 + seen.y)
+        return float((seen.g + walls) @ step)
+
+    def moved(self, share: float) -> None:
+        above, below = self._turn
+        share *= min(_reach(self._above, above), _reach(self._below, below))
+        self._above = self._above + share * above
+        self._below = self._below + share * below
+
+
+def _reach(values: Floats, change: Array) -> float:
+    """Return the share of a change, at most 1, that keeps positive values (d,) well above 0."""
+    falling = change < 0.0
+    if not falling.any():
+        return 1.0
+    return min(1.0, _KEEP * float((values[falling] / -change[falling]).min()))
+
+
+class _Search:
+    """The search for one token's point: where it is, and the step that is tried from there."""
+
+    def __init__(self, rivals: _Rivals, token: int, gap: float, seen: _Seen) -> None:
+        self._rivals, self.token, self._asked = rivals, token, gap
+        shape = rivals.problem.domain.shape
+        self._walker: _Walker = (
+            _InBox(seen) if shape == "box" else _OnBall() if shape == "ball" else _Free()
+        )
+        self._free = shape == "all"
+        self._metric, self._fresh, self._all = rivals.shared(seen), True, False
+        self._seen, self.ended = seen, not math.isfinite(seen.f)
+        self._aim()
+
+    def trial(self) -> Floats:
+        """Return the ``y`` (d,) to try next."""
+        return self._seen.y + self._share * self._step
+
+    def meet(self, seen: _Seen) -> None:
+        """Take the step to what was tried, halve it, or take another matrix."""
+        least = self._base + 0.1 * self._share * self._walker.slope(self._seen, self._step)
+        if self._walker.worth(seen) <= least + 1e-14 * abs(self._base):
+            whole, before, length = self._share == 1.0, self._gap, self._length
+            self._walker.moved(self._share)
+            self._seen, self._fresh = seen, False
+            self._aim(4.0 * self._share)
+            if self._free and self._gap <= self._asked:
+                self.ended = self._all and not self._length < 0.5 * length
+                self._renew()
+            elif not self.ended and not (whole and _GAIN * self._gap <= before):
+                self._renew()
+        elif not self._fresh:
+            self._renew()
+        else:
+            self._share /= 2.0
+            self.ended = self._share < _SHORTEST
+
+    def finding(self) -> Finding:
+        """Return the point, and its ``p`` as weights, without the least if they do not matter."""
+        seen, rivals = self._seen, self._rivals
+        with np.errstate(invalid="ignore"):
+            x = rivals.projected(seen.y * rivals.reach)
+        if not (math.isfinite(seen.f) and np.isfinite(x).all()):
+            return Finding()
+        point = rivals.problem.domain.fit(x)
+        if _log_probability(seen.f) >= -self._asked and not self._free:
+            return Finding(point)
+        order = np.argsort(-seen.p, kind="stable")
+        dropped = 2.0**-60 if self._free else self._asked * min(0.1, _DROPPED / rivals.length)
+        kept = order[: int((np.cumsum(seen.p[order]) < 1.0 - dropped).sum()) + 1]
+        kept = kept[seen.p[kept] > 0.0]
+        return Finding(point, Weights(kept, seen.p[kept]))
+
+    def _aim(self, share: float = 1.0) -> None:
+        """Choose the step from the point, the share of it to try, and see how much is left."""
+        seen, self._share = self._seen, min(1.0, share)
+        self._step = self._walker.aim(seen, self._metric)
+        self._base = self._walker.worth(seen)
+        self._length = float(np.linalg.norm(seen.g))
+        bound = self._walker.bound(seen, self._step)
+        self._gap = _log_probability(bound) - _log_probability(seen.f)
+        near = self._gap <= 0.5 * self._asked or _log_probability(seen.f) >= -0.5 * self._asked
+        self.ended = self.ended or (near and not self._free)
+
+    def _renew(self) -> None:
+        """Take a matrix of the token's own; of all rivals for the last steps on all of R^d."""
+        if self.ended:
+            return
+        d = self._seen.y.size
+        last = self._free and self._gap <= self._asked
+        heavy, drawn = (self._seen.p.size, 0) if last else (_HEAVY * d, _DRAWN * d)
+        self._metric = _Metric.of(self._rivals.hessian(self._seen, heavy, drawn))
+        self._fresh, self._all = True, last
+        self._aim(self._share)

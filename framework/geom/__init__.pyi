@@ -106,3 +106,7 @@ from .text import harmless as harmless
 from .text import json_line as json_line
 from .text import visible as visible
 from .token_spec import parse_tokens as parse_tokens
+from .truncation import Unsampleable as Unsampleable
+from .truncation import UnsampleableToken as UnsampleableToken
+from .truncation import unsampleable as unsampleable
+from .truncation.settings import Truncation as Truncation

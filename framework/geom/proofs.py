@@ -10,17 +10,23 @@ from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.exact.changes import freeing_bounds, silencing_bounds
 from geom.exact.margins import margin_bounds
 from geom.exact.probability import probability_bounds
+from geom.exact.ranks import joined_weights, rank_bounds, separate_weights
 from geom.exact.rational import rational_weights
+from geom.exact.thresholds import threshold_bounds
 
 __all__ = [
     "angle_bounds",
     "ball_bounds",
     "freeing_bounds",
+    "joined_weights",
     "margin_bounds",
     "own_direction",
     "probability_bounds",
     "prove_own_directions",
     "prove_points",
+    "rank_bounds",
     "rational_weights",
+    "separate_weights",
     "silencing_bounds",
+    "threshold_bounds",
 ]

@@ -33,6 +33,14 @@ def show(
         int | None,
         typer.Option(metavar="N", min=0, help="The most tokens to show.  [default: all]"),
     ] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTINGS",
+            help="Only tokens that no state can sample under settings such as "
+            "min-p=0.05,temperature=0.8, of top-k, top-p, min-p and temperature.",
+        ),
+    ] = None,
     pager: Annotated[
         bool,
         typer.Option(
@@ -48,23 +56,34 @@ def show(
     from geom.cli.display.pager import paged
     from geom.cli.display.run_tables import print_run, print_summary, print_token
     from geom.cli.display.sorting import HARDNESS
+    from geom.cli.display.truncation_tables import print_unsampleable
     from geom.errors import InputError
     from geom.loading import open_run
     from geom.store import checked_label
     from geom.summary import summarise
     from geom.text import visible
+    from geom.truncation import unsampleable
+    from geom.truncation.settings import Truncation
 
     if verdict is not None:
         checked_label(verdict)
+    if sampling is not None and any(given is not None for given in (verdict, token, sort)):
+        raise InputError("--sampling makes its own list: leave out --verdict, --token and --sort")
+    settings = None if sampling is None else Truncation.parse(sampling)
     if len(runs) > 1:
-        if any(given is not None for given in (verdict, token, sort, limit)):
-            raise InputError("--verdict, --token, --sort and --limit are for one run: give one RUN")
+        if any(given is not None for given in (verdict, token, sort, limit, sampling)):
+            raise InputError(
+                "--verdict, --token, --sort, --limit and --sampling are for one run: give one RUN"
+            )
         print_summary(summarise(runs))
         if len(runs) == 2:
             say(f"what differs: geom diff {shlex.join(map(str, runs))}")
         return
     (run,) = runs
     with open_run(run) as opened, paged(pager):
+        if settings is not None:
+            print_unsampleable(opened, unsampleable(opened, settings), limit)
+            return
         if token is None:
             print_run(opened, verdict=verdict, limit=limit, sort=sort or HARDNESS)
             return

@@ -28,7 +28,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from flint import arb, ctx, fmpq
+from flint import arb, ctx
 
 from geom.certificates import Finding, Weights
 from geom.errors import InputError
@@ -37,6 +37,7 @@ from geom.exact.lengths import Differences, differences, exact_rows, least_over_
 from geom.exact.sums import Sums, combine, normalised
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids
+from geom.numbers.ball_ends import ball, ball_below
 from geom.numbers.rationals import above, below, integers, power_of_two
 from geom.numbers.rounding import CLAIM, TINY, UP, U, gamma, norm_above, refuse_flushing
 
@@ -182,14 +183,14 @@ def _turn(
         if a_square == 0:
             return -math.inf  # a twin
         with ctx.workprec(_BITS):
-            return _below(arb.atan2(_arb(-p), _arb(a_square * x_square - p * p).sqrt()))
+            return ball_below(arb.atan2(ball(-p), ball(a_square * x_square - p * p).sqrt()))
     room = full * a_square - c * c
     if room < 0 or a_square == 0:
         return math.inf if c < 0 else -math.inf
     with ctx.workprec(_BITS):
-        cap = arb.atan2(_arb(room).sqrt(), _arb(c))
-        turned = arb.atan2(_arb(a_square * x_square - p * p).sqrt(), _arb(-p))
-        return _below(cap - turned)
+        cap = arb.atan2(ball(room).sqrt(), ball(c))
+        turned = arb.atan2(ball(a_square * x_square - p * p).sqrt(), ball(-p))
+        return ball_below(cap - turned)
 
 
 def _angle_above(
@@ -256,7 +257,7 @@ def _cap(problem: Problem, token: int, j: int, full: Fraction) -> float:
     if room < 0:
         return 0.0 if c > 0 else above(PI_ABOVE)
     with ctx.workprec(_BITS):
-        return -_below(-arb.atan2(_arb(room).sqrt(), _arb(c)))
+        return -ball_below(-arb.atan2(ball(room).sqrt(), ball(c)))
 
 
 def _length_above(sums: Sums, zero_sum: bool) -> float:
@@ -276,7 +277,7 @@ def _crossing(g: tuple[float, float], S: float, length: float, full: Fraction | 
     (1) grows, no angle above this one is possible.
     """
     with ctx.workprec(_BITS):
-        radius = None if full is None else _arb(full).sqrt()
+        radius = None if full is None else ball(full).sqrt()
         ends = [arb(0)] if radius is None else [arb(g[0]) / radius, arb(g[1]) / radius]
         angle = 0.0
         for C in ends:
@@ -284,21 +285,11 @@ def _crossing(g: tuple[float, float], S: float, length: float, full: Fraction | 
             if not room > 0:
                 return above(PI_ABOVE)
             crossing = arb.atan2(arb(S), C) - arb.atan2(room.sqrt(), arb(length))
-            angle = max(angle, -_below(-crossing))
+            angle = max(angle, -ball_below(-crossing))
         angle = angle * (1.0 + 4 * U) + TINY
         turned = arb(angle).sin() * arb(S)
         beyond = all(C * arb(angle).cos() + turned > arb(length) for C in ends)
         return angle if beyond else above(PI_ABOVE)
-
-
-def _arb(value: Fraction) -> arb:
-    return arb(fmpq(value.numerator, value.denominator))
-
-
-def _below(value: arb) -> float:
-    """Return the lower end of a ball, rounded down."""
-    mantissa, exponent = map(int, value.lower().man_exp())
-    return below(mantissa * power_of_two(exponent))
 
 
 PI_BELOW = Fraction(884279719003555, 281474976710656)

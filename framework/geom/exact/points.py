@@ -29,11 +29,11 @@ def margin_over(problem: Problem, token: int, x: Floats, rivals: Ids | None = No
     ids = np.delete(np.arange(readout.V), token) if rivals is None else rivals
     if not x.any() and readout.shift is None:
         return Fraction(float(readout.b[token])) - Fraction(float(readout.b[ids].max()))
-    low, high = _margin_ends(problem, token, x, None if rivals is None else ids)
-    return least(low, high, lambda places: _exact_margins(problem, token, ids[places], x))
+    low, high = margin_ends(problem, token, x, None if rivals is None else ids)
+    return least(low, high, lambda places: exact_margins(problem, token, ids[places], x))
 
 
-def _margin_ends(
+def margin_ends(
     problem: Problem, token: int, x: Floats, rivals: Ids | None
 ) -> tuple[Floats, Floats]:
     """Return the ends (n,) of an interval around each margin, over all rivals or over these."""
@@ -56,7 +56,7 @@ def _margin_ends(
     return low, high
 
 
-def _exact_margins(
+def exact_margins(
     problem: Problem, token: int, rows: NDArray[np.intp], x: Floats
 ) -> list[Fraction]:
     """Return ``-(a_j . x + c_j)`` for the given rows, exactly."""

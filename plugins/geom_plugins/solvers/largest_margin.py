@@ -3,7 +3,9 @@
 A measure asks for the point where ``min_j -(A_j . y + c_j)`` is largest, and for the weights that
 bound that value. It may turn, scale, project or leave out the rivals' rows (``c_j`` minus
 infinity). `geom_plugins.solvers.path_search` solves the program; one product with all rows per step
-finds the rivals that its points overlook.
+finds the rivals that its points overlook. A search for the sign of the margin alone needs that
+product only for points that win in the working set, and ends at the first point or weights that
+tell the sign.
 """
 
 from __future__ import annotations
@@ -87,25 +89,28 @@ class Solution:
     bound: float
 
 
-def working_set(program: Program, y: Floats, more: Ids | None = None) -> Ids:
-    """Return the rivals that count most at ``y``, some `START` times d of them, and ``more``."""
+def working_set(program: Program, y: Floats, more: Ids | None = None, times: int = START) -> Ids:
+    """Return the rivals that count most at ``y``, as many ``times`` d, and ``more``."""
     values = program.values(y)
-    count = min(START * y.size, values.size - 1)
+    count = min(times * y.size, values.size - 1)
     ids = np.argpartition(values, values.size - count)[-count:].astype(np.int64)
     ids = ids[values[ids] > -np.inf]
     return ids if more is None else np.union1d(ids, more)
 
 
-def solve(program: Program, ids: Ids, gap: float) -> Solution:
+def solve(
+    program: Program, ids: Ids, gap: float, *, sign: bool = False, sure: bool = True
+) -> Solution:
     """Solve the program, with bounds at most ``gap`` times their size apart.
 
-    The bounds are farther apart if float64 or `STEPS` end first. ``ids`` (n,) are the rivals to
-    start with.
+    The bounds are farther apart if float64 or `STEPS` end first, or if they tell the ``sign`` of
+    the largest margin and only that is asked for. If the path gets lost on a ball, other ways are
+    tried only to be ``sure``. ``ids`` (n,) are the rivals to start with.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = _Bounds(program, ids, gap)
+        bounds = _Bounds(program, ids, gap, sign)
         search = bounds.search(ids)
-        if search.run(STEPS) != "settled" and program.shape == "ball":
+        if search.run(STEPS) != "settled" and program.shape == "ball" and sure:
             _by_prices(search)
     return bounds.best()
 
@@ -143,8 +148,8 @@ class _Bounds:
     a typical bias, and ``y`` is ``stretch`` times the path's.
     """
 
-    def __init__(self, program: Program, ids: Ids, gap: float) -> None:
-        self._program, self._gap = program, gap
+    def __init__(self, program: Program, ids: Ids, gap: float, sign: bool) -> None:
+        self._program, self._gap, self._sign = program, gap, sign
         A, c = program.rows(ids), program.c[ids]
         lengths = np.linalg.norm(A, axis=1)
         rows = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
@@ -181,15 +186,19 @@ class _Bounds:
         if bound < self._bound:
             self._bound, self._weights = bound, (ids, self._get(lam) / total)
 
-    def meet(self, y: Array, highest: float) -> Floats:
+    def meet(self, y: Array, highest: float) -> Floats | None:
         """Keep the point if it is the best; return how far rivals rise above the working set."""
         highest = highest * self._unit + self._level
+        if self._sign and highest >= 0.0:
+            return None
         values = self._take(self._get(y) * self._stretch)
         return values - (highest + FLOOR * max(self._longest, abs(highest)))
 
     def settled(self) -> bool:
         """Return whether the bounds are as close as asked, or as float64 gets."""
         apart = self._bound - self._margin
+        if self._sign and (self._margin > 0.0 or self._bound < 0.0):
+            return True
         if not math.isfinite(apart):
             return False
         return apart <= max(self._gap * abs(self._bound), FLOOR * self._longest)

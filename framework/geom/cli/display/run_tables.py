@@ -53,7 +53,7 @@ def print_run(
     rows = in_order(ranked.rows, measured, sort)
     for warning in run.warnings:
         print_whole(console, f"warning: {warning}", style="yellow")
-    title, counts = _title(run), _counts(run)
+    title, counts = run_title(run), _counts(run)
     console.print(title)
     console.print(counts)
     for note in run.notes:
@@ -104,7 +104,7 @@ def print_token(run: Run, row: TokenRow) -> None:
     console.print()
 
 
-def _title(run: Run) -> Text:
+def run_title(run: Run) -> Text:
     """Return the title: the model, its size and the domain."""
     settings = run.settings
     title = Text(plain(run.model), style="bold")

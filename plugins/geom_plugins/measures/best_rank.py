@@ -1,0 +1,103 @@
+"""``best-rank``: the best rank that a token reaches anywhere in the domain, 1 if it can win.
+
+A rival that ties counts as above the token unless ``ties`` is ``below`` (`geom.exact.ranks`). The
+value is the rank at the best point that was found (`geom_plugins.solvers.rank_descent`), so the
+best rank is not above it. The error reaches down to the lower bound of proofs that share no rival,
+each of which puts one rival above the token at every point
+(`geom_plugins.solvers.disjoint_proofs`). At most ``limit`` proofs are looked for, so the lower
+bound is at most ``limit`` + 1: enough to tell whether top-k drops the token, for a k up to
+``limit``.
+
+If ties count as below, all tokens of a domain without biases have rank 1, at ``x = 0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from geom import Finding, Floats, Measure, Measurement, Problem, Weights, hookimpl
+from geom.proofs import joined_weights, rank_bounds
+from geom_plugins.measures.verdicts import direction, settled
+from geom_plugins.solvers.contest import Contest
+from geom_plugins.solvers.disjoint_proofs import disjoint_proofs
+from geom_plugins.solvers.rank_descent import descend
+
+DRAWN = 16
+"""The directions that are drawn to start from, besides the likely ones."""
+
+
+@dataclass(frozen=True)
+class BestRankOptions:
+    """How far to look for a lower bound, and how ties count."""
+
+    limit: Annotated[
+        int, Meta(ge=0, le=1000, description="most proofs, each of one more rival above, to find")
+    ] = 20
+    ties: Annotated[
+        Literal["above", "below"],
+        Meta(description="whether a rival that ties counts as above the token or below it"),
+    ] = "above"
+
+
+def best_rank(
+    problem: Problem, token: int, prior: Finding, options: BestRankOptions
+) -> Measurement:
+    """Measure the best rank; ``x`` is the point where it was found."""
+    if problem.readout.V == 1:
+        return Measurement(1.0, 0.0, proven=True, note="it has no rival")
+    found, verdict = settled(problem, token, prior)
+    if verdict.name == "speakable":
+        return Measurement(1.0, 0.0, proven=True, x=found.x)
+    origin, ties = np.zeros(problem.readout.d), options.ties
+
+    def highest(x: Floats) -> int:
+        return rank_bounds(problem, token, Finding(x), ties=ties)[1]
+
+    def proves(weights: Weights) -> bool:
+        finding = Finding(weights=joined_weights([weights]))
+        return rank_bounds(problem, token, finding, ties=ties)[0] > 1
+
+    if highest(origin) == 1:
+        return Measurement(1.0, 0.0, proven=True, note="at x = 0", x=origin)
+    contest, towards = Contest(problem.unit, token), direction(problem.unit, token, found)
+    with np.errstate(over="ignore", invalid="ignore"):
+        proofs, last = disjoint_proofs(contest, towards, options.limit, proves)
+        if options.limit and not proofs and found.weights is not None and proves(found.weights):
+            proofs = [found.weights]
+        best = descend(contest, np.vstack([last, towards, _drawn(token, problem)]), len(proofs))
+    x, weights = contest.placed(best), joined_weights(proofs) if proofs else None
+    high = highest(x)
+    if highest(origin) < high:
+        x, high = origin, highest(origin)
+    error = float(high - 1 - len(proofs))
+    return Measurement(float(high), error, proven=True, x=x, weights=weights)
+
+
+def _drawn(token: int, problem: Problem) -> Floats:
+    """Draw unit vectors (n, d), always the same for the token."""
+    drawn = np.random.default_rng(token).standard_normal((DRAWN, problem.readout.d))
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+
+
+def proven(
+    problem: Problem, token: int, evidence: Finding, options: BestRankOptions, widen: float
+) -> tuple[float, float]:
+    """Return the bounds on the best rank that a point and the weights of several proofs prove."""
+    return rank_bounds(problem, token, evidence, widen, ties=options.ties)
+
+
+@hookimpl
+def geom_measures() -> Iterator[Measure[BestRankOptions]]:
+    yield Measure(
+        "best-rank",
+        "best rank that the token reaches somewhere",
+        best_rank,
+        BestRankOptions,
+        unit="rank",
+        bounds=proven,
+    )

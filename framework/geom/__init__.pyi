@@ -9,6 +9,8 @@ from .certificates import Weights as Weights
 from .certificates import Witness as Witness
 from .checking import CheckTable as CheckTable
 from .checking import check as check
+from .collecting import Activations as Activations
+from .collecting import activations as activations
 from .comparison import compare as compare
 from .comparison.claims import SolverClaim as SolverClaim
 from .comparison.records import ComparedPoint as ComparedPoint
@@ -77,6 +79,7 @@ from .plugins.records import Reporter as Reporter
 from .plugins.results import Agreement as Agreement
 from .plugins.results import Candidate as Candidate
 from .plugins.results import Measurement as Measurement
+from .plugins.results import Network as Network
 from .plugins.results import PrecisionMargin as PrecisionMargin
 from .plugins.results import WitnessedToken as WitnessedToken
 from .progress import report_progress as report_progress

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geom.errors import InputError, PluginError, Raised, one_line
-from geom.loading import DEFAULT_MODEL
-from geom.model.edits import Edits
-from geom.model.source import Source, without_user
-from geom.plugins.naming import named_source
-from geom.plugins.options import Given, option_names
+from geom.loading import DEFAULT_MODEL, unedited
+from geom.model.source import Source
+from geom.plugins.options import Given
 from geom.plugins.registry import installed
 from geom.plugins.results import Agreement
-from geom.plugins.selection import choose
 from geom.progress import Watcher, watched
 from geom.reprs import short_repr
 from geom.store.notebook import table_html
@@ -87,25 +84,16 @@ def check(
     PluginError
         If the source breaks.
     """
-    asked = named_source(model) if isinstance(model, str) else model
-    values = {**(given or {}).get(("source", asked.name), {}), **asked.query}
-    before = dict(values)
-    Edits.taken(values, option_names(installed().get("source", asked.name)))
-    edits = [f"{name}={value}" for name, value in before.items() if name not in values]
-    if edits:
-        raise InputError(
-            f"model {without_user(str(asked))}: {edits[0]} changes the readout, so the model "
-            "cannot agree with it; leave it out"
-        )
-    (source,) = choose("source", [asked.name], {("source", asked.name): values})
-    if source.record.check is None:
+    source, asked = unedited(model, given)
+    check = source.record.check
+    if check is None:
         raise InputError(
             f"{source} has no check, because it reads numbers without a model to run; sources that "
             f"have one: {', '.join(_checking())}"
         )
     rows = []
     with watched(progress):
-        for row in source.draw(lambda record, options: record.check(asked.location, options)):
+        for row in source.draw(lambda record, options: check(asked.location, options)):
             if isinstance(row, Raised):
                 raise row.as_error(str(source))
             rows.append(_sane(row, str(source)))

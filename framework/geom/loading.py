@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from geom.errors import InputError, PluginError
 from geom.files.addresses import parse_address
@@ -11,8 +12,10 @@ from geom.model.edits import Edits, named_file
 from geom.model.in_memory import Live, read_live
 from geom.model.readout import Readout
 from geom.model.source import PYTHON, Source, without_user
+from geom.plugins.chosen import Chosen
 from geom.plugins.naming import named_source
 from geom.plugins.options import Given, option_names
+from geom.plugins.records import ModelSource
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose
 from geom.store import Run, open_file
@@ -72,6 +75,25 @@ def load(
         raise PluginError(f"{source} returned {type(readout).__name__}, not a Readout")
     made = edits.made(readout)
     return made.described(shown, made.notes)
+
+
+def unedited(model: str | Source, given: Given | None) -> tuple[Chosen[ModelSource[Any]], Source]:
+    """Return a model's source with its options, for what is asked of the model itself.
+
+    Raises InputError for an option that changes the readout: the model knows nothing of it.
+    """
+    asked = named_source(model) if isinstance(model, str) else model
+    values = {**(given or {}).get(("source", asked.name), {}), **asked.query}
+    before = dict(values)
+    Edits.taken(values, option_names(installed().get("source", asked.name)))
+    edits = [f"{name}={value}" for name, value in before.items() if name not in values]
+    if edits:
+        raise InputError(
+            f"model {without_user(str(asked))}: {edits[0]} changes the readout, so the model "
+            "cannot agree with it; leave it out"
+        )
+    (source,) = choose("source", [asked.name], {("source", asked.name): values})
+    return source, asked
 
 
 def open_run(path: str | Path, readout: Readout | None = None, *, allow_fetch: bool = False) -> Run:

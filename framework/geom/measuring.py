@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
 from time import perf_counter
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geom.certificates import Finding
-from geom.errors import GeomError, InputError, Raised, attempt, one_line
+from geom.errors import GeomError, InputError, PluginError, Raised, attempt, one_line
 from geom.exact.bulk import own_direction
 from geom.loading import load
 from geom.machine.threads import limited_threads
@@ -181,6 +181,7 @@ def measure(
             problem = Problem(readout, selection.domain(readout, domain or "auto", given))
         used = {"source": [problem.readout.source.name], "measure": names}
         refuse_unused(given, used)
+        chosen = [_settled(problem, item) for item in chosen]
         ids = _tokens(problem, run, tokens)
         store = None if run is None else stack.enter_context(recorder(run))
         kept = {} if run is None else run.measured()
@@ -217,6 +218,19 @@ def _named(measures: str | Sequence[str] | None) -> list[str]:
             f"no measure is named: give some of {', '.join(sorted([*quick, *others]))}"
         )
     return names
+
+
+def _settled(problem: Problem, item: Chosen[Measure[Any]]) -> Chosen[Measure[Any]]:
+    """Return the measure with the options that it settles for; raises what it refuses them by."""
+    if item.record.settle is None:
+        return item
+    options = item.call(
+        lambda record, given: given if record.settle is None else record.settle(problem, given)
+    )
+    if type(options) is not type(item.options):
+        kind = type(item.options).__name__
+        raise PluginError(f"{item} settled for {type(options).__name__}, not for {kind}")
+    return replace(item, options=options)
 
 
 def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:

@@ -8,13 +8,16 @@ from geom.exact.angles import angle_bounds
 from geom.exact.balls import ball_bounds
 from geom.exact.bulk import own_direction, prove_own_directions, prove_points
 from geom.exact.changes import freeing_bounds, silencing_bounds
+from geom.exact.habits import surprise_bounds
 from geom.exact.margins import margin_bounds
 from geom.exact.probability import probability_bounds
 from geom.exact.ranks import joined_weights, rank_bounds, separate_weights
 from geom.exact.rational import rational_weights
+from geom.exact.scatter import Scatter
 from geom.exact.thresholds import threshold_bounds
 
 __all__ = [
+    "Scatter",
     "angle_bounds",
     "ball_bounds",
     "freeing_bounds",
@@ -28,5 +31,6 @@ __all__ = [
     "rational_weights",
     "separate_weights",
     "silencing_bounds",
+    "surprise_bounds",
     "threshold_bounds",
 ]

@@ -131,3 +131,31 @@ def largest_probability(
         cones.append(clarabel.NonnegativeConeT(2 * d))
     found = solve(f[0], np.vstack(A), np.concatenate(b), cones)
     return -float(found[d]), found[:d]
+
+
+def least_mahalanobis(
+    a: Floats, c: Floats, mean: Floats, S: Floats, shape: str, radius: float
+) -> float:
+    """Return ``min |S^(-1/2) (x - mean)|`` over ``a_j . x + c_j <= 0`` and the ball or the box.
+
+    With S the covariance in the plane ``sum(x) = 0``, which every row of ``a`` lies in, the plane
+    is that of ``x`` too, because S leads nowhere else. The unknowns are z and its length.
+    """
+    values, vectors = np.linalg.eigh(S)
+    kept = values > 1e-9 * values.max()
+    L = vectors[:, kept] * np.sqrt(values[kept])
+    n, (d, k) = len(a), L.shape
+    A = [np.column_stack([a @ L, np.zeros(n)]), -np.eye(k + 1)[[k, *range(k)]]]
+    b = [-(a @ mean + c), np.zeros(k + 1)]
+    cones: list[Any] = [clarabel.NonnegativeConeT(n), clarabel.SecondOrderConeT(k + 1)]
+    wide = np.column_stack([L, np.zeros(d)])
+    if shape == "ball":
+        A += [np.zeros((1, k + 1)), -wide]
+        b += [np.array([radius]), mean]
+        cones += [clarabel.SecondOrderConeT(d + 1)]
+    if shape == "box":
+        A += [wide, -wide]
+        b += [radius - mean, radius + mean]
+        cones += [clarabel.NonnegativeConeT(2 * d)]
+    found = solve(np.append(np.zeros(k), 1.0), np.vstack(A), np.concatenate(b), cones)
+    return float(found[-1])

@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from geom.cli import (
+    activations,
     check,
     compare,
     diff,
@@ -74,6 +75,7 @@ for _command in (
     compare.compare,
     measure.measure,
     repair.repair,
+    activations.activations,
     report.report,
     plugins.plugins,
     new_plugin.new_plugin,

@@ -168,7 +168,7 @@ class Domain:
             out = out - out.mean(axis=1, keepdims=True)
         if self.bounded:
             out = self._scaled_in(out)
-        return _zero_sums(out) if self.zero_sum else out
+        return zero_sums(out) if self.zero_sum else out
 
     def contains_all(self, points: Floats) -> Flags:
         """Decide exactly which vectors are in the set.
@@ -344,7 +344,7 @@ def _fraction(text: object) -> Fraction:
     return Fraction(int(numerator), int(denominator or "1"))
 
 
-def _zero_sums(points: Floats) -> Floats:
+def zero_sums(points: Floats) -> Floats:
     """Round points (n, d) to grids, each of multiples of a power of two, with sum exactly zero.
 
     A grid has 50 bits above its unit, and its unit is not below the least float64, so every entry

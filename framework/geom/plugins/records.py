@@ -16,6 +16,7 @@ from geom.plugins.results import (
     Agreement,
     Candidate,
     Measurement,
+    Network,
     PrecisionMargin,
     WitnessedToken,
 )
@@ -85,6 +86,11 @@ class ModelSource(Generic[O]):
     hub_ids : bool, optional
         Whether a name that is no file, no folder and no source is an id of the Hub that this source
         reads: ``--model OWNER/NAME``.
+    network : callable, optional
+        ``network(location, options)`` loads the whole model and returns a `Network`.
+    live : callable, optional
+        ``live(model, tokenizer)`` returns the `Network` of a model in memory, or None if the
+        object is not of the source's library; ``tokenizer`` is what the caller gave, or None.
     """
 
     name: str
@@ -98,6 +104,8 @@ class ModelSource(Generic[O]):
     suffixes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     hub_ids: bool = False
+    network: Callable[[str, O], Network] | None = None
+    live: Callable[[object, object], Network | None] | None = None
 
     __repr__ = short_repr
 
@@ -277,6 +285,14 @@ class Measure(Generic[O]):
         little is lost if it is stopped.
     batch : int, optional
         The most tokens to give to ``measure_many``.
+    settle : callable, optional
+        ``settle(problem, options)`` is called once before any token is measured, and returns the
+        options to measure with, which a run keeps: for example with the digest of a file that they
+        name. It raises InputError if they do not fit the problem.
+    places : callable, optional
+        ``places(options)`` yields the files that measuring and its ``bounds`` open. A stranger may
+        have written the options in a run file, so `geom verify` opens only files in the run's own
+        folder without permission.
     """
 
     name: str
@@ -292,6 +308,8 @@ class Measure(Generic[O]):
         Callable[[Problem, Sequence[int], Sequence[Finding], O], Iterable[Measurement]] | None
     ) = None
     batch: int = 1
+    settle: Callable[[Problem, O], O] | None = None
+    places: Callable[[O], Iterable[str]] | None = None
 
     __repr__ = short_repr
 

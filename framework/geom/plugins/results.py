@@ -1,9 +1,13 @@
-"""The results of plugins, apart from findings: candidates, margins, measurements, agreements."""
+"""The results of plugins, apart from findings: candidates, margins, measurements, networks."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from geom.certificates import Weights
 from geom.numbers.arrays import Floats
@@ -98,6 +102,47 @@ class Measurement:
     note: str | None = None
     x: Floats | None = None
     weights: Weights | None = None
+
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A whole network, loaded: it can be run on a text, to see what reaches its readout.
+
+    Attributes
+    ----------
+    name : str
+        What is run, for the reader: its class and the type of its numbers.
+    layer : str
+        The name of the layer whose output is the readout's ``x``.
+    window : int
+        The most ids that it takes at once.
+    encode : callable
+        ``encode(text)`` returns the ids of a text, without ids that tell its beginning or end.
+    states : callable
+        ``states(ids, places)`` runs it on ids (n,) and returns what its final norm emits at some
+        of their places, before scale and shift: an array (k, d) of float32.
+    logits : callable
+        ``logits(ids)`` returns its own logits (n, V), float64, at each of the ids.
+    start : tuple of int, optional
+        The ids that it expects before a text.
+    unit : float, optional
+        The distance from 1 to the next number of the type that it computes in.
+    versions : mapping of str to str, optional
+        The versions of the libraries that run it.
+    """
+
+    name: str
+    layer: str
+    window: int
+    encode: Callable[[str], Sequence[int]]
+    states: Callable[[Sequence[int], Sequence[int]], NDArray[np.float32]]
+    logits: Callable[[Sequence[int]], Floats]
+    _: KW_ONLY
+    start: tuple[int, ...] = ()
+    unit: float = 2.0**-23
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     __repr__ = short_repr
 

@@ -38,30 +38,8 @@ def checkpoint_trial(folder: Folder, readout: Readout, *, adapted: bool = False)
     adapted : bool, optional
         Whether an adapter lies on its weights.
     """
-    from geom_plugins.agreement.toy_model import head_class
-    from geom_plugins.architectures.configuration import read_config
-
     try:
-        if adapted:
-            raise InputError(
-                "an adapter lies on its weights; merge it with peft, and check the merged model"
-            )
-        if not isinstance(folder, LocalFolder):
-            raise InputError(
-                "its weights are on a server, and all of them would be needed; fetch them and give "
-                "the folder"
-            )
-        _need_transformers()
-        if not _has_safetensors(folder):
-            raise InputError(
-                "its weights are not in safetensors files, and others are not loaded here: they "
-                "may run code"
-            )
-        config = read_config(folder)
-        if "quantization_config" in config:
-            raise InputError("its weights are quantised, and need a library of their own to run")
-        name = head_class(config)
-        return _compared(name, readout, _numbers(folder), {"pretrained": str(folder.root)})
+        return _compared(load_checkpoint(folder, adapted=adapted), readout)
     except InputError as error:
         return Agreement(_WHAT, agrees=None, note=str(error))
 
@@ -71,15 +49,54 @@ def gguf_trial(path: Path, numbers: int, readout: Readout) -> Agreement:
 
     transformers dequantises the file to float32, for the architectures that it knows.
     """
-    from geom_plugins.agreement.toy_model import head_class
-
     try:
-        _need_transformers()
-        name = head_class(_gguf_config(path))
-        given = {"pretrained": str(path.parent), "gguf_file": path.name}
-        return _compared(name, readout, numbers, given)
+        return _compared(load_gguf(path, numbers), readout)
     except InputError as error:
         return Agreement(_WHAT, agrees=None, note=str(error))
+
+
+def load_checkpoint(
+    folder: Folder, *, adapted: bool = False, attention: str | None = "eager"
+) -> Model:
+    """Load the model of a checkpoint on this machine, in float32 or, if need be, bfloat16.
+
+    ``attention`` is transformers' name of the code for it, None for its own choice. Raises
+    InputError, which does not name the checkpoint, if it cannot be loaded.
+    """
+    from geom_plugins.agreement.toy_model import head_class
+    from geom_plugins.architectures.configuration import read_config
+
+    if adapted:
+        raise InputError(
+            "an adapter lies on its weights; merge it with peft, and check the merged model"
+        )
+    if not isinstance(folder, LocalFolder):
+        raise InputError(
+            "its weights are on a server, and all of them would be needed; fetch them and give "
+            "the folder"
+        )
+    _need_transformers()
+    if not _has_safetensors(folder):
+        raise InputError(
+            "its weights are not in safetensors files, and others are not loaded here: they "
+            "may run code"
+        )
+    config = read_config(folder)
+    if "quantization_config" in config:
+        raise InputError("its weights are quantised, and need a library of their own to run")
+    name = head_class(config)
+    dtype = _type_with_room(name, _numbers(folder))
+    return _loaded(name, dtype, attention, str(folder.root))
+
+
+def load_gguf(path: Path, numbers: int, attention: str | None = "eager") -> Model:
+    """Load the model of a GGUF file of ``numbers`` weights, as `load_checkpoint` does."""
+    from geom_plugins.agreement.toy_model import head_class
+
+    _need_transformers()
+    name = head_class(_gguf_config(path))
+    dtype = _type_with_room(name, numbers)
+    return _loaded(name, dtype, attention, str(path.parent), gguf_file=path.name)
 
 
 def _need_transformers() -> None:
@@ -119,15 +136,14 @@ def _gguf_config(path: Path) -> Mapping[str, Any]:
     return made
 
 
-def _compared(name: str, readout: Readout, numbers: int, given: Mapping[str, str]) -> Agreement:
-    """Load the model and compare its logits with those of the readout."""
+def _compared(model: Model, readout: Readout) -> Agreement:
+    """Compare the logits of a model with those of the readout."""
     import torch
 
     from geom_plugins.agreement.model_logits import model_logits
 
-    dtype = _type_with_room(name, numbers)
-    model = _loaded(name, dtype, **given)
     logits = model_logits(model, _plain_ids(readout))
+    name, dtype = type(model).__name__, model.dtype
     what = f"{_WHAT}, {name} in {str(dtype).removeprefix('torch.')}"
     return agreement(what, readout, logits, torch.finfo(dtype).eps)
 
@@ -144,7 +160,9 @@ def _type_with_room(name: str, numbers: int) -> torch.dtype:
     return torch.float32
 
 
-def _loaded(name: str, dtype: torch.dtype, pretrained: str, **more: str) -> Model:
+def _loaded(
+    name: str, dtype: torch.dtype, attention: str | None, pretrained: str, **more: str
+) -> Model:
     """Load the class from files that are here; every number must be theirs."""
     import transformers
 
@@ -155,7 +173,7 @@ def _loaded(name: str, dtype: torch.dtype, pretrained: str, **more: str) -> Mode
             model, info = getattr(transformers, name).from_pretrained(
                 pretrained,
                 dtype=dtype,
-                attn_implementation="eager",
+                attn_implementation=attention,
                 local_files_only=True,
                 use_safetensors=None if more else True,
                 output_loading_info=True,

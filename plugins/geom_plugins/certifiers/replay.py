@@ -1,10 +1,11 @@
 """``replay``: a witness put into the real model, to see what the model emits.
 
 The proof is about the numbers of the checkpoint in exact arithmetic; the machine rounds. The model
-is loaded as its users load it, in the checkpoint's own dtype. Its body runs on some token, and a
-hook replaces the final norm's output with ``gamma * x + beta``, for a batch of witnesses at once.
-The answer of the model's own head, with its rounding, scaling and soft-cap, is reported in the
-token's note. It proves nothing and decides nothing.
+is loaded as its users load it, in the checkpoint's own dtype: by transformers or, for a run that
+was made through TransformerLens, as a TransformerBridge. Its body runs on some token, and a hook
+replaces the final norm's output with ``gamma * x + beta``, for a batch of witnesses at once. The
+answer of the model's own head, with its rounding, scaling and soft-cap, is reported in the token's
+note. It proves nothing and decides nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +18,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from msgspec import Meta
 
-from geom import Certifier, Finding, Floats, InputError, Problem, Readout, hookimpl, install_command
+from geom import (
+    Certifier,
+    Finding,
+    Floats,
+    InputError,
+    Problem,
+    current_device,
+    hookimpl,
+    install_command,
+)
 
 if TYPE_CHECKING:
-    import torch
+    from geom_plugins.networks.stage import Stage
 
 BATCH = 64
+
+
+def _needs() -> str:
+    """Say what replay needs that is not installed."""
+    return f"replay needs torch and transformers: {install_command('replay')}"
 
 
 @dataclass(frozen=True)
@@ -38,43 +53,6 @@ class ReplayOptions:
     ] = "checkpoint"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A loaded model with its final norm, ready to have that norm's output replaced."""
-
-    model: Any
-    norm: Any
-    plus_one: bool
-    encodes: bool
-    dtype: str
-
-    def logits(self, points: Floats) -> Floats:
-        """Return the model's logits (n, V) with ``points`` (n, d) as the norm's unscaled output."""
-        import torch
-
-        ids = torch.zeros((len(points), 1), dtype=torch.long)
-        given = {"decoder_input_ids": ids} if self.encodes else {}
-        handle = self.norm.register_forward_hook(
-            lambda _module, _given, output: self._scaled(points).to(output.dtype).view_as(output)
-        )
-        try:
-            with torch.no_grad():
-                out = self.model(input_ids=ids, **given)
-        finally:
-            handle.remove()
-        return np.asarray(out.logits[:, -1].double().numpy())
-
-    def _scaled(self, points: Floats) -> torch.Tensor:
-        """Apply the norm's scale and shift in float64."""
-        import torch
-
-        y = torch.from_numpy(points)
-        scale, shift = getattr(self.norm, "weight", None), getattr(self.norm, "bias", None)
-        if scale is not None:
-            y = y * (scale.float() + 1 if self.plus_one else scale).double()
-        return y if shift is None else y + shift.double()
-
-
 def certify_many(
     problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: ReplayOptions
 ) -> list[Finding]:
@@ -82,8 +60,8 @@ def certify_many(
     replayed = [(t, p.x) for t, p in zip(tokens, priors, strict=True) if p.x is not None]
     if not replayed:
         return [Finding() for _ in tokens]
-    stage = _staged(problem, options)
-    logits = stage.logits(np.array([x for _, x in replayed]))
+    stage, _ = _staged(problem, options)
+    logits = stage.replayed(np.array([x for _, x in replayed]))
     notes = {
         token: _said(token, row, stage.dtype)
         for (token, _), row in zip(replayed, logits, strict=True)
@@ -98,7 +76,7 @@ def certify(problem: Problem, token: int, prior: Finding, options: ReplayOptions
 
 def prepare(problem: Problem, options: ReplayOptions) -> None:
     """Load the model, so that a model that cannot be replayed is refused before the run begins."""
-    V = _staged(problem, options).model.config.get_text_config().vocab_size
+    _, V = _staged(problem, options)
     if V < problem.readout.V:
         raise InputError(f"replay: the model has {V} tokens, the readout {problem.readout.V}")
 
@@ -115,42 +93,50 @@ def _said(token: int, logits: Floats, dtype: str) -> str:
     return f"the model, in {dtype}, emits {emitted} by {abs(margin):.2g} logits"
 
 
-def _staged(problem: Problem, options: ReplayOptions) -> Stage:
-    location, revision = options.model, None
-    if location is None:
-        location, revision = _checkpoint(problem.readout)
-    return _load(location, revision, options.dtype)
-
-
-def _checkpoint(readout: Readout) -> tuple[str, str | None]:
-    """Return the directory or Hub id behind a readout's source, and its revision."""
+def _staged(problem: Problem, options: ReplayOptions) -> tuple[Stage, int]:
+    """Return the loaded model and the number of its tokens."""
     from geom_plugins.sources.demo import CHECKPOINT
 
-    source = readout.source
-    if source.name == "demo":
-        return str(CHECKPOINT), None
-    if source.name in ("hf", "transformer-lens"):
-        return source.location, source.query.get("revision")
-    raise InputError(
-        f"replay needs the whole model, and {source} is only its readout: give "
-        "-o certifier.replay.model=DIR_OR_HUB_ID"
-    )
+    source, name = problem.readout.source, current_device().name
+    kind, location, detail = source.name, source.location, None
+    if options.model is not None:
+        kind, location = "hf", options.model
+    elif kind == "demo":
+        kind, location = "hf", str(CHECKPOINT)
+    elif kind == "hf":
+        detail = source.query.get("revision")
+    elif kind == "transformer-lens":
+        detail = source.query.get("processed")
+    elif kind != "gguf":
+        raise InputError(
+            f"replay needs the whole model, and {source} is only its readout: give "
+            "-o certifier.replay.model=DIR_OR_HUB_ID"
+        )
+    return _loaded(kind, location, detail, options.dtype, "cpu" if name == "torch" else name)
 
 
 @lru_cache(maxsize=1)
-def _load(location: str, revision: str | None, dtype: str) -> Stage:
-    """Load the model with transformers, on the CPU."""
+def _loaded(
+    kind: str, location: str, detail: str | None, dtype: str, device: str
+) -> tuple[Stage, int]:
+    """Load the model of a location; ``detail`` is its revision, or how a bridge is processed."""
+    if kind == "gguf":
+        return _dequantised(location, dtype, device)
+    if kind == "transformer-lens":
+        return _booted(location, detail, dtype, device)
+    return _from_folder(location, detail, dtype, device)
+
+
+def _from_folder(location: str, revision: str | None, dtype: str, device: str) -> tuple[Stage, int]:
+    """Load a checkpoint's model with transformers."""
     from geom_plugins.architectures.configuration import described, read_config
-    from geom_plugins.architectures.parts import norm_paths
     from geom_plugins.architectures.table import ARCHITECTURES
     from geom_plugins.checkpoints.locations import loadable, open_folder
 
     try:
         import transformers
     except ImportError as error:
-        raise InputError(
-            f"replay needs torch and transformers: {install_command('replay')}"
-        ) from error
+        raise InputError(_needs()) from error
     location, revision = loadable(location, revision)
     folder = open_folder(location, revision)
     if folder.has("adapter_config.json"):
@@ -159,7 +145,7 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
             "(merge_and_unload) and give -o certifier.replay.model=DIR of the merged model"
         )
     config = read_config(folder)
-    kind, inner = described(config)
+    kind, _ = described(config)
     entry = ARCHITECTURES.get(kind)
     if entry is None:
         raise InputError(f"replay: geom does not know where {kind or location} has its final norm")
@@ -180,9 +166,40 @@ def _load(location: str, revision: str | None, dtype: str) -> Stage:
     except Exception as error:  # transformers may raise anything over a checkpoint
         reason = " ".join(str(error).split())
         raise InputError(f"transformers cannot load {location}: {reason}") from error
-    modules = dict(model.named_modules())
-    norm = next(modules[path] for path in norm_paths(entry, inner) if path in modules)
-    return Stage(model, norm, entry.plus_one, entry.task == "seq2seq", str(model.dtype)[6:])
+    return _of_transformers(model, config, location, device)
+
+
+def _dequantised(location: str, dtype: str, device: str) -> tuple[Stage, int]:
+    """Load the model of a GGUF file, which transformers dequantises."""
+    from geom_plugins.checkpoints.locations import local_path
+    from geom_plugins.sources.gguf_file import loaded
+
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(_needs()) from error
+    model = loaded(local_path(location))
+    if dtype != "checkpoint":
+        model = model.to(getattr(torch, dtype))
+    return _of_transformers(model, model.config.to_dict(), location, device)
+
+
+def _of_transformers(model: Any, config: Any, where: str, device: str) -> tuple[Stage, int]:
+    from geom_plugins.networks.transformers_networks import model_stage
+
+    stage = model_stage(model.to(device), config, where)
+    return stage, int(model.config.get_text_config().vocab_size)
+
+
+def _booted(location: str, processed: str | None, dtype: str, device: str) -> tuple[Stage, int]:
+    """Boot the bridge as the source does, in float32 unless told otherwise."""
+    from geom_plugins.networks.bridges import bridge_stage
+    from geom_plugins.sources.transformer_lens import TransformerLensOptions, booted
+
+    options = TransformerLensOptions("no" if processed == "no" else "yes")
+    kind = "float32" if dtype == "checkpoint" else dtype
+    bridge = booted(location, options, kind).to(device)
+    return bridge_stage(bridge), int(bridge.W_U.shape[1])
 
 
 @hookimpl
@@ -196,4 +213,5 @@ def geom_certifiers() -> Iterator[Certifier[ReplayOptions]]:
         certify_many=certify_many,
         batch=BATCH,
         prepare=prepare,
+        devices=("cpu", "torch", "cuda"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geom import Agreement, InputError, ModelSource, NoOptions, Readout, hookimpl
+from geom import Agreement, InputError, ModelSource, Network, NoOptions, Readout, hookimpl
 
 CHECKPOINT = Path(__file__).parent / "demo_checkpoint"
 """A GPT-2 checkpoint that ``training/train_demo.py`` made; see the README in it."""
@@ -30,8 +30,21 @@ def check(location: str, options: NoOptions) -> Iterator[Agreement]:
     return hf.check(str(CHECKPOINT), hf.HfOptions())
 
 
+def network(location: str, options: NoOptions) -> Network:
+    """Load the embedded GPT-2 itself."""
+    from geom_plugins.sources import hf
+
+    return hf.network(str(CHECKPOINT), hf.HfOptions())
+
+
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[NoOptions]]:
     yield ModelSource(
-        "demo", "the embedded language model", load, NoOptions, reads="nothing", check=check
+        "demo",
+        "the embedded language model",
+        load,
+        NoOptions,
+        reads="nothing",
+        check=check,
+        network=network,
     )

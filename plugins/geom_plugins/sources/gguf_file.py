@@ -6,14 +6,16 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
 from msgspec import Meta
 
-from geom import InputError, ModelSource, Readout, TokenKind, hookimpl
+from geom import InputError, ModelSource, Network, Readout, TokenKind, hookimpl
 from geom_plugins.checkpoints.scales import PLUS_ONE, YesNo, scale_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from geom import Agreement
     from geom_plugins.checkpoints.gguf_format import Model, Setting
     from geom_plugins.checkpoints.gguf_tensors import Tensor
@@ -121,13 +123,39 @@ def load(location: str, options: GgufOptions) -> Readout:
 def check(location: str, options: GgufOptions) -> Iterator[Agreement]:
     """Compare the readout with the logits of the whole model, as transformers reads the file."""
     from geom_plugins.agreement.real_model import gguf_trial
-    from geom_plugins.checkpoints.gguf_format import open_gguf
     from geom_plugins.checkpoints.locations import local_path
 
     path = local_path(location)
-    tensors = open_gguf(path).tensors.values()
-    numbers = sum(math.prod(tensor.shape) for tensor in tensors)
-    yield gguf_trial(path, numbers, load(location, options))
+    yield gguf_trial(path, _numbers(path), load(location, options))
+
+
+def network(location: str, options: GgufOptions) -> Network:
+    """Load the network of a file on this machine, as transformers dequantises it.
+
+    Raises InputError if transformers does not run it, or makes no tokenizer of the file.
+    """
+    from geom_plugins.checkpoints.locations import local_path
+    from geom_plugins.networks.transformers_networks import gguf_network
+
+    path = local_path(location)
+    return gguf_network(path, loaded(path))
+
+
+def loaded(path: Path) -> Any:
+    """Return the model of a file on this machine, as transformers dequantises it."""
+    from geom_plugins.agreement.real_model import load_gguf
+
+    try:
+        return load_gguf(path, _numbers(path), attention=None)
+    except InputError as error:
+        raise InputError(f"{path} cannot be run: {error}") from error
+
+
+def _numbers(path: Path) -> int:
+    """Return how many weights a file holds."""
+    from geom_plugins.checkpoints.gguf_format import open_gguf
+
+    return sum(math.prod(tensor.shape) for tensor in open_gguf(path).tensors.values())
 
 
 # Which tensors
@@ -329,5 +357,6 @@ def geom_sources() -> Iterator[ModelSource[GgufOptions]]:
         GgufOptions,
         reads="checkpoint",
         check=check,
+        network=network,
         suffixes=(".gguf",),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from geom import ModelSource, Readout, SlicedArray, check_memory, hookimpl
+from geom import InputError, ModelSource, Network, Readout, SlicedArray, check_memory, hookimpl
 from geom_plugins.checkpoints.scales import PLUS_ONE, YesNo, scale_of
 
 if TYPE_CHECKING:
@@ -69,6 +69,28 @@ def check(location: str, options: HfOptions) -> Iterator[Agreement]:
     readout = _read(opened, options)
     yield toy_trial(opened.config, readout.notes, partial(_toy, options))
     yield checkpoint_trial(opened.folder, readout, adapted=opened.adapter is not None)
+
+
+def network(location: str, options: HfOptions) -> Network:
+    """Load the network of a checkpoint on this machine, by transformers.
+
+    Raises InputError if it cannot be run, or has no tokenizer.
+    """
+    from geom_plugins.adapters.checkpoint import open_checkpoint
+    from geom_plugins.networks.transformers_networks import checkpoint_network
+
+    opened = open_checkpoint(location, options.revision, options.base, options.adapter)
+    try:
+        return checkpoint_network(opened.folder, adapted=opened.adapter is not None)
+    except InputError as error:
+        raise InputError(f"{opened.folder.name} cannot be run: {error}") from error
+
+
+def live(model: object, tokenizer: object) -> Network | None:
+    """Return the network of a model of transformers in memory."""
+    from geom_plugins.networks.transformers_networks import live_network
+
+    return live_network(model, tokenizer)
 
 
 def _toy(options: HfOptions, where: Path) -> Readout:
@@ -157,6 +179,8 @@ def geom_sources() -> Iterator[ModelSource[HfOptions]]:
         reads="checkpoint",
         places=_places,
         check=check,
+        network=network,
+        live=live,
         folders=("config.json", "adapter_config.json", "params.json", "snapshots"),
         hub_ids=True,
     )

@@ -9,12 +9,23 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
 import geom
-from geom import InputError, ModelSource, Readout, hookimpl, install_command, parse_address
+from geom import (
+    InputError,
+    ModelSource,
+    Network,
+    Readout,
+    hookimpl,
+    install_command,
+    parse_address,
+)
+
+if TYPE_CHECKING:
+    from geom_plugins.checkpoints.folders import Folder
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,52 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
     is read without TransformerLens, and may be missing. Raises InputError if the model cannot be
     found, booted or processed.
     """
+    from geom_plugins.checkpoints.token_texts import read_tokens
+
+    name, folder = _found(location)
+    with _quiet():
+        readout = geom.load(_boot(name, processed=options.processed == "yes"))
+    gc.collect()  # the model refers to itself, so only this frees it
+    tokens = read_tokens(folder, readout.V)
+    if tokens is None:
+        return readout
+    return replace(
+        readout, tokens=tokens.texts, kinds=tokens.kinds, notes=readout.notes + tokens.notes
+    )
+
+
+def network(location: str, options: TransformerLensOptions) -> Network:
+    """Boot the bridge of a checkpoint directory or a name, and load its tokenizer.
+
+    Raises InputError as `load` does, and if there is no tokenizer.
+    """
+    from geom_plugins.networks.bridges import bridge_network
+    from geom_plugins.networks.texts import read_tokenizer
+
+    name, _ = _found(location)
+    with _quiet():
+        bridge = _boot(name, processed=options.processed == "yes")
+        return bridge_network(bridge, read_tokenizer(name, fetch=True))
+
+
+def live(model: object, tokenizer: object) -> Network | None:
+    """Return the network of a model of TransformerLens in memory."""
+    from geom_plugins.networks.bridges import live_network
+
+    return live_network(model, tokenizer)
+
+
+def booted(location: str, options: TransformerLensOptions, dtype: str = "float32") -> Any:
+    """Boot the bridge as `load` does, to run it, in a type of numbers that torch has."""
+    name, _ = _found(location)
+    with _quiet():
+        return _boot(name, processed=options.processed == "yes", dtype=dtype)
+
+
+def _found(location: str) -> tuple[str, Folder]:
+    """Return the path or the Hub name of a location, and its folder."""
     from geom_plugins.architectures.configuration import read_config
     from geom_plugins.checkpoints.locations import open_folder
-    from geom_plugins.checkpoints.token_texts import read_tokens
 
     if not location:
         raise InputError(
@@ -54,22 +108,18 @@ def load(location: str, options: TransformerLensOptions) -> Readout:
     name = str(path.resolve()) if path.exists() else _official(location)
     folder = open_folder(name, None)
     _refuse_multimodal(read_config(folder), folder.name)
-    with _quiet():
-        readout = geom.load(_boot(name, processed=options.processed == "yes"))
-    gc.collect()  # the model refers to itself, so only this frees it
-    tokens = read_tokens(folder, readout.V)
-    if tokens is None:
-        return readout
-    return replace(
-        readout, tokens=tokens.texts, kinds=tokens.kinds, notes=readout.notes + tokens.notes
-    )
+    return name, folder
 
 
-def _boot(name: str, processed: bool) -> Any:
+def _boot(name: str, processed: bool, dtype: str = "float32") -> Any:
     """Boot the bridge, with a dummy tokenizer."""
+    import torch
+
     bridge_class = _bridge_class()
     try:
-        bridge = bridge_class.boot_transformers(name, device="cpu", tokenizer=_no_tokenizer())
+        bridge = bridge_class.boot_transformers(
+            name, device="cpu", dtype=getattr(torch, dtype), tokenizer=_no_tokenizer()
+        )
     except Exception as error:  # TransformerLens and transformers raise anything
         raise InputError(
             f"TransformerLens cannot load {name}: {_one_line(error)}; hf:{name} reads the "
@@ -178,4 +228,6 @@ def geom_sources() -> Iterator[ModelSource[TransformerLensOptions]]:
         "a model as TransformerLens loads it: a directory or a name",
         load,
         TransformerLensOptions,
+        network=network,
+        live=live,
     )

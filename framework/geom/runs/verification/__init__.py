@@ -95,7 +95,7 @@ def verify(
         for row, reasons in track_progress(judged, "verify", len(rows)):
             for reason in reasons:
                 found.fault(row.token_id, reason)
-        check_measures(problem, run, texts, found)
+        check_measures(problem, run, texts, found, allow_fetch)
     _check_end(run, rows, complete, found)
     if named:
         found.leave("that its own name of the model loads these weights")

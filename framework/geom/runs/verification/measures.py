@@ -6,23 +6,33 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from geom.certificates import Finding
 from geom.errors import InputError, Raised, attempt
+from geom.files.addresses import parse_address
 from geom.model.problem import Problem
 from geom.plugins.options import validate
 from geom.plugins.records import Measure
 from geom.plugins.registry import installed
 from geom.runs.verification.faults import Found, shown
 from geom.store import MeasureRow, Run
+from geom.text import harmless
 
 Bounds = Callable[[Problem, int, Finding, Any, float], tuple[float, float]]
 """The ``bounds`` of a measure, which prove its number again."""
 
 
-def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> None:
-    """Prove again the numbers that are called proven; record those without a proof as unchecked."""
+def check_measures(
+    problem: Problem, run: Run, texts: bool, found: Found, allow_fetch: bool
+) -> None:
+    """Prove again the numbers that are called proven; record those without a proof as unchecked.
+
+    So are those whose proof needs a file that is not here or, unless ``allow_fetch``, is outside
+    the run's own folder.
+    """
+    folder = None if allow_fetch or run.path is None else run.path.resolve().parent
     listed = [item.record for item in installed().listed() if item.kind == "measure"]
     known = {record.name: record for record in listed if isinstance(record, Measure)}
     for token, items in run.measured().items():
@@ -32,12 +42,17 @@ def check_measures(problem: Problem, run: Run, texts: bool, found: Found) -> Non
             elif name not in known:
                 found.leave(f"the measure {shown(name)}, which is not installed")
             else:
-                for reason in _faults(problem, item, known[name], texts, found):
+                for reason in _faults(problem, item, known[name], texts, found, folder):
                     found.fault(token, f"{name}: {reason}")
 
 
 def _faults(
-    problem: Problem, item: MeasureRow, record: Measure[Any], texts: bool, found: Found
+    problem: Problem,
+    item: MeasureRow,
+    record: Measure[Any],
+    texts: bool,
+    found: Found,
+    folder: Path | None,
 ) -> list[str]:
     """Return what does not hold in one measurement."""
     readout, token = problem.readout, item.token_id
@@ -56,11 +71,36 @@ def _faults(
     if record.bounds is None:
         found.leave(f"the measure {record.name}, which keeps no proof")
         return out
+    unopened = attempt(partial(_unopened, item, record, folder))
+    if isinstance(unopened, str):
+        found.leave(f"the measure {record.name}, {unopened}")
+        return out
+    if isinstance(unopened, Raised):
+        return [*out, f"its options {unopened.first_line}"]
     proven = attempt(partial(_bounds, problem, item, record, record.bounds))
     if isinstance(proven, Raised):
         refused = isinstance(proven.error, InputError)
         return [*out, str(proven.error) if refused else f"its proof {proven.first_line}"]
     return out + _against(item, *proven)
+
+
+def _unopened(item: MeasureRow, record: Measure[Any], folder: Path | None) -> str | None:
+    """Say why a file that the proof needs is not opened; None if all can be.
+
+    The author of the run chose its name: without permission it has to be in ``folder``.
+    """
+    if record.places is None:
+        return None
+    for place in record.places(validate("measure", record, item.options)):
+        address = parse_address(place)
+        if folder is not None and not address.is_within(folder):
+            return (
+                f"whose file {harmless(place)} is outside the run's own folder (give --allow-fetch if "
+                "you trust the run)"
+            )
+        if address.path is None or not address.path.exists():
+            return f"whose file {harmless(place)} is not here"
+    return None
 
 
 def _bounds(

@@ -1,0 +1,1 @@
+"""Whole networks: run on a text, or from their final norm on."""

@@ -1,0 +1,113 @@
+"""Networks of transformers: a checkpoint's, a GGUF file's, or a model in memory."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geom import InputError, Network
+from geom_plugins.agreement.real_model import load_checkpoint
+from geom_plugins.checkpoints.folders import Folder, LocalFolder
+
+if TYPE_CHECKING:
+    from geom_plugins.architectures.record import Config
+    from geom_plugins.networks.stage import Stage
+
+
+def checkpoint_network(folder: Folder, *, adapted: bool = False) -> Network:
+    """Load the network of a checkpoint on this machine.
+
+    Raises InputError, which does not name the checkpoint, if it cannot be run or has no tokenizer.
+    """
+    from geom_plugins.networks.texts import read_tokenizer
+
+    model = load_checkpoint(folder, adapted=adapted, attention=None)
+    assert isinstance(folder, LocalFolder)  # or it would not have been loaded
+    return model_network(model, read_tokenizer(str(folder.root)))
+
+
+def gguf_network(path: Path, model: Any) -> Network:
+    """Return the network of a GGUF file's model, with the tokenizer that transformers makes of it.
+
+    Raises InputError if it makes none.
+    """
+    from geom_plugins.networks.texts import read_tokenizer
+
+    return model_network(model, read_tokenizer(str(path.parent), gguf_file=path.name))
+
+
+def is_model(model: object) -> bool:
+    """Return whether an object is a model of transformers, without importing it."""
+    return any(kind.__name__ == "PreTrainedModel" for kind in type(model).__mro__)
+
+
+def live_network(model: Any, tokenizer: object | None) -> Network | None:
+    """Return the network of a model of transformers in memory, None for another object."""
+    if not is_model(model):
+        return None
+    if tokenizer is None:
+        raise InputError(
+            f"a {type(model).__name__} comes without its tokenizer: give tokenizer=..."
+        )
+    return model_network(model, tokenizer)
+
+
+def model_network(model: Any, tokenizer: Any) -> Network:
+    """Return the network of a loaded model. Raises InputError for one that is not run here."""
+    import torch
+
+    from geom_plugins.networks.final_norm import architecture
+    from geom_plugins.networks.texts import encoder, opening
+
+    name, config = type(model).__name__, model.config.to_dict()
+    if architecture(config, name).task == "seq2seq":
+        raise InputError(f"a {name} has an encoder, whose input a text alone does not give")
+    stage = model_stage(model, config, name)
+    unit = torch.finfo(model.dtype).eps
+    return Network(
+        name=f"{type(model).__name__} in {stage.dtype}",
+        layer=stage.norm.path,
+        window=_window(model, tokenizer),
+        encode=encoder(tokenizer),
+        states=stage.vectors,
+        logits=stage.logits,
+        start=opening(tokenizer),
+        unit=unit,
+        versions={name: version(name) for name in ("transformers", "torch")},
+    )
+
+
+def model_stage(model: Any, config: Config, where: str) -> Stage:
+    """Return a loaded model, ready to be run to its final norm or from there.
+
+    ``config`` is what its ``config.json`` holds. Raises InputError if the norm is not known.
+    """
+    import torch
+
+    from geom_plugins.networks.final_norm import architecture, find_norm
+    from geom_plugins.networks.stage import Stage
+
+    encodes = architecture(config, where).task == "seq2seq"
+
+    def run(ids: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = model(
+            input_ids=ids, **({"decoder_input_ids": ids} if encodes else {})
+        ).logits
+        return found
+
+    norm = find_norm(model, config, where)
+    return Stage(run, norm, model.device, str(model.dtype).removeprefix("torch."))
+
+
+def _window(model: Any, tokenizer: Any) -> int:
+    """Return how many ids the model takes at once, as its configuration and tokenizer say."""
+    config = model.config.get_text_config()
+    given = (
+        getattr(config, name, None)
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    )
+    said = [n for n in [*given, tokenizer.model_max_length] if isinstance(n, int) and n > 0]
+    return int(min([*said, np.iinfo(np.int64).max]))

@@ -47,6 +47,8 @@ from .model.arrays import FiledArray as FiledArray
 from .model.arrays import PackedArray as PackedArray
 from .model.arrays import SlicedArray as SlicedArray
 from .model.domains import Domain as Domain
+from .model.domains import ellipsoid as ellipsoid
+from .model.domains import hull as hull
 from .model.folding import exact_product as exact_product
 from .model.head import Head as Head
 from .model.problem import Problem as Problem

@@ -24,8 +24,8 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.nouns import Noun
 from geom.numbers.arrays import Floats
-from geom.plugins import selection
 from geom.plugins.chosen import Chosen
+from geom.plugins.domain_options import domain as chosen_domain
 from geom.plugins.options import as_plain, by_plugin
 from geom.plugins.records import Measure
 from geom.plugins.registry import installed
@@ -170,7 +170,9 @@ def measure(
     given = by_plugin(options or {})
     names = _named(measures)
     chosen = choose("measure", names, given)
-    if isinstance(run_or_readout, Run) and (domain is not None or ("domain", "box") in given):
+    if isinstance(run_or_readout, Run) and (
+        domain is not None or any(kind == "domain" for kind, _ in given)
+    ):
         raise InputError("a run has its own domain: leave domain out")
     run = run_or_readout if isinstance(run_or_readout, Run) else None
     with watched(progress), limited_threads(), ExitStack() as stack:
@@ -178,7 +180,7 @@ def measure(
             problem = run_or_readout.problem
         else:
             readout = load(run_or_readout, given)
-            problem = Problem(readout, selection.domain(readout, domain or "auto", given))
+            problem = Problem(readout, chosen_domain(readout, domain or "auto", given))
         used = {"source": [problem.readout.source.name], "measure": names}
         refuse_unused(given, used)
         chosen = [_settled(problem, item) for item in chosen]
@@ -197,7 +199,9 @@ def measure(
             stage = f"measure {item.record.name}"
             for batch in track_progress(batches, stage, len(todo), "numbers", len):
                 found |= {row.token_id: row for row in batch}
-    return MeasureTable(tuple(rows[name][token] for token in ids for name in names), problem.readout.noun)
+    return MeasureTable(
+        tuple(rows[name][token] for token in ids for name in names), problem.readout.noun
+    )
 
 
 def by_price() -> tuple[list[str], dict[str, str]]:
@@ -366,8 +370,9 @@ def _sane(found: object, problem: Problem) -> Measurement:
     x: Floats | None = None
     if found.x is not None:
         x = np.array(found.x, dtype=np.float64)
-        if x.shape != (problem.readout.d,) or not np.isfinite(x).all():
-            raise ValueError(f"its point is not a vector of {problem.readout.d} finite numbers")
+        k = problem.domain.coordinates
+        if x.shape != (k,) or not np.isfinite(x).all():
+            raise ValueError(f"its point is not a vector of {k} finite numbers")
     weights = found.weights
     if weights is not None:
         weights = as_kept(Finding(weights=weights)).weights

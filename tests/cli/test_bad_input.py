@@ -330,7 +330,7 @@ FLAGS = {
     "--certifier none -c highs": "unknown certifier 'none'",
     "--executor serail": "did you mean 'serial'?",
     "--domain laynorm": "did you mean 'layernorm'?",
-    "--domain sphere": "known: auto, box, layernorm, rmsnorm, unbounded",
+    "--domain sphere": "known: auto, box, ellipsoid, hull, layernorm, rmsnorm, unbounded",
     "--device cuda -c highs -d random-directions": "device 'cuda': nothing here runs on it",
     "--device tpu": "give cpu, cuda, cuda:1 or torch",
     "--format xml": "'table', 'jsonl'",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-_DOMAINS = "auto, layernorm, rmsnorm, box or unbounded."
+_DOMAINS = "auto, layernorm, rmsnorm, box, unbounded, hull or ellipsoid."
 
 
 class RowFormat(StrEnum):

@@ -20,7 +20,6 @@ from geom.cli.arguments import (
 
 if TYPE_CHECKING:
     from geom.comparison.table import Comparison
-    from geom.numbers.arrays import Floats
 
 Precisions = Annotated[
     list[str] | None,
@@ -78,12 +77,13 @@ def compare(
     from geom.cli.subject import subject
     from geom.comparison import compare as compared
     from geom.comparison.plot import check_plot
+    from geom.files.vectors import read_array
     from geom.plugins.options import parse_assignments
 
     say_skipped_plugins()
     if out is not None:
         check_plot(out)
-    points = None if at is None else _points(at)
+    points = None if at is None else read_array(at)
     options = parse_assignments(option or [])
     with bars() as watcher, subject(run, model, options, watcher, allow_fetch) as opened:
         result = compared(
@@ -102,25 +102,6 @@ def compare(
     for note in result.notes:
         say(note)
     _print(result, format)
-
-
-def _points(path: Path) -> Floats:
-    """Return the array in a .npy file. Raises InputError if the file is not one."""
-    import numpy as np
-
-    from geom.errors import InputError
-    from geom.files.opening import open_regular
-
-    try:
-        with open_regular(path, "give a .npy file") as file:
-            array = np.load(file, allow_pickle=False)
-            if not isinstance(array, np.ndarray):
-                raise InputError(f"{path} holds several arrays; give a .npy file, which holds one")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path} is not a .npy file of numbers; write it with numpy.save"
-        ) from error
-    return array
 
 
 def _print(result: Comparison, format: RowFormat) -> None:

@@ -27,8 +27,8 @@ from geom.model.domains import Domain
 from geom.model.in_memory import Live
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.plugins import selection
 from geom.plugins.arithmetics import Arithmetic, find_arithmetic
+from geom.plugins.domain_options import domain as chosen_domain
 from geom.plugins.options import Given, by_plugin
 from geom.plugins.registry import installed
 from geom.plugins.selection import choose, distinct, prepare, refuse_unused
@@ -95,14 +95,14 @@ def compare(
     arithmetics = _arithmetics(precisions, given)
     of_run = isinstance(run_or_readout, Run)
     _refuse_at_odds(of_run, tokens, at, solver, domain, multiple)
-    if of_run and ("domain", "box") in given:
+    if of_run and any(kind == "domain" for kind, _ in given):
         raise InputError("a run has its own domain: leave the option domain.box.radius out")
     with watched(progress), limited_threads():
         if isinstance(run_or_readout, Run):
             subject = Subject(run_or_readout.problem, run_or_readout)
         else:
             readout = load(run_or_readout, given)
-            where = selection.domain(readout, domain or "auto", given)
+            where = chosen_domain(readout, domain or "auto", given)
             subject = Subject(Problem(readout, where))
         return _compared(subject, tokens, arithmetics, at, solver, given, multiple)
 

@@ -99,7 +99,7 @@ def returned(
             claim, x = claimed
         claims.append(claim)
         if x is not None:
-            found.append((token, x, name))
+            found.append((token, problem.domain.vector(x), name))
     return found, tuple(claims)
 
 
@@ -107,7 +107,7 @@ def _claimed(
     problem: Problem, token: int, certifier: Certifier[Any], options: Any
 ) -> tuple[SolverClaim, Floats | None]:
     """Return the certifier's claim about a token. Raises what it raises, or TypeError."""
-    answer = certifier.certify(problem, token, Finding(), options)
+    answer = certifier.certify(problem.in_coordinates, token, Finding(), options)
     if not isinstance(answer, Finding):
         raise TypeError(f"it returned {type(answer).__name__}, not a Finding")
     return _claim(problem, token, certifier.name, answer)
@@ -120,7 +120,7 @@ def _claim(
     kept = as_kept(answer)
     verdict = exact.judge(problem, token, kept)
     x, note = kept.x, kept.note
-    if x is not None and (x.shape != (problem.readout.d,) or not np.isfinite(x).all()):
+    if x is not None and (x.shape != (problem.domain.coordinates,) or not np.isfinite(x).all()):
         x, note = None, "its direction is not a vector of finite numbers"
     bound = residual = None
     if kept.weights is not None:

@@ -15,6 +15,7 @@ from geom.comparison.records import ComparedPoint, relative_margin
 from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.exact.points import margin_at
+from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
@@ -54,20 +55,25 @@ class Subject:
         return {row.token_id: row.verdict for row in self.run.rows() if 0 <= row.token_id < V}
 
     def point(self, token: int) -> tuple[Floats, str]:
-        """Return the token's point and its origin. Raises InputError if the run lacks the token."""
+        """Return the token's vector and its origin. Raises InputError if the run lacks the token.
+
+        A point of a domain with a frame is rounded: a precision is asked about float64 vectors.
+        """
         if self.run is not None and self.examined is not None:
             if token not in self.examined:
                 self.run.row(token)  # raises an error that says what to do
             x = self.run.evidence(token).x
             if x is not None:
-                d = self.problem.readout.d
-                if x.dtype != np.float64 or x.shape != (d,) or not np.isfinite(x).all():
+                k = self.problem.domain.coordinates
+                if x.dtype != np.float64 or x.shape != (k,) or not np.isfinite(x).all():
                     raise StoreError(
-                        f"{self.run.path}: the point of token {token} is not a vector of {d} "
+                        f"{self.run.path}: the point of token {token} is not a vector of {k} "
                         "finite float64 numbers: check the run with geom verify"
                     )
-                return x, "witness" if self.examined[token] == "speakable" else "best point"
-        return own_direction(self.problem, token), "own direction"
+                origin = "witness" if self.examined[token] == "speakable" else "best point"
+                return self.problem.domain.vector(x), origin
+        x = own_direction(self.problem, token)
+        return self.problem.domain.vector(x), "own direction"
 
 
 def chosen_tokens(
@@ -169,7 +175,7 @@ def with_truth(problem: Problem, token: int, x: Floats, origin: str) -> Compared
     """Return the point with its exact margin, in an array that no plugin can write to."""
     x = np.array(x, dtype=np.float64)
     x.flags.writeable = False
-    margin = margin_at(problem, token, x)
+    margin = margin_at(Problem(problem.readout, domains.unbounded(x.size)), token, x)
     assert margin is not None  # there is more than one token
     readout = problem.readout
     with np.errstate(all="ignore"):

@@ -110,6 +110,7 @@ def _weigh(
 ) -> _Seen:
     """Return what the evidence proves, trying only the proof ``named`` if one is given."""
     refuse_flushing()
+    problem = problem.asked
     lower: float | None = None
     upper: float | None = None
     proof: ProofName | None = None
@@ -140,7 +141,7 @@ def _known(bound: float | None) -> TypeGuard[float]:
 
 
 def is_point(problem: Problem, x: Floats | None) -> bool:
-    """Return whether ``x`` is a float64 vector (d,) of the domain, decided exactly."""
+    """Return whether ``x`` is a float64 point (k,) of the domain, decided exactly."""
     return x is not None and _point_fault(problem, x) is None
 
 
@@ -151,8 +152,9 @@ def is_weights(problem: Problem, token: int, weights: Weights | None) -> bool:
 
 def _point_fault(problem: Problem, x: Floats) -> str | None:
     """Say why ``x`` is not a point of the domain; None if it is."""
-    if not _is_array(x, np.float64) or x.shape != (problem.readout.d,):
-        return f"the point is not a float64 vector of length {problem.readout.d}"
+    length = problem.domain.coordinates
+    if not _is_array(x, np.float64) or x.shape != (length,):
+        return f"the point is not a float64 vector of length {length}"
     if not problem.domain.contains(x):
         return f"the point is not in the domain {problem.domain}"
     return None

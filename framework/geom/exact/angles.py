@@ -78,7 +78,8 @@ def angle_bounds(
     Raises
     ------
     InputError
-        On a box with biases, because its directions are not equally long.
+        On a box with biases, because its directions are not equally long, and on a domain with a
+        frame.
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
 
@@ -86,6 +87,7 @@ def angle_bounds(
     ----------
     Formula (1) of `geom.exact.angles`.
     """
+    problem.domain.refuse_frame("angular-margin", "measure it on the model's own domain")
     refuse_flushing()
     full = full_length(problem)
     if problem.readout.V == 1:

@@ -43,7 +43,7 @@ def prove_points(
         The readout on a domain.
     tokens : ndarray of shape (n,), int64
         The tokens.
-    points : ndarray of shape (n, d), float64
+    points : ndarray of shape (n, k), float64
         One point per token.
     widen : float, optional
         Multiplies every bound on rounding, as in `geom.judge`.
@@ -66,10 +66,13 @@ def prove_points(
     N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., SIAM 2002, section 3.1.
     """
     refuse_flushing()
+    problem = problem.asked
     if problem.readout.V == 1:
         return np.full(len(tokens), np.finfo(np.float64).max)
     if len(tokens) == 0:
         return np.zeros(0)
+    points, off = problem.domain.vectors(points)
+    spread += widen * float(off.max())
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         found = np.concatenate(
             [
@@ -103,13 +106,16 @@ def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM)
     -------
     ndarray of shape (n,), float64
         Lower bounds in logits. A bound is above zero if that point, as any machine rebuilds it,
-        wins, and minus infinity otherwise. Every such point is in the domain.
+        wins, and minus infinity otherwise. Every such point is in the domain. On a domain with a
+        frame nothing is proven here.
 
     Raises
     ------
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
     """
+    if problem.domain.frame is not None:
+        return np.full(len(tokens), -np.inf)
     kept, key = _KNOWN.setdefault(problem.readout, {}), (problem.domain, widen)
     if key not in kept:
         kept[key] = np.full(problem.readout.V, np.nan)
@@ -183,7 +189,9 @@ def own_direction(problem: Problem, token: int) -> Floats:
     That direction is the row less the mean of all rows, less its own mean if ``sum(x) = 0``. The
     point lies on the edge of a ball or box. If the domain is unbounded, the point has length 1 or,
     with a bias, a length at which rows count for more than biases. Machines may differ in its last
-    digits, which `prove_own_directions` allows for.
+    digits, which `prove_own_directions` allows for. On an ellipsoid the direction is that of the
+    row as its coordinates see it; on the hull of points the point is the one farthest along the
+    row.
 
     Parameters
     ----------
@@ -194,9 +202,17 @@ def own_direction(problem: Problem, token: int) -> Floats:
 
     Returns
     -------
-    ndarray of shape (d,), float64
+    ndarray of shape (k,), float64
         The point; zero if the token has no direction.
     """
+    domain, readout = problem.domain, problem.readout
+    if domain.shape == "simplex" and domain.frame is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            along = domain.frame.axes @ (readout.rows[token] - readout.rows.mean)
+        corner = np.zeros(domain.coordinates)
+        corner[int(np.argmax(np.nan_to_num(along)))] = 1.0
+        return corner
+    problem = problem.in_coordinates
     points, _ = Aim.of(problem).points(np.array([token]))
     return problem.domain.fit(points[0])
 

@@ -78,9 +78,12 @@ def silencing_bounds(
 
     Raises
     ------
+    InputError
+        On a domain with a frame: the hull of points or an ellipsoid.
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
     """
+    problem.domain.refuse_frame("perturbation", "measure it on the model's own domain")
     refuse_flushing()
     low, high = 0.0, math.inf
     if problem.readout.V == 1 or _wins_at_zero(problem, token):
@@ -122,6 +125,8 @@ def freeing_bounds(
 
     Raises
     ------
+    InputError
+        On a domain with a frame: the hull of points or an ellipsoid.
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
 
@@ -129,6 +134,7 @@ def freeing_bounds(
     ----------
     Formula (2) of `geom.exact.changes`.
     """
+    problem.domain.refuse_frame("perturbation", "measure it on the model's own domain")
     refuse_flushing()
     low, high = 0.0, math.inf
     if finding.x is not None and is_point(problem, finding.x):

@@ -16,7 +16,7 @@ from geom.exact.single import slices
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids
 from geom.numbers.rationals import below
-from geom.numbers.rounding import refuse_flushing
+from geom.numbers.rounding import UP, refuse_flushing
 
 
 def close_rivals(
@@ -30,7 +30,7 @@ def close_rivals(
         The readout on a domain.
     tokens : ndarray of shape (n,), int64
         The tokens.
-    points : ndarray of shape (n, d), float64
+    points : ndarray of shape (n, k), float64
         One point per token.
     gaps : ndarray of shape (n,), float64
         The margins, in logits, that rivals left out of the list exceed.
@@ -48,6 +48,9 @@ def close_rivals(
         If the process flushes subnormal numbers to zero.
     """
     refuse_flushing()
+    points, off = problem.domain.vectors(points)
+    if problem.domain.frame is not None:  # a margin at the exact vector may be lower by as much
+        gaps = (gaps + 2.0 * off * float(problem.readout.row_norms.max())) * UP
     owner, rival, complete = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], []
     for part in slices(len(tokens), CLOSE_POINTS):
         found = products(problem.readout).close(tokens[part], points[part], gaps[part], most)
@@ -69,7 +72,7 @@ def margins_below(
         The readout on a domain.
     tokens : ndarray of shape (n,), int64
         The tokens.
-    points : ndarray of shape (n, d), float64
+    points : ndarray of shape (n, k), float64
         One point of the domain per token.
     wanted : ndarray of shape (n,), float64, optional
         The margins at the points that are to be confirmed, in logits; bounds need not be higher.

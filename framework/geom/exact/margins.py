@@ -54,6 +54,7 @@ def margin_bounds(
     ----------
     Formula (1) of `geom.exact.weights`.
     """
+    problem = problem.asked
     if problem.readout.V == 1:
         return math.inf, math.inf
     verdict = judge(problem, token, finding, widen)

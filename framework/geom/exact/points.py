@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,27 +11,30 @@ from numpy.typing import NDArray
 from geom.exact.least import least
 from geom.model.problem import Problem
 from geom.numbers.arrays import Floats, Ids
-from geom.numbers.rationals import above, below, differences, root, scaled, square_sum
+from geom.numbers.rationals import Scaled, above, below, differences, root, scaled, square_sum
 from geom.numbers.rounding import UP, U, dot_error, norm_above
 
 
 def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
-    """Return the exact margin of ``token`` at the float64 point ``x`` (d,); None if V = 1."""
+    """Return the exact margin of ``token`` at the float64 point ``x`` (k,); None if V = 1."""
     return None if problem.readout.V == 1 else margin_over(problem, token, x)
 
 
 def margin_over(problem: Problem, token: int, x: Floats, rivals: Ids | None = None) -> Fraction:
     """Return the exact margin of ``token`` at ``x`` over all rivals, or over some (n,), n > 0.
 
-    All margins are first computed in float64, each with the a-priori bound of `dot_error` for its
-    two logits; then the few that may be the least (`geom.exact.least`) are computed in rationals.
+    At the point of a domain with a frame it is the margin at the exact vector that the coordinates
+    stand for. All margins are first computed in float64, each with the a-priori bound of
+    `dot_error` for its two logits; then the few that may be the least (`geom.exact.least`) are
+    computed in rationals.
     """
     readout = problem.readout
     ids = np.delete(np.arange(readout.V), token) if rivals is None else rivals
-    if not x.any() and readout.shift is None:
+    if not x.any() and readout.shift is None and problem.domain.frame is None:
         return Fraction(float(readout.b[token])) - Fraction(float(readout.b[ids].max()))
     low, high = margin_ends(problem, token, x, None if rivals is None else ids)
-    return least(low, high, lambda places: exact_margins(problem, token, ids[places], x))
+    exact = cache(lambda: problem.domain.exact_vector(x))
+    return least(low, high, lambda places: exact_margins(problem, token, ids[places], exact()))
 
 
 def margin_ends(
@@ -38,6 +42,8 @@ def margin_ends(
 ) -> tuple[Floats, Floats]:
     """Return the ends (n,) of an interval around each margin, over all rivals or over these."""
     readout = problem.readout
+    found, (off,) = problem.domain.vectors(x[None])
+    x = found[0]
     with np.errstate(over="ignore", invalid="ignore"):
         if rivals is None:
             logits = readout.logits(x)
@@ -46,7 +52,7 @@ def margin_ends(
             ids = np.append(rivals, token)
             logits = readout.rows[ids] @ x + readout.b[ids]
         error = dot_error(readout.row_norms[ids], float(norm_above(x)), readout.b[ids], readout.d)
-        error += readout.bias_errors[ids]
+        error += readout.bias_errors[ids] + readout.row_norms[ids] * off
         own = token if rivals is None else -1
         gaps = np.delete(logits[own] - logits, own)
         slop = (error[own] + np.delete(error, own) + U * np.abs(gaps)) * UP
@@ -57,11 +63,11 @@ def margin_ends(
 
 
 def exact_margins(
-    problem: Problem, token: int, rows: NDArray[np.intp], x: Floats
+    problem: Problem, token: int, rows: NDArray[np.intp], x: Scaled
 ) -> list[Fraction]:
-    """Return ``-(a_j . x + c_j)`` for the given rows, exactly."""
+    """Return ``-(a_j . x + c_j)`` for the given rows and the vector ``x`` (d, 1), exactly."""
     readout = problem.readout
-    products = (differences(readout.rows[rows], readout.rows[token]) @ scaled(x)).fractions()
+    products = (differences(readout.rows[rows], readout.rows[token]) @ x).fractions()
     bias, *biases = readout.exact_biases(np.append(token, rows))
     return [bias - b - p for b, p in zip(biases, products, strict=True)]
 

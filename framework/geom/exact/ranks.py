@@ -177,6 +177,6 @@ def rivals_above(problem: Problem, token: int, x: Floats, ties: Ties = "above") 
         return above
     for start in range(0, unsure.size, _AT_ONCE):
         part = unsure[start : start + _AT_ONCE]
-        margins = exact_margins(problem, token, part, x)
+        margins = exact_margins(problem, token, part, problem.domain.exact_vector(x))
         above[part] = [margin < 0 or (margin == 0 and ties == "above") for margin in margins]
     return above

@@ -6,6 +6,10 @@ keeps the norm short; every shorter length can be reached. RMSNorm gives the bal
 condition on the sum. The balls are closed here and open in a network, which changes no verdict: a
 margin is continuous in ``x``, so a margin that is positive on the sphere is positive just inside
 it.
+
+A domain with a frame (`geom.model.frames`) is the image of a simple set: the hull of points that of
+the mixtures, an ellipsoid that of a ball. Its points are given by their coordinates in the simple
+set, everywhere: a certifier proposes coordinates, a run stores them, and a check reads them.
 """
 
 from __future__ import annotations
@@ -13,22 +17,31 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from geom.errors import InputError, unknown
+from geom.model import frames
+from geom.model.frames import Frame, read_matrix
 from geom.numbers.arrays import Flags, Floats
-from geom.numbers.rationals import integers, power_of_two
+from geom.numbers.rationals import Scaled, integers, power_of_two, scaled
 from geom.numbers.rounding import norm_above
 from geom.reprs import short_repr
 
-Shape = Literal["ball", "box", "all"]
+Shape = Literal["ball", "box", "all", "simplex"]
 
 NAMES = ("auto", "layernorm", "rmsnorm", "box", "unbounded")
-"""The values of ``--domain``; ``auto`` is the domain that the readout's final norm implies."""
+"""The domains that need nothing but a name; ``auto`` is what the readout's final norm implies."""
+
+FRAMED = ("hull", "ellipsoid")
+"""The domains that are made of vectors, which a frame holds."""
+
+_LEAST_SHARE = 52
+"""Shares of a mixture are multiples of ``2**-52``, so that they add up to exactly 1."""
 
 
 _NAME = re.compile(r"(?!.*  )[A-Za-z0-9](?:[A-Za-z0-9 ._()=-]{0,78}[A-Za-z0-9)])?")
@@ -36,21 +49,27 @@ _NAME = re.compile(r"(?!.*  )[A-Za-z0-9](?:[A-Za-z0-9 ._()=-]{0,78}[A-Za-z0-9)])
 
 @dataclass(frozen=True)
 class Domain:
-    """A convex set of vectors ``x`` in R^d that contains the origin.
+    """A convex set of vectors ``x`` in R^d: one that contains the origin, or the image of one.
+
+    Without a frame a point is its vector ``x``. With one, a point is its k coordinates ``y``, which
+    shape and size describe, and its vector is ``centre + y @ axes``.
 
     Attributes
     ----------
     name : str
         The name users know it by, such as ``layernorm``.
     d : int
-        The dimension.
-    shape : {"ball", "box", "all"}
-        ``|x|_2 <= radius``, ``|x_i| <= radius``, or all of R^d.
+        The dimension of the vectors.
+    shape : {"ball", "box", "all", "simplex"}
+        ``|x|_2 <= radius``, ``|x_i| <= radius``, all of R^d, or ``x_i >= 0`` with sum 1; the last
+        is for coordinates.
     size : Fraction, optional
         The exact size: the *squared* radius of a ball (so d itself if the radius is the irrational
-        sqrt(d)), the radius of a box, None for all of R^d.
+        sqrt(d)), the radius of a box, the sum of a simplex, None for all of R^d.
     zero_sum : bool, optional
         Whether ``sum(x) = 0`` must hold as well.
+    frame : Frame, optional
+        The map from coordinates to vectors.
     """
 
     name: str
@@ -59,13 +78,26 @@ class Domain:
     size: Fraction | None = None
     _: KW_ONLY
     zero_sum: bool = False
+    frame: Frame | None = None
 
     __repr__ = short_repr
 
     @property
     def bounded(self) -> bool:
-        """Whether the domain is a ball or a box."""
+        """Whether the domain is bounded: anything but all of R^d."""
         return self.shape != "all"
+
+    @property
+    def coordinates(self) -> int:
+        """The length of a point: d, or the number of coordinates that a frame maps to vectors."""
+        return self.d if self.frame is None else self.frame.coordinates
+
+    @property
+    def plain(self) -> Domain:
+        """The set of the coordinates, without the frame; the domain itself if it has none."""
+        if self.frame is None:
+            return self
+        return replace(self, d=self.frame.coordinates, frame=None)
 
     @property
     def radius(self) -> float:
@@ -88,23 +120,25 @@ class Domain:
         return 1 - Fraction(1, self.d) if leant else Fraction(1)
 
     def __str__(self) -> str:
-        return f"box(radius={self.radius!r})" if self.shape == "box" else self.name
+        if self.shape == "box" or self.name == "ellipsoid":
+            return f"{self.name}(radius={self.radius!r})"
+        return f"hull of {self.coordinates} points" if self.name == "hull" else self.name
 
     def contains(self, x: Floats) -> bool:
         """Decide exactly whether a vector is in the set.
 
         Parameters
         ----------
-        x : ndarray of shape (d,), float64
-            The vector.
+        x : ndarray of shape (k,), float64
+            The point: a vector, or coordinates if the domain has a frame.
 
         Returns
         -------
         bool
-            Whether ``x`` is in the set; False for a vector of another shape, or with NaN or
+            Whether ``x`` is in the set; False for an array of another shape, or with NaN or
             infinity.
         """
-        if x.shape != (self.d,) or not np.isfinite(x).all():
+        if x.shape != (self.coordinates,) or not np.isfinite(x).all():
             return False
         mantissas, exponent = integers(x)
         entries: list[int] = mantissas.tolist()
@@ -113,53 +147,57 @@ class Domain:
         if self.size is None:
             return True
         unit = power_of_two(exponent)
+        if self.shape == "simplex":
+            return min(entries) >= 0 and sum(entries) * unit == self.size
         if self.shape == "box":
             return max(map(abs, entries)) * unit <= self.size
         return sum(m * m for m in entries) * unit * unit <= self.size
 
     def fit(self, x: Floats) -> Floats:
-        """Move a vector into the set with a small change: scale it in, and make its sum exactly 0.
+        """Move a point into the set with a small change: scale it in, and make its sum exact.
 
         Parameters
         ----------
-        x : ndarray of shape (d,), float64
-            The vector.
+        x : ndarray of shape (k,), float64
+            The point: a vector, or coordinates if the domain has a frame.
 
         Returns
         -------
-        ndarray of shape (d,), float64
+        ndarray of shape (k,), float64
             A point of the set.
 
         Raises
         ------
         InputError
-            If ``x`` does not hold d finite numbers.
+            If ``x`` does not hold k finite numbers.
         """
-        if x.shape != (self.d,):
-            raise InputError(f"a point of this domain must be {self.d} finite numbers")
+        if x.shape != (self.coordinates,):
+            raise self._no_points()
         return np.asarray(self.fit_all(np.asarray(x, dtype=np.float64)[None])[0])
 
     def fit_all(self, points: Floats) -> Floats:
-        """Move vectors into the set, each as `fit` does.
+        """Move points into the set, each as `fit` does.
 
         Parameters
         ----------
-        points : ndarray of shape (n, d), float64
-            The vectors.
+        points : ndarray of shape (n, k), float64
+            The points.
 
         Returns
         -------
-        ndarray of shape (n, d), float64
+        ndarray of shape (n, k), float64
             Points of the set.
 
         Raises
         ------
         InputError
-            If a vector does not hold d finite numbers.
+            If a point does not hold k finite numbers.
         """
-        if points.ndim != 2 or points.shape[1] != self.d or not np.isfinite(points).all():
-            raise InputError(f"a point of this domain must be {self.d} finite numbers")
+        if points.shape[1:] != (self.coordinates,) or not np.isfinite(points).all():
+            raise self._no_points()
         out = np.asarray(points, dtype=np.float64)
+        if self.shape == "simplex":
+            return _mixtures(out)
         if self.bounded:
             exponents = np.frexp(np.abs(out).max(axis=1, keepdims=True))[1]
             if (exponents > 900).any():
@@ -171,12 +209,12 @@ class Domain:
         return zero_sums(out) if self.zero_sum else out
 
     def contains_all(self, points: Floats) -> Flags:
-        """Decide exactly which vectors are in the set.
+        """Decide exactly which points are in the set.
 
         Parameters
         ----------
-        points : ndarray of shape (n, d), float64
-            The vectors.
+        points : ndarray of shape (n, k), float64
+            The points.
 
         Returns
         -------
@@ -184,7 +222,7 @@ class Domain:
             As `contains` says of each.
         """
         inside = np.zeros(len(points), dtype=np.bool_)
-        if self.shape == "ball" and points.shape[1:] == (self.d,):
+        if self.shape == "ball" and points.shape[1:] == (self.coordinates,):
             with np.errstate(over="ignore", invalid="ignore"):
                 lengths = norm_above(points, axis=-1)
             inside = np.isfinite(lengths) & (lengths <= self.radius * (1.0 - 2.0**-50))
@@ -195,7 +233,7 @@ class Domain:
         return inside
 
     def sample(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw points uniformly from the set.
+        """Draw points uniformly from the set, or from that of the coordinates.
 
         For all of R^d, draw directions: the points are standard normal vectors.
 
@@ -208,22 +246,60 @@ class Domain:
 
         Returns
         -------
-        ndarray of shape (n, d), float64
+        ndarray of shape (n, k), float64
             The points, in the set up to rounding; `fit` moves a point into it exactly.
         """
         if self.shape == "box":
-            return np.asarray(rng.uniform(-self.radius, self.radius, (n, self.d)))
-        x = rng.standard_normal((n, self.d))
+            return np.asarray(rng.uniform(-self.radius, self.radius, (n, self.coordinates)))
+        if self.shape == "simplex":
+            shares = rng.standard_exponential((n, self.coordinates))
+            return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+        x = rng.standard_normal((n, self.coordinates))
         if self.zero_sum:
             x -= x.mean(axis=1, keepdims=True)
         if not self.bounded:
             return x
-        freedom = max(1, self.d - self.zero_sum)
+        freedom = max(1, self.coordinates - self.zero_sum)
         lengths = self.radius * rng.uniform(0.0, 1.0, (n, 1)) ** (1.0 / freedom)
         norms = np.linalg.norm(x, axis=1, keepdims=True)
         return np.asarray(
             x * np.divide(lengths, norms, out=np.zeros_like(norms), where=norms > 0.0)
         )
+
+    def vectors(self, points: Floats) -> tuple[Floats, Floats]:
+        """Compute the vectors of points, and how far they are from the exact ones.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n, k), float64
+            The points.
+
+        Returns
+        -------
+        x : ndarray of shape (n, d), float64
+            Their vectors: the points themselves without a frame, and rounded with one.
+        off : ndarray of shape (n,), float64
+            Upper bounds on the distance from the exact vectors.
+        """
+        if self.frame is None:
+            return points, np.zeros(len(points))
+        return self.frame.vectors(points)
+
+    def vector(self, point: Floats) -> Floats:
+        """Return the vector ``x`` (d,) of a point (k,), rounded to float64 if there is a frame."""
+        return np.asarray(self.vectors(point[None])[0][0])
+
+    def exact_vector(self, point: Floats) -> Scaled:
+        """Return the vector (d, 1) of a point (k,), exactly."""
+        return scaled(point) if self.frame is None else self.frame.exact_vector(point)
+
+    def refuse_frame(self, what: str, instead: str) -> None:
+        """Raise InputError, saying what to do instead, if points of this domain are coordinates."""
+        if self.frame is not None:
+            raise InputError(f"{what} is not made for domain {self.name}: {instead}")
+
+    def _no_points(self) -> InputError:
+        return InputError(f"a point of this domain must be {self.coordinates} finite numbers")
 
     def _scaled_in(self, points: Floats) -> Floats:
         """Shrink the points (n, d) that are too long to just inside the radius."""
@@ -238,31 +314,74 @@ class Domain:
 
 
 def as_settings(domain: Domain) -> dict[str, Any]:
-    """Return the domain without its dimension, as JSON values that `from_settings` reads."""
+    """Return the domain without its dimension, as JSON values that `from_settings` reads.
+
+    A frame is described by its number of coordinates and its digest.
+    """
     size = None if domain.size is None else str(domain.size)
-    return {
+    out: dict[str, Any] = {
         "name": domain.name,
         "shape": domain.shape,
         "size": size,
         "zero_sum": domain.zero_sum,
     }
+    if domain.frame is not None:
+        out["coordinates"] = domain.frame.coordinates
+        out["frame"] = domain.frame.digest
+    return out
 
 
-def from_settings(stored: Mapping[str, Any], d: int) -> Domain:
+def coordinates(stored: Mapping[str, Any], d: int) -> int | None:
+    """Return the number of coordinates of the frame of a domain that `as_settings` wrote.
+
+    None if it has no frame. Raises InputError for a number that no frame has.
+    """
+    if "frame" not in stored and "coordinates" not in stored:
+        return None
+    k = stored.get("coordinates")
+    if type(k) is not int or not 0 < k * d <= frames.MOST or type(stored.get("frame")) is not str:
+        raise _no_domain(stored)
+    return k
+
+
+def from_settings(stored: Mapping[str, Any], d: int, frame: Frame | None = None) -> Domain:
     """Return the domain in R^d that `as_settings` wrote; a built-in name must have its own set.
 
-    Raises InputError for anything else.
+    ``frame`` is the frame, which must be the one described. Raises InputError for anything else.
     """
+    domain = _described(stored, d)
+    if coordinates(stored, d) != (None if frame is None else frame.coordinates):
+        raise _no_domain(stored)
+    if frame is not None and frame.digest != stored["frame"]:
+        raise InputError(f"the vectors of domain {domain.name} are not those of its digest")
+    return checked(replace(domain, frame=frame))
+
+
+def check_settings(stored: Mapping[str, Any], d: int) -> None:
+    """Raise InputError for what `from_settings` would refuse, whatever the frame holds."""
+    domain = _described(stored, d)
+    if coordinates(stored, d) is None:
+        checked(domain)
+    else:
+        _check_name(domain.name)
+
+
+def _described(stored: Mapping[str, Any], d: int) -> Domain:
+    """Return the domain without its frame, which may be none that there is."""
     try:
         name, shape, zero_sum = stored["name"], stored["shape"], stored["zero_sum"]
         size = None if stored["size"] is None else _fraction(stored["size"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{stored!r} does not describe a domain") from error
+        raise _no_domain(stored) from error
     if not (isinstance(name, str) and isinstance(zero_sum, bool)):
-        raise InputError(f"{stored!r} does not describe a domain")
+        raise _no_domain(stored)
     if shape not in get_args(Shape) or (size is None) != (shape == "all"):
-        raise InputError(f"{stored!r} does not describe a domain")
-    return checked(Domain(name, d, shape, size, zero_sum=zero_sum))
+        raise _no_domain(stored)
+    return Domain(name, d, shape, size, zero_sum=zero_sum)
+
+
+def _no_domain(stored: Mapping[str, Any]) -> InputError:
+    return InputError(f"{stored!r} does not describe a domain")
 
 
 def checked(domain: Domain) -> Domain:
@@ -270,21 +389,42 @@ def checked(domain: Domain) -> Domain:
 
     Raises InputError then, because its results would be read as those of the other domain.
     """
-    if not _NAME.fullmatch(domain.name):
-        raise InputError(
-            f"a domain cannot be called {domain.name!r}: use ASCII letters and digits, and inside "
-            "the name also - . _ ( ) = and single spaces"
-        )
-    if domain.name not in NAMES and _skeleton(domain.name) in map(_skeleton, NAMES):
-        raise InputError(
-            f"a domain of your own needs a name that cannot be misread as another, not "
-            f"{domain.name!r}"
-        )
+    _check_name(domain.name)
+    if domain.frame is not None or domain.shape == "simplex" or domain.name in FRAMED:
+        _check_frame(domain)
     if domain.name in NAMES:
         radius = domain.radius if domain.shape == "box" else 1.0
         if domain.name == "auto" or domain != named(domain.name, domain.d, None, radius):
             raise InputError(f"a domain of your own needs a name of its own, not {domain.name!r}")
     return domain
+
+
+def _check_name(name: str) -> None:
+    """Raise InputError for a name that no domain may have."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"a domain cannot be called {name!r}: use ASCII letters and digits, and inside the "
+            "name also - . _ ( ) = and single spaces"
+        )
+    known = (*NAMES, *FRAMED)
+    if name not in known and _skeleton(name) in map(_skeleton, known):
+        raise InputError(
+            f"a domain of your own needs a name that cannot be misread as another, not {name!r}"
+        )
+
+
+def _check_frame(domain: Domain) -> None:
+    """Raise InputError unless a frame belongs to the domain, and suits its name and shape."""
+    shapes = {"hull": ("simplex",), "ellipsoid": ("ball",)}.get(domain.name, ("simplex", "ball"))
+    if domain.name in NAMES or domain.shape not in shapes:
+        raise InputError(f"a domain of your own needs a name of its own, not {domain.name!r}")
+    if domain.frame is None or domain.zero_sum or (domain.shape == "simplex" and domain.size != 1):
+        raise InputError(f"domain {domain.name} is neither the hull of points nor an ellipsoid")
+    if domain.frame.axes.shape[1] != domain.d:
+        raise InputError(
+            f"the vectors of domain {domain.name} have {domain.frame.axes.shape[1]} numbers, not "
+            f"{domain.d}"
+        )
 
 
 def _skeleton(name: str) -> str:
@@ -315,6 +455,67 @@ def unbounded(d: int) -> Domain:
     return Domain("unbounded", d, "all")
 
 
+def hull(points: ArrayLike) -> Domain:
+    """Return the convex hull of points: all mixtures of them.
+
+    A point of this domain is its n coefficients, which are >= 0 and add up to exactly 1.
+
+    Parameters
+    ----------
+    points : array_like of shape (n, d), float16, float32 or float64
+        The points.
+
+    Returns
+    -------
+    Domain
+        The hull, which has a boundary and perhaps no interior.
+
+    Raises
+    ------
+    InputError
+        For another shape or type, and for NaN and infinity.
+    """
+    P = read_matrix("the points of the hull", points)
+    return Domain("hull", P.shape[1], "simplex", Fraction(1), frame=Frame(P))
+
+
+def ellipsoid(mean: ArrayLike, factor: ArrayLike, radius: float = 1.0) -> Domain:
+    """Return ``{mean + y @ factor : |y| <= radius}``.
+
+    With a sample's mean and a factor whose ``factor.T @ factor`` is its covariance, these are the
+    vectors within ``radius`` standard deviations of the mean, in Mahalanobis's distance. A point of
+    this domain is its k coordinates ``y``.
+
+    Parameters
+    ----------
+    mean : array_like of shape (d,), float16, float32 or float64
+        The centre.
+    factor : array_like of shape (k, d), float16, float32 or float64
+        The axes, one a row.
+    radius : float, optional
+        The radius, in standard deviations.
+
+    Returns
+    -------
+    Domain
+        The ellipsoid.
+
+    Raises
+    ------
+    InputError
+        For another shape or type, for NaN and infinity, and unless ``0 < radius < infinity``.
+    """
+    if not (math.isfinite(radius) and radius > 0):
+        raise InputError(f"ellipsoid radius {radius!r}: give a positive finite number")
+    L = read_matrix("the factor of the ellipsoid", factor)
+    m = read_matrix("the mean of the ellipsoid", np.asarray(mean)[None])[0]
+    if m.shape != (L.shape[1],):
+        raise InputError(
+            f"the mean of the ellipsoid has {m.size} numbers, its axes {L.shape[1]}: give as many"
+        )
+    return Domain("ellipsoid", m.size, "ball", Fraction(radius) ** 2, frame=Frame(L, m))
+
+
 def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
     """Return the domain of that name in R^d; ``auto`` follows the final ``norm``.
 
@@ -330,7 +531,7 @@ def named(name: str, d: int, norm: str | None, radius: float = 1.0) -> Domain:
         return box(d, radius)
     if name == "unbounded":
         return unbounded(d)
-    raise unknown("domain", name, NAMES)
+    raise unknown("domain", name, (*NAMES, *FRAMED))
 
 
 def _fraction(text: object) -> Fraction:
@@ -342,6 +543,21 @@ def _fraction(text: object) -> Fraction:
     if len(digits) > 2000 or not (digits.isdecimal() and digits.isascii()):
         raise ValueError(text[:40])
     return Fraction(int(numerator), int(denominator or "1"))
+
+
+def _mixtures(points: Floats) -> Floats:
+    """Move points (n, k) to the simplex: no share below zero, and the sum exactly 1.
+
+    Shares are rounded to multiples of ``2**-52``; what is left over goes to the largest.
+    """
+    shares = np.maximum(points, 0.0)
+    largest = shares.max(axis=1, keepdims=True)
+    shares = np.divide(shares, largest, out=np.ones_like(shares), where=largest > 0.0)
+    shares /= shares.sum(axis=1, keepdims=True)
+    grid = np.rint(np.ldexp(shares, _LEAST_SHARE)).astype(np.int64)
+    rest = (1 << _LEAST_SHARE) - grid.sum(axis=1)
+    grid[np.arange(len(grid)), grid.argmax(axis=1)] += rest
+    return np.asarray(np.ldexp(grid.astype(np.float64), -_LEAST_SHARE))
 
 
 def zero_sums(points: Floats) -> Floats:

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from geom.errors import InputError
+from geom.machine import memory
 from geom.model.domains import Domain
 from geom.model.folding import fold_shift
 from geom.model.readout import Readout
-from geom.model.rows import size
+from geom.model.rows import Rows, size
 from geom.numbers.arrays import Floats, Ids
 from geom.reprs import short_repr
 
@@ -30,6 +31,8 @@ class Problem:
         The weights.
     domain : Domain
         The set that x ranges over.
+    exact : Problem, optional
+        The question that this one puts in coordinates, with rounded rows; see `in_coordinates`.
 
     Raises
     ------
@@ -39,6 +42,7 @@ class Problem:
 
     readout: Readout
     domain: Domain
+    exact: Problem | None = None
 
     __repr__ = short_repr
 
@@ -50,17 +54,52 @@ class Problem:
 
     @cached_property
     def homogeneous(self) -> bool:
-        """Whether lengths do not matter: no bias tells tokens apart, so margins scale with x."""
-        return not self.readout.has_bias
+        """Whether lengths do not matter: no bias tells tokens apart, so margins scale with x.
+
+        They do on a domain with a frame, which need not contain the origin.
+        """
+        plain = self.domain.frame is None and self.domain.shape != "simplex"
+        return plain and not self.readout.has_bias
+
+    @property
+    def asked(self) -> Problem:
+        """The question that is to be answered: this one, or the one it puts in coordinates."""
+        return self if self.exact is None else self.exact
+
+    @cached_property
+    def in_coordinates(self) -> Problem:
+        """The same question about the coordinates of an ellipsoid; otherwise this one.
+
+        It is about a ball and an ordinary readout, so every solver for a ball serves an ellipsoid:
+        a point and weights that answer it answer this one. Only its rows and biases, which are
+        products with the frame, are rounded, so it is `asked` that a proof is about.
+        """
+        frame = self.domain.frame
+        if frame is None or self.domain.shape == "simplex":
+            return self
+        V, k = self.readout.V, frame.coordinates
+        memory.check_memory(8 * V * k, f"W of {V} x {k} along the axes of an ellipsoid")
+        rows, b = np.empty((V, k)), np.array(self.readout.b)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part, block in self.readout.rows.blocks(1 << 20):
+                rows[part] = block @ frame.axes.T
+                if frame.centre is not None:
+                    b[part] += block @ frame.centre
+        rows.flags.writeable = b.flags.writeable = False
+        readout = Readout(Rows.of(rows), b, tokens=self.readout.tokens, kinds=self.readout.kinds)
+        return Problem(readout, self.domain.plain, exact=self)
 
     @cached_property
     def exponent(self) -> int:
         """The exponent e such that margins of `unit` times ``2**e`` are the margins of this one.
 
-        It is 0 if rows and biases have a size whose squares float64 holds. If taking out the whole
+        It is 0 if rows and biases have a size whose squares float64 holds, and for a question that
+        puts another in coordinates. If taking out the whole
         exponent would round the smallest of them, half of it is taken out; if that rounds them
         too, 0.
         """
+        if self.exact is not None:
+            return 0
         rows, biases = self.readout.rows, (self.readout.b, self.readout.offset)
         exponent = math.frexp(max(rows.largest, *map(size, biases)))[1]
         shift = self.readout.shift
@@ -124,7 +163,7 @@ class Problem:
         ----------
         token : int
             The token t.
-        x : ndarray of shape (d,), float64
+        x : ndarray of shape (k,), float64
             The point.
 
         Returns
@@ -132,7 +171,7 @@ class Problem:
         ndarray of shape (V,), float64
             ``logit_t(x) - logit_j(x)`` for every j, in logits; infinity at ``token`` itself.
         """
-        logits = self.readout.logits(x)
+        logits = self.readout.logits(self.domain.vector(x))
         margins = logits[token] - logits
         margins[token] = np.inf
         return np.asarray(margins)

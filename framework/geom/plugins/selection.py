@@ -10,16 +10,11 @@ from functools import partial
 from typing import Any
 
 from geom.errors import InputError, unknown
-from geom.model import domains
-from geom.model.domains import Domain
 from geom.model.problem import Problem
-from geom.model.readout import Readout
 from geom.plugins.chosen import Chosen
 from geom.plugins.options import Given, validate
 from geom.plugins.records import Certifier
 from geom.plugins.registry import HOOKS, installed
-
-_BOX = ("domain", "box")
 
 
 def distinct(kind: str, names: Sequence[str]) -> list[str]:
@@ -33,10 +28,11 @@ def distinct(kind: str, names: Sequence[str]) -> list[str]:
 def refuse_unused(given: Given, names: Mapping[str, Sequence[str]]) -> None:
     """Raise InputError for options that nothing will read, most likely misspelt.
 
-    ``names`` are the plugins in use, by kind. Options of domains are checked by `domain`.
+    ``names`` are the plugins in use, by kind. Options of domains are checked by
+    `geom.plugins.domain_options`.
     """
     for kind, name in given:
-        if (kind, name) == _BOX:
+        if kind == "domain":
             continue
         if kind not in HOOKS:
             raise unknown("kind of plugin", kind, HOOKS)
@@ -65,30 +61,4 @@ def prepare(problem: Problem, certifiers: Sequence[Chosen[Certifier[Any]]]) -> N
 
 def _prepared(problem: Problem, certifier: Certifier[Any], options: Any) -> None:
     if certifier.prepare is not None:
-        certifier.prepare(problem, options)
-
-
-def domain(readout: Readout, asked: str | Domain, given: Given) -> Domain:
-    """Return the domain asked for, by name or as given, with the box's radius if that is set.
-
-    Raises InputError for an unknown name, an option that does not apply, or a domain of another
-    width than the readout.
-    """
-    options = given.get(_BOX, {})
-    radius = _radius(options)
-    found = asked
-    if isinstance(found, str):
-        found = domains.named(found, readout.d, readout.norm, radius)
-    if options and (found.shape != "box" or found is asked):
-        raise InputError("options are given for domain box, which has no part in this run")
-    return Problem(readout, domains.checked(found)).domain
-
-
-def _radius(options: Mapping[str, Any]) -> float:
-    for option in options:
-        if option != "radius":
-            raise unknown("option of domain box", option, ["radius"])
-    try:
-        return float(options.get("radius", 1.0))
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"option domain.box.radius={options['radius']}: give a number") from None
+        certifier.prepare(problem.in_coordinates, options)

@@ -116,6 +116,7 @@ def repair(
             readout = load(run_or_readout, by_plugin(options or {}))
             run = stack.enter_context(audited(readout, domain=domain or "auto", hardest=0))
         problem = run.problem
+        problem.domain.refuse_frame("geom repair", "repair on the model's own domain")
         geometry = Geometry.of(problem)
         lengths = problem.readout.row_norms
         median = float(np.median(lengths))

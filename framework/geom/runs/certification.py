@@ -222,10 +222,11 @@ def _answers(
     problem: Problem, states: Sequence[_State], certifier: Certifier[Any], options: Any
 ) -> Iterable[object]:
     """Return the certifier's answers for a batch, asking token by token if it cannot do many."""
+    asked = problem.in_coordinates
     if certifier.certify_many is None:
-        return (certifier.certify(problem, s.token, s.evidence, options) for s in states)
+        return (certifier.certify(asked, s.token, s.evidence, options) for s in states)
     tokens, priors = [s.token for s in states], [s.evidence for s in states]
-    answers = certifier.certify_many(problem, tokens, priors, options)
+    answers = certifier.certify_many(asked, tokens, priors, options)
     if isinstance(answers, Sized) and len(answers) != len(states):
         raise ValueError(f"{len(answers)} findings for {len(states)} tokens")
     return answers

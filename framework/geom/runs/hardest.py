@@ -177,7 +177,8 @@ class _Search:
         tokens = self.ids[places]
         known = {token: self._known(token) for token in tokens.tolist()}
         better = dict(known)
-        found = list(find(self._problem, tokens, partial(self._starts, known), Goal(limit, gap)))
+        asked = self._problem.in_coordinates
+        found = list(find(asked, tokens, partial(self._starts, known), Goal(limit, gap)))
         for best, lower, upper in self._bounds_of(found, gap):
             old = known[best.token]
             better[best.token] = _bettered(old, lower, best.x, upper, best.weights)
@@ -198,7 +199,9 @@ class _Search:
         for close in (False, True):
             some = [best for best, met in zip(found, meet, strict=True) if met is close]
             tokens = np.array([best.token for best in some], dtype=np.int64)
-            points = np.array([best.x for best in some]).reshape(-1, self._problem.readout.d)
+            points = np.array([best.x for best in some]).reshape(
+                -1, self._problem.domain.coordinates
+            )
             margins = np.array([best.margin for best in some]) if close else None
             lower = points_below(self._problem, tokens, points, margins)
             for best, bound in zip(some, lower.tolist(), strict=True):

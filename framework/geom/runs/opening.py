@@ -33,12 +33,16 @@ from geom.store import Outcome
 
 TWIN = "twin"
 SHARED_STEP = "shared-step"
+CORNER = "corner"
 PROVEN_AT_ONCE = 64
 """How many tokens of the rounds are proven and stored together."""
 
 
 def opening(problem: Problem, tokens: Sequence[int], unbeaten: Flags) -> Iterator[list[Outcome]]:
     """Yield the outcomes of the tokens that are decided in bulk, a block at a time.
+
+    On an ellipsoid the shared step and the rounds work on its coordinates, and no token is tried
+    along its own direction. On the hull of points its corners take the place of all of these.
 
     Parameters
     ----------
@@ -62,6 +66,11 @@ def opening(problem: Problem, tokens: Sequence[int], unbeaten: Flags) -> Iterato
     sizes, twins = group_sizes(twins)[ids], twins[ids]
     yield from _twins(problem, *(values[twins >= 0] for values in (ids, twins, sizes)))
     ids, unbeaten = ids[twins < 0], unbeaten[twins < 0]
+    if problem.domain.shape == "simplex":
+        yield from _corners(problem, ids)
+        return
+    if problem.domain.frame is not None:  # its own row is not where an ellipsoid is
+        unbeaten = np.zeros_like(unbeaten)
     left: list[int] = []
     beaten = np.append(ids[~unbeaten], (yield from _own_directions(problem, ids[unbeaten])))
     for part in _blocks(beaten, "shared step"):
@@ -105,6 +114,25 @@ def _own_directions(problem: Problem, tokens: Ids) -> Generator[list[Outcome], N
     return tokens[~(lower > 0.0)]
 
 
+def _corners(problem: Problem, tokens: Ids) -> Iterator[list[Outcome]]:
+    """Yield the tokens that are proven to win at one of the points whose hull is the domain."""
+    started = time.perf_counter()
+    corner = winning_corners(problem)[tokens]
+    won = np.flatnonzero(corner >= 0)
+    for part in _blocks(won, "corners"):
+        points = np.zeros((len(part), problem.domain.coordinates))
+        points[np.arange(len(part)), corner[part]] = 1.0
+        lower = points_below(problem, tokens[part], points)
+        seconds = (time.perf_counter() - started) / len(part)
+        found = []
+        for token, x, margin in zip(tokens[part].tolist(), points, lower.tolist(), strict=True):
+            if margin > 0.0:
+                verdict = Verdict("speakable", "witness", margin_lower=margin)
+                found.append(bulk_outcome(token, verdict, Finding(x=x), CORNER, seconds))
+        yield found
+        started = time.perf_counter()
+
+
 def _shared_step(problem: Problem, tokens: Ids, left: list[int]) -> list[Outcome]:
     """Return the tokens that the shared step proves; add the others to ``left``."""
     started = time.perf_counter()
@@ -123,8 +151,8 @@ def _shared_step(problem: Problem, tokens: Ids, left: list[int]) -> list[Outcome
 
 def _rounds(problem: Problem, tokens: Ids) -> Iterator[list[Outcome]]:
     """Yield the tokens that rounds of small programs decide, proven a few at a time."""
-    starts = partial(shared_points, problem)
-    found = track_progress(find(problem, tokens, starts, Goal()), "hard tokens", len(tokens))
+    starts, asked = partial(shared_points, problem), problem.in_coordinates
+    found = track_progress(find(asked, tokens, starts, Goal()), "hard tokens", len(tokens))
     batch: list[Best] = []
     started = time.perf_counter()
     for item in found:
@@ -141,7 +169,7 @@ def _proven(problem: Problem, found: list[Best], started: float) -> list[Outcome
     out: list[tuple[int, Verdict, Finding, float | None]] = []
     won = [best for best in found if best.margin >= 0.0]
     tokens = np.array([best.token for best in won], dtype=np.int64)
-    points = np.array([best.x for best in won]).reshape(-1, problem.readout.d)
+    points = np.array([best.x for best in won]).reshape(-1, problem.domain.coordinates)
     for best, margin in zip(won, points_below(problem, tokens, points).tolist(), strict=True):
         if margin > 0.0:
             verdict = Verdict("speakable", "witness", margin_lower=margin)
@@ -161,7 +189,8 @@ def _proven(problem: Problem, found: list[Best], started: float) -> list[Outcome
 
 
 def shared_points(problem: Problem, tokens: Ids) -> Floats:
-    """Return the points (n, d) of the domain that the shared step leads to, as far out as it is."""
+    """Return the points (n, k) of the domain that the shared step leads to, as far out as it is."""
+    problem = problem.in_coordinates
     steps = shared_directions(problem, tokens)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if problem.domain.shape == "box":
@@ -198,6 +227,28 @@ def points_below(
         found = margins_below(problem, tokens[left], points[left], wanted)
         lower[left] = np.maximum(lower[left], found)
     return lower
+
+
+def winning_corners(problem: Problem) -> Ids:
+    """Return, for every token (V,), the point of a hull where it is highest by most; -1 for none.
+
+    This is one float64 product of all points and all rows, which only suggests.
+    """
+    frame, readout = problem.domain.frame, problem.readout
+    assert frame is not None
+    out, most = np.full(readout.V, -1, dtype=np.int64), np.full(readout.V, -np.inf)
+    for part in _blocks(np.arange(frame.coordinates), "points of the hull"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = readout.logits(frame.axes[part])
+            first = np.argmax(logits, axis=1)
+            each = np.arange(len(part))
+            highest = logits[each, first]
+            logits[each, first] = -np.inf
+            lead = highest - logits.max(axis=1)
+        for token, place, by in zip(first.tolist(), part.tolist(), lead.tolist(), strict=True):
+            if by > most[token]:
+                out[token], most[token] = place, by
+    return out
 
 
 def _blocks(tokens: Ids, stage: str) -> Iterator[Ids]:

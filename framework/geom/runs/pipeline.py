@@ -120,7 +120,13 @@ def execute(
     """
     readout = asked.readout
     writer = create_or_continue(
-        out, asked.settings, str(readout.source), asked.versions, readout.notes, readout.noun
+        out,
+        asked.settings,
+        str(readout.source),
+        asked.versions,
+        readout.notes,
+        readout.noun,
+        asked.problem.domain.frame,
     )
     try:
         ready()

@@ -18,8 +18,8 @@ from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.opening import rounds, shared_step
-from geom.plugins import selection
 from geom.plugins.chosen import Chosen
+from geom.plugins.domain_options import domain as chosen_domain
 from geom.plugins.options import Given, as_plain
 from geom.plugins.records import Certifier, Detector, Executor
 from geom.plugins.registry import installed
@@ -113,7 +113,7 @@ def plan(
     Raises InputError for an unknown name, an option that no plugin takes or a bad list of tokens.
     """
     given = given or {}
-    where = selection.domain(readout, domain, given)
+    where = chosen_domain(readout, domain, given)
     wanted = _tokens(tokens, readout.V)
     if detectors is None:
         detectors = DEFAULT_DETECTORS if wanted == CANDIDATES else ()
@@ -175,11 +175,13 @@ def _ids(tokens: str | tuple[int, ...], V: int) -> Sequence[int] | None:
 def no_order(problem: Problem, chain: Sequence[Link]) -> str | None:
     """Say why the hardest tokens cannot be put in order, or None if they can.
 
-    Without a bias, or on a ball, geom finds the largest margins itself.
+    Without a bias, or on a ball or an ellipsoid, geom finds the largest margins itself.
     """
     if not problem.domain.bounded and not problem.homogeneous:
         return "on an unbounded domain with biases, most largest margins are infinite"
-    if problem.domain.shape == "box" and all(link.record.tighten is None for link in chain):
+    if problem.domain.shape in ("box", "simplex") and all(
+        link.record.tighten is None for link in chain
+    ):
         names = ", ".join(link.record.name for link in chain) or "none"
         return f"no certifier of the chain ({names}) goes on to largest margins; add maxent"
     return None

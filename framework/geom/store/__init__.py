@@ -22,13 +22,16 @@ Tables, version 7 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
   tokenizer. ``recipe`` is ``own-direction`` if the witness is the token's own direction
   (`geom.exact.bulk.own_direction`), else NULL.
 - ``evidence(token_id, kind, name, data)``: arrays in NumPy's .npy format, ``witness`` with ``x``,
-  ``weights`` with ``indices`` and ``values``.
+  ``weights`` with ``indices`` and ``values``. On the hull of points a ``witness`` has the
+  ``indices`` and ``values`` of the coefficients that are not zero in place of ``x``.
 - ``measures(token_id, measure, token, token_kind, value, error, unit, proven, note, seconds,
   options, x, indices, weights)``: one row per token and measure, for any tokens, examined or not.
   ``value`` is NULL if there is no number, ``error`` if it is not known; ``proven`` is 1 if the
   error is a proven radius rather than a standard error; ``options`` is a JSON object. ``x``, and
   ``weights`` on the tokens ``indices``, prove the number again; they are arrays as in
   ``evidence``, or NULL if there are none.
+- ``frame(name, data)``: only in a run on the hull of points or on an ellipsoid, whose vectors it
+  keeps, row by row: the ``axes``, and the ``centre`` if there is one.
 
 Version 1 had no kinds of tokens, version 2 no recipes, version 3 no measures, version 4 no weights
 of measures, version 5 no ``opening`` in the settings. Runs of these versions are refused: run

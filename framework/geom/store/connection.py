@@ -16,6 +16,7 @@ from typing import Literal
 from geom.errors import StoreError
 from geom.store.file_format import (
     APPLICATION_ID,
+    FRAME_SCHEMA,
     OLDEST,
     VERSION,
     schema,
@@ -71,7 +72,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     if encoding != "UTF-8":
         raise _no_run(path, f"its texts are in {encoding}, not in UTF-8")
     found = _tables(connection)
-    expected = _expected(version)
+    expected = _expected(version, ("table", "frame") in found)
     for key in sorted(found.keys() | expected.keys(), key=repr):
         kind, name = key
         if key not in expected:
@@ -121,11 +122,11 @@ def _tables(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[str, 
 
 
 @cache
-def _expected(version: int) -> dict[tuple[str, str], tuple[str, str | None]]:
+def _expected(version: int, framed: bool) -> dict[tuple[str, str], tuple[str, str | None]]:
     """Return the tables, indices, views and triggers of a run of a version as geom makes it."""
     connection = sqlite3.connect(":memory:")
     try:
-        connection.executescript(schema(version))
+        connection.executescript(schema(version) + FRAME_SCHEMA * framed)
         return _tables(connection)
     finally:
         connection.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import msgspec
@@ -30,6 +31,22 @@ _ARRAYS: dict[tuple[str, str], Literal["f8", "i8"]] = {
 }
 """The arrays that a run keeps for a token, and the types of their numbers."""
 
+_OF_A_MIXTURE: dict[tuple[str, str], Literal["f8", "i8"]] = {
+    **{key: kind for key, kind in _ARRAYS.items() if key != ("witness", "x")},
+    ("witness", "indices"): "i8",
+    ("witness", "values"): "f8",
+}
+"""The same on the hull of points: a point has few coefficients that are not zero."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the arrays of a run may be: V for weights, k for points, which may be mixtures."""
+
+    V: int
+    k: int
+    mixtures: bool
+
 
 def token_row(file: RunFile, values: tuple[Any, ...]) -> TokenRow:
     """Read a row of `TOKEN_COLUMNS`. Raises StoreError if a value does not fit its column."""
@@ -54,12 +71,12 @@ def bounds(file: RunFile, rows: list[Any]) -> tuple[Ids, Floats, Floats]:
     return ids, ends[:, 0], ends[:, 1]
 
 
-def measure_row(file: RunFile, values: tuple[Any, ...], V: int, d: int) -> MeasureRow:
+def measure_row(file: RunFile, values: tuple[Any, ...], lengths: Lengths) -> MeasureRow:
     """Read a row of `MEASURE_COLUMNS`. Raises StoreError if a value does not fit its column."""
     columns = dict(zip(MEASURE_COLUMNS, values, strict=True))
-    x = _kept(columns.pop("x"), "f8", d, d)
-    ids = _kept(columns.pop("indices"), "i8", 1, V)
-    lam = _kept(columns.pop("weights"), "f8", 1, V)
+    x = _kept(columns.pop("x"), "f8", lengths.k, lengths.k)
+    ids = _kept(columns.pop("indices"), "i8", 1, lengths.V)
+    lam = _kept(columns.pop("weights"), "f8", 1, lengths.V)
     try:
         columns["options"] = parsed(columns["options"])
         columns["proven"] = _truth(columns["proven"])
@@ -80,27 +97,42 @@ def measure_row(file: RunFile, values: tuple[Any, ...], V: int, d: int) -> Measu
     return replace(item, x=x, weights=Weights(ids, lam))
 
 
-def evidence(file: RunFile, token: int, V: int, d: int) -> Finding:
+def evidence(file: RunFile, token: int, lengths: Lengths) -> Finding:
     """Return the point and the weights that a run keeps for a token, whatever they prove."""
-    arrays = _arrays(file, token, V, d)
-    weights = None
-    if ("weights", "indices") in arrays or ("weights", "values") in arrays:
-        indices, values = arrays.get(("weights", "indices")), arrays.get(("weights", "values"))
-        if indices is None or values is None or indices.size != values.size:
-            raise file.damaged(f"token {token} has weights that are not one value per index")
-        weights = Weights(indices, values)
-    return Finding(x=arrays.get(("witness", "x")), weights=weights)
+    arrays = _arrays(file, token, lengths)
+    weights, x = _pairs(file, token, arrays, "weights"), arrays.get(("witness", "x"))
+    mixture = _pairs(file, token, arrays, "witness")
+    if mixture is not None:
+        ids = mixture.indices
+        if ids.min() < 0 or ids.max() >= lengths.k or np.unique(ids).size != ids.size:
+            raise file.damaged(f"token {token} has a witness of points that the domain lacks")
+        x = np.zeros(lengths.k)
+        x[ids] = mixture.values
+    return Finding(x=x, weights=weights)
 
 
-def _arrays(file: RunFile, token: int, V: int, d: int) -> dict[tuple[str, str], NDArray[Any]]:
+def _pairs(
+    file: RunFile, token: int, arrays: Mapping[tuple[str, str], NDArray[Any]], kind: str
+) -> Weights | None:
+    """Return the values of a kind with their indices, or None if there are none."""
+    indices, values = arrays.get((kind, "indices")), arrays.get((kind, "values"))
+    if indices is None and values is None:
+        return None
+    if indices is None or values is None or indices.size != values.size:
+        raise file.damaged(f"token {token} has {kind} that are not one value per index")
+    return Weights(indices, values)
+
+
+def _arrays(file: RunFile, token: int, lengths: Lengths) -> dict[tuple[str, str], NDArray[Any]]:
     """Return the arrays kept for a token; check their lengths before reading any bytes."""
     where = "FROM evidence WHERE token_id = ?"
     arrays: dict[tuple[str, str], NDArray[Any]] = {}
     for kind, name, size in file.select(
         f"SELECT kind, name, length(CAST(data AS BLOB)) {where}", (token,)
     ):
-        numbers = _ARRAYS.get((kind, name))
-        least, most = (d, d) if name == "x" else (1, V)
+        numbers = (_OF_A_MIXTURE if lengths.mixtures else _ARRAYS).get((kind, name))
+        k = lengths.k
+        least, most = (k, k) if name == "x" else (1, k if kind == "witness" else lengths.V)
         if numbers is None or (kind, name) in arrays or size > HEADER + ITEM * most:
             raise file.damaged(f"token {token} has a {kind} {name} of {size} bytes")
         found = file.select(

@@ -63,6 +63,14 @@ CREATE TABLE measures (
 );
 """
 
+FRAME_SCHEMA = """
+CREATE TABLE frame (
+    name TEXT PRIMARY KEY CHECK (name IN ('axes', 'centre')),
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+"""The table that only a run on the hull of points or on an ellipsoid has: the domain's vectors."""
+
 
 ADDED = {"probability_upper": 7}
 """Columns of ``tokens`` that older versions lack, with the first version that has them."""

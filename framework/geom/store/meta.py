@@ -36,7 +36,7 @@ def settings(file: RunFile) -> dict[str, Any]:
     stored = meta(file, "settings", dict[str, Any], {})
     try:
         found = msgspec.convert(stored, _Settings)
-        domains.from_settings(found.domain, found.d)
+        domains.check_settings(found.domain, found.d)
     except (msgspec.ValidationError, InputError) as error:
         reason = str(error).replace("`", "")
         raise StoreError(f"{file.path} is not a run of geom: its settings: {reason}") from error

@@ -17,13 +17,15 @@ from geom.certificates import Certificate, Finding, RecipeName, Witness
 from geom.errors import InputError, StoreError
 from geom.exact.bulk import own_direction
 from geom.model import domains
+from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.nouns import Noun
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.store import decoding, lookup
 from geom.store.arrays import HEADER, ITEM
-from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS
+from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS, Lengths
+from geom.store.domain_frame import read_frame
 from geom.store.file_format import ADDED
 from geom.store.frames import frame
 from geom.store.meta import meta, settings
@@ -339,7 +341,7 @@ class Run:
         StoreError
             If the run is damaged.
         """
-        return decoding.evidence(self._file, token, *self._shape)
+        return decoding.evidence(self._file, token, self._lengths)
 
     def certificate(self, token: int) -> Certificate | None:
         """Return the proof of a token's verdict.
@@ -415,7 +417,7 @@ class Run:
         readout, settings = self.find_readout(self), self.settings
         if readout.digest != settings.get("digest"):
             raise StoreError(f"{self.path} was made with other weights than {readout.source}")
-        return Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
+        return Problem(readout, self.domain)
 
     def winner_kinds(self) -> dict[int, TokenKind | None]:
         """Return the kind of the token that wins along each examined token's own direction.
@@ -450,10 +452,10 @@ class Run:
             If the run is damaged.
         """
         query = f"SELECT {', '.join(MEASURE_COLUMNS)} FROM measures NOT INDEXED"
-        V, d = self._shape
+        lengths = self._lengths
         items = [
-            decoding.measure_row(self._file, values, V, d)
-            for values in self._file.select(query, (), HEADER + ITEM * max(V, d))
+            decoding.measure_row(self._file, values, lengths)
+            for values in self._file.select(query, (), HEADER + ITEM * max(lengths.V, lengths.k))
         ]
         found: dict[int, dict[str, MeasureRow]] = {}
         for item in sorted(items, key=lambda item: (item.token_id, item.measure)):
@@ -505,10 +507,27 @@ class Run:
         )
 
     @cached_property
-    def _shape(self) -> tuple[int, int]:
-        """V and d from the settings."""
+    def _lengths(self) -> Lengths:
+        """How long the run's arrays may be, from the settings."""
         settings = self.settings
-        return settings["V"], settings["d"]
+        domain, d = settings["domain"], settings["d"]
+        k = domains.coordinates(domain, d)
+        return Lengths(settings["V"], d if k is None else k, domain["shape"] == "simplex")
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The domain that the run asks about, with the vectors that the file keeps for it.
+
+        Raises StoreError if they are not those that the settings describe.
+        """
+        settings = self.settings
+        stored, d = settings["domain"], settings["d"]
+        k = domains.coordinates(stored, d)
+        frame = None if k is None else read_frame(self._file, k, d)
+        try:
+            return domains.from_settings(stored, d, frame)
+        except InputError as error:
+            raise self._file.damaged(str(error)) from error
 
     def check(self) -> None:
         """Check that the run's settings and its other facts about itself can be read.

@@ -7,17 +7,20 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import Finding
 from geom.errors import StoreError
+from geom.model.frames import Frame
 from geom.nouns import Noun
 from geom.store.arrays import blob
 from geom.store.connection import connect
+from geom.store.domain_frame import write_frame
 from geom.store.file_format import APPLICATION_ID, SCHEMA, VERSION, store_errors
 from geom.store.locking import hold
 from geom.store.reading import Run
@@ -91,14 +94,19 @@ class Writer:
                     ),
                 )
             for outcome in known:
-                _record(execute, outcome)
+                _record(execute, outcome, self._mixtures)
             _put(execute, {"planned": True, "warnings": warnings})
 
     def record(self, outcomes: Iterable[Outcome]) -> None:
         """Store verdicts and evidence, all in one transaction."""
         with self._transaction() as execute:
             for outcome in outcomes:
-                _record(execute, outcome)
+                _record(execute, outcome, self._mixtures)
+
+    @cached_property
+    def _mixtures(self) -> bool:
+        """Whether the points of the run's domain are mixtures, few of whose numbers are not 0."""
+        return bool(self.run.settings["domain"]["shape"] == "simplex")
 
     def end_order(self) -> None:
         """Store that nothing more is to be done for the order of the hardest tokens."""
@@ -149,8 +157,11 @@ def create_or_continue(
     versions: Mapping[str, str],
     notes: Sequence[str] = (),
     noun: Noun = Noun.TOKEN,
+    frame: Frame | None = None,
 ) -> Writer:
     """Return a writer to ``path`` (None: in memory): of a new run, or one with these settings.
+
+    ``frame`` holds the vectors of the domain that the settings describe, if it has any.
 
     Raises StoreError if the file is not a run, was made with other settings or cannot be written.
     """
@@ -162,17 +173,19 @@ def create_or_continue(
         "noun": noun,
     }
     if path is None:
-        return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta)
+        return _create(sqlite3.connect(":memory:", isolation_level=None), None, meta, frame)
     path = Path(path).absolute()  # SQLite gives some relative names a special meaning
     let_go = hold(path)
     try:
-        return _open(path, meta, let_go)
+        return _open(path, meta, frame, let_go)
     except BaseException:
         let_go()
         raise
 
 
-def _open(path: Path, meta: Mapping[str, Any], let_go: Callable[[], None]) -> Writer:
+def _open(
+    path: Path, meta: Mapping[str, Any], frame: Frame | None, let_go: Callable[[], None]
+) -> Writer:
     exists = path.exists()
     with store_errors(path):
         if exists and path.stat().st_size:
@@ -182,7 +195,7 @@ def _open(path: Path, meta: Mapping[str, Any], let_go: Callable[[], None]) -> Wr
             connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
         try:
             if not exists:
-                return _create(connection, path, meta, let_go)
+                return _create(connection, path, meta, frame, let_go)
             writer = Writer(connection, path, let_go)
             writer.run.check()
             if writer.run.format != VERSION:
@@ -203,6 +216,7 @@ def _create(
     connection: sqlite3.Connection,
     path: Path | None,
     meta: Mapping[str, Any],
+    frame: Frame | None,
     let_go: Callable[[], None] = lambda: None,
 ) -> Writer:
     connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
@@ -210,13 +224,15 @@ def _create(
     with writer._transaction() as execute:
         for statement in SCHEMA.split(";"):
             execute(statement)
+        if frame is not None:
+            write_frame(execute, frame)
         execute(f"PRAGMA application_id = {APPLICATION_ID}")
         execute(f"PRAGMA user_version = {VERSION}")
         _put(execute, meta)
     return writer
 
 
-def _record(execute: Any, outcome: Outcome) -> None:
+def _record(execute: Any, outcome: Outcome, mixtures: bool) -> None:
     execute(
         "UPDATE tokens SET verdict = ?, proof = ?, certifier = ?, margin_lower = ?, "
         "margin_upper = ?, probability_upper = ?, seconds = ?, note = ?, recipe = ? "
@@ -234,7 +250,7 @@ def _record(execute: Any, outcome: Outcome) -> None:
             outcome.token_id,
         ),
     )
-    for kind, name, array in _arrays(outcome.evidence):
+    for kind, name, array in _arrays(outcome.evidence, mixtures):
         execute(
             "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?)",
             (outcome.token_id, kind, name, blob(array)),
@@ -274,9 +290,13 @@ def _check_settings(run: Run, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _arrays(evidence: Finding) -> Iterator[tuple[str, str, NDArray[Any]]]:
-    if evidence.x is not None:
+def _arrays(evidence: Finding, mixtures: bool) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    if evidence.x is not None and not mixtures:
         yield "witness", "x", evidence.x
+    elif evidence.x is not None and evidence.x.any():
+        used = np.flatnonzero(evidence.x)
+        yield "witness", "indices", used
+        yield "witness", "values", evidence.x[used]
     if evidence.weights is not None:
         yield "weights", "indices", evidence.weights.indices
         yield "weights", "values", evidence.weights.values

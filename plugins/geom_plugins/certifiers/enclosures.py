@@ -69,6 +69,22 @@ def margin_enclosure(
     return _ends(margin)
 
 
+def _parts(values: Sequence[Fraction]) -> Floats:
+    """Return floats (m, d), m > 0, whose sums over m are the values (d,), exactly.
+
+    Raises ArithmeticError if their digits reach below the least float.
+    """
+    parts: list[list[float]] = []
+    rest = list(values)
+    while not parts or any(rest):
+        part = [float(value) for value in rest]
+        if parts and not any(part):
+            raise ArithmeticError("the point has digits below the least float")
+        rest = [value - Fraction(near) for value, near in zip(rest, part, strict=True)]
+        parts.append(part)
+    return np.array(parts)
+
+
 def _square(x: Floats) -> Enclosure:
     """Return ``|x|^2``, exactly, for a float64 vector ``x`` (d,)."""
     (square,) = _backend(EXACT).products(x[None, :], x)
@@ -87,10 +103,12 @@ def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclos
     vocabulary may hold thousands of copies of a row, and at x = 0 all rows are alike.
     """
     W, b = problem.readout.rows, problem.readout.b
-    low, high = _margin_ends(problem, token, x)
+    framed = problem.domain.frame is not None
+    parts = _parts(problem.domain.exact_vector(x).fractions()) if framed else x[None]
+    low, high = _margin_ends(problem, token, parts)
     rows = np.flatnonzero(low <= high.min())
     rows = rows[rows != token]
-    live = np.flatnonzero(x)
+    live = np.flatnonzero(parts.any(axis=0))
     seen = live if problem.readout.shift is None else slice(None)  # a shift sees all coordinates
     different: dict[tuple[bytes, float], int] = {}
     falling = rows[np.argsort(-low[rows])]
@@ -106,7 +124,8 @@ def _margin(problem: Problem, token: int, x: Floats, sums: Arithmetic) -> Enclos
         if best is not None and best.high <= low[rows[start]]:
             break
         chunk = np.append(rows[start : start + step], token)
-        products = _products(sums, W[chunk][:, live], x[live])
+        rows_seen = np.tile(W[chunk][:, live], len(parts))
+        products = _products(sums, rows_seen, parts[:, live].ravel())
         *logits, own = [
             product + _exact(bias)
             for product, bias in zip(products, problem.readout.exact_biases(chunk), strict=True)
@@ -122,8 +141,11 @@ def _products(sums: Arithmetic, rows: Floats, x: Floats) -> Sequence[Enclosure]:
     return sums.products(rows, x) if x.size else [_exact(Fraction(0))] * len(rows)
 
 
-def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Floats]:
+def _margin_ends(problem: Problem, token: int, parts: Floats) -> tuple[Floats, Floats]:
     """Return ends (V,) between which every margin lies, by float64; infinite if it cannot tell.
+
+    The point is the sum of its parts (m, d), of which only the first counts here; the others are
+    part of the error.
 
     A sum of d products and a bias, in any order, is off by at most
     ``(d + 1) u / (1 - (d + 1) u)`` times ``|w| |x| + |b|``, with ``u = 2^-53`` (Higham, Accuracy
@@ -134,10 +156,12 @@ def _margin_ends(problem: Problem, token: int, x: Floats) -> tuple[Floats, Float
     """
     readout = problem.readout
     d, u, tiny = readout.d, 2.0**-53, 2.0**-1022
+    x, others = parts[0], float(np.abs(parts[1:]).max(axis=1, initial=0.0).sum()) * 2.0
     with np.errstate(all="ignore"):
         logits = readout.logits(x)
         size = readout.row_norms * (math.sqrt(d) * float(np.abs(x).max())) + np.abs(readout.b)
         error = 2 * (d + 4) * u * size + 2 * (d + 4) * tiny + readout.bias_errors
+        error += readout.row_norms * (math.sqrt(d) * others)
         gaps = logits[token] - logits
         slop = error[token] + error + 4 * u * np.abs(gaps)
         low, high = gaps - slop, gaps + slop
@@ -188,7 +212,10 @@ def reach_enclosure(
         r = [entry - mean for entry in r]
     intervals = [_interval(iv, entry) for entry in r]
     length = iv.sqrt(iv.fsum(abs(entry) ** 2 for entry in intervals))
-    supremum = _supremum(iv, problem, intervals, length)
+    if domain.frame is None:
+        supremum = _supremum(iv, problem, intervals, length)
+    else:
+        supremum = _image_supremum(iv, domain, r, sums)
     share = _interval(iv, _exact(total))
     bound = None if supremum is None else (supremum - _interval(iv, g)) / share
     return Reach(None if bound is None else _ends(bound), _ends(length / share), light.size)
@@ -202,6 +229,47 @@ def _supremum(iv: Any, problem: Problem, r: list[Interval], length: Interval) ->
     if domain.shape == "ball":
         return iv.sqrt(_interval(iv, _exact(_size(domain)))) * length
     return length if problem.homogeneous or length == 0 else None
+
+
+def _image_supremum(iv: Any, domain: Domain, r: list[Enclosure], sums: Arithmetic) -> Interval:
+    """Return an interval around ``sup -(r . x)`` over the hull of points, or an ellipsoid.
+
+    It is the largest ``-(p_i . r)`` of the points, or ``R |axes @ r| - r . centre``. Points that
+    are lower in float64, by more than its error, are not enclosed.
+    """
+    frame = domain.frame
+    assert frame is not None
+    near = np.array([float((entry.low + entry.high) / 2) for entry in r])
+    if domain.shape == "ball":
+        products = [_interval(iv, entry) for entry in _along(frame.axes, r, sums)]
+        reach = iv.sqrt(_interval(iv, _exact(_size(domain))) * iv.fsum(q**2 for q in products))
+        centre = np.zeros((1, near.size)) if frame.centre is None else frame.centre[None]
+        (moved,) = _along(centre, r, sums)
+        return reach - _interval(iv, moved)
+    width = max(float(entry.high - entry.low) for entry in r)
+    q, error = frame.against(near, np.abs(near) * 2.0**-50 + 2.0 * width)
+    high = np.flatnonzero(~(error - q < (-q - error).max()))
+    found = _along(frame.axes[high], r, sums)
+    return _interval(iv, Enclosure(max(-e.high for e in found), max(-e.low for e in found)))
+
+
+def _along(axes: Floats, r: list[Enclosure], sums: Arithmetic) -> list[Enclosure]:
+    """Enclose ``axes @ r`` (k,), by blocks of axes."""
+    middles = [float((entry.low + entry.high) / 2) for entry in r]
+    rests = [(e.low + e.high) / 2 - Fraction(m) for e, m in zip(r, middles, strict=True)]
+    parts = np.array([middles, [float(rest) for rest in rests]])
+    doubt = max(
+        max(abs(e.low - near), abs(e.high - near))
+        for e, near in zip(r, (Fraction(a) + Fraction(b) for a, b in parts.T.tolist()), strict=True)
+    )
+    out: list[Enclosure] = []
+    for start in range(0, len(axes), max(1, BLOCK // axes.shape[1])):
+        block = axes[start : start + max(1, BLOCK // axes.shape[1])]
+        found = sums.products(np.tile(block, 2), parts.ravel())
+        for entry, axis in zip(found, block, strict=True):
+            off = doubt * Fraction(float(np.abs(axis).sum())) * Fraction(1001, 1000)
+            out.append(Enclosure(entry.low - off, entry.high + off))
+    return out
 
 
 def _size(domain: Domain) -> Fraction:

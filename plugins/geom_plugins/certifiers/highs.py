@@ -13,7 +13,8 @@ as well. With a bias, the program on that box gives a first bound. The question 
 way: the shortest ``x`` with a margin of at least half the bound, which is lowered until that ``x``
 is in the ball or the bound falls to zero (`least_norm`). Tangents to the ball, added to the program
 where its answer leaves it, settle many tokens too, but converge slowly in a tight clump; HiGHS's
-quadratic solver failed on one in ten tokens of such a clump.
+quadratic solver failed on one in ten tokens of such a clump. The hull of points has a program of
+its own (`game_program`).
 
 Only the sign of the margin is asked for, so two things end the search early: the point, moved into
 the domain, wins against *all* rows; or the row duals, which are weights, bound the margin over the
@@ -30,14 +31,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
-import highspy
 import numpy as np
 from msgspec import Meta
 
 from geom import Certifier, Finding, Floats, Ids, Problem, Weights, hookimpl, judge
+from geom_plugins.certifiers.game_program import solved
 from geom_plugins.certifiers.least_norm import least_norm
+from geom_plugins.certifiers.simplex import RowProgram
+from geom_plugins.solvers.mixtures import Board
 from geom_plugins.solvers.small_problems import decide
 
 _PLAIN = 20
@@ -80,7 +83,14 @@ def certify(problem: Problem, token: int, prior: Finding, options: HighsOptions)
         options = replace(options, enough=math.ldexp(options.enough, -problem.exponent))
     problem = problem.unit
     if problem.readout.V == 1:
-        return Finding(x=np.zeros(problem.readout.d))
+        return Finding(x=problem.domain.fit(np.zeros(problem.domain.coordinates)))
+    if problem.domain.shape == "simplex":
+        board = Board(
+            problem, token, largest=options.largest, gap=options.gap, enough=options.enough
+        )
+        board.start(prior)
+        note = None if board.settled() else solved(board, options.rounds, options.tolerance)
+        return board.finding(note)
     found = _searched(problem, token, options)
     if judge(problem, token, found).decided:
         return found
@@ -151,9 +161,18 @@ class _Search:
         self._bound = math.inf
         self._y, self._m = np.zeros(d), 0.0
         self._nearer = False
-        self._lp = _MarginProgram(d, self._free, options.tolerance)
+        self._lp = self._program(d)
         if domain.zero_sum:
             self._add(np.append(np.ones(d), 0.0)[None], np.zeros(1), np.zeros(1), [-1], np.ones(1))
+
+    def _program(self, d: int) -> RowProgram:
+        """Return ``maximise m`` over ``y`` in the unit box, or free; m <= 1 if y has no bound."""
+        cost = np.append(np.zeros(d), -1.0)
+        low = np.append(np.full(d, -math.inf if self._free else -1.0), -math.inf)
+        high = np.append(
+            np.full(d, math.inf if self._free else 1.0), 1.0 if self._free else math.inf
+        )
+        return RowProgram(cost, low, high, self._options.tolerance)
 
     def add_tokens(self, tokens: Ids) -> None:
         """Add the rows of these tokens to the program."""
@@ -297,78 +316,6 @@ class _Search:
             r = r - r.mean()
         size = np.linalg.norm(r) if domain.shape == "ball" or self.ball else np.abs(r).sum()
         return self._reach * float(size)
-
-
-class _Silent(highspy.Highs):
-    """A solver that prints nothing, not even the banner that versions from 1.16 print at once."""
-
-    def enableCallbacks(self) -> None:  # noqa: N802  # the constructor calls this first
-        super().setOptionValue("output_flag", False)
-        super().enableCallbacks()  # type: ignore[no-untyped-call]  # highspy's own gap
-
-
-class _MarginProgram:
-    """``maximise m`` over ``y`` (d,) and m in HiGHS, with rows of ``(y, m)`` added over time.
-
-    ``y`` is in the unit box, or free; then m is at most 1, because the margin may grow without
-    bound.
-    """
-
-    def __init__(self, d: int, free: bool, tolerance: float) -> None:
-        self._d = d
-        self._highs: Any = _Silent()  # type: ignore[no-untyped-call]  # highspy's own gap
-        options: dict[str, Any] = {
-            "threads": 1,
-            "parallel": "off",
-            "presolve": "off",  # a basis is kept from round to round
-            "solver": "simplex",
-            "simplex_strategy": 1,  # dual: a new row leaves the basis dual feasible
-            "primal_feasibility_tolerance": tolerance,
-            "dual_feasibility_tolerance": tolerance,
-            "small_matrix_value": 1e-12,  # the default drops entries below 1e-9
-        }
-        for name, value in options.items():
-            self._highs.setOptionValue(name, value)
-        cost = np.append(np.zeros(d), -1.0)
-        low = np.append(np.full(d, -math.inf if free else -1.0), -math.inf)
-        high = np.append(np.full(d, math.inf if free else 1.0), 1.0 if free else math.inf)
-        none = np.zeros(0, dtype=np.int32)
-        self._highs.addCols(d + 1, cost, low, high, 0, none, none, np.zeros(0))
-
-    def add_rows(self, rows: Floats, low: Floats, high: Floats) -> None:
-        """Add dense rows (n, d + 1) with their bounds (n,)."""
-        n, width = rows.shape
-        starts = np.arange(0, n * width, width, dtype=np.int32)
-        columns = np.tile(np.arange(width, dtype=np.int32), n)
-        self._highs.addRows(n, low, high, n * width, starts, columns, rows.ravel())
-
-    def solve(self) -> str | None:
-        """Run to the optimum; return None, or the status that HiGHS ended with.
-
-        The dual simplex can cycle on degenerate programs; past an iteration limit, the primal
-        simplex tries from scratch.
-        """
-        self._highs.setOptionValue("simplex_iteration_limit", 5000 + 50 * self._d)
-        self._highs.run()
-        if self._optimal():
-            return None
-        self._highs.clearSolver()
-        self._highs.setOptionValue("simplex_strategy", 4)
-        self._highs.run()
-        self._highs.setOptionValue("simplex_strategy", 1)
-        return None if self._optimal() else str(self._highs.getModelStatus()).rpartition(".")[2]
-
-    def point(self) -> tuple[Floats, float]:
-        """Return ``y`` (d,) and m at the optimum."""
-        values = np.array(self._highs.getSolution().col_value)
-        return values[:-1], float(values[-1])
-
-    def multipliers(self) -> Floats:
-        """Return the rows' multipliers, >= 0 where a row keeps m from growing."""
-        return np.asarray(np.maximum(-np.array(self._highs.getSolution().row_dual), 0.0))
-
-    def _optimal(self) -> bool:
-        return bool(self._highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
 
 
 def _tighten(options: HighsOptions, gap: float, enough: float | None) -> HighsOptions:

@@ -77,6 +77,11 @@ def solve(problem: Problem, token: int, options: PostOptions) -> Any:
     return linprog(-own, A_ub=a, b_ub=room, bounds=(-1.0, 1.0), method="highs")
 
 
+def prepare(problem: Problem, options: PostOptions) -> None:
+    """Raise InputError for the hull of points and an ellipsoid: the post did not ask about them."""
+    problem.asked.domain.refuse_frame("linprog-post", "use maxent or highs")
+
+
 @hookimpl
 def geom_certifiers() -> Iterator[Certifier[PostOptions]]:
     yield Certifier(
@@ -84,4 +89,5 @@ def geom_certifiers() -> Iterator[Certifier[PostOptions]]:
         "the blog post's linear program, slips and all: historical, never a proof",
         certify,
         PostOptions,
+        prepare=prepare,
     )

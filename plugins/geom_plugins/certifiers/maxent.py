@@ -6,7 +6,8 @@ follow the central path of their program (`path_search`) on a working set of a f
 those that beat the token at that first point, and those that beat the points found later, up to a
 limit that bounds the memory. Each step costs one symmetric product and one factorisation, on either
 side of the border. The search ends when a point, moved into the domain, wins against *all* rivals,
-or when the weights bound the margin below zero.
+or when the weights bound the margin below zero. On the hull of points the unknowns are the shares
+of a mixture, and the path is that of `mixtures`.
 
 The products and factorisations run on the device that geom asks for. The results are suggestions,
 and geom checks them on the processor: a device that computes badly, or in too few digits, loses
@@ -18,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -26,6 +28,7 @@ from msgspec import Meta
 from geom import Array, Certifier, Finding, Floats, Ids, Problem, Readout, Weights, hookimpl, judge
 from geom_plugins.solvers.central_path import CentralPath
 from geom_plugins.solvers.centroid_step import PRODUCT_BYTES, Start, starts
+from geom_plugins.solvers.mixtures import Board, smoothed
 from geom_plugins.solvers.path_search import START, PathSearch, Shape
 
 BATCH = 256
@@ -62,7 +65,11 @@ def certify_many(
         options = replace(options, enough=math.ldexp(options.enough, -problem.exponent))
     problem = problem.unit
     if problem.readout.V == 1:
-        yield from (Finding(x=np.zeros(problem.readout.d)) for _ in tokens)
+        alone = problem.domain.fit(np.zeros(problem.domain.coordinates))
+        yield from (Finding(x=alone) for _ in tokens)
+        return
+    if problem.domain.shape == "simplex":
+        yield from map(partial(_on_a_hull, problem, options), tokens, priors)
         return
     todo = starts(problem, tokens)
     while True:
@@ -72,6 +79,13 @@ def certify_many(
                 return
             finding = _certify(problem, start, options)
         yield finding
+
+
+def _on_a_hull(problem: Problem, options: MaxentOptions, token: int, prior: Finding) -> Finding:
+    """Certify one token on the hull of points (`geom_plugins.solvers.mixtures`)."""
+    board = Board(problem, token, largest=options.largest, gap=options.gap, enough=options.enough)
+    board.start(prior)
+    return board.finding(None if board.settled() else smoothed(board, 4 * options.steps))
 
 
 def certify(problem: Problem, token: int, prior: Finding, options: MaxentOptions) -> Finding:

@@ -57,7 +57,7 @@ def prepare(problem: Problem, options: MpmathOptions) -> None:
 
 def certify(problem: Problem, token: int, prior: Finding, options: MpmathOptions) -> Finding:
     """Return the prior's point and weights unchanged, and note enclosures of what they show."""
-    notes = []
+    problem, notes = problem.asked, []
     if prior.x is not None:
         notes.append(_point_note(problem, token, prior.x, options))
     if prior.weights is not None:

@@ -61,7 +61,8 @@ def certify_many(
     if not replayed:
         return [Finding() for _ in tokens]
     stage, _ = _staged(problem, options)
-    logits = stage.replayed(np.array([x for _, x in replayed]))
+    points, _ = problem.asked.domain.vectors(np.array([x for _, x in replayed]))
+    logits = stage.replayed(points)
     notes = {
         token: _said(token, row, stage.dtype)
         for (token, _), row in zip(replayed, logits, strict=True)

@@ -39,7 +39,7 @@ def count_wins(readout: Readout, domain: Domain, samples: int, seed: int) -> np.
     block = max(1, BLOCK_BYTES // (8 * readout.V))
     sizes = (min(block, samples - start) for start in range(0, samples, block))
     for n in track_progress(sizes, "random-directions", samples, "points", int):
-        x = domain.sample(rng, n)
+        x, _ = domain.vectors(domain.sample(rng, n))
         np.add.at(wins, readout.logits(x).argmax(axis=1), 1)
     return wins
 

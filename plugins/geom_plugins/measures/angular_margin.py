@@ -66,8 +66,9 @@ def angular_margin(
     """Measure the angle in radians, 0 if the token wins nowhere at full length.
 
     ``x`` is the direction. If the domain is unbounded, directions have no end and biases do not
-    count. Raises InputError on a box with biases.
+    count. Raises InputError on a box with biases, the hull of points and an ellipsoid.
     """
+    problem.domain.refuse_frame("angular-margin", "measure it on the model's own domain")
     low, high = angle_bounds(problem, token, Finding())
     if problem.readout.V == 1:
         return between(low, high, "it has no rival")

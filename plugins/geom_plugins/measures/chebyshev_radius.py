@@ -50,8 +50,9 @@ def chebyshev_radius(
     """Measure the radius, in the units of the domain's vectors; ``x`` is the centre.
 
     It is 0 for an unspeakable token, and infinity if the domain is unbounded and the token wins in
-    balls of any size.
+    balls of any size. Raises InputError for the hull of points and an ellipsoid.
     """
+    problem.domain.refuse_frame("chebyshev-radius", "measure it on the model's own domain")
     if problem.readout.V == 1:
         alone = Finding(np.zeros(problem.readout.d))
         return between(*ball_bounds(problem, token, alone), "it has no rival", alone.x)
@@ -100,7 +101,9 @@ class _Rivals:
         scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0.0)
         c = (problem.readout.b - problem.readout.b[token]) * scale
         c[size == 0.0] = -np.inf
-        return cls(Program(problem, token, c, scale, shape=problem.domain.shape), problem.domain)
+        shape = problem.domain.shape
+        assert shape != "simplex"
+        return cls(Program(problem, token, c, scale, shape=shape), problem.domain)
 
     def farthest(self, reach: float, start: Floats, gap: float) -> Solution:
         """Find the point farthest in, of the domain shrunk to the radius ``reach``, over it."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from geom import Finding, Floats, Problem, Weights, judge
 from geom.proofs import margin_bounds
+from geom_plugins.certifiers import maxent
 from geom_plugins.measures.verdicts import direction, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, solve, working_set
 
@@ -42,9 +43,18 @@ def largest_margin(problem: Problem, token: int, prior: Finding, gap: float) -> 
     """
     if problem.readout.V == 1:
         return LargestMargin(math.inf, math.inf, "it has no rival")
+    if problem.domain.shape == "simplex":
+        return _on_a_hull(problem, token, prior, gap)
     if problem.domain.bounded:
-        return _bounded(problem, token, prior, gap)
+        return _bounded(problem.in_coordinates, token, prior, gap)
     return _unbounded(problem, token, prior, gap)
+
+
+def _on_a_hull(problem: Problem, token: int, prior: Finding, gap: float) -> LargestMargin:
+    options = maxent.MaxentOptions(steps=200, largest=True, gap=gap)
+    found = maxent.certify(problem, token, prior, options)
+    low, high = margin_bounds(problem, token, found)
+    return LargestMargin(low, high, None, found.x, found.weights)
 
 
 def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> LargestMargin:

@@ -77,8 +77,10 @@ def perturbation(
     """Measure the Euclidean length of the least change, in units of W.
 
     ``x`` is the point at which a change that long is needed. It is a change of the row as the
-    domain sees it: if ``sum(x) = 0``, a change along ones has no effect.
+    domain sees it: if ``sum(x) = 0``, a change along ones has no effect. Raises InputError for the
+    hull of points and an ellipsoid.
     """
+    problem.domain.refuse_frame("perturbation", "measure it on the model's own domain")
     if problem.readout.V == 1:
         return Measurement(math.inf, 0.0, proven=True, note="it has no rival")
     found, verdict = settled(problem, token, prior)

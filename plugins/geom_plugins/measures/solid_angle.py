@@ -69,8 +69,10 @@ def share(problem: Problem, token: int, prior: Finding, options: ShareOptions) -
     """Estimate the natural logarithm of the share of directions in which the token wins.
 
     It is minus infinity, without error, if the token is proven to win nowhere. Raises InputError
-    for domains without a sphere of directions: a box, and all of space with biases.
+    for domains without a sphere of directions: a box, all of space with biases, the hull of points
+    and an ellipsoid.
     """
+    problem.domain.refuse_frame("solid-angle", "measure it on the model's own domain")
     if problem.domain.shape != "ball" and not problem.homogeneous:
         raise InputError(
             f"domain {problem.domain.name} has no sphere of directions: measure the solid angle on "
@@ -110,6 +112,7 @@ def proven_share(
     problem: Problem, token: int, evidence: Finding, options: ShareOptions, widen: float
 ) -> tuple[float, float]:
     """Return the bounds on the share's logarithm, at most 0, that weights prove."""
+    problem.domain.refuse_frame("solid-angle", "measure it on the model's own domain")
     if problem.readout.V == 1:
         return 0.0, 0.0
     if judge(problem, token, evidence, widen).name == "unspeakable":

@@ -55,8 +55,11 @@ class CertificateOptions:
 def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
     """Write one JSON object per line, for the token or for each proven token of the verdict.
 
-    Raises InputError for a token that the run did not examine or decide.
+    Raises InputError for a token that the run did not examine or decide, and for a run on the hull
+    of points or on an ellipsoid, whose vectors a certificate does not hold.
     """
+    domain = run.domain
+    domain.refuse_frame("the certificate for strangers", "check the run with geom verify")
     wanted = run.rows(options.verdict)
     for row in [_one(run, options.token)] if options.token else wanted:
         found = run.certificate(row.token_id)

@@ -22,7 +22,6 @@ fault, and so is a run that did not finish.
 from __future__ import annotations
 
 from geom.loading import weights_of
-from geom.model import domains
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.opening.twins import find_twins
@@ -81,7 +80,10 @@ def verify(
     if readout.digest != settings.get("digest"):
         reason = f"the run was made with other weights than {readout.source}: name its own"
         return Verification({}, (Fault(None, reason),))
-    problem = Problem(readout, domains.from_settings(settings.get("domain", {}), readout.d))
+    if readout.d != run.domain.d:
+        reason = f"its d is {run.domain.d}, and the model's is {readout.d}"
+        return Verification({}, (Fault(None, reason),))
+    problem = Problem(readout, run.domain)
     rows = list(run.rows())
     found = Found(readout.noun)
     with watched(progress):

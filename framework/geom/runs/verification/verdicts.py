@@ -94,7 +94,11 @@ def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict
         if row.verdict == "speakable":
             with suppress(StoreError):  # a damaged certificate is checked by itself later
                 x = run.evidence(row.token_id).x
-                if x is not None and x.shape == (problem.readout.d,) and np.isfinite(x).all():
+                if (
+                    x is not None
+                    and x.shape == (problem.domain.coordinates,)
+                    and np.isfinite(x).all()
+                ):
                     kept.append(row)
                     stored.append(x)
     if not kept:

@@ -14,7 +14,7 @@ import reference
 import tree
 from sphinx.addnodes import pending_xref
 
-from geom.store.file_format import SCHEMA
+from geom.store.file_format import FRAME_SCHEMA, SCHEMA
 
 project = "geom"
 author = "the geom authors"
@@ -112,7 +112,9 @@ MADE = {
         "PLUGINS-FROM-THE-TREE": lambda: tree.tables("geom_plugins"),
     },
     "commands": {"COMMANDS-FROM-THE-CODE": reference.commands},
-    "run-file": {"SCHEMA-FROM-THE-CODE": lambda: f"```sql\n{SCHEMA.strip()}\n```"},
+    "run-file": {
+        "SCHEMA-FROM-THE-CODE": lambda: f"```sql\n{SCHEMA.strip()}\n{FRAME_SCHEMA.strip()}\n```"
+    },
     "plugins": {"PLUGINS-FROM-THE-CODE": reference.plugins},
     "questions": {
         f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from geom import (
     StoreError,
     hookimpl,
 )
+from geom.cli.display.progress import bars
 from geom.plugins.registry import Origin, Plugins
 from support.command import Command
 from support.plugins import Use, installed_and
@@ -258,6 +260,127 @@ def test_a_damaged_measurement_is_one_line(brought: Brought, run: geom.Run) -> N
     assert run.measured()[0]["norm"].value == 1.0
 
 
+# Many tokens at once
+
+
+@dataclass
+class Batched:
+    """A measure of many tokens at once, whose answers take time; ``sizes`` are those of batches."""
+
+    seconds: float = 1.0
+    fails_at: int = -1
+    short: bool = False
+    now: float = 0.0
+    sizes: list[int] = field(default_factory=list)
+
+    def many(
+        self, problem: Problem, tokens: Sequence[int], priors: Sequence[Finding], options: NoOptions
+    ) -> Iterator[Measurement]:
+        assert len(priors) == len(tokens)
+        self.sizes.append(len(tokens))
+        for token in tokens[: len(tokens) - self.short]:
+            self.now += self.seconds
+            if token == self.fails_at:
+                raise ValueError("boom")
+            yield Measurement(float(token))
+
+    def one(self, *arguments: Any) -> Measurement:
+        raise AssertionError("many are asked for at once")
+
+    @hookimpl
+    def geom_measures(self) -> Iterable[Measure[Any]]:
+        yield Measure("id", "", self.one, NoOptions, unit="ids", measure_many=self.many, batch=64)
+
+
+@pytest.fixture
+def batched(use: Use, monkeypatch: pytest.MonkeyPatch) -> Batched:
+    own = Batched()
+    use(installed_and(own))
+    monkeypatch.setattr("geom.measuring.perf_counter", lambda: own.now)
+    return own
+
+
+def cross(n: int) -> Readout:
+    return Readout.fold(np.vstack([np.eye(n // 2), -np.eye(n // 2)]))
+
+
+@pytest.mark.parametrize(("seconds", "largest"), [(0.0, 64), (0.4, 25), (2.0, 5), (60.0, 1)])
+def test_a_batch_is_as_large_as_ten_seconds_allow(
+    batched: Batched, seconds: float, largest: int
+) -> None:
+    batched.seconds = seconds
+    found = geom.measure(cross(200), "id", "all")
+    assert [row.value for row in found] == list(range(200))
+    assert batched.sizes[0] == 1
+    assert all(b <= 4 * a for a, b in pairwise(batched.sizes))
+    assert max(batched.sizes) == largest
+    assert {round(row.seconds, 9) for row in found} == {seconds}
+
+
+def test_what_a_batch_has_yielded_is_kept_when_it_is_stopped(
+    batched: Batched, tmp_path: Path
+) -> None:
+    batched.fails_at = 12
+    with geom.run(cross(20), tokens="all", out=tmp_path / "cross.db") as run:
+        found = {row.token_id: row for row in geom.measure(run, "id", "all")}
+        assert batched.sizes == [1, 4, 10, 5]
+        kept = [token for token in range(20) if token not in (12, 13, 14)]
+        assert sorted(run.measured()) == kept
+        assert {found[token].note for token in (12, 13, 14)} == {"it raised ValueError: boom"}
+        batched.fails_at = -1
+        assert [row.value for row in geom.measure(run, "id", "all")] == list(range(20))
+        assert sum(batched.sizes[4:]) == 3
+
+
+def test_a_batch_with_too_few_answers_leaves_the_rest_without_a_number(batched: Batched) -> None:
+    batched.short = True
+    found = list(geom.measure(cross(4), "id", "0-1"))
+    assert [row.value for row in found] == [None, None]
+    assert found[0].note == "it raised ValueError: 0 measurements for 1 tokens"
+
+
+# How far it has come
+
+
+def test_the_time_left_is_that_of_the_measure_under_way(
+    use: Use, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+
+    def lasting(name: str, seconds: float) -> Measure[Any]:
+        def measure(*arguments: Any) -> Measurement:
+            now[0] += seconds
+            return Measurement(1.0)
+
+        return Measure(name, "", measure, NoOptions, unit="units")
+
+    class Both:
+        @hookimpl
+        def geom_measures(self) -> Iterable[Measure[Any]]:
+            yield from (lasting("cheap", 0.01), lasting("dear", 60.0))
+
+    use(installed_and(Both()))
+    monkeypatch.setattr("geom.cli.display.stages.monotonic", lambda: now[0])
+    with bars() as watcher:
+        geom.measure(Readout.fold(W), ["cheap", "dear"], "0-5", progress=watcher)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[:3] == [
+        "geom: measure cheap: 0 of 6 numbers",
+        "geom: measure dear: 0 of 6 numbers",
+        "geom: measure dear: 1 of 6 numbers, 16 %, 0:01:00, about 0:05:00 left",
+    ]
+    assert lines[-1] == "geom: measure dear: 6 numbers in 0:06:00"
+
+
+def test_numbers_that_a_run_has_already_promise_no_speed(brought: Brought, run: geom.Run) -> None:
+    reports: list[tuple[str, float, float]] = []
+    geom.measure(run, "norm", [0, 1, 2, 3])
+    geom.measure(
+        run, "norm", range(6), progress=lambda *report: reports.append((report[0], *report[1:3]))
+    )
+    assert reports == [("measure norm", float(done), 2) for done in range(3)]
+
+
 # The command line
 
 
@@ -412,3 +535,29 @@ def test_a_run_that_cannot_be_written_is_one_line(
     assert done.code == 2
     assert "another process is writing it" in done.err
     assert json.dumps(done.out) == '""'
+
+
+class Settling:
+    """A measure that settles for a factor, or for something that is no options."""
+
+    def __init__(self, settled: Any) -> None:
+        self.settled = settled
+
+    @hookimpl
+    def geom_measures(self) -> Iterable[Measure[Times]]:
+        def measure(problem: Problem, token: int, prior: Finding, options: Times) -> Measurement:
+            return Measurement(options.times)
+
+        yield Measure("settling", "", measure, Times, unit="units", settle=lambda *_: self.settled)
+
+
+def test_a_run_keeps_the_options_that_a_measure_settles_for(use: Use, run: geom.Run) -> None:
+    use(installed_and(Settling(Times(7.0))))
+    (row,) = geom.measure(run, "settling", [1])
+    assert (row.value, row.options) == (7.0, {"times": 7.0})
+
+
+def test_settling_for_no_options_is_the_plugins_fault(use: Use) -> None:
+    use(installed_and(Settling(3)))
+    with pytest.raises(geom.PluginError, match="settled for int, not for Times"):
+        geom.measure(Readout.fold(W), "settling", [1])

@@ -9,7 +9,7 @@ from .certificates import Weights as Weights
 from .certificates import Witness as Witness
 from .checking import CheckTable as CheckTable
 from .checking import check as check
-from .collecting import Activations as Activations
+from .collecting import ActivationSample as ActivationSample
 from .collecting import activations as activations
 from .comparison import compare as compare
 from .comparison.claims import SolverClaim as SolverClaim
@@ -41,6 +41,9 @@ from .machine.memory import check_memory as check_memory
 from .machine.memory import is_small as is_small
 from .machine.threads import cores as cores
 from .machine.threads import limited_threads as limited_threads
+from .markdown import markdown_code as markdown_code
+from .markdown import markdown_table as markdown_table
+from .markdown import markdown_text as markdown_text
 from .measuring import MeasureTable as MeasureTable
 from .measuring import measure as measure
 from .model.arrays import FiledArray as FiledArray
@@ -111,7 +114,7 @@ from .text import harmless as harmless
 from .text import json_line as json_line
 from .text import visible as visible
 from .token_spec import parse_tokens as parse_tokens
-from .truncation import Unsampleable as Unsampleable
+from .truncation import TruncationTable as TruncationTable
 from .truncation import UnsampleableToken as UnsampleableToken
 from .truncation import unsampleable as unsampleable
 from .truncation.settings import Truncation as Truncation

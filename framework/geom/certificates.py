@@ -16,12 +16,13 @@ RecipeName = Literal["own-direction"]
 
 @dataclass(frozen=True, eq=False)
 class Witness:
-    """A vector of the domain; a token with a positive margin at it is speakable.
+    """A point of the domain; a token with a positive margin at it is speakable.
 
     Attributes
     ----------
-    x : ndarray of shape (d,), float64
-        The vector.
+    x : ndarray of shape (k,), float64
+        The point: its vector, so that k is d, or on a domain that is made of vectors its
+        coordinates, which `Domain.vector` turns into one.
     """
 
     x: Floats
@@ -61,8 +62,8 @@ class Finding:
 
     Attributes
     ----------
-    x : ndarray of shape (d,), float64, optional
-        The best point found.
+    x : ndarray of shape (k,), float64, optional
+        The best point found, as in `Witness`.
     weights : Weights, optional
         The best combination found.
     note : str, optional

@@ -45,7 +45,7 @@ _ALIKE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Activations:
+class ActivationSample:
     """A sample of the vectors that a network hands to its readout.
 
     Attributes
@@ -105,7 +105,7 @@ def activations(
     tokenizer: object = None,
     given: Given | None = None,
     progress: Watcher | None = None,
-) -> Activations:
+) -> ActivationSample:
     """Run a network on a text, and sample what its final norm emits, before scale and shift.
 
     The text is cut into windows, each of which the network reads on its own. The places are drawn
@@ -136,7 +136,7 @@ def activations(
 
     Returns
     -------
-    Activations
+    ActivationSample
         The sample.
 
     Raises
@@ -187,7 +187,7 @@ def activations(
         "versions": dict(network.versions),
         "positions": chosen.tolist(),
     }
-    return Activations(points, chosen, header)
+    return ActivationSample(points, chosen, header)
 
 
 def _lines(header: Mapping[str, Any]) -> str:

@@ -28,7 +28,14 @@ from campaigns.campaign import Case, main
 from geom import GeomError, Readout, Verification
 from support import truth
 
-MEASURES = ("angular-margin", "chebyshev-radius", "logit-bias", "perturbation")
+MEASURES = (
+    "angular-margin",
+    "best-rank",
+    "chebyshev-radius",
+    "logit-bias",
+    "min-p",
+    "perturbation",
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,7 +178,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     done = command("export", "run.db", "--format", "parquet", "--out", "rows.parquet")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "geom-unembed[report]" in done.err
+    assert geom.install_command("report") in done.err
     assert [path.name for path in Path().iterdir()] == ["run.db"]
 
 

@@ -81,7 +81,7 @@ def test_json_of_one_plugin_holds_its_options(command: Command) -> None:
 
 
 def test_a_plugin_without_options_says_so(command: Command) -> None:
-    assert "no options" in command("plugins", "jsonl").out
+    assert "no options" in command("plugins", "serial").out
 
 
 @pytest.mark.parametrize("names", BUILT_IN.values(), ids=BUILT_IN.keys())

@@ -23,6 +23,7 @@ INSIDE = 4
 FIELDS = [
     *("token_id", "token", "self_argmax", "argmax_id", "argmax", "flagged_by", "verdict", "proof"),
     *("certifier", "margin_lower", "margin_upper", "seconds", "note", "token_kind"),
+    "probability_upper",
 ]
 MODEL = ("--model", "npz:square.npz")
 RUN = ("run", *MODEL, "--out", "run.db", "--format", "jsonl")
@@ -74,6 +75,7 @@ def test_a_jsonl_row_says_what_is_known_by_hand(command: Command) -> None:
     (row,) = command(*RUN).rows
     assert row.pop("margin_lower") is None
     assert row.pop("margin_upper") <= 0
+    assert 1 / 5 <= row.pop("probability_upper") <= 1 / 2  # at x = 0 all five are as likely
     assert row.pop("seconds") > 0
     assert row.pop("proof") in ("interior", "rational")
     assert row == {

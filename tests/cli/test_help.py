@@ -70,6 +70,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("audit", "before", "after"):
         geom.run("demo", tokens="96,116,183,2262", out=folder / f"{name}.db").close()
     np.savez(folder / "model.npz", W=np.eye(4))
+    (folder / "text.txt").write_text("Some words to read, one after the other. " * 400)
     from geom_plugins.sources.demo import CHECKPOINT
 
     shutil.copytree(CHECKPOINT, folder / "path" / "to" / "checkpoint")

@@ -82,14 +82,15 @@ def test_padding_among_the_examined_is_counted(command: Command) -> None:
     assert "padding" not in command("show", "run.db").out
 
 
-def test_the_kind_is_the_last_key_of_every_export(command: Command) -> None:
+def test_later_keys_of_an_export_follow_the_others(command: Command) -> None:
     keep(["a", r"\xff", None], ["normal", "byte", "padding"])
     exported = command("export", "run.db").rows
-    assert [list(row)[-1] for row in exported] == ["token_kind"] * 3
+    assert [list(row)[-2:] for row in exported] == [["token_kind", "probability_upper"]] * 3
     assert [row["token_kind"] for row in exported] == ["normal", "byte", "padding"]
     lines = command("export", "run.db", "--format", "csv").out.splitlines()
-    assert [line.rpartition(",")[2] for line in lines] == [
-        *("token_kind", "normal", "byte", "padding"),
+    assert [line.split(",")[-2:] for line in lines] == [
+        ["token_kind", "probability_upper"],
+        *(["normal", ""], ["byte", ""], ["padding", ""]),
     ]
 
 

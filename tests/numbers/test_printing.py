@@ -138,7 +138,14 @@ def test_values_have_the_digits_that_their_errors_leave(
 # The commands' output
 
 
-MEASURES = ("angular-margin", "chebyshev-radius", "perturbation", "logit-bias")
+MEASURES = (
+    "angular-margin",
+    "best-rank",
+    "chebyshev-radius",
+    "perturbation",
+    "logit-bias",
+    "min-p",
+)
 NUMBER = r"-?\d[\d.]*(?:e[+-]\d+)?"
 BOUNDS = re.compile(rf"(?:(?P<low>{NUMBER}) \.\. )?(?:(?P<sign>[<>]=) )?(?P<last>{NUMBER})")
 

@@ -30,7 +30,15 @@ INSIDE, CENTRE, TWIN = 4, 5, 6
 READOUT = Readout.fold(
     W, norm="rmsnorm", tokens=[*"abcdefg"], kinds=["normal"] * 6 + ["special"], source="npz:w.npz"
 )
-MEASURES = ("angular-margin", "chebyshev-radius", "logit-bias", "perturbation")
+MEASURES = (
+    "angular-margin",
+    "best-rank",
+    "chebyshev-radius",
+    "logit-bias",
+    "max-probability",
+    "min-p",
+    "perturbation",
+)
 
 HELD = ["holds: 3 speakable, 4 unspeakable; fails: 0"]
 
@@ -171,6 +179,19 @@ EDITS: dict[str, tuple[str, str]] = {
     "a measure of what cannot be said": (
         "UPDATE measures SET value = 1.0 WHERE token_id = 4 AND measure = 'chebyshev-radius'",
         "token 4: chebyshev-radius: it is 1.0, ± 0.0, and its evidence proves 0.0 to 0.0",
+    ),
+    "a rank that is too bad": (
+        "UPDATE measures SET value = 9.0, error = 0.0 WHERE token_id = 4 AND measure = 'best-rank'",
+        "token 4: best-rank: it is 9.0, ± 0.0, and its evidence proves ",
+    ),
+    "a threshold that is too low": (
+        "UPDATE measures SET value = 0.5, error = 0.0 WHERE token_id = 1 AND measure = 'min-p'",
+        "token 1: min-p: it is 0.5, ± 0.0, and its evidence proves 1.0 to 1.0",
+    ),
+    "how ties count in a rank": (
+        """UPDATE measures SET options = '{"ties": "sideways"}' """
+        "WHERE token_id = 4 AND measure = 'best-rank'",
+        "token 4: best-rank: option measure.best-rank.ties=sideways: ",
     ),
     "the evidence of a measure": (
         "UPDATE measures SET weights = NULL, indices = NULL "

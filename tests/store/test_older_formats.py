@@ -97,6 +97,8 @@ def test_it_is_verified_measured_and_exported(old: Path, command: Command) -> No
     assert command("measure", "run.db", "--measure", "row-norm", "--tokens", "0").code == 0
     rows = command("export", "run.db", "--format", "jsonl").rows
     assert [row["probability_upper"] for row in rows] == [None] * 5
+    proofs = command("export", "run.db", "--format", "certificate").rows[3:]
+    assert [float.fromhex(proof["probability_upper"]) for proof in proofs] == [0.5, 0.5]  # twins
     assert command("show", "run.db", "--token", "3").code == 0
     edit(old, "UPDATE tokens SET verdict = 'speakable' WHERE token_id = 3")
     assert command("verify", "run.db").code == 1

@@ -6,6 +6,8 @@ the answers of the known problems are right, with Qhull and with a simplex metho
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -56,7 +58,17 @@ DECIDES = {"linprog-post": 0, "mpmath": 0, "replay": 0}
 FLAGS = {"hull-vertex": 96, "random-directions": 95, "reflections": 96, "self-argmax": 82}
 """How many of the 96 unspeakable tokens of the known problems each detector flags."""
 
-OPTIONS = {"unused-cosine": {"unused": "1,2"}}
+SAMPLE = Path(tempfile.gettempdir()) / f"geom-sample-{os.getpid()}.npy"
+"""A sample of vectors, for the measure that needs one; it is there while the tests run."""
+
+OPTIONS = {"unused-cosine": {"unused": "1,2"}, "surprise": {"activations": str(SAMPLE)}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sample() -> Iterator[None]:
+    np.save(SAMPLE, np.random.default_rng(0).standard_normal((20, 2)))
+    yield
+    SAMPLE.unlink()
 
 
 def own(*kinds: str) -> list[tuple[str, str]]:
@@ -337,6 +349,20 @@ def measure(found: Any, unit: str = "logits", bounds: Any = None) -> Asked:
     )
 
 
+def together(many: Callable[..., Any], batch: int = 4) -> Asked:
+    record = Measure(
+        "mine",
+        "mine",
+        lambda *_: Measurement(1.0),
+        NoOptions,
+        unit="logits",
+        bounds=lambda problem, token, *_: (token, token),
+        measure_many=many,
+        batch=batch,
+    )
+    return asked("measure", record)
+
+
 def refuses(_: int) -> Measurement:
     raise InputError("not here")
 
@@ -365,6 +391,22 @@ def refuses(_: int) -> Measurement:
         (measure(lambda n: Measurement(float(n))), "says_the_same_twice", "the second time"),
         (measure(lambda _: Measurement(1.0, x=np.ones(99))), "shows_points_of_the_space", "shape"),
         (measure(refuses), "serves_some_problem", "refuses every"),
+        (together(lambda *_: [], 0), "answers_for_each_of_many", "takes 0 tokens"),
+        (together(lambda *_: []), "answers_for_each_of_many", "0 numbers for 4 tokens"),
+        (
+            together(lambda _, tokens, *__: [1.0] * len(tokens)),
+            "answers_for_each_of_many",
+            "not a Measurement",
+        ),
+        (
+            together(
+                lambda _, tokens, *__: [
+                    Measurement(float(token), 0.0, proven=True) for token in reversed(tokens)
+                ]
+            ),
+            "answers_for_each_of_many",
+            "out of order",
+        ),
     ],
 )
 def test_a_measure_that_breaks_a_promise_is_caught(broken: Asked, check: str, said: str) -> None:

@@ -125,6 +125,15 @@ def test_tokens_that_were_not_examined_are_counted() -> None:
         assert unsampleable(run, "top-k=1").not_examined == 2
 
 
+def test_thresholds_measured_at_one_temperature_tell_of_another() -> None:
+    readout = Readout.fold([[1.0], [1.0]], [0.0, 1.0], norm="rmsnorm")
+    with geom.run(readout, tokens="0", certifiers=[]) as run:
+        assert len(unsampleable(run, "min-p=0.9")) == 0
+        geom.measure(run, "min-p", [0], {"measure.min-p.temperature": 2.0})
+        assert len(unsampleable(run, "min-p=0.37")) == 1
+        assert unsampleable(run, "min-p=0.36").kept == 1
+
+
 def test_numbers_that_are_not_proven_or_not_of_the_unit_tell_nothing(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     with twins(path) as run:
@@ -144,7 +153,7 @@ def test_numbers_that_are_not_proven_or_not_of_the_unit_tell_nothing(tmp_path: P
         ('{"temperature": 1.0}', 1),
         ('{"temperature": "hot"}', 0),
         ('{"temperature": -1}', 0),
-        ("{}", 0),
+        ("{}", 1),
     ],
 )
 def test_a_probability_tells_something_if_its_temperature_is_known(
@@ -161,6 +170,18 @@ def test_a_probability_tells_something_if_its_temperature_is_known(
     )
     with geom.open_run(path) as run:
         assert len(unsampleable(run, "top-p=0.9,temperature=0.5")) == listed
+
+
+def test_the_probability_that_a_certificate_allows_tells_of_top_p(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    twins(path).close()
+    edit(path, "UPDATE tokens SET probability_upper = NULL")
+    with geom.open_run(path) as run:
+        assert len(unsampleable(run, "top-p=0.9,temperature=0.5")) == 0
+    edit(path, "UPDATE tokens SET probability_upper = 1e-9 WHERE token_id = 4")
+    with geom.open_run(path) as run:
+        (found,) = unsampleable(run, "top-p=0.9,temperature=0.5")
+    assert (found.token_id, found.dropped_by, found.but_for_ties) == (4, ("top-p",), False)
 
 
 # Settings

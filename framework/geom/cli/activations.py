@@ -29,7 +29,7 @@ def activations(
     option: PluginOptions = None,
     format: PrintRows = RowFormat.table,
 ) -> None:
-    """Run the network on a text, and keep a sample of what its final norm emits.
+    """Sample what the final norm emits as the network reads a text.
 
     The vectors are those after the final norm, before its scale and shift, in a .npy file; a .json
     file beside it says how they were made.

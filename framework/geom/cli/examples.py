@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "geom plugins logit-bias  # the options of a format",
     ),
     "verify": ("geom verify audit.db",),
+    "activations": ("geom activations path/to/checkpoint --text text.txt --out acts.npy",),
     "check": ("geom check path/to/checkpoint",),
     "compare": ("geom compare audit.db --precision float16 --precision float32",),
     "measure": (

@@ -17,8 +17,8 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="A reporter: jsonl, csv, parquet, certificate, html; or a list of tokens: tokens, "
-            "logit-bias, bad-words-ids, suppress-tokens, llama-cpp.",
+            help="A reporter: jsonl, csv, parquet, markdown, certificate, html; or a list of "
+            "tokens: tokens, logit-bias, bad-words-ids, suppress-tokens, llama-cpp.",
         ),
     ] = "jsonl",
     out: Annotated[
@@ -46,7 +46,10 @@ def export(
     ] = None,
     allow_fetch: AllowFetch = False,
     option: Annotated[
-        list[str] | None, plugin_option("reporter.NAME.OPTION=VALUE", "An option of the reporter.")
+        list[str] | None,
+        plugin_option(
+            "reporter.NAME.OPTION=VALUE", "An option of the format; geom plugins NAME lists them."
+        ),
     ] = None,
 ) -> None:
     """Write a run in a reporter's format. In jsonl, each examined token has one line."""

@@ -8,9 +8,9 @@ them the covariance is an exact matrix that nobody needs to compute::
     S = (1 - rho) / n sum y_i y_i' + rho mu I,     y_i = x_i - m,
 
 with ``P y_i`` for ``y_i`` and P for I if ``sum(x) = 0``, P the projection to that plane. ``mu`` is
-the mean variance per free dimension. With ``L = [sqrt((1 - rho) / n) Y', sqrt(rho mu) I]``, whose columns are the
-``y_i`` and an axis each, ``S = L L'``: so ``|L' v|`` is a sum of squares of products with the
-points, and no bound needs an inverse or a factor of S.
+the mean variance per free dimension. ``S = L L'`` for ``L = [sqrt((1 - rho) / n) Y', sqrt(rho mu)
+I]``, whose columns are the ``y_i`` and the axes. So ``|L' v|^2`` is a sum of squares of products
+with the points, and no bound needs an inverse or a factor of S.
 
 The share ``rho`` makes up for a small sample. Unless it is given, it is the one that minimises the
 expected squared error of S, as estimated from the sample itself, rounded to four digits and not
@@ -128,16 +128,10 @@ class Scatter:
             array.flags.writeable = False
         return cls(centred, mean, rho, variance, domain.zero_sum)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The number n of points and their dimension d."""
-        n, d = self.centred.shape
-        return n, d
-
     @cached_property
     def covariance(self) -> Floats:
         """The matrix ``S`` (d, d), rounded: a suggestion, which no bound relies on."""
-        n, d = self.shape
+        n, d = self.centred.shape
         centred, eye = self.centred, np.eye(d)
         if self.zero_sum:
             centred = centred - centred.mean(axis=1, keepdims=True)
@@ -155,13 +149,40 @@ class Scatter:
         return np.asarray(np.linalg.inv(S))
 
     def length(self, x: Floats) -> float:
-        """Return ``|S^(-1/2) (x - m)|`` at ``x`` (d,), rounded: a suggestion."""
+        """Compute the Mahalanobis length ``|S^(-1/2) (x - m)|``, as a suggestion.
+
+        Parameters
+        ----------
+        x : ndarray of shape (d,), float64
+            The point.
+
+        Returns
+        -------
+        float
+            The length, rounded, in standard deviations.
+        """
         off = x - self.mean
         return math.sqrt(max(0.0, float(off @ self.precision @ off)))
 
     def spread_above(self, v: Floats, error: Floats, widen: float) -> float:
-        """Return an upper bound on ``|L' u|`` for every ``u`` (d,) within ``error`` of ``v``.
+        """Bound the standard deviation ``|L' u|`` of the sample along a vector, from above.
 
+        Parameters
+        ----------
+        v : ndarray of shape (d,), float64
+            The vector, nearly.
+        error : ndarray of shape (d,), float64
+            Bounds on how far each entry of the vector is from ``v``.
+        widen : float
+            Multiplies the bounds on rounding, as in `geom.judge`.
+
+        Returns
+        -------
+        float
+            The bound, which holds for every such vector.
+
+        Notes
+        -----
         ``L' P u`` is what counts if ``sum(x) = 0``. With ``v`` less its mean for v, the rest of
         ``P u`` has at most the length of ``error`` plus d + 2 roundings of ``v``, and adds at most
         its product with ``|L|``. The products with the points carry d + 1 roundings and the one of
@@ -182,8 +203,22 @@ class Scatter:
             return (math.sqrt(square * UP) + self._longest * off * UP) * UP + TINY
 
     def length_above(self, x: Floats, widen: float) -> float:
-        """Return an upper bound on ``|S^(-1/2) (x - m)|`` at ``x`` (d,).
+        """Bound the Mahalanobis length ``|S^(-1/2) (x - m)|`` from above.
 
+        Parameters
+        ----------
+        x : ndarray of shape (d,), float64
+            The point.
+        widen : float
+            Multiplies the bounds on rounding, as in `geom.judge`.
+
+        Returns
+        -------
+        float
+            The bound, in standard deviations.
+
+        Notes
+        -----
         For any ``p`` (n,) and ``f = (x - m) - sum p_i y_i``, ``x = m + L z`` with
         ``|z|^2 = n / (1 - rho) |p|^2 + |f|^2 / (rho mu)``, and no other z is shorter than the one
         whose ``p_i`` are ``(1 - rho) / n y_i . S^-1 (x - m)``. An error of these p changes the
@@ -192,7 +227,7 @@ class Scatter:
         """
         if bool((x == self.mean).all()):
             return 0.0
-        n, d = self.shape
+        n, d = self.centred.shape
         with np.errstate(over="ignore", invalid="ignore"):
             off = x - self.mean
             share = (1.0 - self.shrinkage) / n

@@ -13,8 +13,7 @@ probability of t is nowhere above ``P = 1 / (1 + exp L)``. At every x:
   tokens, t among them, have no more than P each, so that what is above has a mass of at least p.
 
 If only *ties* are left open, so that the k rivals are as high as t or higher, t may be kept where
-it ties with the last token kept: transformers and vLLM keep all that tie in top-k, other programs
-keep some of them.
+it ties with the last token kept: some programs keep all that tie there, others some of them.
 
 *Bounds on L* come from k rivals as high as t (``L >= log k``), from the largest margin
 (``L >= -m / T``, as one rival is ahead by that), and from a bound at another temperature S. As
@@ -47,7 +46,7 @@ from typing import Literal
 
 from flint import arb, ctx
 
-from geom.numbers.ball_ends import ball, ball_below
+from geom.numbers.ball_ends import ball, ball_above, ball_below
 
 _BITS = 128
 
@@ -114,6 +113,12 @@ class Standing:
         if ratio > 1:
             odds -= ball(1 - 1 / ratio) * arb(self.rivals).log()
         return ball(ratio) * odds
+
+
+def log10_above(probability: float) -> Fraction:
+    """Return a number not below the decimal logarithm of a probability above 0."""
+    with ctx.workprec(_BITS):
+        return Fraction(ball_above(ball(Fraction(probability)).log() / arb(10).log()))
 
 
 def margin_below(margin: float, q: float, temperature: float) -> bool:

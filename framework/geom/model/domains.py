@@ -286,15 +286,51 @@ class Domain:
         return self.frame.vectors(points)
 
     def vector(self, point: Floats) -> Floats:
-        """Return the vector ``x`` (d,) of a point (k,), rounded to float64 if there is a frame."""
+        """Return the vector of a point.
+
+        Parameters
+        ----------
+        point : ndarray of shape (k,), float64
+            The point.
+
+        Returns
+        -------
+        ndarray of shape (d,), float64
+            Its vector ``x``, rounded to float64 if there is a frame.
+        """
         return np.asarray(self.vectors(point[None])[0][0])
 
     def exact_vector(self, point: Floats) -> Scaled:
-        """Return the vector (d, 1) of a point (k,), exactly."""
+        """Return the vector of a point, exactly.
+
+        Parameters
+        ----------
+        point : ndarray of shape (k,), float64
+            The point.
+
+        Returns
+        -------
+        Scaled
+            Its vector, as a matrix (d, 1) of integers times a power of two, with a method
+            ``fractions``.
+        """
         return scaled(point) if self.frame is None else self.frame.exact_vector(point)
 
     def refuse_frame(self, what: str, instead: str) -> None:
-        """Raise InputError, saying what to do instead, if points of this domain are coordinates."""
+        """Refuse a domain whose points are coordinates, not vectors.
+
+        Parameters
+        ----------
+        what : str
+            What does not serve such a domain.
+        instead : str
+            What to do.
+
+        Raises
+        ------
+        InputError
+            If the domain has a frame, naming both.
+        """
         if self.frame is not None:
             raise InputError(f"{what} is not made for domain {self.name}: {instead}")
 

@@ -42,7 +42,7 @@ class WitnessedToken:
     ----------
     token : int
         The token.
-    x : ndarray of shape (d,), float64, optional
+    x : ndarray of shape (k,), float64, optional
         The point, or None for the token's own direction (`geom.proofs.own_direction`).
     """
 
@@ -89,7 +89,7 @@ class Measurement:
         ``weights`` are the evidence, which a run keeps.
     note : str, optional
         A sentence for the reader, such as the reason why there is no number.
-    x : ndarray of shape (d,), float64, optional
+    x : ndarray of shape (k,), float64, optional
         A point that shows the number.
     weights : Weights, optional
         Weights that bound the number from the other side.

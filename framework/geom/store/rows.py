@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
@@ -161,7 +162,10 @@ class TokenRow:
 def checked_label(name: str) -> VerdictLabel:
     """Return the name of the tokens wanted. Raises InputError if it is none of `LABELS`."""
     if name not in LABELS:
-        raise InputError(f"unknown verdict {name!r}: give {', '.join(LABELS[:-1])} or {LABELS[-1]}")
+        near = get_close_matches(name, LABELS, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        known = f"{', '.join(LABELS[:-1])} or {LABELS[-1]}"
+        raise InputError(f"unknown verdict {name!r}: {meant}give {known}")
     return name
 
 
@@ -193,7 +197,7 @@ class MeasureRow:
         The time that the measure took.
     options : mapping of str to object
         The measure's options.
-    x : ndarray of shape (d,), float64, optional
+    x : ndarray of shape (k,), float64, optional
         The point that proves the number again.
     weights : Weights, optional
         The weights that prove the number again.

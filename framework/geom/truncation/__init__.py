@@ -50,7 +50,7 @@ class UnsampleableToken:
 
 
 @dataclass(frozen=True, eq=False)
-class Unsampleable:
+class TruncationTable:
     """The tokens of a run that no state can sample: iterate over it for them, by id.
 
     Attributes
@@ -97,12 +97,12 @@ class Unsampleable:
         return frame(self.tokens, list(UnsampleableToken.__dataclass_fields__))
 
 
-def unsampleable(run: Run, truncation: Truncation | str) -> Unsampleable:
+def unsampleable(run: Run, truncation: Truncation | str) -> TruncationTable:
     """List the tokens of a run that no state of the domain can sample.
 
-    The bounds on margins that the run stores decide it, and the measurements that it stores of
-    ``best-rank``, ``logit-bias``, ``max-probability`` and ``min-p``; `geom.verify` proves all of
-    these again.
+    The bounds on margins and probabilities that the run stores decide it, and the measurements that
+    it stores of ``best-rank``, ``logit-bias``, ``max-probability`` and ``min-p``; `geom.verify`
+    proves all of these again.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def unsampleable(run: Run, truncation: Truncation | str) -> Unsampleable:
 
     Returns
     -------
-    Unsampleable
+    TruncationTable
         The tokens, and how many are kept somewhere or could not be told.
 
     Raises
@@ -139,7 +139,7 @@ def unsampleable(run: Run, truncation: Truncation | str) -> Unsampleable:
             kept += 1
         else:
             unknown += 1
-    return Unsampleable(truncation, tuple(found), kept, unknown, V - len(found) - kept - unknown)
+    return TruncationTable(truncation, tuple(found), kept, unknown, V - len(found) - kept - unknown)
 
 
 def _drops(known: Standing, truncation: Truncation) -> dict[str, Drop]:

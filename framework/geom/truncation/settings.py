@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from geom.errors import InputError, unknown
+from geom.reprs import short_repr
 
 _NAMES = ("top-k", "top-p", "min-p", "temperature")
 
@@ -37,6 +38,8 @@ class Truncation:
     top_p: float | None = None
     min_p: float | None = None
     temperature: float = 1.0
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.top_k is not None and not (_whole(self.top_k) and self.top_k >= 1):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from geom.exact.thresholds import margin_ends
-from geom.exact.truncation import Standing, margin_reaches
+from geom.exact.truncation import Standing, log10_above, margin_reaches
 from geom.numbers.rationals import above as rounded_above
 from geom.numbers.rationals import below
 from geom.store import MeasureRow, TokenRow
@@ -56,6 +56,9 @@ def standing(row: TokenRow, measured: Mapping[str, MeasureRow], V: int) -> tuple
     margin, reached = _number(row.margin_upper, math.inf), _number(row.margin_lower, -math.inf)
     rank, caps = math.inf, []
     level, above = int(row.verdict == "unspeakable"), 0
+    likely = row.probability_upper
+    if likely is not None and 0.0 < likely <= 1.0:
+        caps.append((1.0, log10_above(likely)))
     for name, item in measured.items():
         ends = _ends(item) if item.unit == MEASURES.get(name) else None
         if ends is None:
@@ -79,8 +82,8 @@ def standing(row: TokenRow, measured: Mapping[str, MeasureRow], V: int) -> tuple
 
 
 def _temperature(item: MeasureRow) -> float | None:
-    """Return the temperature of a measurement; None if it has none that makes sense."""
-    given = item.options.get("temperature")
+    """Return the temperature of a measurement, 1 unless it has one; None if that makes no sense."""
+    given = item.options.get("temperature", 1.0)
     return given if isinstance(given, float) and 0.0 < given < math.inf else None
 
 

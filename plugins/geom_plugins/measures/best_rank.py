@@ -74,8 +74,9 @@ def best_rank(
     high = highest(x)
     if highest(origin) < high:
         x, high = origin, highest(origin)
-    error = float(high - 1 - len(proofs))
-    return Measurement(float(high), error, proven=True, x=x, weights=weights)
+    low = 1 + len(proofs)
+    note = f"no state ranks it better than {low}" if low < high else None
+    return Measurement(float(high), float(high - low), proven=True, note=note, x=x, weights=weights)
 
 
 def _drawn(token: int, problem: Problem) -> Floats:

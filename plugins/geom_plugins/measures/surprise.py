@@ -45,10 +45,12 @@ class SurpriseOptions:
     sha256: Annotated[
         str | None, Meta(description="the file's SHA-256; geom fills it in, and verify checks it")
     ] = None
-    shrinkage: (
-        Annotated[float, Meta(gt=0, le=1, description="share of the mean variance; see the docs")]
-        | None
-    ) = None
+    shrinkage: Annotated[
+        float | None,
+        Meta(
+            description="share of the mean variance, above 0 to 1; Ledoit and Wolf's if not given"
+        ),
+    ] = None
     gap: Annotated[float, Meta(gt=0, description="relative gap between bounds to stop at")] = 1e-6
 
 

@@ -184,7 +184,7 @@ def _certificate(run: Run, row: TokenRow) -> dict[str, Any]:
             "count": int(certificate.indices.size),
             "heaviest": [[int(certificate.indices[i]), f"{100 * shares[i]:.3g}"] for i in order],
         }
-    x = certificate.x
+    x = run.domain.vector(certificate.x)
     with np.errstate(all="ignore"):
         length = float(np.linalg.norm(x))
     return {

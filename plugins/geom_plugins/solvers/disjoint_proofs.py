@@ -91,7 +91,7 @@ def _enough(A: Floats, c: Floats, lam: Floats, *, box: bool) -> int:
 
 
 def _vertex(A: Floats, c: Floats, lam: Floats) -> tuple[Ids, Floats]:
-    """Return weights with the same ``A' lam``, and no lower ``c . lam``, on as few rivals as can be.
+    """Return weights with the same ``A' lam`` and no lower ``c . lam`` on as few rivals as can be.
 
     While some combination of rivals changes nothing, it is added until a weight vanishes (C.
     Caratheodory's theorem). Of more than d + 1 rivals there always is one.

@@ -21,8 +21,8 @@ long as each step divides the gap by `_GAIN`: for a token deep in the hull, whos
 this one matrix is enough. Otherwise a token gets a matrix of its own, from its likeliest rivals and
 a sample of the others; a matrix changes the number of steps, and never the answer.
 
-On all of R^d weights prove something only if ``g`` vanishes to rounding, so the last steps there
-use all rivals.
+On all of R^d weights prove something only if ``g`` vanishes to rounding, and nothing but the rivals
+holds a step back, so a token's own matrix is made of all of them.
 
 Sources: S. Boyd and L. Vandenberghe, Convex Optimization, 2004, sections 5.7, 9.5 and 11.7; J. J.
 More and D. C. Sorensen, Computing a trust region step, SIAM J. Sci. Stat. Comput. 4, 1983.
@@ -275,6 +275,8 @@ class _Metric:
             if not length > 1.0 + 1e-12:
                 break
             slope = float(y @ (y / (self.values + mu))) / length**2
+            if not slope > 0.0:
+                break  # numbers that overflow
             mu += (length - 1.0) / slope
         return np.asarray(self.vectors @ (y / max(1.0, length)))
 
@@ -443,12 +445,11 @@ class _Search:
         self.ended = self.ended or (near and not self._free)
 
     def _renew(self) -> None:
-        """Take a matrix of the token's own; of all rivals for the last steps on all of R^d."""
+        """Take a matrix of the token's own; of all rivals on all of R^d."""
         if self.ended:
             return
         d = self._seen.y.size
-        last = self._free and self._gap <= self._asked
-        heavy, drawn = (self._seen.p.size, 0) if last else (_HEAVY * d, _DRAWN * d)
+        heavy, drawn = (self._seen.p.size, 0) if self._free else (_HEAVY * d, _DRAWN * d)
         self._metric = _Metric.of(self._rivals.hessian(self._seen, heavy, drawn))
-        self._fresh, self._all = True, last
+        self._fresh, self._all = True, self._free
         self._aim(self._share)

@@ -204,7 +204,7 @@ def _sharpened(board: Board, y: Floats, p: Floats) -> bool:
     it ``y`` and ``p`` tell which these are. Returns whether the board is settled.
     """
     for least in (1e-2, 1e-4, 1e-6):
-        rivals, points = p > least * p.max(), y > least * y.max()
+        rivals, points = np.flatnonzero(p > least * p.max()), np.flatnonzero(y > least * y.max())
         inner = board.payoffs[np.ix_(rivals, points)]
         try:
             lam, shares = _equal(inner.T), _equal(inner)

@@ -174,7 +174,12 @@ class _Archive(Arrays):
                         return filed
                 # a small archive may claim, and hold, anything
                 check_memory(entry.file_size, f"array {name!r} of {self.path}")
-        return _settled(self.loaded[name])
+        array = self.loaded[name]
+        if not isinstance(array, np.ndarray):  # NumPy returns the bytes of any other member
+            raise InputError(
+                f"{name!r} of {self.path} is not an array: it has no shape and no dtype"
+            )
+        return _settled(array)
 
     def __contains__(self, name: object) -> bool:
         return name in self.loaded

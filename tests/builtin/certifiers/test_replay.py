@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ import torch
 import geom
 from geom import InputError
 from support.command import Command
+from support.gguf_files import write
 from support.toy_models import build, save
 
 TOKENS = range(12)
@@ -121,6 +124,109 @@ def test_it_changes_no_verdict(opening: bool, tmp_path: Path) -> None:
                 other.proof,
                 other.margin_lower,
             )
+
+
+def test_witnesses_share_a_run_of_the_body(tmp_path: Path) -> None:
+    """Through the head as one text, and each with a text of its own: the same logits."""
+    from geom_plugins.networks.transformers_networks import model_stage
+
+    points = np.random.default_rng(0).standard_normal((5, 64))
+    for kind in ("gpt2", "gemma2", "bert", "t5", "mamba", "cohere"):
+        model = build(kind)
+        stage = model_stage(model, model.config.to_dict(), kind)
+        points = np.random.default_rng(0).standard_normal((5, model.config.hidden_size))
+        bodies = []
+        stage.run = counting(stage.run, bodies)
+        together = stage.replayed(points)
+        assert bodies[-1] == 1
+        apart = np.concatenate([stage.replayed(x[None]) for x in points])
+        assert np.allclose(together, apart, atol=1e-5)
+
+
+def counting(run: Callable[[Any], Any], bodies: list[int]) -> Callable[[Any], Any]:
+    """Note of how many texts each run of the body is."""
+
+    def noted(ids: Any) -> Any:
+        bodies.append(len(ids))
+        return run(ids)
+
+    return noted
+
+
+def test_a_head_that_takes_one_text_each_gets_them() -> None:
+    from geom_plugins.networks.transformers_networks import model_stage
+
+    model = build("gpt2")
+    stage = model_stage(model, model.config.to_dict(), "gpt2")
+    run, bodies = stage.run, list[int]()
+
+    def refusing(ids: Any) -> Any:
+        bodies.append(len(ids))
+        out = run(ids)
+        if out.numel() != len(ids) * out.shape[-1]:
+            raise RuntimeError("one vector a text")
+        return out
+
+    stage.run = refusing
+    points = np.random.default_rng(0).standard_normal((5, model.config.hidden_size))
+    stage.replayed(points)
+    assert bodies[-1] == 5
+
+
+@pytest.mark.parametrize("processed", ["yes", "no"])
+def test_a_run_of_a_bridge_is_replayed_by_a_bridge(processed: str, tmp_path: Path) -> None:
+    where = save(build("gpt2"), tmp_path)
+    said = {}
+    for model in (f"transformer-lens:{where}?processed={processed}", f"hf:{where}"):
+        with replayed(model, hardest=0) as run:
+            said[model] = [row.note for row in run.rows(verdict="speakable")]
+    for notes in said.values():
+        assert len(notes) > len(TOKENS) / 2
+        assert all("in float32, emits it by" in note for note in notes if note)
+
+
+def test_a_gguf_file_is_replayed_as_transformers_dequantises_it(tmp_path: Path) -> None:
+    path = gguf_llama(tmp_path)
+    with replayed(f"gguf:{path}", hardest=0) as run:
+        notes = [row.note for row in run.rows(verdict="speakable")]
+    assert notes
+    assert all("in float32, emits it by" in note for note in notes if note)
+
+
+def gguf_llama(folder: Path) -> Path:
+    """Write a toy Llama as a GGUF file; its queries and keys are those of another toy."""
+    model = build("llama")
+    config, names = model.config, gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
+    mapped = {
+        names.get_name(own, try_suffixes=(".weight", ".bias")): tensor.numpy()
+        for own, tensor in model.state_dict().items()
+    }
+    settings = {
+        "llama.block_count": config.num_hidden_layers,
+        "llama.context_length": 64,
+        "llama.embedding_length": config.hidden_size,
+        "llama.feed_forward_length": config.intermediate_size,
+        "llama.attention.head_count": config.num_attention_heads,
+        "llama.attention.head_count_kv": config.num_key_value_heads,
+        "llama.vocab_size": config.vocab_size,
+    }
+    path = folder / "toy.gguf"
+    write(
+        path,
+        {name: tensor for name, tensor in mapped.items() if name is not None},
+        {**settings, "llama.attention.layer_norm_rms_epsilon": 1e-5},
+        "llama",
+    )
+    return path
+
+
+def test_on_torch_the_answers_are_the_same(tmp_path: Path) -> None:
+    where = save(build("gpt2"), tmp_path)
+    notes = []
+    for device in ("cpu", "torch"):
+        with replayed(f"hf:{where}", device=device, opening=False) as run:
+            notes.append([row.note for row in run.rows(verdict="speakable")])
+    assert [note and note[:40] for note in notes[0]] == [note and note[:40] for note in notes[1]]
 
 
 def test_a_readout_alone_is_refused_before_the_run(command: Command, tmp_path: Path) -> None:

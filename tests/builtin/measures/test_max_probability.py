@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import geom
 from geom import Finding, Measurement, Problem, Readout, Weights, judge
 from geom.model.domains import box, layernorm, rmsnorm
 from geom.proofs import probability_bounds
@@ -20,6 +22,7 @@ from geom_plugins.measures.max_probability import (
 from geom_plugins.solvers import likeliest_point
 from support import conic
 from support.problems import Floats, cloud, ends, problem, rivals
+from support.stored_runs import edit
 
 SHAPES = ["rmsnorm", "layernorm", "box", "unbounded"]
 TEMPERATURES = (0.3, 1.0, 4.0)
@@ -219,3 +222,27 @@ def test_no_weights_and_no_points_contradict_it(domain: str) -> None:
         known = probability_bounds(asked, 0, Finding(x, random_weights(9, seed)))
         assert known[0] / math.log(10.0) <= high
         assert known[1] / math.log(10.0) >= low
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "value = value + 0.01",
+        "error = error / 2",
+        "x = NULL",
+        'options = \'{"gap": 0.001, "temperature": 0.9}\'',
+    ],
+)
+def test_verify_proves_a_stored_one_again_and_finds_an_edit(change: str, tmp_path: Path) -> None:
+    readout = Readout.fold(cloud(30, 4, 14), cloud(30, 1, 15)[:, 0], norm="layernorm")
+    path = tmp_path / "run.db"
+    with geom.run(readout, tokens="all", out=path) as run:
+        found = geom.measure(run, "max-probability", range(6))
+        assert all(row.proven for row in found)
+        hardest = min(found, key=lambda row: row.value or 0.0).token_id
+    with geom.open_run(path) as run:
+        assert not geom.verify(run, readout).faults
+    edit(path, f"UPDATE measures SET {change} WHERE token_id = ?", hardest)
+    with geom.open_run(path) as run:
+        (fault,) = geom.verify(run, readout).faults
+    assert (fault.token, fault.reason[:16]) == (hardest, "max-probability:")

@@ -302,6 +302,6 @@ def test_the_shrinkage_can_be_given(tmp_path: Path) -> None:
     assert not low <= auto.value <= high
 
 
-def test_settling_for_other_options_is_the_plugins_fault(tmp_path: Path) -> None:
+def test_without_a_sample_python_refuses_before_any_token() -> None:
     with pytest.raises(InputError, match="needs a sample"):
         geom.measure(Readout.fold(np.eye(3)), "surprise", [1])

@@ -115,3 +115,20 @@ def test_a_matrix_called_w_comes_before_items() -> None:
     assert geom.load("npz:both.npz").noun == "token"
     assert geom.load("npz:both.npz?W=items").noun == "item"
     assert geom.load("npz:both.npz?W=items&noun=class").noun == "class"
+
+
+def test_no_mixture_of_users_is_recommended_what_is_unspeakable_on_their_hull() -> None:
+    items, users = RNG.normal(size=(20, 3)), RNG.normal(size=(9, 3)) + 1.0
+    np.savez("factors.npz", items=items)
+    np.save("users.npy", users)
+    options = {"domain.hull.points": "users.npy"}
+    run = geom.run("npz:factors.npz", domain="hull", options=options, tokens="all")
+    assert run.counts()["undecided"] == 0
+    for row in run.rows(verdict="speakable"):
+        proof = run.certificate(row.token_id)
+        assert isinstance(proof, Witness)
+        assert (items @ (proof.x @ users)).argmax() == row.token_id
+    dead = [row.token_id for row in run.rows(verdict="unspeakable")]
+    assert dead
+    mixtures = np.concatenate([users, RNG.dirichlet(np.full(9, 0.1), 50_000) @ users])
+    assert not np.isin((mixtures @ items.T).argmax(axis=1), dead).any()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geom.cli.display.columns import Column, print_columns, text_cells
 from geom.cli.display.messages import plain
-from geom.cli.display.tables import print_whole, results_console, token_cell
+from geom.cli.display.tables import print_line, print_whole, results_console, token_cell
 from geom.measuring import MeasureTable
 from geom.store import MeasureRow
 
@@ -37,6 +37,6 @@ def print_measurements(result: MeasureTable, limit: int = 200) -> None:
     if len(by_token) > limit:
         print_whole(console, f"{noun.counted(len(by_token) - limit)} more: --format jsonl has all")
     for note in result.notes():
-        print_whole(console, note)
+        print_line(console, note)
     if any(" " in row.shown for row in result):  # an error
         print_whole(console, "±: a proven radius; ~: a standard error; -: no number")

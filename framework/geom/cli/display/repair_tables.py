@@ -6,7 +6,13 @@ from pathlib import Path
 
 from rich.text import Text
 
-from geom.cli.display.tables import empty_table, print_whole, results_console, token_cell
+from geom.cli.display.tables import (
+    empty_table,
+    print_line,
+    print_whole,
+    results_console,
+    token_cell,
+)
 from geom.numbers.printing import rounded_down, rounded_up
 from geom.repairing.records import Repair
 from geom.token_spec import few_tokens
@@ -29,20 +35,20 @@ def print_repair(found: Repair, out: Path) -> None:
         _print_repaired(found)
     if found.left:
         _print_left(found)
-    print_whole(
+    print_line(
         console,
         f"{len(found.rows)} repaired, {len(found.left)} left as they are; of the others "
         f"{found.kept} are speakable still",
     )
     if found.lost:
-        print_whole(
+        print_line(
             console,
             f"{len(found.lost)} that were speakable are not shown to be so any more: "
             f"{few_tokens(found.lost)}",
             "bold red",
         )
     if found.unknown:
-        print_whole(
+        print_line(
             console, f"{found.unknown} others were not known to be speakable, and are not looked at"
         )
     if found.file is None:
@@ -58,7 +64,7 @@ def print_repair(found: Repair, out: Path) -> None:
     print_whole(console, "# into a model of transformers:")
     for line in _LINES.format(path=str(out)).splitlines():
         print_whole(console, line)
-    print_whole(
+    print_line(
         console,
         "if the model ties its head to its embedding, the same rows are read at the input: a "
         "prompt with these tokens is read differently",

@@ -25,7 +25,7 @@ from geom.cli.display.tables import (
     token_cell,
 )
 from geom.nouns import Noun
-from geom.numbers.arrays import Floats
+from geom.numbers.arrays import Floats, Ids
 from geom.numbers.printing import ALONE, rounded, rounded_down
 from geom.numbers.spacing import FORMATS, Format
 from geom.store import MeasureRow, Ranking, Run, TokenRow
@@ -272,13 +272,23 @@ def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
         yield "witness x", f"the {run.noun}'s own direction, rebuilt from the weights"
         return
     certificate = run.certificate(row.token_id)
-    if isinstance(certificate, Witness):
-        yield "witness x", f"{certificate.x.size} numbers: {_head(certificate.x)}"
+    if isinstance(certificate, Witness) and run.domain.shape == "simplex":
+        used = certificate.x.nonzero()[0]
+        counted = "1 point" if used.size == 1 else f"{used.size} points"
+        yield from _shares("witness of", counted, used, certificate.x[used])
+    elif isinstance(certificate, Witness):
+        name = "witness x" if run.domain.frame is None else "witness y"
+        yield name, f"{certificate.x.size} numbers: {_head(certificate.x)}"
     if isinstance(certificate, Weights):
-        yield "weights on", run.noun.counted(certificate.indices.size)
-        heaviest = certificate.values.argsort()[::-1][:8]
-        for i in heaviest:
-            yield f"  {certificate.indices[i]}", rounded(certificate.values[i], ALONE)
+        counted = run.noun.counted(certificate.indices.size)
+        yield from _shares("weights on", counted, certificate.indices, certificate.values)
+
+
+def _shares(title: str, counted: str, ids: Ids, values: Floats) -> Iterator[tuple[str, str]]:
+    """Yield how many ids have a share, and the largest shares."""
+    yield title, counted
+    for i in values.argsort()[::-1][:8]:
+        yield f"  {ids[i]}", rounded(values[i], ALONE)
 
 
 def _head(x: Floats) -> str:

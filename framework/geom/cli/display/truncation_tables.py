@@ -13,13 +13,13 @@ from geom.cli.display.tables import (
     token_cell,
 )
 from geom.store import Run
-from geom.truncation import Unsampleable
+from geom.truncation import TruncationTable
 
 TIES = "(ties)"
 """The mark of a filter that may keep a token where it ties with the last token kept."""
 
 
-def print_unsampleable(run: Run, found: Unsampleable, limit: int | None) -> None:
+def print_unsampleable(run: Run, found: TruncationTable, limit: int | None) -> None:
     """Print the counts of tokens, then at most ``limit`` of those that are never sampled."""
     console = results_console()
     console.print(run_title(run))

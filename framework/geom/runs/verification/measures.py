@@ -95,8 +95,8 @@ def _unopened(item: MeasureRow, record: Measure[Any], folder: Path | None) -> st
         address = parse_address(place)
         if folder is not None and not address.is_within(folder):
             return (
-                f"whose file {harmless(place)} is outside the run's own folder (give --allow-fetch if "
-                "you trust the run)"
+                f"whose file {harmless(place)} is outside the run's own folder (give --allow-fetch "
+                "if you trust the run)"
             )
         if address.path is None or not address.path.exists():
             return f"whose file {harmless(place)} is not here"

@@ -1,0 +1,170 @@
+"""``markdown``: what a run found, to be pasted into a model card or an issue.
+
+Every text that may come from a stranger (tokens, names, notes) is code, in which nothing acts.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, BinaryIO
+
+from msgspec import Meta
+
+from geom import (
+    Ranking,
+    Reporter,
+    Run,
+    TokenKind,
+    TokenRow,
+    VerdictLabel,
+    hookimpl,
+    markdown_code,
+    markdown_table,
+    visible,
+)
+
+_LONGEST = 200
+"""The most characters of a list of tokens that the command shows."""
+
+_MEANINGS: dict[VerdictLabel, str] = {
+    "unspeakable": "no point of the domain makes it win",
+    "undecided": "not proven either way",
+    "hard": "beaten along its own direction, yet some point makes it win",
+    "speakable": "wins along its own direction",
+}
+
+
+@dataclass(frozen=True)
+class MarkdownOptions:
+    """How much to show."""
+
+    limit: Annotated[int, Meta(ge=0, description="the most tokens of each table")] = 20
+
+
+def write(run: Run, file: BinaryIO, options: MarkdownOptions) -> None:
+    """Write the facts of a run, the counts, the unspeakable tokens and the hardest, in UTF-8."""
+    for line in _lines(run, options.limit):
+        file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _lines(run: Run, limit: int) -> Iterator[str]:
+    ranked, kinds = run.ranking(), run.winner_kinds()
+    yield "### Which tokens the model can say"
+    yield ""
+    yield from markdown_table(("", ""), [(name, markdown_code(text)) for name, text in _facts(run)])
+    yield ""
+    yield from markdown_table(("tokens", "verdict", "meaning"), _counts(run, ranked.rows))
+    for remark in (*run.warnings, *run.notes):
+        yield f"\nNote: {markdown_code(remark)}"
+    tables = ("unspeakable", "Unspeakable"), ("undecided", "Undecided")
+    for verdict, title in (*tables, ("speakable", "The hardest to speak")):
+        rows = [row for row in ranked.rows if row.verdict == verdict]
+        shown = rows[:limit]
+        if not shown:
+            continue
+        yield f"\n#### {title}\n"
+        columns = ("id", "token", "proof", "largest margin", "own direction won by")
+        yield from markdown_table(columns, (_cells(row, ranked, kinds) for row in shown))
+        if verdict == "speakable":
+            yield f"\n{_order(ranked, len(shown))}"
+        elif len(rows) > len(shown):
+            yield f"\n{len(rows) - len(shown)} more."
+    yield (
+        "\nLargest margins are proven bounds, in logits. Every verdict has a certificate in the "
+        f"run's file: {markdown_code(f'geom verify {_name(run)}')} checks them."
+    )
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield what identifies the model, the question and the programs."""
+    settings, versions = run.settings, run.versions
+    yield "model", run.model
+    yield "SHA-256 of the readout", str(settings.get("digest"))
+    yield "readout", f"{settings.get('V')} tokens, d = {settings.get('d')}"
+    yield "domain", str(_mapping(settings.get("domain")).get("name"))
+    first = ("geom-unembed", "python")
+    others = [name for name in versions if name not in first]
+    yield "versions", ", ".join(f"{n} {versions[n]}" for n in (*first, *others) if n in versions)
+    yield "command", command(run)
+
+
+def command(run: Run) -> str:
+    """Return the command that makes the run, from the settings that it keeps."""
+    settings = run.settings
+    words = ["geom", "run", "--model", run.model]
+    for kind in ("detector", "certifier"):
+        chosen = _mapping(settings.get(f"{kind}s"))
+        for name, options in chosen.items():
+            words += [f"--{kind}", name]
+            for option, value in _mapping(options).items():
+                words += ["-o", f"{kind}.{name}.{option}={value}"]
+        if kind == "certifier" and not chosen:
+            words += ["--certifier", "none"]
+    domain = _mapping(settings.get("domain"))
+    words += ["--domain", str(domain.get("name"))]
+    if domain.get("shape") == "box":
+        words += ["-o", f"domain.box.radius={float(Fraction(str(domain.get('size'))))}"]
+    tokens = str(settings.get("tokens"))
+    if tokens != "candidates":
+        words += ["--tokens", tokens if len(tokens) <= _LONGEST else "@FILE"]
+    if not settings.get("opening", True):
+        words += ["--opening", "no"]
+    return shlex.join([*words, "--hardest", str(settings.get("hardest", 0))])
+
+
+def _counts(run: Run, rows: list[TokenRow]) -> Iterator[tuple[str, str, str]]:
+    counts = Counter(row.label for row in rows)
+    for name, meaning in _MEANINGS.items():
+        if counts[name]:
+            yield str(counts[name]), name, meaning
+    padding = sum(row.token_kind == "padding" for row in rows)
+    if padding:
+        yield str(padding), "padding", "of them: rows beyond the tokenizer's tokens"
+    pending = run.counts()["pending"]
+    if pending:
+        yield str(pending), "not examined yet", "the same command goes on"
+    V = run.settings.get("V")
+    left = V - len(rows) - pending if isinstance(V, int) else 0
+    if left > 0:
+        yield str(left), "not flagged", "passed over by the detectors, or not asked for"
+
+
+def _cells(row: TokenRow, ranked: Ranking, kinds: Mapping[int, TokenKind | None]) -> Sequence[str]:
+    """Return a row of the table of tokens."""
+    text = markdown_code(visible(row.token, row.token_kind))
+    winner = ""
+    if row.argmax_id is not None and row.argmax_id != row.token_id:
+        shown = visible(row.argmax, kinds.get(row.argmax_id))
+        winner = f"{row.argmax_id} {markdown_code(shown)}"
+    return str(row.token_id), text, row.proof or "", ranked.margin(row), winner
+
+
+def _order(ranked: Ranking, shown: int) -> str:
+    """Say what is proven of the order of the first speakable tokens."""
+    if ranked.tied or shown > ranked.proven:
+        return f"{ranked.about[:1].upper()}{ranked.about[1:]}."
+    return "They are proven to be the hardest of those that can be said, in this order."
+
+
+def _name(run: Run) -> str:
+    return "RUN" if run.path is None else shlex.quote(run.path.name)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Return a value of the settings if it is a mapping, as geom writes it, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+@hookimpl
+def geom_reporters() -> Iterator[Reporter[MarkdownOptions]]:
+    yield Reporter(
+        "markdown",
+        "counts and tokens, to paste into a model card or an issue",
+        write,
+        MarkdownOptions,
+        suffix=".md",
+    )

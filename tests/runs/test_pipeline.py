@@ -99,7 +99,8 @@ def test_an_executor_that_breaks_down_leaves_what_came_before_and_the_run_goes_o
         yield function(items[3])
         raise OSError("the cluster is gone")
 
-    with pytest.raises(PluginError, match="OSError: the cluster is gone; what is stored is kept"):
+    kept = r"OSError: the cluster is gone \(test_pipeline\.py:\d+\); what is stored is kept"
+    with pytest.raises(PluginError, match=kept):
         executed(breaks, tmp_path / "run.db")
     with geom.open_run(tmp_path / "run.db") as run:
         assert (ids(run.rows()), run.pending()) == ([3], [0, 1, 2, CENTRE])

@@ -109,6 +109,8 @@ def largest_probability(
 ) -> tuple[float, Floats]:
     """Return the logarithm of ``max 1 / (1 + sum_j exp((a_j . x + c_j) / T))``, and its x.
 
+    The shape may also be a simplex: ``x >= 0`` with sum 1.
+
     With f for minus the logarithm, ``u_0 + sum u_j <= 1`` for ``u_0 >= exp(-f)`` and ``u_j >=
     exp((a_j . x + c_j) / T - f)``; the unknowns are x, f and u.
     """
@@ -129,6 +131,10 @@ def largest_probability(
         A += [x, -x]
         b.append(np.full(2 * d, radius))
         cones.append(clarabel.NonnegativeConeT(2 * d))
+    if shape == "simplex":
+        A += [x.sum(axis=0)[None], -x]
+        b += [np.ones(1), np.zeros(d)]
+        cones += [clarabel.ZeroConeT(1), clarabel.NonnegativeConeT(d)]
     found = solve(f[0], np.vstack(A), np.concatenate(b), cones)
     return -float(found[d]), found[:d]
 

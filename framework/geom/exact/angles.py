@@ -87,7 +87,7 @@ def angle_bounds(
     ----------
     Formula (1) of `geom.exact.angles`.
     """
-    problem.domain.refuse_frame("angular-margin", "measure it on the model's own domain")
+    problem.asked.domain.refuse_frame("angular-margin", "measure it on the model's own domain")
     refuse_flushing()
     full = full_length(problem)
     if problem.readout.V == 1:

@@ -84,7 +84,7 @@ def ball_bounds(
     Cambridge 2004, section 8.5.1, and A. Grivas, N. Bogoychev and A. Lopez, Low-rank softmax can
     have unargmaxable classes in theory but rarely in practice, ACL 2022.
     """
-    problem.domain.refuse_frame("chebyshev-radius", "measure it on the model's own domain")
+    problem.asked.domain.refuse_frame("chebyshev-radius", "measure it on the model's own domain")
     domain, d = problem.domain, problem.readout.d
     low, high = 0.0, _domain_above(domain)
     if judge(problem, token, finding, widen).name == "unspeakable":

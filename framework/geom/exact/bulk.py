@@ -114,6 +114,7 @@ def prove_own_directions(problem: Problem, tokens: Ids, *, widen: float = CLAIM)
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
     """
+    problem = problem.asked
     if problem.domain.frame is not None:
         return np.full(len(tokens), -np.inf)
     kept, key = _KNOWN.setdefault(problem.readout, {}), (problem.domain, widen)

@@ -83,7 +83,7 @@ def silencing_bounds(
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
     """
-    problem.domain.refuse_frame("perturbation", "measure it on the model's own domain")
+    problem.asked.domain.refuse_frame("perturbation", "measure it on the model's own domain")
     refuse_flushing()
     low, high = 0.0, math.inf
     if problem.readout.V == 1 or _wins_at_zero(problem, token):
@@ -134,7 +134,7 @@ def freeing_bounds(
     ----------
     Formula (2) of `geom.exact.changes`.
     """
-    problem.domain.refuse_frame("perturbation", "measure it on the model's own domain")
+    problem.asked.domain.refuse_frame("perturbation", "measure it on the model's own domain")
     refuse_flushing()
     low, high = 0.0, math.inf
     if finding.x is not None and is_point(problem, finding.x):

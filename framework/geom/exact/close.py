@@ -48,6 +48,7 @@ def close_rivals(
         If the process flushes subnormal numbers to zero.
     """
     refuse_flushing()
+    problem = problem.asked
     points, off = problem.domain.vectors(points)
     if problem.domain.frame is not None:  # a margin at the exact vector may be lower by as much
         gaps = (gaps + 2.0 * off * float(problem.readout.row_norms.max())) * UP
@@ -88,6 +89,7 @@ def margins_below(
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
     """
+    problem = problem.asked
     if wanted is None:
         wanted = np.maximum(_over_close(problem, tokens, points, np.zeros(len(tokens))), 0.0)
     known = np.isfinite(wanted)

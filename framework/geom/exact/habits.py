@@ -71,6 +71,8 @@ def surprise_bounds(
 
     Raises
     ------
+    InputError
+        On a domain with a frame: the hull of points or an ellipsoid.
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
 
@@ -79,6 +81,7 @@ def surprise_bounds(
     Formula (1) of `geom.exact.habits`; P. C. Mahalanobis, On the generalised distance in
     statistics, Proc. National Institute of Sciences of India 2, 1936.
     """
+    problem.asked.domain.refuse_frame("surprise", "measure it on the model's own domain")
     verdict = judge(problem, token, finding, widen).name
     if verdict == "unspeakable":
         return math.inf, math.inf

@@ -116,6 +116,7 @@ def probability_bounds(
     refuse_flushing()
     if not 0.0 < temperature < math.inf:
         raise ValueError(f"temperature {temperature!r}: give a finite number above 0")
+    problem = problem.asked
     if problem.readout.V == 1:
         return 0.0, 0.0
     low, high = -math.inf, 0.0
@@ -145,14 +146,17 @@ def _point_below(
 ) -> float:
     """Return the logarithm of (1) at ``x``, rounded down.
 
-    Logits are off by `dot_error` each. ``exp`` is taken of what the largest exponent leaves, at
+    Logits are off by `dot_error` each, and by the rounding of the vector that a frame makes of
+    ``x`` (k,). ``exp`` is taken of what the largest exponent leaves, at
     least `LEAST`: what is below that is counted as that, which is more.
     """
     exponent, readout = problem.exponent, problem.unit.readout
+    found, (off,) = problem.domain.vectors(x[None])
+    x = found[0]
     with np.errstate(over="ignore", invalid="ignore"):
         logits = readout.logits(x)
         error = dot_error(readout.row_norms, float(norm_above(x)), readout.b, readout.d)
-        error = (error + readout.bias_errors) * UP
+        error = (error + readout.bias_errors + readout.row_norms * off) * UP
         gaps = logits - logits[token]
         gaps += widen * (error + error[token] + U * np.abs(gaps)) * UP
         z = (np.ldexp(gaps, exponent) + _LEAST) / temperature
@@ -192,16 +196,16 @@ def _slack_above(
     """
     domain = problem.domain
     with np.errstate(over="ignore", invalid="ignore"):
-        reach = reach_above(domain, sums.r, widen * sums.r_error)
-        rounding = reach_above(domain, np.zeros_like(sums.r), widen * sums.r_error)
-        doubt = widen * (sums.g_error + 4 * U * (abs(sums.g) + sums.g_error + reach))
+        reach = reach_above(domain, sums.r, widen * sums.r_error, widen)
+        rounding = reach_above(domain, np.zeros_like(sums.r), widen * sums.r_error, widen)
+        doubt = widen * (sums.g_error + 4 * U * (abs(sums.g) + sums.g_error + abs(reach)))
         gain = sums.g - doubt - reach
     total = _widened(sums.total_below, sums.total_above, widen)
     entropy = _entropy_below(weights.values, np.zeros(weights.values.size), total, widen)
     L = _exponent(entropy, gain, total, problem.exponent, temperature)
     lost = _exponent(0.0, 2 * (doubt + rounding), total, problem.exponent, temperature)
     lossy = lost is None or lost > _LOST
-    return _log_above(L), lossy and reach <= _ROUNDING * rounding
+    return _log_above(L), lossy and abs(reach) <= _ROUNDING * rounding
 
 
 def _balanced_above(

@@ -85,6 +85,7 @@ def rank_bounds(
     The argument of `geom.exact.ranks`.
     """
     refuse_flushing()
+    problem = problem.asked
     low, high = 1, problem.readout.V
     if high == 1:
         return 1, 1
@@ -157,14 +158,14 @@ def separate_weights(weights: Weights) -> list[Weights]:
 
 
 def rivals_above(problem: Problem, token: int, x: Floats, ties: Ties = "above") -> Flags:
-    """Return which tokens (V,) are above the token at ``x`` (d,), decided exactly.
+    """Return which tokens (V,) are above the token at ``x`` (k,), decided exactly.
 
     If more than `MOST` of them come too near for float64 to tell, those all count as above.
     """
     readout = problem.readout
     above = np.zeros(readout.V, dtype=np.bool_)
     ids = np.delete(np.arange(readout.V), token)
-    if not x.any() and readout.shift is None:  # the logits are the biases
+    if not x.any() and readout.shift is None and problem.domain.frame is None:  # only biases
         b = readout.b
         above[ids] = b[ids] >= b[token] if ties == "above" else b[ids] > b[token]
         return above

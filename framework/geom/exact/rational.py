@@ -72,6 +72,7 @@ def rational_weights(problem: Problem, token: int, weights: Weights) -> dict[int
     ----------
     Formula (1) of `geom.exact.weights`.
     """
+    problem = problem.asked
     readout = problem.readout
     order = np.argsort(-weights.values, kind="stable")
     order = order[weights.values[order] > 0.0]
@@ -238,10 +239,10 @@ def _covers_image(domain: Domain, frame: Frame, r: list[Fraction], g: Fraction) 
     if frame.centre is not None:
         g += products(frame.centre[None])[0]
     if domain.shape == "simplex":
-        left = _unsettled(frame, r, g)
-        if frame.axes[left].size > _LARGE:
+        left = frame.axes[_unsettled(frame, r, g)]
+        if left.size > _LARGE:
             return False
-        return all(product + g >= 0 for product in products(frame.axes[left]))
+        return not len(left) or all(product + g >= 0 for product in products(left))
     if g < 0 or frame.axes.size > _LARGE or domain.size is None:
         return False
     return g * g >= domain.size * square_sum(products(frame.axes))

@@ -86,7 +86,15 @@ class Problem:
                 if frame.centre is not None:
                     b[part] += block @ frame.centre
         rows.flags.writeable = b.flags.writeable = False
-        readout = Readout(Rows.of(rows), b, tokens=self.readout.tokens, kinds=self.readout.kinds)
+        like = self.readout
+        readout = Readout(
+            Rows.of(rows),
+            b,
+            tokens=like.tokens,
+            kinds=like.kinds,
+            source=like.source,
+            noun=like.noun,
+        )
         return Problem(readout, self.domain.plain, exact=self)
 
     @cached_property

@@ -47,9 +47,17 @@ class BestRankOptions:
 def best_rank(
     problem: Problem, token: int, prior: Finding, options: BestRankOptions
 ) -> Measurement:
-    """Measure the best rank; ``x`` is the point where it was found."""
+    """Measure the best rank; ``x`` is the point where it was found.
+
+    Raises InputError on the hull of points, where nothing searches for it.
+    """
+    if problem.domain.shape == "simplex":
+        problem.domain.refuse_frame(
+            "best-rank", "measure it on an ellipsoid or the model's own domain"
+        )
     if problem.readout.V == 1:
         return Measurement(1.0, 0.0, proven=True, note="it has no rival")
+    problem = problem.in_coordinates
     found, verdict = settled(problem, token, prior)
     if verdict.name == "speakable":
         return Measurement(1.0, 0.0, proven=True, x=found.x)
@@ -63,7 +71,8 @@ def best_rank(
         return rank_bounds(problem, token, finding, ties=ties)[0] > 1
 
     if highest(origin) == 1:
-        return Measurement(1.0, 0.0, proven=True, note="at x = 0", x=origin)
+        at_origin = "at x = 0" if problem.exact is None else "at the centre of the ellipsoid"
+        return Measurement(1.0, 0.0, proven=True, note=at_origin, x=origin)
     contest, towards = Contest(problem.unit, token), direction(problem.unit, token, found)
     with np.errstate(over="ignore", invalid="ignore"):
         proofs, last = disjoint_proofs(contest, towards, options.limit, proves)

@@ -58,8 +58,8 @@ def _on_a_hull(problem: Problem, token: int, prior: Finding, gap: float) -> Larg
 
 
 def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> LargestMargin:
-    found = prior
-    if problem.homogeneous:
+    found, alone = prior, problem.asked.homogeneous  # not if only rounding has made biases equal
+    if alone:
         found, verdict = settled(problem, token, prior)
         if verdict.name == "unspeakable":
             return LargestMargin(0.0, 0.0, TIE, weights=found.weights)
@@ -70,7 +70,7 @@ def _bounded(problem: Problem, token: int, prior: Finding, gap: float) -> Larges
     start = np.zeros(domain.d) if found.x is None else found.x / radius
     best = solve(program, working_set(program, start), gap)
     y = best.y
-    if problem.homogeneous and y.any():  # as far out as possible
+    if alone and y.any():  # as far out as possible
         y = y / (np.abs(y).max() if shape == "box" else np.linalg.norm(y))
     ours = Finding(domain.fit(y * radius), Weights(best.ids, best.lam))
     ends, known = margin_bounds(problem, token, ours), margin_bounds(problem, token, found)

@@ -65,8 +65,9 @@ def max_probabilities(
     if problem.domain.shape not in ("ball", "box", "all"):
         raise InputError(
             f"max-probability on {problem.domain}: the largest probability is found on balls, on "
-            "boxes and on all of R^d; choose such a domain"
+            "ellipsoids, on boxes and on all of R^d; choose such a domain"
         )
+    problem = problem.in_coordinates
     starts = [_start(problem, token, prior) for token, prior in zip(tokens, priors, strict=True)]
     open_ = [place for place, (_, done) in enumerate(starts) if not done]
     found = likeliest_points(

@@ -92,6 +92,7 @@ def proven(
 
 
 def _sample(problem: Problem, options: SurpriseOptions) -> Scatter:
+    problem.domain.refuse_frame("surprise", "measure it on the model's own domain")
     path = sample_path(options.activations, "surprise")
     return scatter(path, options.sha256, problem.domain, options.shrinkage)
 

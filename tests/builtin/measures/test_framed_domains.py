@@ -1,0 +1,230 @@
+"""Measures on the hull of points and on an ellipsoid: the number, or a refusal by name.
+
+The truth is the exact value of a matrix game, Clarabel on the coordinates, or a sum by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import geom
+from geom import Domain, Finding, Problem, measure
+from geom_plugins.measures.best_rank import BestRankOptions, best_rank
+from geom_plugins.measures.logit_bias import LogitBiasOptions, logit_bias
+from geom_plugins.measures.max_probability import MaxProbabilityOptions, max_probability
+from geom_plugins.measures.max_probability import proven as probability_proven
+from geom_plugins.measures.min_p import MinPOptions, min_p
+from support import conic, games
+from support.problems import Floats, cloud, ends, problem
+from support.stored_runs import edit
+
+V, D = 10, 3
+
+
+def drawn(seed: int, domain: Domain, bias: float = 0.5) -> Problem:
+    """Return random rows and biases, with a midpoint and twins."""
+    W, b = cloud(V, D, seed), cloud(V, 1, seed + 100)[:, 0] * bias
+    W[1], b[1] = (W[2] + W[3]) / 2, (b[2] + b[3]) / 2
+    W[4], b[4] = W[5], b[5]
+    return problem(W, b, domain)
+
+
+def ellipsoid(seed: int, k: int = 2) -> Domain:
+    return geom.ellipsoid(cloud(1, D, seed + 7)[0], cloud(k, D, seed + 8), 1.25)
+
+
+def hull(seed: int) -> Domain:
+    return geom.hull(cloud(5, D, seed + 7) + 0.5)
+
+
+def in_coordinates(asked: Problem, token: int) -> tuple[Floats, Floats]:
+    """Return the rivals' rows (n, k) and biases (n,), less the token's, over an ellipsoid's y."""
+    frame = asked.domain.frame
+    assert frame is not None
+    assert frame.centre is not None
+    W, b = asked.readout.W, asked.readout.b
+    a, c = np.delete(W, token, axis=0) - W[token], np.delete(b, token) - b[token]
+    return a @ frame.axes.T, c + a @ frame.centre
+
+
+def logits(asked: Problem, y: Floats) -> Floats:
+    return np.asarray(asked.readout.W @ asked.domain.vector(y) + asked.readout.b)
+
+
+# max-probability
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_the_largest_probability_on_an_ellipsoid_is_the_optimum_of_clarabel(
+    k: int, temperature: float
+) -> None:
+    for seed in range(2):
+        asked = drawn(seed, ellipsoid(seed, k))
+        for token in (0, 1, 4):
+            found = max_probability(
+                asked, token, Finding(), MaxProbabilityOptions(temperature, 1e-6)
+            )
+            low, high = ends(found)
+            a, c = in_coordinates(asked, token)
+            true = conic.largest_probability(a, c, "ball", 1.25, temperature)[0] / math.log(10.0)
+            assert low - 1e-6 <= true <= high + 1e-6
+            assert high - low <= 1e-6
+            evidence = Finding(found.x, found.weights)
+            options = MaxProbabilityOptions(temperature)
+            again = probability_proven(asked, token, evidence, options, 1.0)
+            assert low <= again[0] <= again[1] <= high
+
+
+def test_of_two_tokens_on_an_ellipsoid_it_is_a_logistic_function() -> None:
+    mean, L, radius = np.array([1.0, -2.0]), np.array([[2.0, 1.0], [0.0, 0.5]]), 3.0
+    asked = problem([[1.0, 0.5], [0.0, 2.0]], [0.0, 4.0], geom.ellipsoid(mean, L, radius))
+    apart = np.array([1.0, -1.5])
+    largest = apart @ mean - 4.0 + radius * np.linalg.norm(L @ apart)
+    low, high = ends(max_probability(asked, 0, Finding(), MaxProbabilityOptions(gap=1e-9)))
+    assert low - 1e-12 <= -math.log10(1.0 + math.exp(-largest)) <= high + 1e-12
+
+
+# min-p and logit-bias
+
+
+def test_on_a_hull_the_threshold_is_the_exponential_of_the_exact_game() -> None:
+    for seed in range(2):
+        asked = drawn(seed, geom.hull(cloud(3, D, seed + 7) + 0.5))
+        points = asked.domain.frame.axes  # type: ignore[union-attr]
+        for token in range(6):
+            payoffs = games.payoffs(asked.readout.W, asked.readout.b, token, points)
+            value = games.value(payoffs)
+            low, high = ends(min_p(asked, token, Finding(), MinPOptions()))
+            true = min(1.0, math.exp(value))
+            assert low * (1 - 1e-12) <= true <= high * (1 + 1e-12)
+            assert high - low <= 1e-4
+            low, high = ends(logit_bias(asked, token, Finding(), LogitBiasOptions()))
+            assert Fraction(low) <= -value <= Fraction(high)
+
+
+def test_on_an_ellipsoid_the_threshold_is_the_exponential_of_clarabels_margin() -> None:
+    for seed in range(2):
+        asked = drawn(seed, ellipsoid(seed))
+        for token in range(6):
+            a, c = in_coordinates(asked, token)
+            true = min(1.0, math.exp(conic.largest_margin(a, c, "ball", 1.25)))
+            low, high = ends(min_p(asked, token, Finding(), MinPOptions()))
+            assert low - 1e-7 <= true <= high + 1e-7
+            assert high - low <= 1e-4
+
+
+@pytest.mark.parametrize("domain", [geom.hull([[1.0], [3.0]]), geom.ellipsoid([2.0], [[1.0]])])
+def test_without_biases_tokens_need_not_tie_on_a_domain_that_keeps_away_from_zero(
+    domain: Domain,
+) -> None:
+    # Of rows 1 and -1 the second is behind by 2 x, and x is at least 1.
+    asked = problem([[1.0], [-1.0]], None, domain)
+    found = min_p(asked, 1, Finding(), MinPOptions())
+    low, high = ends(found)
+    assert low <= math.exp(-2.0) * (1 + 1e-12)
+    assert high >= math.exp(-2.0) * (1 - 1e-12)
+    assert high - low <= 1e-5
+    assert "tie" not in str(found.note)
+    low, high = ends(logit_bias(asked, 1, Finding(), LogitBiasOptions()))
+    assert low <= 2.0 <= high
+
+
+def test_biases_that_rounding_makes_equal_are_no_tie() -> None:
+    # All logits are 4 + 2^-8 at the centre but for the 2^-60 by which token 0 is always behind 1.
+    W = np.array([[1.0, 1.0], [1.0, 1.0 + 2.0**-52], [-9.0, 10241.0]])
+    asked = problem(W, None, geom.ellipsoid([4.0, 2.0**-8], [[1.0, 0.0]], 1.0))
+    assert asked.in_coordinates.homogeneous
+    found = logit_bias(asked, 0, Finding(), LogitBiasOptions())
+    low, high = ends(found)
+    assert Fraction(low) <= Fraction(1, 2**60) <= Fraction(high)
+    low, high = ends(logit_bias(asked, 1, Finding(), LogitBiasOptions()))
+    assert Fraction(low) <= -Fraction(1, 2**60) <= Fraction(high)
+
+
+# best-rank
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+@pytest.mark.parametrize("k", [1, 2])
+def test_no_state_of_an_ellipsoid_has_a_better_rank_than_the_lower_end(k: int, bias: float) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        asked = drawn(seed, ellipsoid(seed, k), bias)
+        y = asked.domain.fit_all(asked.domain.sample(rng, 4000))
+        z = asked.readout.W @ asked.domain.vectors(y)[0].T + asked.readout.b[:, None]
+        for token in range(V):
+            found = best_rank(asked, token, Finding(), BestRankOptions())
+            low, _ = ends(found)
+            above = z >= z[token]
+            assert low <= int(above.sum(axis=0).min())
+            assert found.x is None or asked.domain.contains(found.x)
+            if found.x is not None:
+                at = logits(asked, found.x)
+                assert found.value == 1 + int((np.delete(at, token) >= at[token] - 1e-12).sum())
+    assert best_rank(asked, 4, Finding(), BestRankOptions()).value != 1.0
+
+
+def test_on_a_line_both_ends_are_the_rank() -> None:
+    # x is from 1 to 3: of rows 3, 2, 1 without biases the order there is always the same
+    asked = problem([[3.0], [2.0], [1.0]], None, geom.ellipsoid([2.0], [[1.0]]))
+    found = [ends(best_rank(asked, token, Finding(), BestRankOptions())) for token in range(3)]
+    assert found == [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
+
+
+# Refusals, and runs
+
+
+@pytest.mark.parametrize("kind", ["hull", "ellipsoid"])
+def test_what_is_not_made_for_such_a_domain_says_so_by_name(kind: str, tmp_path: Path) -> None:
+    asked = drawn(0, hull(0) if kind == "hull" else ellipsoid(0))
+    sample = tmp_path / "sample.npy"
+    np.save(sample, cloud(9, D, seed=1))
+    given = {"measure.surprise.activations": str(sample)}
+    with pytest.raises(geom.InputError, match=f"^surprise is not made for domain {kind}: "):
+        measure(asked.readout, "surprise", "0", given, domain=asked.domain)
+
+
+@pytest.mark.parametrize("name", ["best-rank", "max-probability"])
+def test_what_only_searches_a_ball_refuses_a_hull_by_name(name: str) -> None:
+    asked = drawn(0, hull(0))
+    (row,) = measure(asked.readout, name, "0", domain=asked.domain)
+    assert row.value is None
+    assert str(row.note).startswith(name)
+    assert "hull" in str(row.note)
+    assert "\n" not in str(row.note)
+
+
+@pytest.mark.parametrize("kind", ["hull", "ellipsoid"])
+def test_verify_proves_them_again_and_finds_an_edit(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    asked = drawn(0, hull(0) if kind == "hull" else ellipsoid(0))
+    names = ["min-p"] if kind == "hull" else ["min-p", "max-probability", "best-rank"]
+    geom.run(asked.readout, tokens="all", domain=asked.domain, out=path).close()
+    with geom.open_run(path) as run:
+        run.find_readout = lambda run: asked.readout
+        table = measure(run, names, "all")
+        assert all(row.proven for row in table)
+        assert geom.verify(run, asked.readout).ok
+    for name in names:
+        edit(path, "UPDATE measures SET value = value + 0.4 WHERE measure = ?", name)
+        with geom.open_run(path) as run:
+            faults = [str(fault) for fault in geom.verify(run, asked.readout).faults]
+        assert any(name in fault for fault in faults)
+
+
+def test_top_k_drops_on_an_ellipsoid_what_is_behind_two_rivals_everywhere() -> None:
+    asked = problem([[3.0], [2.0], [1.0]], None, geom.ellipsoid([2.0], [[1.0]]))
+    with geom.run(asked.readout, tokens="all", domain=asked.domain) as run:
+        assert [row.token_id for row in geom.unsampleable(run, "top-k=1")] == [1, 2]
+        run.find_readout = lambda run: asked.readout
+        measure(run, ["best-rank", "max-probability", "min-p"], "all")
+        assert [row.token_id for row in geom.unsampleable(run, "top-k=2")] == [2]
+        # token 1 is behind token 0 by at least 1: its largest probability is below 1 / (1 + e)
+        assert [row.token_id for row in geom.unsampleable(run, "min-p=0.5")] == [1, 2]
+        assert 1 in [row.token_id for row in geom.unsampleable(run, "top-p=0.2")]

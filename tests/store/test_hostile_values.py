@@ -48,6 +48,22 @@ def test_a_domain_that_only_looks_like_a_known_one_is_none(
         assert "is not a run of geom" in refusal(command(*arguments)) or arguments[0] == "run"
 
 
+@pytest.mark.parametrize(
+    "begun", ["soon", "2026-13-01T00:00:00+00:00", "2026-01-01T00:00:00", "\x1b[2J", 5, ["x"]]
+)
+def test_a_beginning_that_is_no_time_in_utc_is_damage(begun: object, path: Path) -> None:
+    edit(path, "UPDATE meta SET value = ? WHERE key = 'begun'", values=(json.dumps(begun),))
+    with geom.open_run(path) as run, pytest.raises(StoreError, match="is a damaged run"):
+        assert run.begun
+
+
+def test_a_run_of_an_older_geom_has_no_beginning(path: Path) -> None:
+    edit(path, "DELETE FROM meta WHERE key = 'begun'")
+    with geom.open_run(path) as run:
+        assert run.begun is None
+        assert page_data(run)["begun"] == ""
+
+
 @pytest.mark.parametrize("change", [{"zero_sum": "false"}, {"size": 2}, {"name": 5}])
 def test_a_domain_of_the_wrong_types_is_none(change: dict[str, Any], path: Path) -> None:
     with geom.open_run(path) as run:

@@ -11,7 +11,8 @@ Tables, version 7 (``PRAGMA user_version``), marked by ``PRAGMA application_id``
   tokens asked for, detectors and certifiers with their options, whether the run has an opening,
   how many of the hardest tokens to put in order), ``model`` (the name that loads the readout),
   ``versions`` (of geom, Python, packages and plugins), ``notes`` (what a reader should know about
-  the readout), ``noun`` (what a row stands for: ``token``, ``class`` or ``item``),
+  the readout), ``noun`` (what a row stands for: ``token``, ``class`` or ``item``), ``begun``
+  (when the run began, in UTC, as ISO 8601 has it; absent in older runs),
   ``planned`` (true once the tokens to examine are known), ``ordered`` (true once
   nothing is left to do for the order of the hardest) and ``warnings``.
 - ``tokens(token_id, token, self_argmax, argmax_id, argmax, flagged_by, verdict, proof,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +123,21 @@ class Run:
     def versions(self) -> dict[str, str]:
         """The versions of geom, Python, packages and plugins that made the run."""
         return meta(self._file, "versions", dict[str, str], {})
+
+    @property
+    def begun(self) -> datetime | None:
+        """The time in UTC at which the run began, None for a run of an older geom.
+
+        Raises StoreError if the file has another text in its place.
+        """
+        text = meta(self._file, "begun", str, "")
+        if not text:
+            return None
+        with suppress(ValueError):
+            time = datetime.fromisoformat(text)
+            if time.utcoffset() == timedelta():
+                return time
+        raise self._file.damaged(f"the time at which it began is {text[:80]!r}, not one in UTC")
 
     @property
     def notes(self) -> list[str]:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,7 @@ def create_or_continue(
     Raises StoreError if the file is not a run, was made with other settings or cannot be written.
     """
     meta = {
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
         "model": model,
         "versions": dict(versions),

@@ -9,8 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 from msgspec import Meta
 
@@ -26,9 +25,7 @@ from geom import (
     markdown_table,
     visible,
 )
-
-_LONGEST = 200
-"""The most characters of a list of tokens that the command shows."""
+from geom_plugins.reporters.origin import command, versions
 
 _MEANINGS: dict[VerdictLabel, str] = {
     "unspeakable": "no point of the domain makes it win",
@@ -81,39 +78,13 @@ def _lines(run: Run, limit: int) -> Iterator[str]:
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield what identifies the model, the question and the programs."""
-    settings, versions = run.settings, run.versions
+    settings = run.settings
     yield "model", run.model
     yield "SHA-256 of the readout", str(settings.get("digest"))
     yield "readout", f"{settings.get('V')} tokens, d = {settings.get('d')}"
-    yield "domain", str(_mapping(settings.get("domain")).get("name"))
-    first = ("geom-unembed", "python")
-    others = [name for name in versions if name not in first]
-    yield "versions", ", ".join(f"{n} {versions[n]}" for n in (*first, *others) if n in versions)
+    yield "domain", settings["domain"]["name"]
+    yield "versions", ", ".join(f"{name} {version}" for name, version in versions(run).items())
     yield "command", command(run)
-
-
-def command(run: Run) -> str:
-    """Return the command that makes the run, from the settings that it keeps."""
-    settings = run.settings
-    words = ["geom", "run", "--model", run.model]
-    for kind in ("detector", "certifier"):
-        chosen = _mapping(settings.get(f"{kind}s"))
-        for name, options in chosen.items():
-            words += [f"--{kind}", name]
-            for option, value in _mapping(options).items():
-                words += ["-o", f"{kind}.{name}.{option}={value}"]
-        if kind == "certifier" and not chosen:
-            words += ["--certifier", "none"]
-    domain = _mapping(settings.get("domain"))
-    words += ["--domain", str(domain.get("name"))]
-    if domain.get("shape") == "box":
-        words += ["-o", f"domain.box.radius={float(Fraction(str(domain.get('size'))))}"]
-    tokens = str(settings.get("tokens"))
-    if tokens != "candidates":
-        words += ["--tokens", tokens if len(tokens) <= _LONGEST else "@FILE"]
-    if not settings.get("opening", True):
-        words += ["--opening", "no"]
-    return shlex.join([*words, "--hardest", str(settings.get("hardest", 0))])
 
 
 def _counts(run: Run, rows: list[TokenRow]) -> Iterator[tuple[str, str, str]]:
@@ -152,11 +123,6 @@ def _order(ranked: Ranking, shown: int) -> str:
 
 def _name(run: Run) -> str:
     return "RUN" if run.path is None else shlex.quote(run.path.name)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    """Return a value of the settings if it is a mapping, as geom writes it, else an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 @hookimpl

@@ -8,8 +8,11 @@ they cannot be found, the page says so, and shows what the run file itself conta
 from __future__ import annotations
 
 import base64
+import math
+import shlex
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,8 @@ from geom import (
     Floats,
     GeomError,
     InputError,
-    Ranking,
+    MeasureRow,
+    Noun,
     Readout,
     Rows,
     Run,
@@ -29,6 +33,10 @@ from geom import (
     track_progress,
     visible,
 )
+from geom_plugins.reporters.origin import command, settings, title, versions
+
+TIED = "\N{ALMOST EQUAL TO}"
+"""The mark of a token that is as hard as a neighbour as far as is proven."""
 
 CLASSES = ("unspeakable", "undecided", "hard", "speakable")
 """The classes of examined tokens, the most remarkable first; other tokens have no class."""
@@ -51,29 +59,39 @@ _BLOCK = 4096
 
 def page_data(run: Run) -> dict[str, Any]:
     """Return everything that the page shows, ready for JSON."""
-    ranked = run.ranking()
-    rows = ranked.rows
+    order = _ordered(run)
+    rows = order.rows
     readout, missing = _weights(run)
     recipes = run.recipes()
+    found = run.settings
     about = {
         "model": run.model,
+        "title": title(run.model),
         "file": "" if run.path is None else run.path.name,
-        "settings": run.settings,
-        "versions": run.versions,
+        "V": found["V"],
+        "d": found["d"],
+        "domain": {"name": run.domain.name, "bounded": run.domain.bounded},
+        "digest": str(found.get("digest", "-")),
+        "begun": "" if run.begun is None else f"{run.begun:%Y-%m-%d %H:%M} UTC",
+        "command": [shlex.quote(word) for word in shlex.split(command(run))],
+        "settings": [list(item) for item in settings(run)],
+        "versions": versions(run),
         "notes": run.notes,
         "warnings": run.warnings,
         "missing": missing,
         "padding": _padding(rows),
-        "capped": _capped(rows),
+        "capped": _capped(rows, run.noun),
     }
     return {
         **_harmless(about),
         "noun": {"one": run.noun, "many": run.noun.plural, "chosen": run.noun.chosen},
         "pending": run.counts()["pending"],
         "classes": CLASSES,
-        "order": "; ".join(filter(None, (ranked.about, *ranked.legend))),
-        "rows": _columns(ranked),
+        "order": [*order.sentences],
+        "legend": [*order.legend],
+        "rows": _columns(order),
         "measures": _measures(run, rows),
+        "chances": _chances(run, rows),
         "certificates": {
             str(row.token_id): _certificate(run, row)
             for row in track_progress(rows, "certificates", len(rows), run.noun.plural)
@@ -83,6 +101,66 @@ def page_data(run: Run) -> dict[str, Any]:
         "strange": {str(row.token_id): n for row in rows if (n := strange(row.token))},
         "cloud": None if readout is None else _cloud(readout),
     }
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The rows of the page in order, and what is proven of it.
+
+    Attributes
+    ----------
+    rows : list of TokenRow
+        The rows by class, and the hardest first within each.
+    tied : frozenset of int
+        The tokens whose order with a neighbour is not proven.
+    sentences, legend : tuple of str
+        What is proven of the order, and what the margins mean.
+    """
+
+    rows: list[TokenRow]
+    tied: frozenset[int]
+    sentences: tuple[str, ...]
+    legend: tuple[str, ...]
+
+
+def _ordered(run: Run) -> _Order:
+    """Put the rows in order, each class by itself, and say what is proven of that.
+
+    The head of the whole ranking is in proven order and harder than all that follows, so its
+    tokens that are not hard are in proven order, too, and the hardest of their class.
+    """
+    ranked, hard = run.ranking(), run.ranking("hard")
+    rows = sorted(ranked.rows, key=lambda row: CLASSES.index(row.label))
+    said = [row for row in ranked.rows if row.verdict == "speakable"]
+    others = sum(not row.hard for row in said)
+    head = sum(not row.hard for row in said[: ranked.proven])
+    tied = hard.tied | {
+        row.token_id for row in said if row.token_id in ranked.tied and not row.hard
+    }
+    sentences = [
+        _proven_order("hard", hard.proven, len(hard.rows), run.noun),
+        _proven_order("speakable", head, others, run.noun),
+        f"{TIED} marks neighbours whose order is not proven" if tied else "",
+    ]
+    return _Order(rows, frozenset(tied), tuple(filter(None, sentences)), ranked.legend)
+
+
+def _proven_order(name: str, proven: int, total: int, noun: Noun) -> str:
+    """Say how many tokens of a class, from its head, are in proven order."""
+    some = f"{name} {noun.plural}"
+    if not total:
+        return ""
+    if proven == total:
+        return f"the {some} are in proven order, the hardest first"
+    if not proven:
+        return (
+            f"the order of the {some} is not proven: the bounds on their largest margins are too "
+            "far apart"
+        )
+    first = f"the first {proven} {some} are proven to be the hardest of these, in this order"
+    if proven == 1:
+        first = f"the first {name} {noun} is proven to be the hardest of these"
+    return f"{first}; the others follow by what is known of their margins"
 
 
 def _padding(rows: Sequence[TokenRow]) -> str:
@@ -98,13 +176,13 @@ def _padding(rows: Sequence[TokenRow]) -> str:
     )
 
 
-def _capped(rows: Sequence[TokenRow]) -> str:
+def _capped(rows: Sequence[TokenRow], noun: Noun) -> str:
     """Return how likely the unspeakable tokens are at most, empty if nothing is known of that."""
     capped = [row for row in rows if row.probability_upper is not None]
     if not capped:
         return ""
     likeliest = max(capped, key=lambda row: row.probability_upper or 0.0)
-    each = "The unspeakable token is" if len(capped) == 1 else "Each unspeakable token is"
+    each = f"The unspeakable {noun} is" if len(capped) == 1 else f"Each unspeakable {noun} is"
     return (
         f"{each} never the argmax, and never more likely than {likeliest.chance} at temperature 1"
     )
@@ -119,12 +197,12 @@ def _harmless(value: Any) -> Any:
     return [_harmless(item) for item in value] if isinstance(value, list) else value
 
 
-def _columns(ranked: Ranking) -> dict[str, Any]:
+def _columns(order: _Order) -> dict[str, Any]:
     """Return the columns that every examined token has.
 
     ``known`` is 1 for a token whose largest margin is known, or need not be: it is unspeakable.
     """
-    rows = ranked.rows
+    rows = order.rows
     winners = [-1 if row.argmax_id is None else row.argmax_id for row in rows]
     ids = [row.token_id for row in rows]
     for token in (*ids, *winners):
@@ -136,10 +214,13 @@ def _columns(ranked: Ranking) -> dict[str, Any]:
         "lower": _packed([_number(row.margin_lower) for row in rows], "<f8"),
         "upper": _packed([_number(row.margin_upper) for row in rows], "<f8"),
         "known": _packed([row.known or row.verdict == "unspeakable" for row in rows], "<i4"),
-        "margin": [ranked.margin(row) for row in rows],
+        "margin": [
+            f"{row.margin} {TIED}" if row.token_id in order.tied else row.margin for row in rows
+        ],
         "winner": _packed(winners, "<i4"),
         "proof": [row.proof for row in rows],
         "chance": [row.chance for row in rows],
+        "probability": _packed([_number(row.probability_upper) for row in rows], "<f8"),
         "certifier": [_harmless(row.certifier) for row in rows],
         "flagged_by": [_harmless(", ".join(row.flagged_by)) for row in rows],
         "note": {str(row.token_id): harmless(row.note) for row in rows if row.note},
@@ -213,6 +294,34 @@ def _measures(run: Run, rows: Sequence[TokenRow]) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _chances(run: Run, rows: Sequence[TokenRow]) -> dict[str, Any] | None:
+    """Return the largest probabilities that were measured, None without any.
+
+    ``row`` holds places among the rows, ``value`` log10 of the probability; ``temperature`` is None
+    if the probabilities are of several temperatures.
+    """
+    measured = run.measured()
+    found: list[tuple[int, MeasureRow]] = []
+    for place, row in enumerate(rows):
+        item = measured.get(row.token_id, {}).get("max-probability")
+        if item is not None and item.unit == "log10 probability" and _usual(item.value):
+            found.append((place, item))
+    if not found:
+        return None
+    first, *more = (item.options.get("temperature", 1.0) for _, item in found)
+    common = first if isinstance(first, int | float) and all(t == first for t in more) else None
+    return {
+        "row": _packed([place for place, _ in found], "<i4"),
+        "value": _packed([_number(item.value) for _, item in found], "<f8"),
+        "shown": [item.shown for _, item in found],
+        "temperature": common if _usual(common) else None,
+    }
+
+
+def _usual(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _cloud(readout: Readout) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 import geom
 from geom import Readout, Run, visible
-from geom_plugins.reporters.markdown import command as command_of
+from geom_plugins.reporters.origin import command as command_of
 from support.command import Command
 
 HOSTILE = [

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import shlex
 import sys
+from datetime import UTC, datetime
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 import geom
 from geom import InputError, NoOptions, Readout
 from geom_plugins.reporters import html_page
+from geom_plugins.reporters.origin import title
 from geom_plugins.reporters.page_data import CLASSES, page_data
 from support.command import Command
 from support.pages import HOSTILE, SHOWN, Page, hostile, numbers, page_of
@@ -159,6 +164,114 @@ def test_a_run_that_only_detects_has_a_page() -> None:
     assert numbers(found["rows"]["class"], "<i4").tolist() == [1] * 413
 
 
+def test_hard_and_speakable_tokens_do_not_interleave() -> None:
+    with geom.run("demo", tokens="150-400") as run:
+        data = page_data(run)
+        rows = {row.token_id: row for row in run.rows()}
+        hard = run.ranking("hard")
+    ids = numbers(data["rows"]["id"], "<i4").tolist()
+    labels = [rows[i].label for i in ids]
+    assert {"unspeakable", "hard", "speakable"} <= set(labels)
+    assert labels == sorted(labels, key=CLASSES.index)
+    head = [i for i in ids if rows[i].label == "hard"][: hard.proven]
+    assert head == [row.token_id for row in hard.rows[: hard.proven]]
+    apart = [(rows[a], rows[b]) for a, b in pairwise(head) if not {a, b} & hard.tied]
+    assert len(apart) > 5
+    assert all(a.margin_upper <= b.margin_lower for a, b in apart)  # type: ignore[operator]  # known
+    assert f"the first {hard.proven} hard tokens" in data["order"][0]
+    assert "speakable tokens" in data["order"][1]
+
+
+def test_the_page_says_what_made_the_run() -> None:
+    before = datetime.now(UTC).replace(second=0, microsecond=0)
+    with geom.run("demo", tokens="5,9", domain="box", hardest=0) as run:
+        page, data = page_of(run), page_data(run)
+    begun = datetime.strptime(data["begun"], "%Y-%m-%d %H:%M UTC").replace(tzinfo=UTC)
+    assert before <= begun <= datetime.now(UTC)
+    assert shlex.split(" ".join(data["command"])) == [
+        *("geom", "run", "--model", "demo", "--certifier", "maxent", "--certifier", "highs"),
+        *("--domain", "box", "-o", "domain.box.radius=1.0"),
+        *("--tokens", "5,9", "--hardest", "0"),
+    ]
+    assert dict(data["settings"]) == {
+        "shape of W": "3,072 tokens, d = 64",
+        "domain": "box: vectors with entries between -1 and 1",
+        "tokens asked for": "5, 9",
+        "detectors": "none",
+        "certifiers": "maxent, then highs",
+        "opening": "easy tokens in bulk, before the certifiers",
+        "order": "not looked for",
+    }
+    assert list(data["versions"])[:2] == ["geom-unembed", "python"]
+    assert "{&#34;" not in page
+    assert "zero_sum" not in page
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("demo", "demo"),
+        ("hf:EleutherAI/pythia-70m", "hf:EleutherAI/pythia-70m"),
+        ("gguf:/home/me/models/small.Q4_1.gguf", "small.Q4_1.gguf"),
+        ("gguf:/a/b.gguf?cast=q4_0&rows=/tmp/r.npz", "b.gguf?cast=q4_0&rows=r.npz"),
+        ("/home/me/model.safetensors", "model.safetensors"),
+        ("hf:C:\\Users\\me\\gpt2", "gpt2"),
+        ("C:\\Users\\me\\gpt2.gguf", "gpt2.gguf"),
+        ("hf:~/checkpoints/last/", "last"),
+        ("hf:/hub/models--openai--whisper-base/snapshots/e37978b9", "openai/whisper-base"),
+        ("npz:https://host/a/b.npz?W=W", "npz:https://host/a/b.npz?W=W"),
+        ("npz:", "npz:"),
+        ("/", "/"),
+    ],
+)  # fmt: skip
+def test_a_title_has_no_local_path(model: str, shown: str) -> None:
+    assert title(model) == shown
+
+
+def test_the_title_of_a_page_is_the_name_of_the_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "W.npy", np.eye(3, dtype=np.float32))
+    model = f"npz:{tmp_path / 'W.npy'}"
+    with geom.run(model, tokens="all") as run:
+        page = page_of(run)
+    assert "<title>W.npy - geom</title>" in page
+    assert "<h1>W.npy</h1>" in page
+
+
+def test_probabilities_are_drawn_only_if_they_were_measured() -> None:
+    with geom.run("demo", tokens="5,9,116,183,253") as run:
+        assert page_data(run)["chances"] is None
+        found = {m.token_id: m for m in geom.measure(run, ["max-probability"], tokens=[116, 253])}
+        data = page_data(run)
+    ids = numbers(data["rows"]["id"], "<i4")
+    drawn = ids[numbers(data["chances"]["row"], "<i4")].tolist()
+    assert sorted(drawn) == [116, 253]
+    values = numbers(data["chances"]["value"], "<f8").tolist()
+    assert values == [found[token].value for token in drawn]
+    assert data["chances"]["temperature"] == 1.0
+    caps = dict(
+        zip(ids.tolist(), numbers(data["rows"]["probability"], "<f8").tolist(), strict=True)
+    )
+    assert 0.0 < 10 ** found[116].value <= caps[116] <= 0.5  # type: ignore[operator]  # a number
+    assert np.isnan(caps[253])
+
+
+@pytest.mark.parametrize(
+    ("noun", "many", "chosen"),
+    [("class", "classes", "predicted"), ("item", "items", "recommended")],
+)
+def test_a_page_calls_rows_what_they_are(noun: str, many: str, chosen: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "W.npy", np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [0.1, 0.1]]))
+    with geom.run(f"npz:{tmp_path / 'W.npy'}?noun={noun}", tokens="all") as run:
+        found = Page(page_of(run))
+        page = page_of(run)
+    assert found.data["noun"] == {"one": noun, "many": many, "chosen": chosen}
+    shown = page[page.index("<body>") : page.index('<script id="data"')]
+    said = re.sub(r"--tokens|tokens\"|#tokens|tokens-title", "", shown)
+    assert "token" not in said
+    assert f"The unspeakable {noun} is never the argmax" in shown
+    assert f"cannot be {chosen}" in shown
+
+
 def test_the_command_writes_beside_the_run(command: Command) -> None:
     command("run", "--tokens", "5,9", "--out", "some.db")
     done = command("report", "some.db")
@@ -198,5 +311,5 @@ def test_what_cannot_be_done_is_one_line(
 @pytest.mark.parametrize("module", ["jinja2", "plotly.offline"])
 def test_without_its_extra_it_says_which(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=r"geom-unembed\[report\]"):
+    with pytest.raises(InputError, match=re.escape(geom.install_command("report"))):
         html_page.write(hostile(), BytesIO(), NoOptions())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import time
@@ -147,6 +149,112 @@ def test_search_and_the_choice_of_a_verdict_leave_what_was_asked_for(
     assert browser.find_element(By.ID, "found").text == "32 of 413 tokens"
 
 
+def test_a_search_that_finds_nothing_says_so_and_leads_back(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    browser.find_element(By.CSS_SELECTOR, "#class option[value='hard']").click()
+    browser.find_element(By.ID, "search").send_keys("<b>no such")
+    (said,) = browser.find_elements(By.CSS_SELECTOR, "#body tr")
+    assert said.text.startswith("No hard token has the id or the text <b>no such.")
+    assert not browser.find_element(By.ID, "csv").is_enabled()
+    said.find_element(By.TAG_NAME, "button").click()
+    assert browser.find_element(By.ID, "found").text == "413 tokens"
+    assert browser.find_element(By.ID, "csv").is_enabled()
+
+
+def test_what_was_filtered_can_be_saved_as_csv(browser: Chrome, demo: Path, tmp_path: Path) -> None:
+    show(browser, demo)
+    where = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    browser.find_element(By.CSS_SELECTOR, "#class option[value='unspeakable']").click()
+    browser.find_element(By.ID, "csv").click()
+    assert browser.find_element(By.ID, "taken").text == "saved 32 tokens"
+    file = tmp_path / "run.csv"
+    assert wait(file.exists)
+    with file.open(encoding="utf-8", newline="") as lines:
+        found = list(csv.DictReader(lines))
+    with geom.run("demo") as run:
+        rows = run.ranking("unspeakable").rows
+    assert [int(line["id"]) for line in found] == [row.token_id for row in rows]
+    for line, row in zip(found, rows, strict=True):
+        assert line["token"] == geom.visible(row.token, row.token_kind)
+        assert (line["verdict"], line["proof"]) == ("unspeakable", row.proof)
+        assert float(line["margin_upper"]) == row.margin_upper
+        assert float(line["probability_upper"]) == row.probability_upper
+        assert int(line["argmax_id"]) == row.argmax_id
+    assert requests(browser) <= {"file", "data", "blob"}
+
+
+def test_no_cell_of_the_csv_is_a_formula_or_breaks_out(browser: Chrome, tmp_path: Path) -> None:
+    keep(hostile(), tmp_path / "hostile.html")
+    show(browser, tmp_path / "hostile.html")
+    text = browser.execute_script("return table(',', quoted).join('\\r\\n')")
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert sorted(line["token"] for line in lines) == sorted([*SHOWN, '"inside"'])
+    hostile_cell = "return quoted(plain(arguments[0]))"
+    for formula in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1"):
+        assert browser.execute_script(hostile_cell, formula).lstrip('"')[0] == "'"
+    assert browser.execute_script(hostile_cell, 'a"b,c\nd') == '"a""b,c\nd"'
+
+
+def test_ids_and_rows_can_be_copied(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    browser.find_element(By.CSS_SELECTOR, "#class option[value='unspeakable']").click()
+    with geom.run("demo") as run:
+        expected = [row.token_id for row in run.ranking("unspeakable").rows]
+    read = "const done = arguments[0]; navigator.clipboard.readText().then(done)"
+    for button, words in (("ids", "copied the ids of 32 tokens"), ("copy", "copied 32 tokens")):
+        browser.find_element(By.ID, button).click()
+        assert wait(lambda words=words: browser.find_element(By.ID, "taken").text == words)
+        text = browser.execute_async_script(read)
+        if button == "ids":
+            assert list(geom.parse_tokens(text, 3072)) == sorted(expected)
+            continue
+        head, *lines = (line.split("\t") for line in text.split("\n"))
+        assert head[:3] == ["id", "token", "verdict"]
+        assert [int(line[0]) for line in lines] == expected
+
+
+def test_the_tokens_come_before_the_pictures(browser: Chrome, demo: Path) -> None:
+    show(browser, demo)
+    places = [
+        browser.find_element(By.ID, name).location["y"] for name in ("verdicts", "table", "norms")
+    ]
+    assert places == sorted(places)
+    assert places[1] < 600  # on the first screen
+
+
+def test_a_picture_without_points_is_not_drawn(browser: Chrome, tmp_path: Path) -> None:
+    with geom.run("demo", tokens="5,9", detectors=[], certifiers=[], opening=False) as run:
+        keep(run, tmp_path / "undecided.html")
+    show(browser, tmp_path / "undecided.html")
+    drawn = browser.find_elements(By.CSS_SELECTOR, ".js-plotly-plot")
+    assert [found.get_attribute("id") for found in drawn] == ["places"]
+    assert len(browser.find_elements(By.TAG_NAME, "figure")) == 1
+
+
+def test_probabilities_lie_between_the_lines_that_margins_draw(
+    browser: Chrome, tmp_path: Path
+) -> None:
+    tokens = [116, 183, 253, 135, 1396, 10]
+    with geom.run("demo", tokens="10,116,135,183,253,1396") as run:
+        measured = geom.measure(run, ["max-probability"], tokens=tokens)
+        keep(run, tmp_path / "measured.html")
+    show(browser, tmp_path / "measured.html")
+    traces = browser.execute_script(
+        "return document.getElementById('chances').data.map(t => ({mode: t.mode, x: t.x, y: t.y,"
+        " ids: t.customdata}))"
+    )
+    shown = dict(pair for t in traces if t["ids"] for pair in zip(t["ids"], t["y"], strict=True))
+    assert shown == {m.token_id: m.value for m in measured}
+    upper, lower = (t["y"] for t in traces if t["mode"] == "lines")
+    at_zero = next(t["x"] for t in traces if t["mode"] == "lines").index(0)
+    assert upper[at_zero] == pytest.approx(np.log10(1 / 2))
+    assert lower[at_zero] == pytest.approx(-np.log10(3072))
+    assert all(low <= high for low, high in zip(lower, upper, strict=True))
+    assert problems(browser) == []
+
+
 @pytest.mark.parametrize("column", [0, 4])
 def test_a_click_on_a_column_sorts_by_it_and_another_turns_it_round(
     column: int, browser: Chrome, demo: Path
@@ -260,6 +368,12 @@ def test_it_fits_the_screen_in_light_and_dark(
         show(browser, demo)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         heads = browser.find_elements(By.CSS_SELECTOR, "#head th")
+        if width < 400:
+            token = browser.find_element(By.CSS_SELECTOR, "#body td.token")
+            assert token.size["width"] > 120
+            for name in ("search", "class", "ids", "copy", "csv"):
+                box = browser.find_element(By.ID, name).rect
+                assert box["x"] + box["width"] <= width
         within = sum(head.size["width"] for head in heads)
         assert within > 0.9 * browser.find_element(By.ID, "scroll").size["width"]
         colours = browser.execute_script(

@@ -3,7 +3,7 @@
 // goes through textContent, or through markup() where plotly takes a subset of HTML.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const { V, d, domain } = data.settings;
+const { V, d, domain } = data;
 const $ = (id) => document.getElementById(id);
 
 const MEANING = {
@@ -43,6 +43,7 @@ const rows = {
   upper: unpacked(data.rows.upper, Float64Array),
   known: unpacked(data.rows.known, Int32Array),
   winner: unpacked(data.rows.winner, Int32Array),
+  probability: unpacked(data.rows.probability, Float64Array),
 };
 const count = rows.id.length;
 const place = new Map();
@@ -53,6 +54,10 @@ const cloud = data.cloud && {
   y: unpacked(data.cloud.y, Float32Array),
 };
 const measures = data.measures.map((m) => ({ ...m, value: unpacked(m.value, Float64Array) }));
+
+const chances = data.chances && {
+  ...data.chances, row: unpacked(data.chances.row, Int32Array), value: unpacked(data.chances.value, Float64Array),
+};
 
 const text = (id) => data.texts[id] ?? "-";
 const label = (id) => (data.texts[id] === undefined ? String(id) : `${id} ${data.texts[id]}`);
@@ -87,7 +92,8 @@ const rest = V - count;
 if (rest > 0) totals.set("not examined", rest);
 
 $("facts").textContent =
-  `${number(V)} ${data.noun.many}, d = ${number(d)}, domain ${domain?.name}` +
+  `${number(V)} ${data.noun.many}, d = ${number(d)}, domain ${domain.name}` +
+  (data.begun ? `, begun ${data.begun}` : "") +
   (data.pending ? `; ${number(data.pending)} ${data.noun.many} are not done yet` : "");
 for (const [name, n] of totals) {
   if (!n) continue;
@@ -112,6 +118,10 @@ const COLUMNS = [
   { name: "proof", kind: "proof aside", order: (i) => rows.proof[i] ?? "" },
   { name: "largest margin", kind: "number margin aside", order: (i) => i },
   { name: "own direction won by", kind: "aside", order: (i) => text(rows.winner[i]) },
+  ...(rows.chance.some(Boolean) ? [{
+    name: "probability at most", kind: "number aside", order: (i) => rows.probability[i],
+    show: (i) => rows.chance[i].split(" ")[0], title: "at temperature 1, wherever x is in the domain",
+  }] : []),
   ...measures.map((m) => ({
     name: m.name, kind: "number aside", order: (i) => m.value[i],
     show: (i) => m.shown[i], title: m.unit,
@@ -119,6 +129,7 @@ const COLUMNS = [
 ];
 const ROW = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2.25;
 const AHEAD = 12;
+const SHORT = 16; // the characters of a text that are sure to be seen in a narrow table
 const scroller = $("scroll"), body = $("body");
 const unfolded = new Map(); // by row, the height of the details unfolded below it
 let order = Array.from({ length: count }, (_, i) => i);
@@ -134,6 +145,8 @@ for (const [k, column] of COLUMNS.entries()) {
   const properties = { scope: "col", title: column.title ?? "", className: column.kind };
   $("head").append(element("th", properties, [button]));
 }
+
+$("table").style.setProperty("--extra", String(COLUMNS.length - 6));
 
 $("class").append(element("option", { value: "", textContent: "all" }));
 for (const [name, n] of totals) {
@@ -168,6 +181,8 @@ function select() {
   });
   $("found").textContent = order.length === count
     ? `${number(count)} ${data.noun.many}` : `${number(order.length)} of ${number(count)} ${data.noun.many}`;
+  $("taken").textContent = "";
+  for (const name of ["ids", "copy", "csv"]) $(name).disabled = !order.length;
   $("table").setAttribute("aria-rowcount", String(order.length + 1));
   scroller.scrollTop = 0;
   fill();
@@ -189,6 +204,8 @@ function positionOf(i) {
 }
 
 function fill() {
+  const extra = [...unfolded.values()].reduce((sum, height) => sum + height, 0);
+  scroller.style.setProperty("--content", `${(count + 1) * ROW + extra + 2}px`); // few rows need less room
   const top = scroller.scrollTop, bottom = top + scroller.clientHeight;
   let first = Math.max(0, Math.floor(top / ROW) - AHEAD);
   while (first > 0 && heightBefore(first) > top - AHEAD * ROW) first = Math.max(0, first - AHEAD);
@@ -201,12 +218,12 @@ function fill() {
     last++;
   }
   const focused = document.activeElement?.dataset?.row;
-  const made = [space(before)];
+  const made = [order.length ? space(before) : none()];
   for (let k = first; k < last; k++) {
     made.push(row(order[k], k));
     if (unfolded.has(order[k])) made.push(more(order[k]));
   }
-  made.push(space(heightBefore(order.length) - height));
+  if (order.length) made.push(space(heightBefore(order.length) - height));
   body.replaceChildren(...made);
   if (focused !== undefined) {
     body.querySelector(`button[data-row="${focused}"]`)?.focus({ preventScroll: true });
@@ -217,6 +234,16 @@ function fill() {
     if (Math.abs(found - unfolded.get(i)) > 1) { unfolded.set(i, found); changed = true; }
   }
   if (changed) fill();
+}
+
+function none() {
+  const wanted = $("search").value.trim(), only = $("class").value;
+  const button = element("button", { type: "button", textContent: `Show all ${data.noun.many}` });
+  button.addEventListener("click", () => { $("search").value = ""; $("class").value = ""; select(); $("search").focus(); });
+  const said = count ? `No ${only ? `${only} ` : ""}${data.noun.one} ${wanted ? `has the id or the text ${wanted}` : "is here"}. `
+    : `No ${data.noun.one} was examined. `;
+  const cell = element("td", { colSpan: columnsShown() }, count ? [said, button] : [said]);
+  return element("tr", { className: "none" }, [cell]);
 }
 
 // A cell that spans hidden columns, too, would leave room for them.
@@ -241,7 +268,7 @@ function row(i, k) {
   const cells = [
     element("td", {}, [button]),
     element("td", { className: "token", textContent: text(rows.id[i]), title: (data.strange[rows.id[i]] ?? []).join("\n") }),
-    element("td", {}, [dot, name]),
+    element("td", { className: "verdict" }, [dot, name]),
     element("td", { textContent: rows.proof[i] ?? "-", className: "aside" }),
     element("td", { textContent: bounds(i), className: "number aside" }),
     element("td", { textContent: winner, className: "token aside" }),
@@ -255,6 +282,7 @@ function row(i, k) {
 function more(i) {
   const id = rows.id[i], certificate = data.certificates[id], cell = element("td", { colSpan: columnsShown() });
   const say = (line) => cell.append(element("p", { textContent: line }));
+  if (text(id).length > SHORT) cell.append(element("p", { className: "token", textContent: text(id) }));
   if (data.strange[id]) say(`Characters in its text: ${data.strange[id].join(", ")}.`);
   const proof = rows.proof[i];
   if (proof) say(`Proven by ${PROOF[proof]} (${proof}; found by ${rows.certifier[i]}).`);
@@ -327,7 +355,49 @@ $("search").addEventListener("input", select);
 $("class").addEventListener("change", select);
 select();
 
-$("order").textContent = data.order ? `${data.order[0].toUpperCase()}${data.order.slice(1)}.` : "";
+// ---- what was found, to take away
+
+function fields(i) {
+  const id = rows.id[i], winner = rows.winner[i], finite = (n) => (Number.isFinite(n) ? n : "");
+  return {
+    id, [data.noun.one]: data.texts[id] ?? "", verdict: className(i), proof: rows.proof[i] ?? "",
+    margin_lower: finite(rows.lower[i]), margin_upper: finite(rows.upper[i]),
+    probability_upper: finite(rows.probability[i]),
+    argmax_id: winner < 0 ? "" : winner, argmax: winner < 0 ? "" : data.texts[winner] ?? "",
+    certifier: rows.certifier[i] ?? "", flagged_by: rows.flagged_by[i], note: data.rows.note[id] ?? "",
+    ...Object.fromEntries(measures.map((m) => [m.name, finite(m.value[i])])),
+  };
+}
+
+// No text becomes a formula of a spreadsheet, or ends its cell.
+const plain = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value));
+const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replace(/"/g, '""')}"` : cell);
+const apart = (cell) => cell.replace(/[\t\r\n]/g, " ");
+
+function table(between, cell) {
+  const lines = order.map(fields), head = Object.keys(fields(0));
+  return [head, ...lines.map(Object.values)].map((line) => line.map((v) => cell(plain(v))).join(between));
+}
+
+async function copied(words) {
+  try { await navigator.clipboard.writeText(words); } catch { // a page that is not from a safe place
+    const area = element("textarea", { value: words, className: "away" });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+const taken = (what) => { $("taken").textContent = `${what} ${number(order.length)} ${data.noun.many}`; };
+$("ids").addEventListener("click", () => copied(order.map((i) => rows.id[i]).join(",")).then(() => taken("copied the ids of")));
+$("copy").addEventListener("click", () => copied(table("\t", apart).join("\n")).then(() => taken("copied")));
+$("csv").addEventListener("click", () => {
+  const address = URL.createObjectURL(new Blob([table(",", quoted).join("\r\n") + "\r\n"], { type: "text/csv;charset=utf-8" }));
+  element("a", { href: address, download: `${(data.file || "run").replace(/\.db$/, "")}.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+  taken("saved");
+});
 
 // ---- the pictures
 
@@ -392,7 +462,7 @@ function layout(more) {
 
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 
-function points(name, ids, x, y, size, known = true) {
+function points(name, ids, x, y, size, known = true, more = () => "") {
   const crowded = ids.length > CROWD;
   let shown = ids;
   if (!webgl && ids.length > MOST_WITHOUT_WEBGL) {
@@ -403,7 +473,7 @@ function points(name, ids, x, y, size, known = true) {
     x: shown.map(x), y: shown.map(y), hovertemplate: "%{text}<extra></extra>",
     text: shown.map((id) => {
       const i = place.get(id);
-      return markup(label(id)) + (i === undefined ? "" : `<br>${className(i)}, margin ${bounds(i)}`);
+      return markup(label(id)) + (i === undefined ? "" : `<br>${className(i)}, margin ${bounds(i)}${more(id)}`);
     }),
     marker: {
       color: colour(COLOUR[name]), symbol: known ? SYMBOL[name] : `${SYMBOL[name]}-open`,
@@ -412,9 +482,11 @@ function points(name, ids, x, y, size, known = true) {
   };
 }
 
-function grouped() {
+const grouped = () => groupsOf(Array.from({ length: V }, (_, id) => id));
+
+function groupsOf(ids) {
   const groups = new Map([["not examined", []], ["speakable", []], ["hard", []], ["undecided", []], ["unspeakable", []]]);
-  for (let id = 0; id < V; id++) {
+  for (const id of ids) {
     const i = place.get(id);
     groups.get(i === undefined ? "not examined" : className(i)).push(id);
   }
@@ -480,6 +552,47 @@ function drawPlaces() {
   }), CONFIG);
 }
 
+// The largest margin m bounds the largest probability: V - 1 rivals lie at most m lower, or one does.
+const logistic = (m, rivals) => {
+  const log = Math.log(rivals) - m; // log10 of 1 / (1 + exp(log))
+  return -(log > 30 ? log : Math.log1p(Math.exp(log))) / Math.LN10;
+};
+
+function powersOfTen(least) {
+  const step = Math.max(1, Math.round(-least / 6)), ticks = [];
+  if (least > -1.5) for (const p of [1, 0.5, 0.2, 0.1, 0.05, 0.02]) ticks.push([Math.log10(p), String(p)]);
+  else for (let k = 0; k >= least - step; k -= step) ticks.push([k, k > -4 ? String(10 ** k) : `10<sup>\u2212${-k}</sup>`]);
+  return { tickvals: ticks.map(([at]) => at), ticktext: ticks.map(([, said]) => said) };
+}
+
+function drawChances() {
+  const at = new Map(Array.from(chances.row, (i, k) => [rows.id[i], k]));
+  const drawn = groupsOf([...at.keys()].filter((id) => Number.isFinite(margin(place.get(id)))));
+  const T = domain.bounded ? chances.temperature : null;
+  const x = (id) => bent(margin(place.get(id))), y = (id) => chances.value[at.get(id)];
+  const all = drawn.flatMap(([, ids]) => ids.map(x)), least = Math.min(...drawn.flatMap(([, ids]) => ids.map(y)));
+  const bottom = Math.min(least, T ? -Math.log10(V) : -0.5);
+  const traces = byKnowledge(drawn).map(([name, ids, known]) =>
+    points(name, ids, x, y, 7, known, (id) => `, log10 probability ${chances.shown[at.get(id)]}`));
+  if (T) {
+    const far = all.reduce((most, v) => Math.max(most, Math.abs(v)), 0.1);
+    const low = Math.min(0, ...all), high = Math.max(0.1 * far, ...all);
+    const along = Array.from({ length: 121 }, (_, k) => low + (k / 120) * (high - low));
+    const m = (v) => Math.sign(v) * SMALL * (10 ** Math.abs(v) - 1);
+    for (const rivals of [1, V - 1]) {
+      traces.push({
+        type: "scatter", mode: "lines", x: along, y: along.map((v) => logistic(m(v) / T, rivals)), hoverinfo: "skip",
+        showlegend: false, line: { color: colour("--soft"), width: 1, dash: "dot" },
+      });
+    }
+  } else $("between")?.remove();
+  Plotly.react("chances", traces, layout({
+    xaxis: { title: { text: "largest margin, logits" }, ...marginTicks(all) },
+    yaxis: { title: { text: "largest probability" }, range: [1.05 * bottom, 0.1], ...powersOfTen(bottom) },
+    ...border("y", "the border"), showlegend: true,
+  }), CONFIG);
+}
+
 const BARS = 40;
 const LOG_FROM = 200; // few tokens lie at the border, where they matter most
 function drawMargins() {
@@ -535,10 +648,12 @@ function drawWinners() {
   }), CONFIG);
 }
 
+const placed = Array.from(rows.id, (_, i) => i).some((i) => Number.isFinite(margin(i)));
 const pictures = [
-  ["norms", drawNorms, Boolean(cloud) && count > 0],
+  ["norms", drawNorms, Boolean(cloud) && placed],
   ["places", drawPlaces, Boolean(cloud)],
-  ["margins", drawMargins, count > 0],
+  ["margins", drawMargins, placed],
+  ["chances", drawChances, Boolean(chances) && Array.from(chances.row).some((i) => Number.isFinite(margin(i)))],
   ["winners", drawWinners, Array.from(rows.winner).some((w, i) => w >= 0 && w !== rows.id[i])],
 ];
 const pause = () => new Promise((done) => { setTimeout(done); });
@@ -550,6 +665,7 @@ async function draw() { // each picture in its own task, so that the page respon
   }
 }
 for (const [name, , possible] of pictures) if (!possible) $(`${name}-figure`).remove();
+if (!pictures.some(([, , possible]) => possible)) $("pictures").remove();
 draw().then(() => {
   for (const [name, , possible] of pictures) {
     if (possible) $(name).on("plotly_click", (event) => find(Number(event.points[0].customdata)));

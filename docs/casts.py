@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from pictures import HARD, INK, SOFT, UNSPEAKABLE, sheet, svg
+from matplotlib.figure import Figure
+from pictures import HARD, INK, NEAR, NEAREST, SOFT, UNSPEAKABLE, svg
 
 MODELS = {"smollm2": "SmolLM2-135M", "whisper": "Whisper base", "demo": "the demo"}
 
-NEAR = {"≤ 0.001": "#7a5906", "≤ 0.01": HARD, "≤ 0.1": "#e3c67c"}
+BELOW = {"≤ 0.001": NEAREST, "≤ 0.01": HARD, "≤ 0.1": NEAR}
 """The largest margins, in logits, that are counted, and their colours."""
 
 
@@ -24,13 +25,14 @@ def found(model: str) -> list[dict[str, Any]]:
 
 def picture() -> str:
     """Draw how many tokens each format leaves unspeakable or near the border."""
-    figure, panels = sheet(3, 4.2)
+    figure = Figure(figsize=(7.2, 8.4), layout="constrained")
+    panels = figure.subplots(3)
     for axes, (model, title) in zip(panels, MODELS.items(), strict=True):
         _bars(axes, found(model))
         axes.set_title(title, color=SOFT, fontsize=10)
     bars, words = panels[0].get_legend_handles_labels()
     figure.legend(
-        bars, words, ncols=4, loc="outside upper center", frameon=False, fontsize=8, labelcolor=SOFT
+        bars, words, ncols=2, loc="outside upper center", frameon=False, fontsize=9, labelcolor=SOFT
     )
     return svg(figure, "casts")
 
@@ -41,7 +43,7 @@ def _bars(axes: Axes, rows: list[dict[str, Any]]) -> None:
     top = np.array([row["unspeakable"] for row in rows])
     axes.bar(places, top, 0.75, color=UNSPEAKABLE, label="unspeakable")
     before = np.zeros_like(top)
-    for i, (words, shade) in enumerate(NEAR.items()):
+    for i, (words, shade) in enumerate(BELOW.items()):
         near = np.array([row["near"][i][0] for row in rows])
         label = f"largest margin {words} logits"
         axes.bar(places, near - before, 0.75, top, color=shade, label=label)
@@ -49,12 +51,11 @@ def _bars(axes: Axes, rows: list[dict[str, Any]]) -> None:
     for place, row, height in zip(places, rows, top, strict=True):
         said = f"{row['unspeakable']}" + (f" + {row['near'][-1][0]}" if row["near"][-1][0] else "")
         axes.annotate(said, (place, height), (0, 4), textcoords="offset points", **_COUNT)
-    axes.set_aspect("auto")
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    axes.set_ylim(0, 1.35 * top.max())
-    axes.set_xticks(places, [name(row) for row in rows], rotation=60, ha="right", fontsize=8)
+    axes.set_ylim(0, 1.15 * top.max())
+    axes.set_xticks(places, [name(row) for row in rows], rotation=30, ha="right", fontsize=9)
     axes.set_yticks([0, top.max()])
-    axes.tick_params(labelsize=8, colors=SOFT)
+    axes.tick_params(labelsize=9, colors=SOFT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylabel("tokens", color=SOFT, fontsize=9)
 
@@ -64,7 +65,6 @@ _COUNT: dict[str, Any] = {
     "va": "bottom",
     "fontsize": 8,
     "color": INK,
-    "rotation": 90,
 }
 
 
@@ -76,8 +76,8 @@ def name(row: dict[str, Any]) -> str:
 def table() -> str:
     """Return what was found in each format as a table."""
     lines = [
-        f"| model | format | unspeakable | with a twin | {' | '.join(NEAR)} | undecided |",
-        "|---" * (5 + len(NEAR)) + "|",
+        f"| model | format | unspeakable | with a twin | {' | '.join(BELOW)} | undecided |",
+        "|---" * (5 + len(BELOW)) + "|",
     ]
     for model, title in MODELS.items():
         for row in found(model):

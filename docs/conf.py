@@ -1,5 +1,6 @@
 """Sphinx configuration."""
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ import casts
 import pictures
 import reference
 import tree
+from plotly.offline import get_plotlyjs
 from sphinx.addnodes import pending_xref
 
 from geom.store.file_format import FRAME_SCHEMA, SCHEMA
@@ -21,7 +23,7 @@ author = "the geom authors"
 copyright = "2026, the geom authors"
 release = metadata.version("geom-unembed")
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
@@ -37,8 +39,22 @@ autodoc_typehints_description_target = "documented_params"
 napoleon_google_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # as a list, like parameters
 default_role = "py:obj"
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 html_theme = "furo"
 html_title = "geom"
+html_theme_options = {
+    "light_css_variables": pictures.LIGHT,
+    "dark_css_variables": pictures.DARK,
+}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+
+# what the kernel of the notebooks inherits
+os.environ["PYTHONSTARTUP"] = str(Path(__file__).with_name("kernel.py"))
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def as_html(draw: Callable[[], str]) -> str:
@@ -116,6 +132,7 @@ MADE = {
         "SCHEMA-FROM-THE-CODE": lambda: f"```sql\n{SCHEMA.strip()}\n{FRAME_SCHEMA.strip()}\n```"
     },
     "plugins": {"PLUGINS-FROM-THE-CODE": reference.plugins},
+    "index": {"PICTURE-OF-HULL": lambda: as_html(pictures.hull)},
     "questions": {
         f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()
     },
@@ -128,10 +145,25 @@ MADE = {
 
 
 def leave_shapes(app, doctree):
-    """Unlink the letters in types such as ``ndarray of shape (n, d)``: they are not names."""
+    """Unlink the words in types such as ``ndarray of shape (n, d)``: they are not names."""
     for link in list(doctree.findall(pending_xref)):
-        if link["reftarget"] in ("V", "d", "k", "n"):
+        if link["reftarget"] in ("V", "d", "k", "n", "shape"):
             link.replace_self(link.children)
+
+
+def write_plotly(app):
+    """Put plotly.js, which the figures of notebooks need, into the site."""
+    if app.builder.format == "html":
+        folder = Path(app.outdir, "_static")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plotly.js").write_text(get_plotlyjs(), encoding="utf-8")
+
+
+def load_plotly(app, name, template, context, doctree):
+    """Load plotly.js on the pages that have a figure, before it: the theme's scripts come last."""
+    if "Plotly.newPlot" in context.get("body", ""):
+        script = context["pathto"]("_static/plotly.js", resource=True)
+        context["body"] = f'<script src="{script}"></script>\n{context["body"]}'
 
 
 def setup(app):
@@ -143,3 +175,5 @@ def setup(app):
 
     app.connect("source-read", insert)
     app.connect("doctree-read", leave_shapes)
+    app.connect("builder-inited", write_plotly)
+    app.connect("html-page-context", load_plotly)

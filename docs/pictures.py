@@ -23,10 +23,57 @@ from geom.plugins.registry import installed
 
 Floats = NDArray[np.float64]
 
-INK, SOFT, LINE = "#1c1e21", "#5b6068", "#dcdcd6"
+INK, SOFT, LINE, CARD = "#1c1e21", "#5b6068", "#dcdcd6", "#f1f1ec"
 SPEAKABLE, HARD, UNSPEAKABLE = "#4477aa", "#b8860b", "#c8372d"
-FANS = ["#cfe0f1", "#f3e3bd", "#d8ead0", "#ead6e8", "#f6d9cf"]
-FANS += ["#d3e8e8", "#e8e6c8", "#dcd9f0", "#f0dfe2"]
+NEAREST, NEAR = "#7a5906", "#e3c67c"
+FANS = [
+    (red / 255, green / 255, blue / 255, 0.3)
+    for red, green, blue in (
+        *((68, 119, 170), (214, 160, 20), (90, 160, 60), (170, 80, 160), (222, 110, 70)),
+        *((60, 160, 160), (170, 160, 40), (120, 105, 200), (205, 85, 115)),
+    )
+]
+"""Colours of regions, clear enough for a light and for a dark page to shine through."""
+
+VARIABLES = {
+    INK: "--color-foreground-primary",
+    SOFT: "--color-foreground-secondary",
+    LINE: "--color-background-border",
+    CARD: "--color-background-secondary",
+    SPEAKABLE: "--geom-speakable",
+    HARD: "--geom-hard",
+    UNSPEAKABLE: "--geom-unspeakable",
+    NEAREST: "--geom-nearest",
+    NEAR: "--geom-near",
+}
+"""The colours of the drawings, and the variables of the page that stand for them."""
+
+LIGHT = {
+    "geom-speakable": SPEAKABLE,
+    "geom-hard": HARD,
+    "geom-unspeakable": UNSPEAKABLE,
+    "geom-nearest": NEAREST,
+    "geom-near": NEAR,
+}
+DARK = {
+    "geom-speakable": "#7fb0e6",
+    "geom-hard": "#e0bd54",
+    "geom-unspeakable": "#f0837a",
+    "geom-nearest": "#a37d1c",
+    "geom-near": "#f5e6b8",
+}
+"""The variables that are geom's own, on a light and on a dark page."""
+
+matplotlib.rcParams.update(
+    {
+        "axes.edgecolor": LINE,
+        "legend.labelcolor": SOFT,
+        "savefig.transparent": True,
+        "text.color": INK,
+        "xtick.color": SOFT,
+        "ytick.color": SOFT,
+    }
+)
 
 ROWS = np.array(
     [
@@ -75,7 +122,7 @@ def hull() -> str:
     asked = problem("unbounded")
     figure, (axes,) = sheet(1, 4.6)
     corners = ROWS[ConvexHull(ROWS).vertices]
-    axes.fill(*corners.T, facecolor="#f1f1ec", edgecolor=LINE, lw=1.5)
+    axes.fill(*corners.T, facecolor=CARD, edgecolor=LINE, lw=1.5)
     points(axes, asked)
     axes.set_title("rows of W", color=SOFT, fontsize=10)
     return svg(figure, "hull")
@@ -277,13 +324,18 @@ def label(axes: Axes, said: str, where: Floats, shade: str) -> None:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return the figure as SVG for a page; the ids inside it are unique to the figure."""
+    """Return the figure as SVG for a page, in the page's colours, light or dark.
+
+    The ids inside it are unique to the figure.
+    """
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
     return text[text.index("<svg") :].replace(
-        "<svg", '<svg style="max-width: 100%; height: auto"', 1
+        "<svg", '<svg style="display: block; margin: auto; max-width: 100%; height: auto"', 1
     )
 
 

@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from real_weights import fetch
 
@@ -47,15 +48,12 @@ def main() -> None:
         arguments.out.write_text(f"[\n{text}\n]\n", encoding="utf-8")
 
 
-def compared(run: geom.Run) -> list[dict[str, object]]:
+def compared(run: geom.Run) -> list[dict[str, Any]]:
     """Return the tokens near the border, the hardest first, with their margin in each precision."""
-    near = {
-        row.token_id: row
-        for row in run.rows("speakable")
-        if row.margin_lower is not None and row.margin_lower <= NEAR
-    }
-    tokens = sorted(near, key=lambda token: near[token].margin_lower)
-    margins: dict[int, dict[str, float]] = {token: {} for token in tokens}
+    found = [(row.margin_lower, row) for row in run.rows("speakable")]
+    near = {row.token_id: row for lower, row in found if lower is not None and lower <= NEAR}
+    tokens = sorted(near, key=lambda token: near[token].margin_lower or 0.0)
+    margins: dict[int, dict[str, float | None]] = {token: {} for token in tokens}
     for row in geom.compare(run, ",".join(map(str, tokens)), PRECISIONS):
         margins[row.token_id][row.precision] = row.margin
     return [

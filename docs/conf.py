@@ -9,7 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import behaviours
 import casts
+import findings
 import pictures
 import reference
 import tree
@@ -136,9 +138,29 @@ MADE = {
     "questions": {
         f"PICTURE-OF-{name}": partial(as_html, draw) for name, draw in pictures.PICTURES.items()
     },
+    "behaviour": {
+        "PICTURE-OF-TENTHS": lambda: as_html(behaviours.tenths),
+        "PICTURE-OF-TOKENS": lambda: as_html(behaviours.scatter),
+        "TABLE-OF-GROUPS": behaviours.groups,
+        "TABLE-OF-STRATA": behaviours.strata,
+        "TABLE-OF-ALL": lambda: behaviours.predictions("all", "occurring"),
+        "TABLE-OF-SAMPLE": lambda: behaviours.predictions("sample"),
+        "TABLE-OF-FEW": lambda: behaviours.predictions("dear"),
+        "TABLE-OF-REPLAY": lambda: behaviours.predictions("hard"),
+    },
     "rounding": {
         "PICTURE-OF-CASTS": lambda: as_html(casts.picture),
         "TABLE-OF-CASTS": casts.table,
+    },
+    "gallery": {"TABLE-OF-MODELS": findings.models},
+    **{
+        f"gallery-{model}": {
+            "CHART-OF-THE-HARDEST": partial(as_html, partial(findings.chart, model)),
+            "TABLE-OF-THE-HARDEST": partial(findings.hardest, model),
+            "TABLE-OF-THE-LOST": partial(findings.lost, model),
+            "TABLE-OF-SAMPLING": partial(findings.sampling, model),
+        }
+        for model in findings.TITLES
     },
 }
 """Page -> placeholder in its text -> function that makes the text to insert."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,16 @@ def test_what_is_excused_is_little_and_the_rest_is_much() -> None:
     assert sum(map(to_do, PAGES)) > 70
     excused = [block for page in PAGES for block in blocks(page) if block.excused]
     assert len(excused) < 20
+
+
+def test_the_readme_names_commands_and_options_that_exist(tmp_path: Path) -> None:
+    """The table of questions: what stands between backticks and starts with ``geom``."""
+    table = re.findall(r"^\| [^|]+ \| ([^|]+) \| \[", README.read_text("utf-8"), re.MULTILINE)
+    named = [words.split() for cell in table for words in re.findall(r"`(geom [^`]+)`", cell)]
+    assert len(named) >= 12
+    for words in named:
+        printed = typed(["geom", words[1], "--help"], tmp_path)
+        assert all(word in printed for word in words if word.startswith("--")), words
 
 
 def test_the_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:

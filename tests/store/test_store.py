@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def test_the_marks_of_the_format_are_those_documented(finished: Path) -> None:
 
 def test_meta_holds_json_under_the_documented_keys(finished: Path) -> None:
     meta = {key: json.loads(value) for key, value in query(finished, "SELECT * FROM meta")}
+    assert datetime.fromisoformat(meta.pop("begun")).utcoffset() == timedelta()
     assert meta == {
         "settings": SETTINGS,
         "model": "python",

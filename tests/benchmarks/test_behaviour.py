@@ -1,0 +1,142 @@
+"""The study of behaviour without its weights: its parts on the demo, its file, and its page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import behaviour
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu, spearmanr
+
+import geom
+from geom_plugins.sources.demo import CHECKPOINT
+from support import ROOT
+
+FOUND: dict[str, Any] = json.loads((ROOT / "docs/behaviour.json").read_text(encoding="utf-8"))
+
+SAID = "The margin of a token is the least difference between its logit and another. " * 4
+
+
+@pytest.fixture(scope="module")
+def readout() -> geom.Readout:
+    return geom.load("demo")
+
+
+@pytest.fixture(scope="module")
+def network() -> tuple[Any, Any]:
+    """Load the demo as the study loads its model: what runs it, and its tokenizer."""
+    pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    from geom_plugins.networks.texts import read_tokenizer
+    from geom_plugins.networks.transformers_networks import model_stage
+
+    make: Any = AutoModelForCausalLM
+    model = make.from_pretrained(str(CHECKPOINT), dtype="float32")
+    return model_stage(model, model.config.to_dict(), "demo"), read_tokenizer(str(CHECKPOINT))
+
+
+def softmax(logits: behaviour.Floats) -> behaviour.Floats:
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+
+def test_the_network_is_read_as_its_readout_answers(
+    network: tuple[Any, Any], readout: geom.Readout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, tokenizer = network
+    monkeypatch.setattr(behaviour, "WINDOW", 16)
+    ids = tokenizer(SAID)["input_ids"]
+    ids = ids[: len(ids) // 16 * 16 + 1]
+    found = behaviour.read_text(stage, tokenizer, tokenizer.decode(ids), readout.V)
+    states = [stage.vectors(ids[at : at + 16], range(16)) for at in range(0, len(ids) - 1, 16)]
+    logits = readout.logits(np.concatenate(states).astype(np.float64))
+    won, true = logits.argmax(axis=1), np.array(ids[1:])
+    counts = {"emitted": won, "occurs": true, "right": true[won == true]}
+    for name, tokens in counts.items():
+        assert np.array_equal(found[name], np.bincount(tokens, minlength=readout.V))
+    assert found["probability"] == pytest.approx(softmax(logits).mean(axis=0), rel=1e-3, abs=1e-9)
+
+
+def test_a_token_is_asked_for_at_the_end_of_each_prompt(
+    network: tuple[Any, Any], readout: geom.Readout
+) -> None:
+    stage, tokenizer = network
+    sample = np.array([5, 9, 300, 1200, 2000])
+    found = behaviour.asked(stage, tokenizer, sample, batch=2)
+    for name, (before, after, times) in behaviour.prompts(tokenizer).items():
+        for i, token in enumerate(sample.tolist()):
+            ids = [*before, *[token] * times, *after]
+            logits = readout.logits(stage.vectors(ids, [len(ids) - 1]).astype(np.float64))[0]
+            assert found[f"chance_{name}"][i] == pytest.approx(softmax(logits)[token], rel=1e-3)
+            assert found[f"repeated_{name}"][i] == (logits.argmax() == token)
+
+
+def test_the_model_says_a_token_at_its_own_witness_only(
+    network: tuple[Any, Any], readout: geom.Readout
+) -> None:
+    run = geom.run(readout, tokens=[5, 9, 300, 1200])
+    points = behaviour.witnesses(run, np.array([5, 9, 300, 1200]))
+    stage, _ = network
+    assert behaviour.replayed(stage, points, np.array([5, 9, 300, 1200])).all()
+    assert not behaviour.replayed(stage, points, np.array([9, 5, 1200, 300])).any()
+
+
+def test_the_indicators_of_all_tokens_are_geoms(readout: geom.Readout) -> None:
+    run = geom.run(readout, tokens="all")
+    found = behaviour.cheap(readout, list(run.rows()))
+    behaviour.check_indicators(readout, np.arange(0, readout.V, 7), found)
+    assert {len(values) for values in found.values()} == {readout.V}
+    found["row-norm"][7] *= 1.001
+    with pytest.raises(RuntimeError, match="row-norm of 7"):
+        behaviour.check_indicators(readout, np.arange(0, readout.V, 7), found)
+
+
+def test_the_two_texts_share_no_page_and_no_module() -> None:
+    assert not set(behaviour.MODULES["habits"]) & set(behaviour.MODULES["held out"])
+    habits, held_out = (behaviour.text(part, 2000, 500) for part in behaviour.MODULES)
+    lines = [{line for line in text.splitlines() if len(line) > 60} for text in (habits, held_out)]
+    assert all(lines)
+    assert not lines[0] & lines[1]
+
+
+def column(name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a column of the sample, NaN for null."""
+    return np.array([np.nan if one is None else one for one in FOUND["sample"][name]], dtype=float)
+
+
+@pytest.mark.parametrize("part", ["sample", "dear"])
+def test_the_files_coefficients_are_those_of_its_sample(part: str) -> None:
+    names = behaviour.PROMPTS
+    values = {
+        "is repeated": np.max([column(f"repeated_{name}") for name in names], axis=0),
+        "probability when asked": np.max([column(f"chance_{name}") for name in names], axis=0),
+        "mean probability": column("probability"),
+    }
+    few = np.isfinite(column(behaviour.DEAR[0])) if part == "dear" else column("token_id") >= 0
+    rows = [row for row in FOUND["predictions"] if row["tokens"] == part]
+    assert len(rows) > 9
+    for row in rows:
+        x, y = column(row["measure"]), values[row["behaviour"]]
+        keep = few & np.isfinite(x)
+        assert row["n"] == keep.sum()
+        if row["value"] is None:
+            continue
+        if row["positives"] is None:
+            expected = spearmanr(x[keep], y[keep]).statistic
+        else:
+            yes, no = x[keep & (y == 1)], x[keep & (y == 0)]
+            expected = mannwhitneyu(yes, no).statistic / (len(yes) * len(no))
+        assert row["value"] == pytest.approx(expected, abs=2e-3)  # of numbers of five digits
+
+
+def test_the_file_is_small_and_its_counts_agree() -> None:
+    assert (ROOT / "docs/behaviour.json").stat().st_size < 300_000
+    groups = FOUND["groups"].values()
+    assert sum(group["tokens"] for group in groups) == FOUND["V"]
+    for name in ("places where one is emitted", "places where one comes next"):
+        assert sum(group[name] for group in groups) == FOUND["text"]["positions"]
+    assert sum(group["probability"] for group in groups) == pytest.approx(1.0, abs=1e-5)
+    assert FOUND["groups"]["unspeakable"]["tokens emitted"] == 0

@@ -49,11 +49,8 @@ own witness; the indicators."""
 DEAR = ("logit-bias", "surprise")
 """The measures that are taken of the first tokens of each stratum."""
 
-MODULES = {
-    "habits": ("textwrap", "shlex", "fractions"),
-    "held out": ("argparse", "statistics", "heapq", "zipfile"),
-}
-"""The parts of the standard library that are read as code."""
+MODULES = {"habits": "textwrap", "held out": "argparse"}
+"""The modules of the standard library that are read as code."""
 
 WINDOW = 512
 PROMPTS = ("chat", "examples", "repeats")
@@ -67,12 +64,13 @@ class Size:
     code: int
     states: int
     stratum: int
-    dear: int
+    margins: int
+    surprises: int
     batch: int = 16
 
 
-FULL = Size(english=32_000, code=16_000, states=4096, stratum=120, dear=40)
-PILOT = Size(english=3_000, code=1_500, states=256, stratum=4, dear=1, batch=4)
+FULL = Size(english=32_000, code=16_000, states=4096, stratum=120, margins=40, surprises=14)
+PILOT = Size(english=3_000, code=1_500, states=256, stratum=4, margins=2, surprises=1, batch=4)
 
 
 def main() -> None:
@@ -104,10 +102,11 @@ def study(size: Size, work: Path) -> dict[str, Any]:
             ),
         )
         measured = {
-            name: measures(run, name, ordered(dear(sample, size.dear)), work) for name in DEAR
+            "logit-bias": measures(run, "logit-bias", dear(sample, size.margins), work),
+            "surprise": measures(run, "surprise", dear(sample, size.surprises), work),
         }
     of_all = cheap(readout, rows)
-    check_indicators(readout, ordered(sample), of_all)
+    check_indicators(readout, ordered(sample), unspeakable(rows), of_all)
     made_from = {
         "model": location.rpartition("/")[2],
         "digest": readout.digest,
@@ -128,7 +127,7 @@ def chosen(rows: Sequence[geom.TokenRow], each: int) -> dict[str, list[int]]:
     ids = [row.token_id for row in hard]
     won = [row.token_id for row in rows if row.self_argmax]
     return {
-        "unspeakable": [row.token_id for row in rows if row.verdict == "unspeakable"],
+        "unspeakable": unspeakable(rows),
         "hardest": ids[:each],
         "hard": rng.permutation(ids[HARDEST:])[:each].tolist(),
         "others": rng.permutation(won)[:each].tolist(),
@@ -145,9 +144,9 @@ def _known(row: geom.TokenRow) -> float:
     return 0.0 if row.margin_lower is None else row.margin_lower
 
 
-def dear(sample: dict[str, list[int]], each: int) -> dict[str, list[int]]:
-    """Return the tokens that the dear measures are taken of."""
-    return {name: sample[name][:each] for name in STRATA[1:]}
+def dear(sample: dict[str, list[int]], each: int) -> Ids:
+    """Return the tokens (n,) that a dear measure is taken of: so many of each stratum."""
+    return ordered({name: sample[name][:each] for name in STRATA[1:]})
 
 
 def ordered(sample: dict[str, list[int]]) -> Ids:
@@ -172,12 +171,10 @@ def measures(run: geom.Run, name: str, tokens: Ids, work: Path) -> dict[int, flo
 
 def cheap(readout: geom.Readout, rows: Sequence[geom.TokenRow]) -> dict[str, Floats]:
     """Return the measures `CHEAP` of all tokens (V,): the indicators as geom defines them."""
-    from geom_plugins.measures.indicators import unused
-
     W = readout.rows[:]
     centred = W - W.mean(axis=0)
     length = np.linalg.norm(centred, axis=1)
-    known = unused(readout, "")
+    known = unspeakable(rows)
     total = centred[known].sum(axis=0)
     cosine = centred @ total / (length * np.linalg.norm(total))
     for token in known:  # does not count among the unused itself
@@ -192,9 +189,17 @@ def cheap(readout: geom.Readout, rows: Sequence[geom.TokenRow]) -> dict[str, Flo
     }
 
 
-def check_indicators(readout: geom.Readout, sample: Ids, found: dict[str, Floats]) -> None:
+def unspeakable(rows: Sequence[geom.TokenRow]) -> list[int]:
+    """Return the unspeakable tokens: for want of others, the unused ones of ``unused-cosine``."""
+    return [row.token_id for row in rows if row.verdict == "unspeakable"]
+
+
+def check_indicators(
+    readout: geom.Readout, sample: Ids, known: Sequence[int], found: dict[str, Floats]
+) -> None:
     """Compare the indicators with geom's own. Raises RuntimeError if they differ."""
-    for row in geom.measure(readout, CHEAP[2:], sample.tolist()):
+    options = {"measure.unused-cosine.unused": ",".join(map(str, known))}
+    for row in geom.measure(readout, CHEAP[2:], sample.tolist(), options):
         ours = found[row.measure][row.token_id]
         if row.value is None or not math.isclose(row.value, ours, rel_tol=1e-6, abs_tol=1e-9):
             raise RuntimeError(f"{row.measure} of {row.token_id}: {row.value}, and here {ours}")
@@ -258,8 +263,8 @@ def text(part: str, english: int, code: int) -> str:
     third = [
         topics[name] for i, name in enumerate(sorted(topics)) if (i % 3 == 0) == (part == "habits")
     ]
-    modules = "\n\n".join(inspect.getsource(import_module(name)) for name in MODULES[part])
-    return "\n\n".join(third)[:english] + "\n\n" + modules[:code]
+    code_read = inspect.getsource(import_module(MODULES[part]))
+    return "\n\n".join(third)[:english] + "\n\n" + code_read[:code]
 
 
 def read_text(stage: Any, tokenizer: Any, content: str, V: int) -> dict[str, NDArray[Any]]:
@@ -357,7 +362,9 @@ def tables(
     chance = np.max([observed[f"chance_{name}"] for name in PROMPTS], axis=0)
     repeated = np.any([observed[f"repeated_{name}"] for name in PROMPTS], axis=0)
     at = np.searchsorted(ids, few)
-    dearly = {name: np.array([measured[name][int(token)] for token in few]) for name in DEAR}
+    dearly = {
+        name: np.array([measured[name].get(int(token), math.nan) for token in few]) for name in DEAR
+    }
     occurs = observed["occurs"] > 0
     emitted = observed["emitted"] > 0
     behaviours: list[tuple[str, str, Ids, NDArray[Any]]] = [

@@ -151,8 +151,7 @@ def predictions(*parts: str) -> str:
     """Return how well each measure predicts the behaviours of parts of the tokens, as a table."""
     rows = [row for row in found()["predictions"] if row["tokens"] in parts]
     behaviours = list(dict.fromkeys(row["behaviour"] for row in rows))
-    kinds = {row["behaviour"]: row for row in rows}
-    heads = [_head(behaviour, kinds[behaviour]) for behaviour in behaviours]
+    heads = [_head(next(row for row in rows if row["behaviour"] == name)) for name in behaviours]
     lines = [f"| measure | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for name in dict.fromkeys(row["measure"] for row in rows):
         mine = {row["behaviour"]: row for row in rows if row["measure"] == name}
@@ -161,10 +160,11 @@ def predictions(*parts: str) -> str:
     return "\n".join(lines)
 
 
-def _head(behaviour: str, row: dict[str, Any]) -> str:
+def _head(row: dict[str, Any]) -> str:
+    """Return a behaviour, the coefficient, and of how many tokens it is."""
     count = "" if row["positives"] is None else f"{row['positives']:,} of "
     kind = "correlation" if row["positives"] is None else "area"
-    return f"{behaviour}: {kind}, {count}{row['n']:,}"
+    return f"{row['behaviour']}: {kind}, {count}{row['n']:,}"
 
 
 def number(row: dict[str, Any]) -> str:

@@ -146,7 +146,6 @@ MADE = {
         "TABLE-OF-ALL": lambda: behaviours.predictions("all", "occurring"),
         "TABLE-OF-SAMPLE": lambda: behaviours.predictions("sample"),
         "TABLE-OF-FEW": lambda: behaviours.predictions("dear"),
-        "TABLE-OF-REPLAY": lambda: behaviours.predictions("hard"),
     },
     "rounding": {
         "PICTURE-OF-CASTS": lambda: as_html(casts.picture),

@@ -19,6 +19,7 @@ import geom
 from geom import Readout, Run, TokenRow
 from geom.numbers.printing import enclosure, rounded, rounded_down, rounded_up, with_error
 from geom.store import MeasureRow
+from support import pages
 from support.command import Command
 from support.pages import Page, page_of
 
@@ -264,7 +265,8 @@ def test_a_notebook_and_a_page_show_no_more_than_is_proven(run: Run) -> None:
     for token, text in notebook:
         assert_margin_holds(rows[int(token)], text.replace("&gt;", ">").replace("&lt;", "<"))
     data = Page(page_of(run)).data
-    ordered = sorted(rows.values(), key=lambda row: row.rank)
+    ordered = [rows[token] for token in pages.numbers(data["rows"]["id"], "<i4").tolist()]
+    assert len(ordered) == len(rows)
     for row, text in zip(ordered, data["rows"]["margin"], strict=True):
         assert_margin_holds(row, text)
     assert {column["name"] for column in data["measures"]} == set(MEASURES)

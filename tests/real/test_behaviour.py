@@ -23,7 +23,7 @@ def test_the_pilot_of_the_study_of_behaviour_runs(smollm2: Real, tmp_path: Path)
     assert groups["unspeakable"]["places where one is emitted"] == 0  # this is what is proven
     for column in ("places where one is emitted", "places where one comes next"):
         assert sum(group[column] for group in groups.values()) == found["text"]["positions"]
-    assert abs(sum(group["probability"] for group in groups.values()) - 1) < 1e-5
+    assert abs(sum(group["probability"] for group in groups.values()) - 1) < 1e-4  # of float32
     assert found["replayed"]["float32"] <= found["replayed"]["hard"]
     sample = found["sample"]
     for name in ("chat", "examples", "repeats"):

@@ -181,31 +181,43 @@ def _weights_above(
     sums = combine(scaled, token, unit)
     if not scaled.domain.bounded:
         return _balanced_above(problem, token, unit, sums, temperature, widen)
-    high, lossy = _slack_above(problem, unit, sums, temperature, widen)
-    if not lossy:
+    high = _slack_above(problem, unit, sums, temperature, widen)
+    if not _is_lossy(problem, sums, temperature):
         return high
     return min(high, _balanced_above(problem, token, unit, sums, temperature, widen))
 
 
 def _slack_above(
     problem: Problem, weights: Weights, sums: Sums, temperature: float, widen: float
-) -> tuple[float, bool]:
-    """Return the bound by (2) on a bounded domain, and whether rounding takes much from it.
+) -> float:
+    """Return the bound by (2) on a bounded domain."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = reach_above(problem.domain, sums.r, widen * sums.r_error, widen)
+        gain = sums.g - _doubt(sums, reach, widen) - reach
+    total = _widened(sums.total_below, sums.total_above, widen)
+    entropy = _entropy_below(weights.values, np.zeros(weights.values.size), total, widen)
+    return _log_above(_exponent(entropy, gain, total, problem.exponent, temperature))
 
-    It may do so at a low temperature, where ``r`` nearly vanishes.
+
+def _doubt(sums: Sums, reach: float, widen: float) -> float:
+    """Return what rounding may add to ``g`` and its difference from the reach."""
+    return widen * (sums.g_error + 4 * U * (abs(sums.g) + sums.g_error + abs(reach)))
+
+
+def _is_lossy(problem: Problem, sums: Sums, temperature: float) -> bool:
+    """Return whether rounding takes much from the bound by (2).
+
+    It may do so at a low temperature, where ``r`` nearly vanishes. The answer is that for claims,
+    also when one is checked: what a claim used is then tried again.
     """
     domain = problem.domain
     with np.errstate(over="ignore", invalid="ignore"):
-        reach = reach_above(domain, sums.r, widen * sums.r_error, widen)
-        rounding = reach_above(domain, np.zeros_like(sums.r), widen * sums.r_error, widen)
-        doubt = widen * (sums.g_error + 4 * U * (abs(sums.g) + sums.g_error + abs(reach)))
-        gain = sums.g - doubt - reach
-    total = _widened(sums.total_below, sums.total_above, widen)
-    entropy = _entropy_below(weights.values, np.zeros(weights.values.size), total, widen)
-    L = _exponent(entropy, gain, total, problem.exponent, temperature)
-    lost = _exponent(0.0, 2 * (doubt + rounding), total, problem.exponent, temperature)
-    lossy = lost is None or lost > _LOST
-    return _log_above(L), lossy and abs(reach) <= _ROUNDING * rounding
+        reach = reach_above(domain, sums.r, CLAIM * sums.r_error, CLAIM)
+        rounding = reach_above(domain, np.zeros_like(sums.r), CLAIM * sums.r_error, CLAIM)
+        taken = 2 * (_doubt(sums, reach, CLAIM) + rounding)
+    total = _widened(sums.total_below, sums.total_above, CLAIM)
+    lost = _exponent(0.0, taken, total, problem.exponent, temperature)
+    return (lost is None or lost > _LOST) and abs(reach) <= _ROUNDING * rounding
 
 
 def _balanced_above(
@@ -216,18 +228,21 @@ def _balanced_above(
     temperature: float,
     widen: float,
 ) -> float:
-    """Return the bound by (2) with weights near these whose ``r`` is zero; 0 if none are found."""
+    """Return the bound by (2) with weights near these whose ``r`` is zero; 0 if none are found.
+
+    Exact weights are tried too if a claim is checked: it may have needed them, as its bounds on
+    rounding are wider.
+    """
+    high = 0.0
     moved = corrected(problem.unit, token, weights, sums, widen)
     if moved is not None:
         delta = np.zeros(weights.values.size)
         delta[moved.places] = moved.delta
         total = _widened(moved.total_below, moved.total_above, widen)
         entropy = _entropy_below(weights.values, delta, total, widen)
-        bound = _exponent(entropy, moved.g_below, total, problem.exponent, temperature)
-        return _log_above(bound)
-    if problem.domain.bounded:
-        return 0.0
-    high = 0.0
+        high = _log_above(_exponent(entropy, moved.g_below, total, problem.exponent, temperature))
+    if problem.domain.bounded or (moved is not None and widen >= CLAIM):
+        return high
     for shares, gain in balanced_weights(problem.unit, token, weights):
         entropy = _entropy_below(shares, 2 * U * shares, (1.0, 1.0), widen)
         bound = _exponent(entropy, below(gain), (1.0, 1.0), problem.exponent, temperature)

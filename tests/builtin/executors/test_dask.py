@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -270,7 +271,7 @@ def test_a_scheduler_without_workers_is_one_line(cluster: Cluster) -> None:
 
 def test_without_distributed_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"geom-unembed\[dask\]"):
+    with pytest.raises(InputError, match=re.escape(geom.install_command("dask"))):
         list(run(square, [1], DaskOptions()))
 
 

@@ -292,7 +292,7 @@ def test_a_bar_gives_way_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -
         for _ in track_progress(range(300), "own direction", 300):
             say("a note")
     (line,) = [line for line in screen.lines if "note" not in line]
-    assert re.fullmatch(r"own direction ━+ 300 tokens 0:00:00", line)
+    assert re.fullmatch(r"own direction ━+ 300 tokens 0:00:\d\d", line)  # however slow it is
 
 
 def test_a_stage_of_a_plugin_does_not_act_on_the_terminal(

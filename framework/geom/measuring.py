@@ -226,11 +226,10 @@ def _named(measures: str | Sequence[str] | None) -> list[str]:
 
 def _settled(problem: Problem, item: Chosen[Measure[Any]]) -> Chosen[Measure[Any]]:
     """Return the measure with the options that it settles for; raises what it refuses them by."""
-    if item.record.settle is None:
+    settle = item.record.settle
+    if settle is None:
         return item
-    options = item.call(
-        lambda record, given: given if record.settle is None else record.settle(problem, given)
-    )
+    options = item.call(lambda _, given: settle(problem, given))
     if type(options) is not type(item.options):
         kind = type(item.options).__name__
         raise PluginError(f"{item} settled for {type(options).__name__}, not for {kind}")

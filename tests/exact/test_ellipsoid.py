@@ -10,12 +10,13 @@ import pytest
 import geom
 from geom import Finding, Problem, Weights, judge, measure
 from geom.exact import faults
-from geom_plugins.certifiers import highs, maxent
+from geom_plugins.certifiers import highs
+from geom_plugins.solvers.maximum_entropy import Effort, search
 from support import conic
 from support.problems import cloud, problem
 
 OPTIONS = {
-    "maxent": lambda asked, t: maxent.certify(asked, t, Finding(), maxent.MaxentOptions()),
+    "maxent": lambda asked, t: search(asked, t, Finding(), Effort()),
     "highs": lambda asked, t: highs.certify(asked, t, Finding(), highs.HighsOptions()),
 }
 

@@ -17,13 +17,14 @@ from geom.exact.bulk import prove_points
 from geom.exact.close import margins_below
 from geom.exact.points import margin_at
 from geom.proofs import margin_bounds
-from geom_plugins.certifiers import highs, maxent
+from geom_plugins.certifiers import highs
+from geom_plugins.solvers.maximum_entropy import Effort, search
 from support import games
 from support.judging import LARGEST, LEAST, at, by
 from support.problems import cloud, problem
 
 CERTIFIERS = {
-    "maxent": lambda asked, t: maxent.certify(asked, t, Finding(), maxent.MaxentOptions()),
+    "maxent": lambda asked, t: search(asked, t, Finding(), Effort()),
     "highs": lambda asked, t: highs.certify(asked, t, Finding(), highs.HighsOptions()),
 }
 
@@ -68,7 +69,7 @@ def test_the_largest_margin_is_the_value_of_the_game(points) -> None:
     for token in range(len(W)):
         value = games.value(games.payoffs(W, b, token, points))
         for finding in (
-            maxent.certify(asked, token, Finding(), maxent.MaxentOptions(largest=True, gap=1e-9)),
+            search(asked, token, Finding(), Effort(largest=True, gap=1e-9)),
             highs.certify(asked, token, Finding(), highs.HighsOptions(largest=True, gap=1e-9)),
         ):
             low, high = margin_bounds(asked, token, finding)

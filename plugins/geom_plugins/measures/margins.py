@@ -18,9 +18,9 @@ import numpy as np
 
 from geom import Finding, Floats, Problem, Weights, judge
 from geom.proofs import margin_bounds
-from geom_plugins.certifiers import maxent
 from geom_plugins.measures.verdicts import direction, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, solve, working_set
+from geom_plugins.solvers.maximum_entropy import Effort, search
 
 TIE = "all tokens tie at x = 0, and it wins nowhere"
 
@@ -51,8 +51,7 @@ def largest_margin(problem: Problem, token: int, prior: Finding, gap: float) -> 
 
 
 def _on_a_hull(problem: Problem, token: int, prior: Finding, gap: float) -> LargestMargin:
-    options = maxent.MaxentOptions(steps=200, largest=True, gap=gap)
-    found = maxent.certify(problem, token, prior, options)
+    found = search(problem, token, prior, Effort(steps=200, largest=True, gap=gap))
     low, high = margin_bounds(problem, token, found)
     return LargestMargin(low, high, None, found.x, found.weights)
 

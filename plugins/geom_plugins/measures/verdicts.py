@@ -1,11 +1,11 @@
-"""The verdict that a measure starts from: a run's, or maxent's if the run has none."""
+"""The verdict a measure starts from: the run's, or one of maximum entropy if it has none."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from geom import Finding, Floats, Problem, Verdict, judge, shared_directions
-from geom_plugins.certifiers import maxent
+from geom_plugins.solvers.maximum_entropy import Effort, search
 
 
 def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verdict]:
@@ -14,7 +14,7 @@ def settled(problem: Problem, token: int, prior: Finding) -> tuple[Finding, Verd
         verdict = judge(problem, token, prior)
         if verdict.decided:
             return prior, verdict
-    found = maxent.certify(problem, token, prior, maxent.MaxentOptions())
+    found = search(problem, token, prior, Effort())
     return found, judge(problem, token, found)
 
 

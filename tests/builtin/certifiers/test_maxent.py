@@ -17,7 +17,9 @@ import geom
 from geom import Finding, Problem, Verdict, judge
 from geom.model import rows
 from geom.model.domains import box, layernorm, rmsnorm, unbounded
-from geom_plugins.certifiers import highs, maxent
+from geom_plugins.certifiers import highs
+from geom_plugins.solvers import maximum_entropy
+from geom_plugins.solvers.maximum_entropy import Effort, memory, search, search_many
 from support.problems import cloud, problem
 from support.truth import box_tokens, hull_tokens, largest_margin, upper_hull_tokens
 
@@ -31,9 +33,7 @@ def decided(
     """Return the verdict of `geom.exact` on each token's finding."""
     asked = problem(W, b, domain)
     tokens = range(asked.readout.V)
-    findings = maxent.certify_many(
-        asked, tokens, [Finding()] * len(tokens), maxent.MaxentOptions(**chosen)
-    )
+    findings = search_many(asked, tokens, [Finding()] * len(tokens), Effort(**chosen))
     return [judge(asked, token, found) for token, found in zip(tokens, findings, strict=True)]
 
 
@@ -137,10 +137,10 @@ def test_the_tight_clump_of_the_demo_is_decided_and_nothing_is_divided_by_zero()
     clump = np.argsort(np.linalg.norm(centred - centred[255], axis=1))[:154]
     for token in [255, *clump[1::8].tolist()]:
         (found, other) = (
-            judge(asked, token, plugin.certify(asked, token, Finding(), options))
-            for plugin, options in (
-                (maxent, maxent.MaxentOptions()),
-                (highs, highs.HighsOptions()),
+            judge(asked, token, find(asked, token, Finding(), options))
+            for find, options in (
+                (search, Effort()),
+                (highs.certify, highs.HighsOptions()),
             )
         )
         assert found.decided
@@ -244,9 +244,9 @@ def test_both_bounds_are_given_and_enclose_the_largest_margin(name: str) -> None
 
 def test_a_batch_finds_what_single_tokens_find() -> None:
     asked = problem(cloud(50, 6, seed=5), cloud(50, 1, seed=6)[:, 0], "rmsnorm")
-    many = maxent.certify_many(asked, range(50), [Finding()] * 50, maxent.MaxentOptions())
+    many = search_many(asked, range(50), [Finding()] * 50, Effort())
     for token, found in enumerate(many):
-        alone = maxent.certify(asked, token, Finding(), maxent.MaxentOptions())
+        alone = search(asked, token, Finding(), Effort())
         assert judge(asked, token, alone).name == judge(asked, token, found).name
 
 
@@ -273,7 +273,7 @@ def test_rows_that_are_made_by_blocks_give_the_answers_of_those_that_are_kept(
         monkeypatch.setattr(rows, "BLOCK", 7 * 5)
     readout = geom.Readout.fold(W, gamma=gamma)
     asked = Problem(readout, unbounded(5))
-    found = maxent.certify_many(asked, range(90), [Finding()] * 90, maxent.MaxentOptions())
+    found = search_many(asked, range(90), [Finding()] * 90, Effort())
     verdicts = [judge(asked, token, item) for token, item in enumerate(found)]
     right = hull_tokens(W.astype(np.float64) * gamma)
     assert {t for t, verdict in enumerate(verdicts) if verdict.name == "speakable"} == right
@@ -290,13 +290,13 @@ def test_it_takes_no_more_memory_than_stated(
     W = np.random.default_rng(V).standard_normal((V, d)).astype(np.float16)
     W[:count] *= np.float16(0.3)
     asked = problem(W, np.random.default_rng(d).standard_normal(V), "rmsnorm")
-    options = maxent.MaxentOptions(largest=True, steps=3)
-    stated, most = maxent._memory(asked.readout, options), maxent._most(asked.readout)
-    monkeypatch.setattr(maxent, "_most", lambda readout: most)
-    monkeypatch.setattr(maxent, "START", 6)  # from here on the sets are nearly full at once
+    options = Effort(largest=True, steps=3)
+    stated, most = memory(asked.readout), maximum_entropy._most(asked.readout)
+    monkeypatch.setattr(maximum_entropy, "_most", lambda readout: most)
+    monkeypatch.setattr(maximum_entropy, "START", 6)  # the sets are nearly full at once
     tracemalloc.start()
     try:
-        for _ in maxent.certify_many(asked, range(count), [Finding()] * count, options):
+        for _ in search_many(asked, range(count), [Finding()] * count, options):
             pass
         taken = tracemalloc.get_traced_memory()[1]
     finally:
@@ -309,9 +309,9 @@ def test_a_full_working_set_ends_in_words_and_never_in_a_wrong_verdict(
 ) -> None:
     W = cloud(400, 8, seed=13)
     right, asked, notes = hull_tokens(W), problem(W, None, "rmsnorm"), set()
-    monkeypatch.setattr(maxent, "_most", lambda readout: 3 * readout.d)
+    monkeypatch.setattr(maximum_entropy, "_most", lambda readout: 3 * readout.d)
     for token in range(400):
-        found = maxent.certify(asked, token, Finding(), maxent.MaxentOptions(largest=True))
+        found = search(asked, token, Finding(), Effort(largest=True))
         notes.add(found.note)
         name = judge(asked, token, found).name
         assert name in ("speakable" if token in right else "unspeakable", "undecided")
@@ -322,17 +322,14 @@ def test_a_full_working_set_ends_in_words_and_never_in_a_wrong_verdict(
 def test_it_gives_up_in_words() -> None:
     W, b = cloud(400, 8, seed=13), cloud(400, 1, seed=14)[:, 0]
     asked = problem(W, b, "rmsnorm")
-    notes = {
-        maxent.certify(asked, token, Finding(), maxent.MaxentOptions(steps=1)).note
-        for token in range(400)
-    }
+    notes = {search(asked, token, Finding(), Effort(steps=1)).note for token in range(400)}
     assert notes == {None, "no answer in 1 steps"}
 
 
 def test_weights_of_an_inner_token_have_a_share_for_every_rival_of_the_program() -> None:
     W = np.vstack([cloud(40, 5, seed=3), np.zeros((1, 5))])
     asked = problem(W, None, "unbounded")
-    found = maxent.certify(asked, 40, Finding(), maxent.MaxentOptions())
+    found = search(asked, 40, Finding(), Effort())
     assert found.weights is not None
     assert judge(asked, 40, found).proof == "interior"
     assert found.weights.values.min() > 1e-6

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from geom import Device, Finding, Problem, Verdict, judge
 from geom.machine.devices import find_device, using
 from geom.model.domains import box
-from geom_plugins.certifiers import maxent
 from geom_plugins.solvers import central_path
+from geom_plugins.solvers.maximum_entropy import Effort, search_many
 from support.problems import problem
 
 pytest.importorskip("torch")
@@ -27,11 +27,7 @@ CPU, TORCH = find_device("cpu")[0], find_device("torch")[0]
 def findings(asked: Problem, device: Device, **chosen: bool) -> list[Finding]:
     tokens = range(asked.readout.V)
     with using(device):
-        return list(
-            maxent.certify_many(
-                asked, tokens, [Finding()] * len(tokens), maxent.MaxentOptions(**chosen)
-            )
-        )
+        return list(search_many(asked, tokens, [Finding()] * len(tokens), Effort(**chosen)))
 
 
 def verdicts(asked: Problem, device: Device) -> list[Verdict]:

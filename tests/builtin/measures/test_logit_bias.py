@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from geom import Finding, Measurement, Problem, Readout, Weights, judge
 from geom.model.domains import box, layernorm, rmsnorm, unbounded
 from geom.proofs import margin_bounds
-from geom_plugins.certifiers import maxent
 from geom_plugins.measures.logit_bias import LogitBiasOptions, logit_bias
+from geom_plugins.solvers.maximum_entropy import Effort, search
 from support import conic
 from support.problems import cloud, ends, problem, rivals
 from support.truth import margin
@@ -78,7 +78,7 @@ def test_that_much_and_a_little_more_lets_it_win_and_a_little_less_does_not(doma
             added = b.copy()
             added[token] += bias
             changed = problem(W, added, domain)
-            found = maxent.certify(changed, token, Finding(), maxent.MaxentOptions())
+            found = search(changed, token, Finding(), Effort())
             assert judge(changed, token, found).name == name
 
 
@@ -140,7 +140,7 @@ def test_what_a_run_found_can_only_help() -> None:
     asked = problem(cloud(30, 4, 5), cloud(30, 1, 6)[:, 0], "layernorm")
     for token in range(10):
         fresh = measured(asked, token)
-        prior = maxent.certify(asked, token, Finding(), maxent.MaxentOptions())
+        prior = search(asked, token, Finding(), Effort())
         again = measured(asked, token, prior)
         assert again.error is not None
         assert abs(again.value - fresh.value) <= ends(fresh)[1] - ends(fresh)[0] + again.error
@@ -184,7 +184,7 @@ def test_nothing_is_proven_of_nothing(domain: str) -> None:
 
 def test_on_all_of_space_the_margin_of_a_speakable_token_has_no_end() -> None:
     asked = Problem(Readout.fold(np.eye(3)), unbounded(3))
-    found = maxent.certify(asked, 0, Finding(), maxent.MaxentOptions())
+    found = search(asked, 0, Finding(), Effort())
     assert margin_bounds(asked, 0, found) == (math.inf, math.inf)
     assert margin_bounds(asked, 0, Finding()) == (0.0, math.inf)
 

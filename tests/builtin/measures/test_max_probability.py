@@ -12,7 +12,6 @@ import geom
 from geom import Finding, Measurement, Problem, Readout, Weights, judge
 from geom.model.domains import box, layernorm, rmsnorm
 from geom.proofs import probability_bounds
-from geom_plugins.certifiers import maxent
 from geom_plugins.measures.max_probability import (
     MaxProbabilityOptions,
     max_probabilities,
@@ -20,6 +19,7 @@ from geom_plugins.measures.max_probability import (
     proven,
 )
 from geom_plugins.solvers import likeliest_point
+from geom_plugins.solvers.maximum_entropy import Effort, search
 from support import conic
 from support.problems import Floats, cloud, ends, problem, rivals
 from support.stored_runs import edit
@@ -144,7 +144,7 @@ def test_above_a_half_it_is_speakable_and_unspeakable_it_has_at_most_a_half(doma
     names = []
     for token, item in enumerate(found):
         low, high = ends(item)
-        finding = maxent.certify(asked, token, Finding(), maxent.MaxentOptions())
+        finding = search(asked, token, Finding(), Effort())
         names.append(judge(asked, token, finding).name)
         if low > -math.log10(2.0):
             assert names[-1] != "unspeakable"

@@ -14,8 +14,8 @@ from scipy.spatial import ConvexHull
 
 from geom import Finding, Measurement, Problem, Weights, judge
 from geom.proofs import freeing_bounds, silencing_bounds
-from geom_plugins.certifiers import maxent
 from geom_plugins.measures.perturbation import PerturbationOptions, perturbation
+from geom_plugins.solvers.maximum_entropy import Effort, search
 from support import conic
 from support.problems import cloud, ends, problem, rivals
 from support.truth import hull_tokens
@@ -30,7 +30,7 @@ def measured(asked: Problem, token: int = 0, **options: int) -> Measurement:
 
 
 def verdict(asked: Problem, token: int) -> str:
-    found = maxent.certify(asked, token, Finding(), maxent.MaxentOptions())
+    found = search(asked, token, Finding(), Effort())
     return judge(asked, token, found).name
 
 

@@ -139,8 +139,32 @@ def test_a_model_in_memory_is_run_with_its_tokenizer_and_readout(llama: Path) ->
     live = sampled(model, readout=readout, tokenizer=byte_tokenizer())
     assert (live.points == sampled(f"hf:{llama}").points).all()
     assert live.header["model"] == "LlamaForCausalLM"
-    with pytest.raises(InputError, match="comes without its tokenizer: give tokenizer="):
-        sampled(model, readout=readout)
+    assert (sampled(model).points == live.points).all()  # by the checkpoint that it names
+
+
+def test_a_model_in_memory_that_lacks_something_says_what_to_give(
+    llama: Path, tmp_path: Path
+) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(llama).eval()
+    tokenizer = byte_tokenizer()
+    with torch.no_grad():
+        model.lm_head.weight *= -1.0
+    with pytest.raises(InputError, match=r"readout's rise; give readout=\.\.\., the readout of"):
+        sampled(model)
+    model.config._name_or_path = str(tmp_path / "gone")
+    model.name_or_path = model.config._name_or_path
+    with pytest.raises(InputError, match=r"finds no tokenizer in .*, or give tokenizer=\.\.\."):
+        sampled(model)
+    with pytest.raises(InputError, match=r"has no readout: .*, or give readout=geom\.load"):
+        sampled(model, tokenizer=tokenizer)
+    model.name_or_path = ""
+    with pytest.raises(InputError, match="names no checkpoint comes without its tokenizer: give"):
+        sampled(model)
+    with pytest.raises(InputError, match="names no checkpoint comes without its readout: give"):
+        sampled(model, tokenizer=tokenizer)
+    model.tokenizer = tokenizer  # as some programs keep it
+    with pytest.raises(InputError, match="comes without its readout"):
+        sampled(model)
 
 
 @pytest.mark.parametrize("processed", [True, False])

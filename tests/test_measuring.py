@@ -338,7 +338,7 @@ def test_a_batch_with_too_few_answers_leaves_the_rest_without_a_number(batched: 
     batched.short = True
     found = list(geom.measure(cross(4), "id", "0-1"))
     assert [row.value for row in found] == [None, None]
-    assert found[0].note == "it raised ValueError: 0 measurements for 1 tokens"
+    assert found[0].note == "it raised ValueError: 0 measurements for 1 token"
 
 
 # How far it has come
@@ -439,9 +439,9 @@ def test_a_table_shows_values_with_their_errors(
     done = command("measure", "-m", model, "--measure", "norm", "--measure", "far", "-t", "0,4")
     assert "norm, row units" in done.out
     lines = [line.split() for line in done.out.splitlines()]
-    assert ["0", "-", "1.00", "±", "0.50", "-inf"] in lines
-    assert ["4", "-", "0.20", "±", "0.51", "-inf"] in lines
-    assert "±: a proven radius" in done.out
+    assert ["0", "-", "0.5", "..", "1.5", "-inf"] in lines
+    assert ["4", "-", "-0.3", "..", "0.701", "-inf"] in lines
+    assert "±: a proven radius; ..: proven ends; ~: a standard error" in done.out
 
 
 def test_show_and_export_have_what_was_measured(
@@ -451,8 +451,8 @@ def test_show_and_export_have_what_was_measured(
     before = command("export", "toy.db").rows
     assert all("measures" not in row for row in before)
     assert command("measure", "toy.db", "--measure", "norm", "--measure", "none").code == 0
-    assert "0.20 ± 0.51" in command("show", "toy.db").out
-    assert "0.20 ± 0.51 row units" in command("show", "toy.db", "--token", "4").out
+    assert "-0.3 .. 0.701" in command("show", "toy.db").out
+    assert "-0.3 .. 0.701 row units" in command("show", "toy.db", "--token", "4").out
     assert (
         "none            - units (chains did not mix)"
         in command("show", "toy.db", "--token", "4").out

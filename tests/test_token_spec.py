@@ -79,14 +79,14 @@ def test_a_range_that_runs_backwards_is_refused() -> None:
 
 @pytest.mark.parametrize("spec", ["", ",", " , "])
 def test_a_list_of_nothing_is_refused(spec: str) -> None:
-    with pytest.raises(InputError, match="names no token"):
+    with pytest.raises(InputError, match="names none"):
         parse_tokens(spec, 100)
 
 
 def test_an_empty_file_is_refused_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "none.txt"
     file.write_text("\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"none\.txt' names no token"):
+    with pytest.raises(InputError, match=r"none\.txt' names none"):
         parse_tokens(f"@{file}", 100)
 
 
@@ -108,7 +108,7 @@ def test_ids_given_as_numbers_are_listed_once_and_ascending() -> None:
 
 @pytest.mark.parametrize("token", [-1, 10])
 def test_a_number_outside_the_vocabulary_is_refused(token: int) -> None:
-    with pytest.raises(InputError, match=f"token {token} is outside the vocabulary"):
+    with pytest.raises(InputError, match=f"id {token} is outside the vocabulary"):
         check_tokens([3, token], 10)
 
 

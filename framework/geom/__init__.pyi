@@ -21,6 +21,7 @@ from .difference.records import Difference as Difference
 from .difference.records import TokenChange as TokenChange
 from .difference.records import TwinGroup as TwinGroup
 from .distribution import install_command as install_command
+from .errors import AbsentError as AbsentError
 from .errors import ArithmeticModeError as ArithmeticModeError
 from .errors import GeomError as GeomError
 from .errors import InputError as InputError

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from geom.errors import InputError, PluginError, Raised, one_line
 from geom.loading import DEFAULT_MODEL, unedited
 from geom.model.source import Source
+from geom.plugins.naming import explained
 from geom.plugins.options import Given
 from geom.plugins.registry import installed
 from geom.plugins.results import Agreement
@@ -92,7 +93,7 @@ def check(
             f"have one: {', '.join(_checking())}"
         )
     rows = []
-    with watched(progress):
+    with watched(progress), explained(model, asked):
         for row in source.draw(lambda record, options: check(asked.location, options)):
             if isinstance(row, Raised):
                 raise row.as_error(str(source))

@@ -22,6 +22,7 @@ from geom.model.in_memory import Live
 from geom.model.readout import Readout
 from geom.model.source import Source, without_user
 from geom.numbers.arrays import Floats, Ids
+from geom.plugins.naming import explained
 from geom.plugins.options import Given
 from geom.plugins.registry import installed
 from geom.plugins.results import Network
@@ -126,9 +127,11 @@ def activations(
     window : int, optional
         The most tokens that are read at once; if None, what the network takes, up to 2048.
     readout : Readout, optional
-        The network's readout; if None, it is loaded from the model.
+        The network's readout; if None, it is loaded from the model, or for a model of transformers
+        in memory from the checkpoint that its ``name_or_path`` names.
     tokenizer : object, optional
-        For a model in memory, its tokenizer, if the model does not hold it.
+        For a model in memory, its tokenizer; if None, the one it carries, or that of the checkpoint
+        that its ``name_or_path`` names.
     given : mapping of (str, str) to mapping, optional
         Further options of the source, under ``("source", NAME)``.
     progress : callable, optional
@@ -153,7 +156,7 @@ def activations(
     with watched(progress):
         network, name = _network(model, given, tokenizer)
         if readout is None:
-            readout = load(model, given)
+            readout = network.readout() if network.readout is not None else load(model, given)
         check_memory(8 * count * readout.d, f"a sample of {count} x {readout.d}")
         ids = [int(id) for id in demand(name, lambda: network.encode(content))]
         if len(ids) < count:
@@ -164,7 +167,10 @@ def activations(
         width = min(network.window, WINDOW if window is None else window) - len(network.start)
         if width < 1:
             raise InputError(f"a window of {window} has no room for text: give a larger one")
-        _compare(network, readout, ids[: min(_COMPARED, width)], name)
+        remedy = f"see what geom check {name} says"
+        if not isinstance(model, str | Source):
+            remedy = "give readout=..., the readout of the model as it is in memory"
+        _compare(network, readout, ids[: min(_COMPARED, width)], name, remedy)
         chosen = np.sort(np.random.default_rng(seed).choice(len(ids), count, replace=False))
         points = np.empty((count, readout.d), dtype=np.float32)
         windows = list(_windows(chosen, width))
@@ -234,7 +240,8 @@ def _network(
             f"{source} reads numbers without a network to run; sources that have one: "
             f"{', '.join(known)}"
         )
-    found = source.call(lambda record, options: make(asked.location, options))
+    with explained(model, asked):
+        found = source.call(lambda record, options: make(asked.location, options))
     if not isinstance(found, Network):
         raise PluginError(f"{source} returned {type(found).__name__}, not a Network")
     return found, without_user(str(asked))
@@ -280,7 +287,9 @@ def _states(
     return found
 
 
-def _compare(network: Network, readout: Readout, ids: Sequence[int], name: str) -> None:
+def _compare(
+    network: Network, readout: Readout, ids: Sequence[int], name: str, remedy: str
+) -> None:
     """Raise InputError unless the readout gives the network's logits, up to a rising function.
 
     A soft cap, a positive scale and a shift of all logits change neither the argmax nor the order
@@ -298,7 +307,7 @@ def _compare(network: Network, readout: Readout, ids: Sequence[int], name: str) 
     if not fall <= max(_ALIKE, 8 * network.unit):
         raise InputError(
             f"the readout does not give the logits of {network.name}: they fall by {fall:.1g} of "
-            f"their range where the readout's rise; see what geom check {name} says"
+            f"their range where the readout's rise; {remedy}"
         )
 
 

@@ -11,14 +11,29 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import partial
 from pathlib import Path
-from traceback import walk_tb
-from typing import Any, TypeVar
+from traceback import format_exception, walk_tb
+from typing import Any, Protocol, TypeVar
 
 from geom.text import harmless, shortened
 
 T = TypeVar("T")
 
-_watch: ContextVar[Callable[[Exception], None] | None] = ContextVar("geom_watch", default=None)
+
+class ErrorWatcher(Protocol):
+    """Looks at what a stranger's code raises, before it becomes a line."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether tracebacks are wanted, so that another process should send its own."""
+
+    def caught(self, error: Exception) -> None:
+        """Look at an exception when it is caught."""
+
+    def told(self, text: str) -> None:
+        """Look at the traceback of an exception that another process caught."""
+
+
+_watch: ContextVar[ErrorWatcher | None] = ContextVar("geom_watch", default=None)
 
 _ON_THE_WAY = frozenset({"geom", "pluggy", *sys.stdlib_module_names})
 """The modules whose frames come before those of a stranger's code."""
@@ -38,6 +53,23 @@ class GeomError(Exception):
 
 class InputError(GeomError):
     """An error for a file, a name, an option or a list of tokens that cannot be used as given."""
+
+
+class AbsentError(InputError):
+    """An error for a model that is not found under its name, on this machine or on another.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    name : str, optional
+        The name that nothing was found under. If it is what a user wrote without a source, geom
+        adds what else the name may mean.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ArithmeticModeError(GeomError):
@@ -105,18 +137,29 @@ def attempt(work: Callable[[], T]) -> T | Raised:
             return work()
     except Exception as error:  # a stranger may raise anything
         if (watch := _watch.get()) is not None:
-            watch(error)
+            watch.caught(error)
         return Raised(error)
 
 
 @contextmanager
-def watched_errors(watch: Callable[[Exception], None]) -> Iterator[None]:
-    """Call ``watch`` in the block with every exception of a stranger's code when it is caught."""
+def watched_errors(watch: ErrorWatcher) -> Iterator[None]:
+    """Show ``watch``, in the block, every exception of a stranger's code when it is caught."""
     token = _watch.set(watch)
     try:
         yield
     finally:
         _watch.reset(token)
+
+
+def error_watcher() -> ErrorWatcher | None:
+    """Return who wants to see tracebacks here, None if nobody does."""
+    watch = _watch.get()
+    return watch if watch is not None and watch.wanted else None
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception as Python prints it."""
+    return "".join(format_exception(error))
 
 
 def draw(work: Callable[[], Iterable[T]]) -> Iterator[T | Raised]:
@@ -149,7 +192,7 @@ def demand(what: str, work: Callable[[], T]) -> T:
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """Return an error for an unknown name; it suggests the nearest known names, or lists all."""
     choices = sorted(known)
-    near = _near(name, choices)
+    near = near_names(name, choices)
     if near:
         remedy = f"did you mean {' or '.join(map(repr, near))}?"
     else:
@@ -157,7 +200,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"unknown {what} {name!r}: {remedy}")
 
 
-def _near(name: str, choices: list[str]) -> list[str]:
+def near_names(name: str, choices: list[str]) -> list[str]:
     """Return the known names that a slip, or a part of a name, most likely means, best first.
 
     A slip has one meaning: ``highz`` is ``highs``. A part may have several: ``angle`` is a word of

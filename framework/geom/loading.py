@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geom.errors import InputError, PluginError
+from geom.errors import InputError, PluginError, demand
 from geom.files.addresses import parse_address
 from geom.model.edits import Edits, named_file
-from geom.model.in_memory import Live, read_live
+from geom.model.in_memory import Live, read_live, tokenizer_of
 from geom.model.readout import Readout
 from geom.model.source import PYTHON, Source, without_user
 from geom.plugins.chosen import Chosen
-from geom.plugins.naming import named_source
+from geom.plugins.naming import explained, named_source
 from geom.plugins.options import Given, option_names
 from geom.plugins.records import ModelSource
 from geom.plugins.registry import installed
@@ -63,18 +63,39 @@ def load(
     if isinstance(model, Readout):
         return model
     if not isinstance(model, str | Source):
-        return read_live(model)
+        return _tokenized(read_live(model), tokenizer_of(model))
     asked = named_source(model) if isinstance(model, str) else model
     name, location = asked.name, asked.location
     values = {**(given or {}).get(("source", name), {}), **asked.query}
     shown = Source(name, without_user(location), dict(values))
     edits = Edits.taken(values, option_names(installed().get("source", name)))
     (source,) = choose("source", [name], {("source", name): values})
-    readout = source.call(lambda record, settings: record.load(location, settings))
+    with explained(model, asked):
+        readout = source.call(lambda record, settings: record.load(location, settings))
     if not isinstance(readout, Readout):
         raise PluginError(f"{source} returned {type(readout).__name__}, not a Readout")
     made = edits.made(readout)
     return made.described(shown, made.notes)
+
+
+def _tokenized(readout: Readout, tokenizer: object) -> Readout:
+    """Return the readout with the texts and kinds of its tokens, if a source knows the tokenizer.
+
+    Texts that the readout has stay.
+    """
+    if tokenizer is None or readout.tokens is not None:
+        return readout
+    for item in installed().listed():
+        tokenized = getattr(item.record, "tokenized", None)
+        if tokenized is None:
+            continue
+        name = f"source {item.record.name}"
+        found = demand(name, partial(tokenized, readout, tokenizer))
+        if isinstance(found, Readout):
+            return found
+        if found is not None:
+            raise PluginError(f"{name} returned {type(found).__name__}, not a Readout")
+    return readout
 
 
 def unedited(model: str | Source, given: Given | None) -> tuple[Chosen[ModelSource[Any]], Source]:

@@ -39,7 +39,7 @@ from geom.store import MeasureRow, Run, recorder
 from geom.store.frames import frame
 from geom.store.notebook import SHOWN, table_html
 from geom.text import harmless, visible
-from geom.token_spec import ALL, CANDIDATES, check_tokens, few_tokens, parse_tokens
+from geom.token_spec import ALL, CANDIDATES, check_tokens, few_ids, parse_tokens
 
 if TYPE_CHECKING:
     import pandas
@@ -102,7 +102,10 @@ class MeasureTable:
         for row in self.rows:
             if row.note is not None:
                 about.setdefault((row.measure, row.note), []).append(row.token_id)
-        return [f"{measure} of {few_tokens(ids)}: {note}" for (measure, note), ids in about.items()]
+        return [
+            f"{measure} of {few_ids(ids, self.noun)}: {note}"
+            for (measure, note), ids in about.items()
+        ]
 
     def to_pandas(self) -> pandas.DataFrame:
         """Make a DataFrame of the rows, one column per field.
@@ -181,6 +184,7 @@ def measure(
         else:
             readout = load(run_or_readout, given)
             problem = Problem(readout, chosen_domain(readout, domain or "auto", given))
+        stack.enter_context(watched(progress, problem.readout.noun))
         used = {"source": [problem.readout.source.name], "measure": names}
         refuse_unused(given, used)
         chosen = [_settled(problem, item) for item in chosen]
@@ -296,7 +300,7 @@ def _answers(
         for token, prior in zip(tokens, priors, strict=True):
             yield measure.attempt(partial(_alone, problem, token, prior))
         return
-    given = 0
+    given, noun = 0, problem.readout.noun
     for answer in measure.draw(lambda record, options: many(problem, tokens, priors, options)):
         if isinstance(answer, Raised):
             missing = answer
@@ -304,7 +308,7 @@ def _answers(
         yield attempt(partial(_sane, answer, problem))
         given += 1
     else:
-        missing = Raised(ValueError(f"{given} measurements for {len(tokens)} tokens"))
+        missing = Raised(ValueError(f"{given} measurements for {noun.counted(len(tokens))}"))
     yield from repeat(missing, len(tokens) - given)
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from geom.nouns import Noun
+
 T = TypeVar("T")
 
 Watcher = Callable[[str, float, float, str], None]
@@ -42,7 +44,7 @@ def track_progress(
     total : float
         The amount of all items together.
     unit : str, optional
-        The unit of the amounts.
+        The unit of the amounts; ``tokens`` is shown as what the readout calls its rows.
     amount : callable, optional
         ``amount(item)`` is the share of the total that an item accounts for; 1 by default.
 
@@ -79,7 +81,7 @@ def report_progress(stage: str, done: float, total: float, unit: str) -> None:
     total : float
         The amount in all.
     unit : str
-        The unit of the amounts.
+        The unit of the amounts, as for `track_progress`.
     """
     watcher = _watcher.get()
     if watcher is not None:
@@ -87,9 +89,17 @@ def report_progress(stage: str, done: float, total: float, unit: str) -> None:
 
 
 @contextmanager
-def watched(watcher: Watcher | None) -> Iterator[None]:
-    """Make `track_progress` report to ``watcher`` within the block."""
-    token = _watcher.set(watcher)
+def watched(watcher: Watcher | None, noun: Noun = Noun.TOKEN) -> Iterator[None]:
+    """Make `track_progress` report to ``watcher`` within the block.
+
+    The unit ``tokens`` is given as what ``noun`` calls several of them.
+    """
+
+    def renamed(stage: str, done: float, total: float, unit: str) -> None:
+        assert watcher is not None
+        watcher(stage, done, total, noun.plural if unit == Noun.TOKEN.plural else unit)
+
+    token = _watcher.set(None if watcher is None else renamed)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geom.errors import InputError
 from geom.files.opening import read_regular
+from geom.nouns import Noun
 
 _LARGEST_LIST = 64 << 20
 """The most bytes of a file of ids."""
@@ -50,10 +51,10 @@ def check_tokens(tokens: Iterable[int], V: int) -> list[int]:
     """List the ids, ascending, each once. Raises InputError if one is outside ``range(V)``."""
     ids = sorted({int(token) for token in tokens})
     if not ids:
-        raise InputError("the list of tokens is empty")
+        raise InputError("the list of ids is empty")
     for token in (ids[0], ids[-1]):
         if not 0 <= token < V:
-            raise InputError(f"token {token} is outside the vocabulary: ids are 0 to {V - 1}")
+            raise InputError(f"id {token} is outside the vocabulary: ids are 0 to {V - 1}")
     return ids
 
 
@@ -66,13 +67,13 @@ def format_tokens(ids: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def few_tokens(ids: Iterable[int]) -> str:
-    """Return the ids in words, as a spec that is cut if it is long: ``tokens 5,9,100-120``."""
+def few_ids(ids: Iterable[int], noun: Noun) -> str:
+    """Return the ids after their noun, as a spec that is cut if long: ``tokens 5,9,100-120``."""
     known = sorted(ids)
     text = format_tokens(known)
     if len(text) > 60:
         text = f"{text[:60].rpartition(',')[0]}, ..."
-    return f"token{'' if len(known) == 1 else 's'} {text}"
+    return f"{noun if len(known) == 1 else noun.plural} {text}"
 
 
 def _parts(spec: str, V: int) -> list[range]:
@@ -86,7 +87,7 @@ def _parts(spec: str, V: int) -> list[range]:
         try:
             content = read_regular(Path(where), _LARGEST_LIST, remedy).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"token list {where} is not UTF-8; {remedy}") from error
+            raise InputError(f"list of ids {where} is not UTF-8; {remedy}") from error
         text = ",".join(content.split())
     parts = filter(None, (piece.strip() for piece in text.split(",")))
     # the text of a file is shown only if it is ids: it may not be the file that was meant
@@ -95,7 +96,7 @@ def _parts(spec: str, V: int) -> list[range]:
         for number, part in enumerate(parts, 1)
     ]
     if not found:
-        raise InputError(f"token list {where!r} names no token")
+        raise InputError(f"list of ids {where!r} names none")
     return found
 
 
@@ -105,10 +106,10 @@ def _ids(part: str, V: int, where: str, what: str) -> range:
     listed = first.isdecimal() and (last.isdecimal() if dash else not last)
     if not listed or len(part) > 40:  # int() itself refuses thousands of digits
         raise InputError(
-            f"token list {where!r}: {what} is neither an id nor a range such as 100-120"
+            f"list of ids {where!r}: {what} is neither an id nor a range such as 100-120"
         )
     low, high = int(first), int(last if dash else first)
     if high < low or high >= V:
         problem = "runs backwards" if high < low else f"is outside the vocabulary: 0 to {V - 1}"
-        raise InputError(f"token list {where!r}: {part} {problem}")
+        raise InputError(f"list of ids {where!r}: {part} {problem}")
     return range(low, high + 1)

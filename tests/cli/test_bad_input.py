@@ -318,7 +318,7 @@ FLAGS = {
     "--tokens 1.5": "'1.5' is neither an id nor a range",
     "--tokens candidate": "'candidate' is neither an id nor a range",
     "--tokens all,1": "'all' is neither an id nor a range",
-    "--tokens ,": "names no token",
+    "--tokens ,": "names none",
     "--tokens @absent.txt": "absent.txt does not exist; give a text file of ids",
     "--tokens @.": "give a text file of ids",
     "--tokens @good.npz": "give a text file of ids",
@@ -336,7 +336,7 @@ FLAGS = {
     "--format xml": "'table', 'jsonl'",
     "--fail-on speakable": "did you mean 'unspeakable'?",
     "--fail-on unspeakable,undecidd": "did you mean 'undecided'?",
-    "--fail-on unspeakable --ignore normal": "unknown kind of token to ignore 'normal': known",
+    "--fail-on unspeakable --ignore normal": "unknown kind to ignore 'normal': known",
     "--ignore special": "--ignore is for --fail-on",
     "--baseline good.npz": "--baseline is for --fail-on",
     "--fail-on unspeakable --baseline absent.db": "the baseline absent.db does not exist",
@@ -391,7 +391,7 @@ def test_a_flag_that_cannot_be_used(flags: str, reason: str, command: Command) -
 @pytest.mark.parametrize("value", ["", " ", "1,,one"])
 def test_a_list_of_tokens_that_lists_none(value: str, command: Command) -> None:
     line = refused(command, "run", "-m", "npz:good.npz", "--tokens", value, "--out", "run.db")
-    assert re.search("names no token|is neither an id", line)
+    assert re.search("names none|is neither an id", line)
 
 
 @pytest.mark.parametrize(("content", "reason"), TOML.items(), ids=TOML.keys())

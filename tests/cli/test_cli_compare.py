@@ -266,7 +266,7 @@ def refused(command: Command, *arguments: str) -> str:
 def test_bad_input_is_one_line(command: Command, run: Path) -> None:
     assert "does not exist" in refused(command, "none.db")
     assert "is not a run of geom" in refused(command, "model.npz")
-    assert "no token is named" in refused(command, "-m", MODEL)
+    assert "no id is named" in refused(command, "-m", MODEL)
     assert "outside the vocabulary" in refused(command, "-m", MODEL, "-t", "9")
     geom.run(MODEL, tokens=[0], out="short.db").close()
     assert "was not examined" in refused(command, "short.db", "-t", "1")
@@ -319,7 +319,7 @@ def test_nothing_pickled_is_read(command: Command) -> None:
 def test_points_of_another_shape_are_one_line(command: Command) -> None:
     np.save("bad.npy", np.zeros((2, 3)))
     said = refused(command, "-m", MODEL, "-t", "0,1", "--at", "bad.npy")
-    assert "points have shape (2, 3): 2 tokens ask for (2, 2)" in said
+    assert "points have shape (2, 3): for 2 tokens give (2, 2)" in said
 
 
 def test_its_help_loads_neither_numpy_nor_matplotlib() -> None:

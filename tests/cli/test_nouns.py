@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import geom
 from geom import InputError, Noun, Readout, StoreError
+from geom.plugins.registry import installed
 from support.command import Command
 
 SQUARE = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.5, 0.25], [0.5, 0.25]])
@@ -60,22 +61,119 @@ def test_every_command_speaks_of_classes(command: Command) -> None:
     assert re.search("id +class +exactly", compared)
 
 
-def test_no_command_speaks_of_tokens(command: Command) -> None:
-    command("run", "--model", save("x.npz"), "--tokens", "0-4", "--out", "x.db")
-    for arguments in (
-        ("show", "x.db"),
-        ("show", "x.db", "--token", "in"),
-        ("show", "x.db", "x.db"),
-        ("verify", "x.db"),
-        ("diff", "x.db", "x.db"),
-        ("diff", "x.db", "x.db", "--format", "markdown"),
-        ("measure", "x.db", "--measure", "row-norm"),
-        ("compare", "x.db", "--precision", "float32"),
-    ):
-        done = command(*arguments)
-        assert (done.code, "token" in done.out) == (0, False), arguments
-    with geom.open_run("x.db") as run:
+ASKED = """
+run --model {x} --tokens all --out all.db
+run --model {y} --tokens 0-4 --out few.db
+run --model {x} --out flagged.db
+run --model {x} --tokens all --domain box --out box.db
+run --model {x} --tokens all --domain hull -o domain.hull.points=points.npy --out hull.db
+run --model {x} --model {y} --tokens 0,4
+run --model {x} --tokens all --opening no --certifier mpmath
+run --model {x} --detector hull-vertex --detector reflections --detector random-directions
+run --model {x} --detector hull-vertex --domain hull -o domain.hull.points=points.npy
+run --model {x} --detector reflections --domain hull -o domain.hull.points=points.npy
+run --model {x} --tokens all --certifier linprog-post --opening no
+run --model {x}&new=2 --tokens all
+run --model {x}&new=2&init=copy:99 --tokens all
+run --model {x} --tokens 99
+run --model {x} --tokens 5-2
+run --model {x} --tokens ,
+run --model {x} --tokens no
+run --model {x} --hardest -1
+run --model {x} --tokens all --fail-on unspeakable,undecided,speakable-padding
+run --model {x} --tokens all --fail-on unspeakable --baseline few.db
+run --model {x} --tokens all --fail-on unspeakable --ignore byt
+run --model {x} --tokens all --fail-on unspeakable --ignore byte
+show all.db
+show all.db --token in
+show all.db --token 1
+show all.db --token 99
+show all.db --token NE
+show flagged.db --token in
+show flagged.db --token ins
+show all.db --sampling top-k=1
+show all.db --sampling temperature=1
+show all.db --sampling min-p=0.5,temperature=0
+show all.db few.db
+verify all.db
+verify hull.db
+verify few.db --model {x}
+diff all.db few.db
+diff few.db all.db --format markdown --fail-on newly-unspeakable,new-twins
+measure all.db --tokens all
+measure --model {x} --tokens 4
+measure few.db --tokens 99 --measure row-norm
+measure all.db --tokens 0,1,4 {measures}
+measure box.db --tokens 0,1,4 {measures}
+measure hull.db --tokens 0,1,4 {measures}
+measure all.db --tokens all --measure surprise -o measure.surprise.activations=points.npy
+measure all.db --tokens all --measure unused-cosine -o measure.unused-cosine.unused=99
+show all.db --token in
+compare all.db
+compare all.db --plot plot.svg
+compare --model {x}
+compare --model {x} --tokens candidates
+compare --model {x} --tokens borderline
+compare --model {x} --tokens borderline=3
+compare --model {x} --tokens 0,0 --at points.npy
+compare --model {x} --tokens 0 --at points.npy
+compare all.db --at points.npy
+compare all.db --multiple 3
+compare all.db --tokens all --solver linprog-post
+compare few.db --tokens 5
+compare --model {one} --tokens all
+repair all.db --out rows.safetensors
+repair all.db --tokens 4 --at-most 1% --out rows.safetensors
+repair all.db --tokens 99 --out rows.safetensors
+repair hull.db --out rows.safetensors
+check {x}
+activations {x} --text x.npz --out acts.npy
+export all.db --format markdown
+export all.db --format certificate --token 99
+export all.db --format certificate --token xx
+export few.db --format tokens
+export all.db --format llama-cpp
+report all.db --out all.html
+"""
+"""What users ask of a head, right and wrong: one command a line."""
+
+FREE_OF_RUNS = ("surprise", "unused-cosine")
+"""The measures that need files or ids of their own."""
+
+NAMES = r"--tokens?\b|--no-tokens|suppress-tokens|bad-words-ids|token_id"
+"""The names with the word in them: of options, reporters and fields."""
+
+
+@pytest.mark.parametrize("noun", ["class", "item"])
+def test_no_command_speaks_of_tokens(command: Command, noun: str) -> None:
+    measures = [
+        f"--measure {plugin.record.name}"
+        for plugin in installed().listed()
+        if plugin.kind == "measure" and plugin.record.name not in FREE_OF_RUNS
+    ]
+    np.savez("x.npz", W=SQUARE, texts=TEXTS)
+    np.savez("y.npz", W=SQUARE[::-1].copy(), texts=TEXTS)
+    np.savez("one.npz", W=SQUARE[:1], texts=TEXTS[:1])
+    np.save("points.npy", np.array([[0.5, 2.0], [3.0, -1.0], [-1.0, -2.0], [0.1, 0.1]]))
+    models = {name: f"npz:{name}.npz?noun={noun}" for name in ("x", "y", "one")}
+    for line in ASKED.format(**models, measures=" ".join(measures)).strip().splitlines():
+        done = command(*line.split())
+        for text in (done.out, done.err):
+            assert "Traceback" not in text, line
+            assert "token" not in re.sub(NAMES, "", text), line
+    with geom.open_run("all.db") as run:
+        assert noun in run._repr_html_()
         assert "token" not in run._repr_html_()
+
+
+def test_columns_of_machine_formats_are_the_same_for_all(command: Command) -> None:
+    lines = []
+    for model in (save("x.npz"), "npz:x.npz"):
+        command("run", "--model", model, "--tokens", "all", "--out", f"{len(lines)}.db")
+        out = command("export", f"{len(lines)}.db", "--format", "csv").out
+        lines.append(out.splitlines()[0])
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("token_id,token,")
 
 
 def test_the_keys_of_json_lines_are_the_same_for_all(command: Command) -> None:

@@ -103,7 +103,7 @@ def test_without_a_tokenizer_the_kind_is_null(command: Command) -> None:
 
 @pytest.mark.parametrize(
     ("marks", "reason"),
-    [(["normal"], "1 token kinds for 2 rows"), (["normal", "odd"], "token kind 'odd': give")],
+    [(["normal"], "1 kinds for 2 rows"), (["normal", "odd"], "kind 'odd': give")],
 )
 def test_kinds_that_do_not_fit_are_refused(marks: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):

@@ -466,7 +466,7 @@ def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_cannot_be_asked_is_refused() -> None:
     readout = Readout.fold(SQUARE)
-    assert "no token is named" in refusal(readout)
+    assert "no id is named" in refusal(readout)
     assert "outside the vocabulary" in refusal(readout, [7])
     assert "borderline=20" in refusal(readout, "borderline=0")
     assert "a number above zero" in refusal(readout, "borderline", multiple=-1.0)
@@ -484,16 +484,16 @@ def test_what_cannot_be_asked_is_refused() -> None:
 @pytest.mark.parametrize(
     ("tokens", "at", "said"),
     [
-        ([0], [1.0], "points have shape (1,): 1 tokens ask for (2,) or (1, 2)"),
-        ([0, 1], [1.0, 0.0], "2 tokens ask for (2, 2)"),
+        ([0], [1.0], "points have shape (1,): for 1 token give (2,) or (1, 2)"),
+        ([0, 1], [1.0, 0.0], "for 2 tokens give (2, 2)"),
         ([0], np.zeros((1, 1, 2)), "points have shape (1, 1, 2)"),
         ([0], [1, 0], "give float32 or float64"),
         ([0], np.zeros(2, dtype=np.float16), "give float32 or float64"),
         ([0], ["a", "b"], "give float32 or float64"),
         ([0], [np.nan, 0.0], "give finite numbers"),
-        ([0, 0], np.eye(2), "token 0 is listed twice"),
-        (None, [1.0, 0.0], "list the token"),
-        ("borderline", [1.0, 0.0], "list the token"),
+        ([0, 0], np.eye(2), "id 0 is listed twice"),
+        (None, [1.0, 0.0], "list the id"),
+        ("borderline", [1.0, 0.0], "list the id"),
     ],
 )
 def test_points_that_do_not_fit_are_refused(tokens: Any, at: Any, said: str) -> None:
@@ -502,7 +502,7 @@ def test_points_that_do_not_fit_are_refused(tokens: Any, at: Any, said: str) -> 
 
 def test_what_is_at_odds_is_refused_before_a_model_is_loaded() -> None:
     missing = "npz:none.npz"
-    assert "no token is named" in refusal(missing)
+    assert "no id is named" in refusal(missing)
     assert "unknown precision" in refusal(missing, [0], ["quadruple"])
     assert "unknown certifier" in refusal(missing, [0], solver="nobody")
     assert "none.npz" in refusal(missing, [0])

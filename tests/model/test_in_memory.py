@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models
 from torch.nn import functional
 
 import geom
-from geom import InputError
+from geom import InputError, visible
 from geom_plugins.sources import demo
 
 D, V = 8, 13
@@ -237,6 +238,20 @@ def test_byte_level_texts_are_those_of_the_demo() -> None:
     found = texts(tokenizer, len(known) + 2)
     assert found == [*known, None, None]
     assert r"\xe2\x80" in found
+
+
+def test_kinds_are_those_of_the_checkpoint_that_the_tokenizer_is_from() -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(demo.CHECKPOINT)
+    known = geom.load("demo")
+    model = Model(np.ones((2, known.V)), np.zeros(known.V), tokenizer=tokenizer)
+    found = geom.load(model)
+    assert (found.tokens, found.kinds) == (known.tokens, known.kinds)
+    assert found.kinds is not None
+    assert found.tokens is not None
+    cent = tokenizer.convert_tokens_to_ids("¢")  # stands for the byte A2, alone no text
+    assert visible(found.tokens[cent], found.kinds[cent]) == r'"\xa2" byte'
+    shown = geom.load(Model(np.ones((2, 4)), np.zeros(4), tokenizer=tokenizer))
+    assert shown.notes[-1].startswith("the tokenizer has 3068 tokens beyond the readout's 4 rows")
 
 
 def test_sentencepiece_texts_keep_their_leading_space() -> None:

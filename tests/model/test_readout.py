@@ -187,7 +187,7 @@ def test_what_is_not_finite_is_refused_with_its_place(name: str, bad: float) -> 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 2), (0, 3), (3, 0)], ids=str)
 def test_what_is_no_matrix_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="one row per token"):
+    with pytest.raises(InputError, match="one row per logit"):
         Readout.fold(np.zeros(shape))
 
 
@@ -236,7 +236,7 @@ def test_a_norm_nobody_knows_is_refused() -> None:
 
 
 def test_a_number_of_texts_other_than_of_rows_is_refused() -> None:
-    with pytest.raises(InputError, match="3 token texts for 2 rows"):
+    with pytest.raises(InputError, match="3 texts for 2 rows"):
         Readout.fold(np.eye(2), tokens=["a", "b", "c"])
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import geom
 from geom import Readout, Run, TokenRow
-from geom.numbers.printing import enclosure, rounded, rounded_down, rounded_up, with_error
+from geom.numbers.printing import enclosure, ranks, rounded, rounded_down, rounded_up, with_error
 from geom.store import MeasureRow
 from support import pages
 from support.command import Command
@@ -122,7 +122,10 @@ def test_an_estimate_is_rounded_to_the_nearest_and_its_error_up(value: float, er
         (1 / 3, 0.0, False, "0.333333"),
         (1 / 3, None, False, "0.333333"),
         (0.5703873189063, 1.01e-12, True, "0.5703873189063 ± 2e-12"),
-        (-0.0001, 0.1, True, "0.00 ± 0.11"),
+        (-0.0001, 0.1, True, "-0.101 .. 0.1"),
+        (10.0, 1.0, True, "9 .. 11"),
+        (10.0, 0.99, True, "10.00 ± 0.99"),
+        (10.0, 1.0, False, "10.0 ~ 1.0"),
         (0.0, 0.0, True, "0"),
         (-math.inf, 0.0, True, "-inf"),
         (2.0, math.inf, True, "2 ± inf"),
@@ -134,6 +137,21 @@ def test_values_have_the_digits_that_their_errors_leave(
     value: float, error: float | None, proven: bool, text: str
 ) -> None:
     assert with_error(value, error, proven) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (1.0, 0.0, "1"),
+        (5.0, 1.0, "4 .. 5"),
+        (3012.0, 3011.0, "1 .. 3012"),
+        (262144.0, 0.0, "262144"),
+    ],
+)
+def test_a_rank_is_a_whole_number_and_what_is_reached_is_its_upper_end(
+    value: float, error: float, text: str
+) -> None:
+    assert ranks(value, error) == text
 
 
 # The commands' output
@@ -152,7 +170,10 @@ BOUNDS = re.compile(rf"(?:(?P<low>{NUMBER}) \.\. )?(?:(?P<sign>[<>]=) )?(?P<last
 
 
 def interval(text: str) -> tuple[Fraction, Fraction]:
-    """Return the ends of a printed ``value ± radius``."""
+    """Return the ends of a printed ``value ± radius``, or ``low .. high``."""
+    low, dots, high = text.partition(" .. ")
+    if dots:
+        return Fraction(low), Fraction(high)
     value, _, radius = text.partition(" ± ")
     middle, reach = Fraction(value), Fraction(radius or 0)
     return middle - reach, middle + reach
@@ -183,13 +204,13 @@ def assert_margin_holds(row: TokenRow, text: str) -> None:
 
 
 def assert_measure_holds(item: MeasureRow, text: str) -> None:
-    """Check that a printed ``± radius`` holds the stored interval."""
+    """Check that a printed interval holds the stored one; a rank that is reached is its end."""
     assert item.value is not None
     if not item.proven or item.error is None or math.isinf(item.value):
         return
     low, high = interval(text)
     assert low <= Fraction(item.value) - Fraction(item.error)
-    assert high >= Fraction(item.value) + Fraction(item.error)
+    assert high >= Fraction(item.value) + Fraction(0 if item.unit == "rank" else item.error)
 
 
 @pytest.fixture(scope="module")

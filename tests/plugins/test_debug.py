@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,18 @@ def test_debug_prints_each_traceback_once_whatever_it_costs(geom_: Callable[...,
     assert f"certifier mine raised ValueError: no idea (bad_geom.py:{line_of('no idea')})" in (
         done.err
     )
+
+
+def test_debug_prints_the_tracebacks_of_worker_processes_once(geom_: Callable[..., Done]) -> None:
+    workers = ("--executor", "local", "-o", "executor.local.workers=2")
+    done = geom_("--debug", *RUN, "-t", "all", "-c", "mine", *workers, "--format", "jsonl")
+    assert (done.code, len(done.rows)) == (0, 4)
+    assert done.err.count("Traceback (most recent call last):") == 1
+    assert re.search(rf'File ".*bad_geom\.py", line {line_of("no idea")}, in certify', done.err)
+    plain = geom_(*RUN[:-1], "plain.db", "-t", "all", "-c", "mine", *workers, "--format", "jsonl")
+    assert (plain.code, "Traceback" in plain.err) == (0, False)
+    with closing(sqlite3.connect("run.db")) as file:
+        assert "Traceback" not in "".join(file.iterdump())
 
 
 def test_debug_prints_where_a_refusal_comes_from(geom_: Callable[..., Done]) -> None:

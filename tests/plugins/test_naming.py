@@ -13,6 +13,7 @@ import geom
 from geom import InputError, ModelSource, NoOptions, Readout, hookimpl
 from geom.plugins.naming import named_source
 from geom.plugins.registry import Origin, Plugins
+from geom_plugins.checkpoints.hub import _UnreachableError
 from support.command import Command
 from support.plugins import Use
 from support.strangers import SQUARE, W, checkpoint, refused, stranger
@@ -25,7 +26,7 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object, **__: object) -> None:
         raise AssertionError("the Hub was asked")
 
-    monkeypatch.setattr("geom_plugins.checkpoints.hub.HubFolder._state", property(asked))
+    monkeypatch.setattr("geom_plugins.checkpoints.hub.HubFolder._ask", asked)
 
 
 FOUND = {
@@ -71,8 +72,10 @@ def test_a_name_gets_the_source_that_is_meant(text: str, whole: str) -> None:
 
 
 REFUSED = {
+    "far/from/it.gguf": "does not exist; give a file or a folder that does, or SOURCE:far/from/it",
+    "x.gguf": "x.gguf does not exist: did you mean 'W.gguf'?",
+    "./Wx.npz": "./Wx.npz does not exist: did you mean './W.npz'?",
     "./x.gguf": "./x.gguf does not exist",
-    "x.gguf": "x.gguf does not exist",
     "/nowhere/model": "/nowhere/model does not exist",
     "~/nowhere": "~/nowhere does not exist",
     "runs/of/a/model": "runs/of/a/model does not exist",
@@ -91,6 +94,38 @@ REFUSED = {
 def test_a_slip_is_said_and_asks_nobody(text: str, command: Command) -> None:
     _files()
     assert REFUSED[text] in refused(command("run", "--model", text, "--out", "run.db"))
+
+
+ABSENT = {
+    "modle": "modle is no source, and no file or folder here (did you mean 'model'?); as an id of "
+    "the Hub: modle is not in the cache, and HF_HUB_OFFLINE is set; unset it",
+    "W": "W is no source, and no file or folder here (did you mean 'W.NPY' or 'W.gguf' or ",
+    "safe": "safe is no source, and no file or folder here (did you mean 'safetensors'",
+    "xyz": "xyz is no source, and no file or folder here; as an id of the Hub: xyz is not in",
+    "acme/model": "acme/model is no source, and no file or folder here; as an id of the Hub: ",
+}
+"""Names of nothing here that the Hub may know, and what is said if it cannot be asked."""
+
+
+@pytest.mark.parametrize("text", ABSENT)
+@pytest.mark.parametrize("asked", ["run", "check", "activations"])
+def test_a_name_of_nothing_says_what_was_tried(
+    text: str, asked: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(_: object) -> None:
+        raise _UnreachableError("HF_HUB_OFFLINE is set")
+
+    monkeypatch.setattr("geom_plugins.checkpoints.hub.HubFolder._ask", offline)
+    _files()
+    ask = {
+        "run": ("run", "--model", text),
+        "check": ("check", text),
+        "activations": ("activations", text, "--text", __file__, "--out", "acts.npy"),
+    }
+    line = refused(command(*ask[asked]))
+    assert ABSENT[text] in line
+    named = refused(command("run", "--model", f"hf:{text}"))
+    assert named.startswith(f"geom: {text} is not in the cache")
 
 
 def test_every_command_and_python_take_a_file(command: Command) -> None:

@@ -233,7 +233,7 @@ def test_a_head_without_a_scale_in_a_coordinate_is_moved_in_the_others() -> None
         ({"margin": math.inf}, "give a positive number of logits"),
         ({"at_most": "wide"}, "at-most 'wide': give a positive length"),
         ({"at_most": -1.0}, "give a positive length"),
-        ({"tokens": [7]}, "token 7 is outside the vocabulary"),
+        ({"tokens": [7]}, "id 7 is outside the vocabulary"),
         ({"margin": 1e8}, "would leave the range of float16"),
     ],
 )
@@ -254,7 +254,7 @@ def test_a_search_that_does_not_fit_in_memory_is_refused(monkeypatch: pytest.Mon
     with geom.run(readout, tokens="all", hardest=0) as run:
         monkeypatch.setattr(memory, "usable", lambda: 1000)
         with pytest.raises(
-            InputError, match=r"the search for the rows of 1 tokens.*fewer --tokens"
+            InputError, match=r"the search for the rows of 1 token .*name fewer with --tokens"
         ):
             geom.repair(run)
 

@@ -169,7 +169,7 @@ EDITS: dict[str, tuple[str, str]] = {
     ),
     "a probability of a speakable token": (
         "UPDATE tokens SET probability_upper = 0.5 WHERE token_id = 1",
-        "token 1: it is speakable, and has a probability_upper like an unspeakable token",
+        "token 1: it is speakable, and has a probability_upper as if unspeakable",
     ),
     "a measure": (
         "UPDATE measures SET value = 0.25, error = 0.0 "

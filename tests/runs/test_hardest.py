@@ -321,7 +321,7 @@ def test_infinite_margins_have_no_order() -> None:
 
 
 def test_a_number_below_zero_is_refused() -> None:
-    with pytest.raises(InputError, match="hardest -1: give a number of tokens, 0 or more"):
+    with pytest.raises(InputError, match="hardest -1: give a whole number, 0 or more"):
         geom.run(CASES["a ball"][0], hardest=-1)
 
 

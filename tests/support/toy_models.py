@@ -24,8 +24,12 @@ _TELLING: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 16},
     "falcon_h1": {"lm_head_multiplier": 0.5},
     "granite": {"logits_scaling": 4.0},
+    "granite_swa": {"logits_scaling": 4.0},
     "granitemoe": {"logits_scaling": 4.0},
+    "granitemoe_swa": {"logits_scaling": 4.0},
     "granitemoehybrid": {"logits_scaling": 4.0},
+    "granitemoeshared": {"logits_scaling": 4.0},
+    "hyperclovax": {"logits_scaling": 4.0},
     "phimoe": {"lm_head_bias": True},
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
 }

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; every expected error is one line."""
     tracebacks = Tracebacks()
     try:
-        with watched_errors(tracebacks.caught):
+        with watched_errors(tracebacks):
             code = app(args=arguments, prog_name="geom", standalone_mode=False, obj=tracebacks)
     except GeomError as error:
         tracebacks.ended(error)

@@ -67,8 +67,6 @@ def _say_others(prices: Mapping[str, str]) -> None:
     from geom.cli.display.messages import say
 
     if prices:
-        say(
-            "these measures cost next to nothing; name others with --measure, at a price per token:"
-        )
+        say("these measures cost next to nothing; name others with --measure, at a price each:")
     for name, price in prices.items():
         say(f"{name}: {price or 'not known'}")

@@ -88,7 +88,9 @@ def show(
             print_run(opened, verdict=verdict, limit=limit, sort=sort or HARDNESS)
             return
         found = opened.named(token)
-        if token not in (str(found[0].token_id), found[0].token):
-            say(f"no token is {visible(token)}; this is {visible(found[0].token)}")
+        first = found[0]
+        if token not in (str(first.token_id), first.token):
+            known = visible(first.token, first.token_kind)
+            say(f"no {opened.noun} is {visible(token)}; this is {known}")
         for row in found:
             print_token(opened, row)

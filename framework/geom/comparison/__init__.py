@@ -104,7 +104,8 @@ def compare(
             readout = load(run_or_readout, given)
             where = chosen_domain(readout, domain or "auto", given)
             subject = Subject(Problem(readout, where))
-        return _compared(subject, tokens, arithmetics, at, solver, given, multiple)
+        with watched(progress, subject.problem.readout.noun):
+            return _compared(subject, tokens, arithmetics, at, solver, given, multiple)
 
 
 def _refuse_at_odds(
@@ -121,17 +122,17 @@ def _refuse_at_odds(
     if at is not None and solver is not None:
         raise InputError("points are given and a solver is named: leave one of them out")
     if multiple is not None and tokens != BORDERLINE:
-        raise InputError("a multiple goes with the tokens 'borderline' alone: leave it out")
+        raise InputError("a multiple goes with 'borderline' alone: leave it out")
     if multiple is not None and not (math.isfinite(multiple) and multiple > 0.0):
         raise InputError(f"multiple {multiple}: give a number above zero")
     chosen_by_us = isinstance(tokens, str) and (
         tokens.startswith(BORDERLINE) or tokens == CANDIDATES
     )
     if at is not None and (tokens is None or chosen_by_us):
-        raise InputError("points are given: list the token of each, as in 5,9,100-120")
+        raise InputError("points are given: list the id of each, as in 5,9,100-120")
     if tokens is None and not of_run:
         raise InputError(
-            "no token is named: give ids as in 5,9,100-120, borderline, borderline=20, candidates "
+            "no id is named: give some as in 5,9,100-120, borderline, borderline=20, candidates "
             "or all"
         )
     if solver is not None:
@@ -171,7 +172,8 @@ def _compared(
     """Do the work of `compare` once the run or readout is loaded."""
     problem = subject.problem
     if problem.readout.V == 1:
-        raise InputError("the readout has one token, so there is no margin: give one with more")
+        noun = problem.readout.noun
+        raise InputError(f"the readout has one {noun}, so there is no margin: give one with more")
     names = {
         "source": [problem.readout.source.name],
         "precision": [item.plugin.record.name for item in arithmetics],

@@ -60,7 +60,7 @@ def rows_of(
             )
         cells[i, j] = cell
     notes = tuple(
-        f"precision {name} raised {reason}: token {tokens[0]}"
+        f"precision {name} raised {reason}: {readout.noun} {tokens[0]}"
         + (f" and {len(tokens) - 1} more" if len(tokens) > 1 else "")
         for (name, reason), tokens in failed.items()
     )

@@ -13,6 +13,7 @@ from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
 from geom.errors import Raised
 from geom.model.problem import Problem
+from geom.nouns import Noun
 from geom.numbers.arrays import Floats
 from geom.numbers.printing import rounded_up
 from geom.plugins.chosen import Chosen
@@ -45,6 +46,8 @@ class SolverClaim:
         The verdict that the finding proves.
     note : str or None
         The certifier's remark, or what went wrong.
+    noun : Noun, optional
+        What the token is called.
     """
 
     token_id: int
@@ -56,6 +59,7 @@ class SolverClaim:
     residual: float | None
     verdict: VerdictName
     note: str | None
+    noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
 
@@ -71,7 +75,7 @@ class SolverClaim:
         returned = f"returned {' and '.join(parts) or 'nothing'}"
         said = f" ({self.note})" if self.note else ""
         proves = "nothing" if self.verdict == "undecided" else f"it {self.verdict}"
-        return f"token {self.token_id}: {self.solver} {returned}{said}; that proves {proves}"
+        return f"{self.noun} {self.token_id}: {self.solver} {returned}{said}; that proves {proves}"
 
 
 def returned(
@@ -93,6 +97,7 @@ def returned(
                 residual=None,
                 verdict="undecided",
                 note=note,
+                noun=problem.readout.noun,
             )
             x = None
         else:
@@ -135,6 +140,7 @@ def _claim(
         residual=residual,
         verdict=verdict.name,
         note=note,
+        noun=problem.readout.noun,
     )
     return claim, x
 

@@ -12,6 +12,7 @@ from geom.comparison.records import ComparedPoint, ComparisonRow
 from geom.distribution import install_command
 from geom.errors import InputError
 from geom.files.replacing import refuse_irreplaceable, replacing
+from geom.nouns import Noun
 from geom.numbers.printing import rounded
 from geom.text import visible
 
@@ -26,6 +27,10 @@ class Comparison(Protocol):
     @property
     def precisions(self) -> dict[str, float]:
         """The precisions by name, with their unit roundoffs."""
+
+    @property
+    def noun(self) -> Noun:
+        """What the tokens are called."""
 
     def __iter__(self) -> Iterator[ComparisonRow]: ...
 
@@ -219,7 +224,8 @@ def _label(axes: Any, comparison: Comparison, places: dict[str, float], drawn: i
     ]
     labels += ["exact margin", "wrong sign", "error it claims"]
     total = len(comparison.points)
-    title = "token" if drawn == total else f"{drawn} of {total} tokens,\nnearest the border"
+    noun = comparison.noun
+    title = noun if drawn == total else f"{drawn} of {noun.counted(total)},\nnearest the border"
     legend = axes.legend(
         handles,
         labels,

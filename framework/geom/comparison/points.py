@@ -67,8 +67,8 @@ class Subject:
                 k = self.problem.domain.coordinates
                 if x.dtype != np.float64 or x.shape != (k,) or not np.isfinite(x).all():
                     raise StoreError(
-                        f"{self.run.path}: the point of token {token} is not a vector of {k} "
-                        "finite float64 numbers: check the run with geom verify"
+                        f"{self.run.path}: the point of {self.run.noun} {token} is not a vector of "
+                        f"{k} finite float64 numbers: check the run with geom verify"
                     )
                 origin = "witness" if self.examined[token] == "speakable" else "best point"
                 return self.problem.domain.vector(x), origin
@@ -81,13 +81,14 @@ def chosen_tokens(
 ) -> tuple[list[int], tuple[str, ...]]:
     """Return the tokens to compare, ascending, and notes on how they were chosen."""
     examined, V = subject.examined, subject.problem.readout.V
+    noun = subject.problem.readout.noun
     known = list(range(V)) if examined is None else list(examined)
     if not known:
-        raise InputError("the run examined no token: let geom run finish first")
+        raise InputError(f"the run examined no {noun}: let geom run finish first")
     if asked is None:
         if len(known) <= LIMIT:
             return known, ()
-        note = f"the {LIMIT} of {len(known)} tokens nearest the border; tokens 'all' compares all"
+        note = f"the {LIMIT} of {noun.counted(len(known))} nearest the border; 'all' compares all"
         return _nearest(subject, known, LIMIT), (note,)
     if not isinstance(asked, str):
         return check_tokens(asked, V), ()
@@ -104,7 +105,7 @@ def _borderline(
     """Return the tokens within a multiple of float32's epsilon, or the N nearest the border."""
     parts = re.fullmatch(rf"{BORDERLINE}(?:=([1-9]\d{{0,8}}))?", asked)
     if parts is None:
-        raise InputError(f"tokens {asked!r}: write borderline, or borderline=20 for the 20 nearest")
+        raise InputError(f"{asked!r}: write borderline, or borderline=20 for the 20 nearest")
     if parts[1]:
         return _nearest(subject, known, int(parts[1])), ()
     multiple = MULTIPLE if multiple is None else multiple
@@ -112,10 +113,11 @@ def _borderline(
     within = [token for token, r in zip(known, relative, strict=True) if r <= multiple * EPSILON]
     if within:
         return within, ()
+    noun = subject.problem.readout.noun
     least, nearest = rounded_up(float(relative.min()), 2), known[int(relative.argmin())]
     note = (
-        f"no token's relative margin is within {rounded_down(multiple, 6)} epsilons of float32: "
-        f"the least is {least}, of token {nearest}; borderline=20 takes the 20 nearest"
+        f"no {noun}'s relative margin is within {rounded_down(multiple, 6)} epsilons of float32: "
+        f"the least is {least}, of {noun} {nearest}; borderline=20 takes the 20 nearest"
     )
     return [], (note,)
 
@@ -155,7 +157,7 @@ def given_points(
         check_tokens(ids, readout.V)
     for token in ids:
         if ids.count(token) > 1:
-            raise InputError(f"token {token} is listed twice: give a point for each token once")
+            raise InputError(f"id {token} is listed twice: give a point for each id once")
     array = np.asarray(at)
     if array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
         raise InputError(f"points have dtype {array.dtype}: give float32 or float64")
@@ -163,7 +165,7 @@ def given_points(
     if array.ndim not in (1, 2) or points.shape != (len(ids), readout.d):
         alone = f"({readout.d},) or " if len(ids) == 1 else ""
         raise InputError(
-            f"points have shape {array.shape}: {len(ids)} tokens ask for {alone}"
+            f"points have shape {array.shape}: for {readout.noun.counted(len(ids))} give {alone}"
             f"({len(ids)}, {readout.d})"
         )
     if not np.isfinite(points).all():

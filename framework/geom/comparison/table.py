@@ -100,7 +100,7 @@ class Comparison:
         try:
             return self._cells[token, precision]
         except KeyError:
-            raise InputError(f"token {token} in {precision!r} was not compared") from None
+            raise InputError(f"{self.noun} {token} in {precision!r} was not compared") from None
 
     def least(self) -> dict[int, str | None]:
         """Find, for each token, the coarsest precision that is right along with every finer one.

@@ -58,7 +58,7 @@ class Gate:
         Raises InputError for an unknown name, or a gate that watches for nothing.
         """
         watched = parse_names("finding to fail on", fail_on, FINDINGS)
-        kinds = parse_names("kind of token to ignore", ignore, IGNORABLE)
+        kinds = parse_names("kind to ignore", ignore, IGNORABLE)
         if not watched:
             raise InputError(f"a gate that watches for nothing: name {' or '.join(FINDINGS)}")
         place = Path(baseline) if isinstance(baseline, str) else baseline
@@ -125,7 +125,7 @@ def changes(
     Raises InputError for an unknown name.
     """
     watched = parse_names("change to fail on", fail_on, CHANGES)
-    kinds = _kinds(parse_names("kind of token to ignore", ignore, IGNORABLE))
+    kinds = _kinds(parse_names("kind to ignore", ignore, IGNORABLE))
     checks = unproven(after, list(after.rows()), kinds)
     for what in watched:
         if what == "new-twins":
@@ -153,7 +153,7 @@ def changes(
 def check_names(fail_on: Iterable[str], ignore: Iterable[str]) -> None:
     """Check the names of a difference's gate before any run is read. Raises InputError."""
     parse_names("change to fail on", fail_on, CHANGES)
-    parse_names("kind of token to ignore", ignore, IGNORABLE)
+    parse_names("kind to ignore", ignore, IGNORABLE)
 
 
 def _kinds(names: Collection[str]) -> list[TokenKind]:

@@ -138,7 +138,7 @@ def check_folded(name: str, array: Floats, ndim: int) -> None:
             "build the readout with Readout.fold"
         )
     if 0 in array.shape:
-        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row per token")
+        raise InputError(f"{name} has shape {array.shape}: give a matrix (V, d), one row per logit")
     check_finite(name, array)
 
 
@@ -164,7 +164,7 @@ def frozen(array: Floats) -> Floats:
 def check_kinds(kinds: Sequence[TokenKind], V: int) -> None:
     """Refuse, with an InputError, kinds that are not V in number or not of `TokenKind`."""
     if len(kinds) != V:
-        raise InputError(f"{len(kinds)} token kinds for {V} rows of W: give one per row")
+        raise InputError(f"{len(kinds)} kinds for {V} rows of W: give one per row")
     wrong = set(kinds) - set(get_args(TokenKind))
     if wrong:
-        raise InputError(f"token kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")
+        raise InputError(f"kind {wrong.pop()!r}: give {', '.join(get_args(TokenKind))}")

@@ -9,7 +9,6 @@ attributes.
 from __future__ import annotations
 
 import math
-import re
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -90,6 +89,15 @@ def read_live(model: object) -> Readout:
         raise InputError(f"{kind} cannot be read: {raised(error)}") from error
 
 
+def tokenizer_of(model: object) -> object:
+    """Return the tokenizer that a model in memory carries, None if it has none."""
+    try:
+        with contained():
+            return getattr(model, "tokenizer", None)
+    except Exception as error:  # as above
+        raise InputError(f"{type(model).__name__} cannot be read: {raised(error)}") from error
+
+
 def _is_unembedding(model: object) -> TypeGuard[Unembedding]:
     """Return whether an object has the two attributes of an unembedding."""
     return hasattr(model, "W_U") and hasattr(model, "b_U")
@@ -105,8 +113,7 @@ def _read(model: Unembedding, kind: str) -> Readout:
             "(d, V) and b_U (V,)"
         )
     norm, gamma, beta, notes = _final_norm(model)
-    texts = _texts(getattr(model, "tokenizer", None), len(b))
-    readout = Readout.fold(W, b, norm=norm, gamma=gamma, beta=beta, tokens=texts)
+    readout = Readout.fold(W, b, norm=norm, gamma=gamma, beta=beta)
     form = [f"W_U of a {kind} in {str(W_U.dtype).removeprefix('torch.')}"]
     if norm is not None and _is_identity(gamma, beta):
         form.append("nothing left to fold of its final norm")
@@ -164,50 +171,3 @@ def _centred(readout: Readout) -> list[str]:
         least = _CENTRED * math.sqrt(squares / (readout.V * readout.d))
         over = {"d": highest, "the vocabulary": float(np.abs(readout.rows.mean).max())}
     return [f"centred over {axis}" for axis, mean in over.items() if mean <= least]
-
-
-def _texts(tokenizer: Any, V: int) -> tuple[str | None, ...] | None:
-    """Decode each id with a tokenizer of the library tokenizers, or with a wrapper of one.
-
-    Each id is decoded after one fixed token, because alone it may lose its leading space. A token
-    that is not complete UTF-8 text has its bytes spelled out. Returns None for another kind of
-    tokenizer; an id that the tokenizer does not know gets None.
-    """
-    inner: Any = getattr(tokenizer, "backend_tokenizer", None)
-    if not (hasattr(inner, "id_to_token") and hasattr(inner, "decode_batch")):
-        return None
-    texts = [inner.id_to_token(i) for i in range(V)]
-    known = [i for i, piece in enumerate(texts) if piece is not None]
-    alone = inner.decode_batch([[i] for i in known], skip_special_tokens=False)
-    plain = [i for i, text in zip(known, alone, strict=True) if text.isascii() and text.isalnum()]
-    if not plain:
-        return tuple(texts)
-    start = inner.decode([plain[0]], skip_special_tokens=False)
-    after = inner.decode_batch([[plain[0], i] for i in known], skip_special_tokens=False)
-    for i, text in zip(known, after, strict=True):
-        whole = text.startswith(start) and "\N{REPLACEMENT CHARACTER}" not in text
-        texts[i] = text[len(start) :] if whole else _spelled(texts[i])
-    return tuple(texts)
-
-
-def _spelled(piece: str) -> str:
-    r"""Spell part of a character as ``\xe2\x80``, from GPT-2's byte alphabet or ``<0xE2>``."""
-    single = re.fullmatch("<0x([0-9A-F]{2})>", piece)
-    if single:
-        return bytes.fromhex(single[1]).decode("utf-8", "backslashreplace")
-    if not all(character in _BYTES for character in piece):
-        return piece
-    return bytes(_BYTES[character] for character in piece).decode("utf-8", "backslashreplace")
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """Return GPT-2's byte alphabet.
-
-    A visible Latin-1 character stands for its own byte, U+0100 and up for the other bytes.
-    """
-    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = sorted(set(range(256)) - set(own))
-    return {chr(byte): byte for byte in own} | {chr(256 + i): b for i, b in enumerate(rest)}
-
-
-_BYTES = _byte_alphabet()

@@ -148,9 +148,7 @@ class Readout:
         """Set the attributes. Raises InputError if texts, kinds or shift do not fit the rows."""
         self.__dict__.update(parts)
         if self.tokens is not None and len(self.tokens) != self.V:
-            raise InputError(
-                f"{len(self.tokens)} token texts for {self.V} rows of W: give one per row"
-            )
+            raise InputError(f"{len(self.tokens)} texts for {self.V} rows of W: give one per row")
         if self.kinds is not None:
             arrays.check_kinds(self.kinds, self.V)
         if self.shift is not None:

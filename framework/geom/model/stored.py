@@ -135,7 +135,7 @@ class Intake:
             arrays.check_type("W", self._source)
         if len(self._source.shape) != 2 or 0 in self._source.shape:
             raise InputError(
-                f"W has shape {self._source.shape}: give a matrix (V, d), one row per token"
+                f"W has shape {self._source.shape}: give a matrix (V, d), one row per logit"
             )
         self.shape: tuple[int, int] = self._source.shape
         self._open = _opened(self._source)

@@ -22,6 +22,9 @@ ALONE = 6
 LONGEST = 15
 """The most significant digits of a value with an error."""
 
+WIDE = Fraction(1, 10)
+"""From this share of the value on, a proven radius is wide: its ends tell more than its middle."""
+
 
 def rounded_down(value: Number, digits: int = DIGITS) -> str:
     """Write a number in few digits, rounded down.
@@ -97,6 +100,8 @@ def chance(probability: float) -> str:
 def with_error(value: float, error: float | None, proven: bool) -> str:
     """Write a value with its error: ``-3.021 ~ 0.034`` or, if ``proven``, ``0.571 ± 0.012``.
 
+    A proven interval that is `WIDE` is written by its ends: ``0.33 .. 0.9``.
+
     The value is rounded to the second digit of its error, or to `LONGEST` digits if those are
     fewer; to `ALONE` digits if the error is 0, infinite or unknown. A standard error is rounded up,
     to one digit if it has an exponent. A proven radius is first widened by what rounding took from
@@ -107,6 +112,9 @@ def with_error(value: float, error: float | None, proven: bool) -> str:
     sign = "±" if proven else "~"
     if math.isinf(error):
         return f"{rounded(value, ALONE)} {sign} inf"
+    if proven and error and error >= WIDE * abs(Fraction(value)):
+        low, high = Fraction(value) - Fraction(error), Fraction(value) + Fraction(error)
+        return f"{rounded_down(low)} .. {rounded_up(high)}"
     place = Decimal(value).adjusted() + 1 - (LONGEST if error else ALONE)
     if error:
         place = max(place, Decimal(error).adjusted() - 1)
@@ -121,6 +129,15 @@ def with_error(value: float, error: float | None, proven: bool) -> str:
         above = Decimal(math.ceil(radius * 10**-place)).scaleb(place, _context())
         return f"{shown:.{-place}f} {sign} {above:.{-place}f}"
     return f"{_text(shown, max(1, shown.adjusted() + 1 - place))} {sign} {rounded_up(radius, 1)}"
+
+
+def ranks(value: float, error: float) -> str:
+    """Write a rank that is reached, and the proven bound below it: ``21 .. 3012``, ``1``.
+
+    The best rank is a whole number, and not above the one that is reached.
+    """
+    best, reached = math.ceil(Fraction(value) - Fraction(error)), math.floor(value)
+    return str(reached) if best == reached else f"{best} .. {reached}"
 
 
 def _context(digits: int = 2 * LONGEST, rounding: str = ROUND_HALF_EVEN) -> Context:

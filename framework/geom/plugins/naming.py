@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from geom.errors import InputError, unknown
+from geom.errors import AbsentError, InputError, near_names, unknown
 from geom.files.addresses import Scheme, parse_address, split_query
 from geom.model.source import Source, without_user
 from geom.plugins.registry import installed
@@ -38,7 +39,7 @@ def named_source(text: str) -> Source:
     prefix, colon, rest = address.partition(":")
     if colon and rest.startswith("//") and prefix.lower() in get_args(Scheme):
         return Source(_of_address(address), address, query)
-    names = {item.record.name for item in installed().listed() if item.kind == "source"}
+    names = {record.name for record in _records()}
     if prefix in names or not address:
         return Source.parse(text)
     path = parse_address(address).path
@@ -47,6 +48,10 @@ def named_source(text: str) -> Source:
     if colon:
         raise unknown("source", prefix, names)
     if _is_path(address):
+        folder, name = os.path.split(address.rstrip("/"))
+        near = [os.path.join(folder, found) for found in _near(name, folder)]
+        if near:
+            raise InputError(f"{address} does not exist: {_meant(near)}")
         raise InputError(
             f"{address} does not exist; give a file or a folder that does, or "
             f"SOURCE:{address} for a place that is not on this machine"
@@ -54,19 +59,74 @@ def named_source(text: str) -> Source:
     return Source(_of_hub_id(address, names), address, query)
 
 
+@contextmanager
+def explained(text: str | Source, asked: Source) -> Iterator[None]:
+    """Add, to the error for a name that is nothing and not on the Hub either, what it may mean.
+
+    ``asked`` is what `named_source` made of the text.
+    """
+    try:
+        yield
+    except AbsentError as error:
+        name = asked.location
+        if not isinstance(text, str) or text.startswith(f"{asked.name}:") or error.name != name:
+            raise
+        sources = [record.name for record in _records()]
+        remedy = _meant([] if "/" in name else _near(name, "", *sources))
+        raise AbsentError(
+            f"{name} is no source, and no file or folder here{remedy and f' ({remedy})'}; as an id "
+            f"of the Hub: {error}",
+            name,
+        ) from error
+
+
+def _meant(near: list[str]) -> str:
+    """Ask whether one of the names was meant, or say nothing if there is none."""
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _near(name: str, folder: str, *others: str) -> list[str]:
+    """Return what is nearly called so: of the files and folders that some source reads, or others.
+
+    A file may be meant without its suffix.
+    """
+    entries = _readable(folder)
+    exact = [entry for entry in entries if os.path.splitext(entry)[0] == name]
+    if exact:
+        return exact[:3]
+    by_stem = {os.path.splitext(entry)[0]: entry for entry in entries}
+    meant = by_stem | {known: known for known in (*others, *entries)}
+    return list(dict.fromkeys(meant[found] for found in near_names(name, list(meant))))
+
+
+def _readable(folder: str) -> list[str]:
+    """Return the names of the files and folders in a folder that some source reads."""
+    try:
+        entries = sorted(os.scandir(os.path.expanduser(folder) or "."), key=lambda item: item.name)
+    except OSError:
+        return []
+    return [entry.name for entry in entries if any(map(_reads(Path(entry.path)), _records()))]
+
+
 def _of_path(path: Path, shown: str) -> str:
     """Return the name of the source that reads an existing file or folder."""
-    if path.is_file():
-        found = _first(lambda record: path.name.lower().endswith(record.suffixes))
-        known = f"files it knows by their names: {', '.join(_all('suffixes'))}"
-    else:
-        found = _first(lambda record: any((path / name).exists() for name in record.folders))
-        known = f"a folder is a checkpoint if it has one of {', '.join(_all('folders'))}"
+    found = _first(_reads(path))
     if found is None:
+        if path.is_file():
+            known = f"files it knows by their names: {', '.join(_all('suffixes'))}"
+        else:
+            known = f"a folder is a checkpoint if it has one of {', '.join(_all('folders'))}"
         raise InputError(
             f"{shown}: geom does not know which source reads it; write SOURCE:{shown} ({known})"
         )
     return found
+
+
+def _reads(path: Path) -> Callable[[Any], bool]:
+    """Return whether a source, by its record, reads an existing file or folder."""
+    if path.is_file():
+        return lambda record: path.name.lower().endswith(record.suffixes)
+    return lambda record: any((path / name).exists() for name in record.folders)
 
 
 def _of_address(address: str) -> str:
@@ -113,7 +173,7 @@ def _first(fits: Callable[[Any], bool]) -> str | None:
 
     Raises InputError if several do, because only the user can tell them apart.
     """
-    found = [item.record.name for item in _sources() if fits(item.record)]
+    found = [record.name for record in _records() if fits(record)]
     if len(found) > 1:
         raise InputError(
             f"the sources {', '.join(found)} all read such a model: write SOURCE:LOCATION"
@@ -123,8 +183,9 @@ def _first(fits: Callable[[Any], bool]) -> str | None:
 
 def _all(field: str) -> list[str]:
     """Return what the sources declare in a field, in the order of their names."""
-    return [value for item in _sources() for value in getattr(item.record, field)]
+    return [value for record in _records() for value in getattr(record, field)]
 
 
-def _sources() -> list[Any]:
-    return [item for item in installed().listed() if item.kind == "source"]
+def _records() -> list[Any]:
+    """Return the records of the installed sources."""
+    return [item.record for item in installed().listed() if item.kind == "source"]

@@ -91,6 +91,10 @@ class ModelSource(Generic[O]):
     live : callable, optional
         ``live(model, tokenizer)`` returns the `Network` of a model in memory, or None if the
         object is not of the source's library; ``tokenizer`` is what the caller gave, or None.
+    tokenized : callable, optional
+        ``tokenized(readout, tokenizer)`` returns the readout of a model in memory with the texts
+        and kinds of its tokens, by the tokenizer that the model carries, or None if that is not of
+        the source's library.
     """
 
     name: str
@@ -106,6 +110,7 @@ class ModelSource(Generic[O]):
     hub_ids: bool = False
     network: Callable[[str, O], Network] | None = None
     live: Callable[[object, object], Network | None] | None = None
+    tokenized: Callable[[Readout, object], Readout | None] | None = None
 
     __repr__ = short_repr
 
@@ -265,7 +270,8 @@ class Measure(Generic[O]):
     options : type
         A frozen dataclass whose fields have defaults.
     unit : str
-        The unit of its numbers.
+        The unit of its numbers. In the unit ``rank`` the value is a whole number that is reached,
+        so that it is the upper end, and tables show it so.
     bounds : callable, optional
         ``bounds(problem, token, evidence, options, widen)`` returns the ends that the point and
         the weights of a measurement prove, without a search for better ones; a measure whose

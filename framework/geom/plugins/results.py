@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import Weights
+from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
 from geom.reprs import short_repr
 
@@ -131,6 +132,9 @@ class Network:
         The distance from 1 to the next number of the type that it computes in.
     versions : mapping of str to str, optional
         The versions of the libraries that run it.
+    readout : callable, optional
+        ``readout()`` loads the readout of a model in memory that `geom.load` does not take, such as
+        one that names the checkpoint it was loaded from.
     """
 
     name: str
@@ -143,6 +147,7 @@ class Network:
     start: tuple[int, ...] = ()
     unit: float = 2.0**-23
     versions: Mapping[str, str] = field(default_factory=dict)
+    readout: Callable[[], Readout] | None = None
 
     __repr__ = short_repr
 

@@ -116,6 +116,7 @@ def repair(
             readout = load(run_or_readout, by_plugin(options or {}))
             run = stack.enter_context(audited(readout, domain=domain or "auto", hardest=0))
         problem = run.problem
+        stack.enter_context(watched(progress, problem.readout.noun))
         problem.domain.refuse_frame("geom repair", "repair on the model's own domain")
         geometry = Geometry.of(problem)
         lengths = problem.readout.row_norms
@@ -196,7 +197,9 @@ def _point(run: Run, geometry: Geometry, token: int) -> Floats:
     """Return the stored witness of a token, as far out as points are tried."""
     x = run.evidence(token).x
     if x is None or x.shape != (geometry.problem.readout.d,):
-        raise StoreError(f"the run keeps no witness of token {token}: geom verify names its faults")
+        raise StoreError(
+            f"the run keeps no witness of {run.noun} {token}: geom verify names its faults"
+        )
     return np.asarray(geometry.placed(x[None])[0] if geometry.length == 1.0 else x)
 
 
@@ -259,8 +262,8 @@ def _proven(
         if (lower < margin).any():
             worst = int(ids[lower.argmin()])
             raise InputError(
-                f"the margin {margin!r} is too small to be told from rounding at token {worst}: "
-                "ask for more"
+                f"the margin {margin!r} is too small to be told from rounding at "
+                f"{readout.noun} {worst}: ask for more"
             )
         moved = np.linalg.norm(search.real, axis=1)
         changed = moved > 0.0

@@ -66,9 +66,10 @@ class Geometry:
             out = moved.astype(dtype)
         infinite = ~np.isfinite(out.astype(np.float64)).all(axis=1)
         if infinite.any():
+            noun = self.problem.readout.noun
             raise InputError(
-                f"the row of token {ids[infinite][0]} would leave the range of {dtype}, the type "
-                "of the head: ask for less --margin, or leave the token out"
+                f"the row of {noun} {ids[infinite][0]} would leave the range of {dtype}, the type "
+                f"of the head: ask for less --margin, or leave the {noun} out"
             )
         return out
 

@@ -112,8 +112,8 @@ class Search:
         n, d = self.ids.size, self.geometry.problem.readout.d
         memory.check_memory(
             8 * n * (_drawn(d) + 24) * (d + n),
-            f"the search for the rows of {n} tokens",
-            "name fewer --tokens, or use a machine with more",
+            f"the search for the rows of {self.geometry.problem.readout.noun.counted(n)}",
+            "name fewer with --tokens, or use a machine with more",
         )
         self.changes = np.zeros((n, d))
         self._reset()

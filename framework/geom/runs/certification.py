@@ -41,9 +41,7 @@ def sees_all(link: Link) -> bool:
     """Return whether a link is asked about tokens that are decided, too."""
     if link.record.verifies:
         return True
-    return link.call(
-        lambda record, options: bool(record.sees_all(options)), "asked whether it sees every token"
-    )
+    return link.call(lambda record, options: bool(record.sees_all(options)), "asked what it sees")
 
 
 def certify(
@@ -206,7 +204,7 @@ def _asked(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[_
 
 def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Finding | Raised]:
     """Yield one finding per token, or what was raised in its place; ignore any further findings."""
-    given = 0
+    given, asked = 0, problem.readout.noun.counted(len(states))
     for answer in link.draw(partial(_answers, problem, states)):
         if isinstance(answer, Raised):
             missing = answer
@@ -214,7 +212,7 @@ def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Fin
         yield attempt(partial(checked, answer))
         given += 1
     else:
-        missing = Raised(ValueError(f"{given} findings for {len(states)} tokens"))
+        missing = Raised(ValueError(f"{given} findings for {asked}"))
     yield from repeat(missing, len(states) - given)
 
 
@@ -228,7 +226,7 @@ def _answers(
     tokens, priors = [s.token for s in states], [s.evidence for s in states]
     answers = certifier.certify_many(asked, tokens, priors, options)
     if isinstance(answers, Sized) and len(answers) != len(states):
-        raise ValueError(f"{len(answers)} findings for {len(states)} tokens")
+        raise ValueError(f"{len(answers)} findings for {problem.readout.noun.counted(len(states))}")
     return answers
 
 

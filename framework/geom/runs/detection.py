@@ -19,6 +19,7 @@ from geom.exact.products import POINTS
 from geom.exact.single import slices
 from geom.model.problem import Problem
 from geom.model.readout import Readout
+from geom.nouns import Noun
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.plugins.records import Detector
 from geom.plugins.results import WitnessedToken
@@ -27,7 +28,7 @@ from geom.runs.outcomes import own_direction_outcome
 from geom.runs.planning import Plan, plan
 from geom.self_argmax import own_winners
 from geom.store import Outcome, Planned, Run
-from geom.token_spec import few_tokens
+from geom.token_spec import few_ids
 
 _UNKNOWN = -1
 """The mark for a winner that no detector has named, in place of its id."""
@@ -223,12 +224,12 @@ def _proven(lower: Floats, tokens: Sequence[int]) -> Iterator[tuple[int, float]]
             yield token, margin
 
 
-def missing_or_more(wanted: Iterable[int], there: Iterable[int]) -> str:
+def missing_or_more(wanted: Iterable[int], there: Iterable[int], noun: Noun) -> str:
     """Describe which of the ``wanted`` rows a run lacks, and which others it has."""
     lacking, besides = set(wanted) - set(there), set(there) - set(wanted)
     said = []
     if lacking:
-        said.append(f"it has no row of {few_tokens(lacking)}, asked for by its settings")
+        said.append(f"it has no row of {few_ids(lacking, noun)}, asked for by its settings")
     if besides:
-        said.append(f"it has a row of {few_tokens(besides)}, which its settings do not ask for")
+        said.append(f"it has a row of {few_ids(besides, noun)}, which its settings do not ask for")
     return "; ".join(said)

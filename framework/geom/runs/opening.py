@@ -152,7 +152,9 @@ def _shared_step(problem: Problem, tokens: Ids, left: list[int]) -> list[Outcome
 def _rounds(problem: Problem, tokens: Ids) -> Iterator[list[Outcome]]:
     """Yield the tokens that rounds of small programs decide, proven a few at a time."""
     starts, asked = partial(shared_points, problem), problem.in_coordinates
-    found = track_progress(find(asked, tokens, starts, Goal()), "hard tokens", len(tokens))
+    found = track_progress(
+        find(asked, tokens, starts, Goal()), f"hard {problem.readout.noun.plural}", len(tokens)
+    )
     batch: list[Best] = []
     started = time.perf_counter()
     for item in found:
@@ -237,7 +239,7 @@ def winning_corners(problem: Problem) -> Ids:
     frame, readout = problem.domain.frame, problem.readout
     assert frame is not None
     out, most = np.full(readout.V, -1, dtype=np.int64), np.full(readout.V, -np.inf)
-    for part in _blocks(np.arange(frame.coordinates), "points of the hull"):
+    for part in _blocks(np.arange(frame.coordinates), "points of the hull", "points"):
         with np.errstate(over="ignore", invalid="ignore"):
             logits = readout.logits(frame.axes[part])
             first = np.argmax(logits, axis=1)
@@ -251,7 +253,7 @@ def winning_corners(problem: Problem) -> Ids:
     return out
 
 
-def _blocks(tokens: Ids, stage: str) -> Iterator[Ids]:
-    """Yield the tokens in blocks that share a product, with progress."""
+def _blocks(tokens: Ids, stage: str, unit: str = "tokens") -> Iterator[Ids]:
+    """Yield the tokens, or points, in blocks that share a product, with progress."""
     blocks = [tokens[part] for part in slices(len(tokens), POINTS)]
-    return track_progress(blocks, stage, len(tokens), amount=len) if blocks else iter(())
+    return track_progress(blocks, stage, len(tokens), unit, amount=len) if blocks else iter(())

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geom.errors import GeomError, Raised, StoreError, draw
+from geom.errors import GeomError, Raised, StoreError, draw, error_watcher
 from geom.loading import load, open_run
 from geom.machine.devices import find_device, using
 from geom.machine.threads import limited_threads
@@ -26,6 +26,7 @@ from geom.runs.detection import examine, missing_or_more
 from geom.runs.hardest import order_hardest
 from geom.runs.opening import opening as open_in_bulk
 from geom.runs.planning import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, Plan, no_order, plan, workers
+from geom.runs.worker_errors import SentTraceback, with_tracebacks
 from geom.store import Outcome, Run, Writer, create_or_continue
 from geom.token_spec import CANDIDATES, format_tokens
 
@@ -130,7 +131,7 @@ def execute(
     )
     try:
         ready()
-        with watched(progress), using(asked.device), limited_threads():
+        with watched(progress, readout.noun), using(asked.device), limited_threads():
             if not writer.run.planned:
                 writer.plan(*examine(asked))
             else:
@@ -161,10 +162,8 @@ def _refuse_other_rows(asked: Plan, run: Run) -> None:
         return
     differing = set(wanted) ^ set(run.tokens())
     if differing:
-        raise StoreError(
-            f"{run.path} is an edited or damaged run: {missing_or_more(wanted, run.tokens())}; "
-            "give another --out"
-        )
+        what = missing_or_more(wanted, run.tokens(), run.noun)
+        raise StoreError(f"{run.path} is an edited or damaged run: {what}; give another --out")
 
 
 def _certify(asked: Plan, writer: Writer) -> None:
@@ -204,7 +203,8 @@ def _outcomes(asked: Plan, tokens: list[int | Outcome]) -> Generator[Outcome]:
         if executor.record.processes and tokens:
             readout = stack.enter_context(shared(readout))
         problem = Problem(readout, asked.problem.domain)
-        work = partial(_work, problem, portable(asked.chain), asked.device.name)
+        told = executor.record.processes and error_watcher() is not None
+        work = partial(_work, problem, portable(asked.chain), asked.device.name, told)
         batches = _batches(asked, tokens)
         results = executor.attempt(lambda record, options: record.map(work, batches, options))
         if isinstance(results, Raised):
@@ -234,6 +234,10 @@ def _expected(
     for outcome in _brought(results):
         if isinstance(outcome, Raised):
             raise _broken(executor, outcome)
+        if isinstance(outcome, SentTraceback):
+            if (watcher := error_watcher()) is not None:
+                watcher.told(str(outcome.text))
+            continue
         if not isinstance(outcome, Outcome):
             wrong = TypeError(f"it brought back {type(outcome).__name__}, not an Outcome")
             raise _broken(executor, Raised(wrong))
@@ -263,8 +267,16 @@ def _close(executor: Chosen[Executor[Any]], results: object) -> None:
 
 
 def _work(
-    problem: Problem, chain: Sequence[Link], device: str, tokens: Sequence[int | Outcome]
-) -> Iterator[Outcome]:
-    """Run the chain on some tokens with the device set; an executor calls this anywhere."""
+    problem: Problem,
+    chain: Sequence[Link],
+    device: str,
+    told: bool,
+    tokens: Sequence[int | Outcome],
+) -> Iterator[Outcome | SentTraceback]:
+    """Run the chain on some tokens with the device set; an executor calls this anywhere.
+
+    With ``told``, tracebacks of what the chain raises come among the outcomes.
+    """
     with using(find_device(device)[0]):
-        yield from certify(problem, chain, tokens)
+        found = certify(problem, chain, tokens)
+        yield from with_tracebacks(found) if told else found

@@ -118,7 +118,9 @@ def plan(
     if detectors is None:
         detectors = DEFAULT_DETECTORS if wanted == CANDIDATES else ()
     if not detectors and wanted == CANDIDATES:
-        raise InputError("no detector to find candidates: name one, or the tokens to examine")
+        raise InputError(
+            f"no detector to find candidates: name one, or the {readout.noun.plural} to examine"
+        )
     names = {
         "source": [readout.source.name],
         "detector": distinct("detector", detectors),
@@ -197,9 +199,10 @@ def _hardest(
     if asked is None:
         return HARDEST, ()
     if asked < 0:
-        raise InputError(f"hardest {asked}: give a number of tokens, 0 or more")
+        raise InputError(f"hardest {asked}: give a whole number, 0 or more")
     reason = no_order(problem, chain) if asked else None
-    return asked, () if reason is None else (f"the hardest tokens are not in order: {reason}",)
+    many = problem.readout.noun.plural
+    return asked, () if reason is None else (f"the hardest {many} are not in order: {reason}",)
 
 
 def _device(

@@ -57,7 +57,7 @@ def token_row(file: RunFile, values: tuple[Any, ...]) -> TokenRow:
             columns["self_argmax"] = _truth(columns["self_argmax"])
         return msgspec.convert(columns, TokenRow)
     except (ValueError, TypeError, RecursionError) as error:
-        raise file.damaged(f"token {columns['token_id']}: {error}") from error
+        raise file.damaged(f"id {columns['token_id']}: {error}") from error
 
 
 def bounds(file: RunFile, rows: list[Any]) -> tuple[Ids, Floats, Floats]:
@@ -87,12 +87,12 @@ def measure_row(file: RunFile, values: tuple[Any, ...], lengths: Lengths) -> Mea
         if item.error is not None and not item.error >= 0.0:
             raise ValueError(f"the error is {item.error}")
     except (ValueError, TypeError, RecursionError) as error:
-        raise file.damaged(f"measures of token {columns['token_id']}: {error}") from error
+        raise file.damaged(f"measures of id {columns['token_id']}: {error}") from error
     if ids is None and lam is None:
         return replace(item, x=x)
     if ids is None or lam is None or ids.size != lam.size:
         raise file.damaged(
-            f"measures of token {item.token_id}: its weights are not one value per index"
+            f"measures of id {item.token_id}: its weights are not one value per index"
         )
     return replace(item, x=x, weights=Weights(ids, lam))
 
@@ -105,7 +105,7 @@ def evidence(file: RunFile, token: int, lengths: Lengths) -> Finding:
     if mixture is not None:
         ids = mixture.indices
         if ids.min() < 0 or ids.max() >= lengths.k or np.unique(ids).size != ids.size:
-            raise file.damaged(f"token {token} has a witness of points that the domain lacks")
+            raise file.damaged(f"id {token} has a witness of points that the domain lacks")
         x = np.zeros(lengths.k)
         x[ids] = mixture.values
     return Finding(x=x, weights=weights)
@@ -119,7 +119,7 @@ def _pairs(
     if indices is None and values is None:
         return None
     if indices is None or values is None or indices.size != values.size:
-        raise file.damaged(f"token {token} has {kind} that are not one value per index")
+        raise file.damaged(f"id {token} has {kind} that are not one value per index")
     return Weights(indices, values)
 
 
@@ -134,12 +134,12 @@ def _arrays(file: RunFile, token: int, lengths: Lengths) -> dict[tuple[str, str]
         k = lengths.k
         least, most = (k, k) if name == "x" else (1, k if kind == "witness" else lengths.V)
         if numbers is None or (kind, name) in arrays or size > HEADER + ITEM * most:
-            raise file.damaged(f"token {token} has a {kind} {name} of {size} bytes")
+            raise file.damaged(f"id {token} has a {kind} {name} of {size} bytes")
         found = file.select(
             f"SELECT data {where} AND kind = ? AND name = ?", (token, kind, name), size
         )
         if len(found) != 1:  # an index that does not lead to its row
-            raise file.damaged(f"token {token} has {len(found)} copies of its {kind} {name}")
+            raise file.damaged(f"id {token} has {len(found)} copies of its {kind} {name}")
         arrays[kind, name] = array(found[0][0], numbers, least, most)
     return arrays
 

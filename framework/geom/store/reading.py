@@ -335,7 +335,7 @@ class Run:
             near = lookup.near(rows, name)
             remedy = f"did you mean {' or '.join(near)}?" if near else "give its id or text"
             if self.settings.get("tokens") == CANDIDATES:
-                remedy += "; tokens that the detectors passed over are not in it"
+                remedy += f"; {self.noun.plural} that the detectors passed over are not in it"
             where = self.path or "this run"
             raise InputError(f"{self.noun} {name!r} was not examined in {where}: {remedy}")
         return found
@@ -420,7 +420,7 @@ class Run:
         found = dict(self._file.select(query, values))
         for token, recipe in found.items():
             if recipe not in get_args(RecipeName):
-                raise self._file.damaged(f"token {token} has the recipe {recipe!r}")
+                raise self._file.damaged(f"id {token} has the recipe {recipe!r}")
         return frozenset(found)
 
     @cached_property

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from geom.certificates import Finding, ProofName, RecipeName, VerdictName, Weights
 from geom.errors import InputError
 from geom.numbers.arrays import Floats
-from geom.numbers.printing import chance, enclosure, with_error
+from geom.numbers.printing import chance, enclosure, ranks, with_error
 from geom.reprs import short_repr
 from geom.text import TokenKind
 
@@ -224,10 +224,16 @@ class MeasureRow:
     def shown(self) -> str:
         """The value and its error, in the digits that the error leaves; ``-`` without a value.
 
-        A proven radius follows ``±``, a standard error follows ``~``. A printed interval contains
-        the proven one.
+        A proven radius follows ``±``, a standard error follows ``~``, and ``..`` stands between
+        the ends of a wide proven interval. A printed interval contains the proven one. In the unit
+        ``rank`` the ends are whole numbers, and the value, which is reached, is the upper one.
         """
-        return "-" if self.value is None else with_error(self.value, self.error, self.proven)
+        if self.value is None:
+            return "-"
+        known = self.error is not None and math.isfinite(self.error) and math.isfinite(self.value)
+        if known and self.proven and self.unit == "rank":
+            return ranks(self.value, self.error or 0.0)
+        return with_error(self.value, self.error, self.proven)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row in the form written as JSON.

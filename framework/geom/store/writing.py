@@ -263,7 +263,7 @@ def _short(text: str | None, token: int) -> str | None:
     """Return the text of a token. Raises StoreError if it is longer than a reader accepts."""
     if text is not None and len(text) > LONGEST:
         raise StoreError(
-            f"the text of token {token} has {len(text)} characters, and a run keeps at most "
+            f"the text of id {token} has {len(text)} characters, and a run keeps at most "
             f"{LONGEST}: check the tokenizer's file"
         )
     return text

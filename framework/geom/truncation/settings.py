@@ -52,11 +52,11 @@ class Truncation:
         if not (_number(self.temperature) and 0.0 < self.temperature < math.inf):
             raise InputError(
                 f"temperature={self.temperature}: give a finite number above 0; at 0 only the "
-                "argmax is sampled, and the verdicts say which tokens that can be"
+                "argmax is sampled, and the verdicts say which can be that"
             )
         if self.top_k is self.top_p is self.min_p is None:
             raise InputError(
-                "no filter is set, so every token can be sampled: give top-k, top-p or min-p"
+                "no filter is set, so everything can be sampled: give top-k, top-p or min-p"
             )
 
     @classmethod

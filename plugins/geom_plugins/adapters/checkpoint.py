@@ -24,7 +24,7 @@ from geom_plugins.checkpoints.hub import HubFolder
 from geom_plugins.checkpoints.hub_addresses import written_place
 from geom_plugins.checkpoints.locations import open_folder
 from geom_plugins.checkpoints.shards import shard_names
-from geom_plugins.checkpoints.weights import Weights, open_weights, weights_of
+from geom_plugins.checkpoints.weights import Weights, lone_weights, open_weights, weights_of
 from geom_plugins.checkpoints.wrappers import unwrapped
 
 Use = Literal["yes", "merged", "no"]
@@ -96,6 +96,21 @@ def open_checkpoint(
         of_weights(folder.name, config, weights, use == "merged"),
         opened.notes + weights.notes,
     )
+
+
+def open_beside(folder: LocalFolder, file: str) -> Checkpoint:
+    """Open the checkpoint that a safetensors file makes with the ``config.json`` beside it.
+
+    Raises InputError if the folder's weights are other files, and as `open_checkpoint` does.
+    """
+    if not _has_model(folder):
+        weights = lone_weights(folder, file)
+        return Checkpoint(folder, read_config(folder), weights, folder, None, weights.notes)
+    opened = open_checkpoint(str(folder.root), None, None)
+    own = set(opened.weights.files.values())
+    if file not in own:
+        raise InputError(f"the weights of that folder are {', '.join(sorted(own)[:3])}")
+    return opened
 
 
 def places(location: str, revision: str | None, base: str | None) -> Iterator[str]:

@@ -76,7 +76,7 @@ def fit(
     *,
     unit: float = FLOAT32,
     cap: float | None = None,
-    scaled: bool = False,
+    scale: float | None = None,
 ) -> Fit:
     """Fit logits by a readout.
 
@@ -90,9 +90,10 @@ def fit(
         The distance from 1 to the next number of the type that the model computed in.
     cap : float, optional
         The soft cap that the readout's notes state; it is undone first.
-    scaled : bool, optional
-        Whether the readout's notes state that the logits are multiplied by a positive number: then
-        any number is accepted if it is the same everywhere.
+    scale : float, optional
+        The positive number that the logits are multiplied by, as the readout's notes state. It is
+        NaN if they do not say how large it is: then any number is accepted if it is the same
+        everywhere.
     """
     V, d = readout.V, readout.d
     if logits.shape[1] != V:
@@ -111,23 +112,25 @@ def fit(
     if d >= V:
         remark = f"{V} rows of {d} numbers fit any logits, so they tell nothing"
         return Fit(told=False, remarks=(remark,))
-    found = _solve(readout, logits, scaled)
+    found = _solve(readout, logits, scale)
     tolerance = 4 * unit + 16 * FLOAT32 * math.sqrt(d)
     faults = [*_residual_faults(readout, logits, found, tolerance)]
     remarks = []
-    if scaled and abs(found.factor - 1) > tolerance:
-        remarks.append(f"its logits are {found.factor:.4g} times W x + b, as the notes say")
+    if scale is not None and math.isnan(scale) and abs(found.factor - 1) > tolerance:
+        remarks.append(
+            f"its logits are {found.factor:.4g} times W x + b; the notes do not say by how much"
+        )
     vague = 2 * unit + found.blur
     if readout.norm is None:
         remarks.append("no final norm is known, so any x will do")
     elif found.rank < d:
         remarks.append(f"W has rank {found.rank} of {d}, so |x| is known from below only")
         if found.longest > 1 + max(vague, _FLAT):
-            faults.append(_lengths(found))
+            faults.append(_lengths(found, scale))
     elif not faults and vague > _VAGUE:
         remarks.append("the model computes in a type too coarse to tell |x|")
     elif not faults:
-        faults += _norm_faults(readout.norm, found, max(vague, 1e-4))
+        faults += _norm_faults(readout.norm, found, max(vague, 1e-4), scale)
     return Fit(
         found.residual, found.shortest, found.longest, found.lean, tuple(faults), tuple(remarks)
     )
@@ -172,8 +175,11 @@ class _Solution:
         return float((np.abs(self.x.sum(axis=1)) / (self.x.shape[1] * lengths)).max())
 
 
-def _solve(readout: Readout, logits: Floats, scaled: bool) -> _Solution:
-    """Solve for ``x`` by some of the rows; the residual is over all of them."""
+def _solve(readout: Readout, logits: Floats, scale: float | None) -> _Solution:
+    """Solve for ``x`` by some of the rows; the residual is over all of them.
+
+    The logits are ``scale (W x + b)``, with the factor that suits the norm if ``scale`` is NaN.
+    """
     V, d = readout.V, readout.d
     every = 8 * d >= V
     sample = np.arange(V) if every else np.linspace(0, V - 1, 4 * d).astype(np.int64)
@@ -182,7 +188,9 @@ def _solve(readout: Readout, logits: Floats, scaled: bool) -> _Solution:
     rank = int((sigma > sigma[0] * 1e-9).sum())
     inverse = (right[:rank].T / sigma[:rank]) @ left[:, :rank].T
     products, constant = logits[:, sample] @ inverse.T, inverse @ b[sample]
-    factor = _factor(products, constant, d) if scaled else 1.0
+    factor = 1.0 if scale is None else scale
+    if math.isnan(factor):
+        factor = _factor(products, constant, d)
     x = products / factor - constant
     off = readout.logits(x) - logits / factor
     residual = float(np.abs(off).max() / np.abs(logits / factor).max())
@@ -227,7 +235,7 @@ def _residual_faults(
 
 
 def _norm_faults(
-    norm: Literal["layernorm", "rmsnorm"], found: _Solution, tolerance: float
+    norm: Literal["layernorm", "rmsnorm"], found: _Solution, tolerance: float, scale: float | None
 ) -> list[str]:
     """Say what is wrong if the final norm does not emit such ``x``."""
     faults = []
@@ -241,16 +249,17 @@ def _norm_faults(
         )
     if norm == "rmsnorm" and flat:
         faults.append("x sums to zero everywhere: the norm is LayerNorm, not RMSNorm")
-    return faults if right else [*faults, _lengths(found)]
+    return faults if right else [*faults, _lengths(found, scale)]
 
 
-def _lengths(found: _Solution) -> str:
+def _lengths(found: _Solution, scale: float | None) -> str:
     """Say what lengths there are instead of sqrt(d)."""
     low, high = found.shortest, found.longest
     if high - low <= 1e-3 * high:
+        how = "and no note says so" if scale is None else f"and not by {scale:.4g} as the notes say"
         return (
             f"|x| is {high:.4g} sqrt(d) everywhere, and not sqrt(d): the model scales its logits, "
-            "and no note says so"
+            f"{how}"
         )
     return (
         f"|x| is from {low:.4g} to {high:.4g} sqrt(d), and not sqrt(d): the norm's scale or shift "

@@ -24,8 +24,8 @@ def agreement(what: str, readout: Readout, logits: Floats, unit: float = FLOAT32
     unit : float, optional
         The distance from 1 to the next number of the type that the model computed in.
     """
-    cap, scaled = _stated(readout.notes)
-    found = fit(readout, logits, unit=unit, cap=cap, scaled=scaled)
+    cap, scale = _stated(readout.notes)
+    found = fit(readout, logits, unit=unit, cap=cap, scale=scale)
     return Agreement(
         what,
         agrees=found.agrees,
@@ -34,8 +34,9 @@ def agreement(what: str, readout: Readout, logits: Floats, unit: float = FLOAT32
     )
 
 
-def _stated(notes: Iterable[str]) -> tuple[float | None, bool]:
-    """Return the soft cap that notes state, and whether they state a scale of the logits."""
+def _stated(notes: Iterable[str]) -> tuple[float | None, float | None]:
+    """Return the soft cap that notes state, and the scale: NaN if they do not say how large."""
     text = "\n".join(notes)
     cap = re.search(r"caps its logits softly at ([-+.\de]+)", text)
-    return float(cap[1]) if cap else None, "scales its logits" in text
+    scale = re.search(r"scales its logits(?: by ([-+.\de]+))?", text)
+    return float(cap[1]) if cap else None, float(scale[1] or math.nan) if scale else None

@@ -70,6 +70,8 @@ class Architecture:
     logit_scale, softcap
         Keys of the configuration for what the model does to its logits afterwards, or functions of
         the configuration.
+    divides
+        Whether the logits are divided by the scale, and not multiplied.
     task
         Which of transformers' classes has the head.
     refused
@@ -97,6 +99,7 @@ class Architecture:
     projection: str | None = None
     logit_scale: str | Callable[[Config], float | None] | None = None
     softcap: str | Callable[[Config], float | None] | None = None
+    divides: bool = False
     task: Task = "causal"
     refused: Callable[[Config], str | None] | None = None
     quirk: str = ""

@@ -17,7 +17,9 @@ _GEMMA_4 = replace(
     quirk="tied; norm scales by its weight, unlike in Gemma 1 to 3; soft-cap if set",
 )
 
-_GRANITE = replace(RMSNORM_DECODER, logit_scale="logits_scaling", quirk="logits divided")
+_GRANITE = replace(
+    RMSNORM_DECODER, logit_scale="logits_scaling", divides=True, quirk="logits divided"
+)
 _TIED_GRANITE = replace(_GRANITE, tied=True, quirk="tied; logits divided")
 
 _INKLING = replace(
@@ -180,6 +182,7 @@ RMSNORM_DECODERS: dict[str, Architecture] = {
         _INKLING,
         family="Inkling",
         logit_scale="logits_mup_width_multiplier",
+        divides=True,
         quirk="logits divided",
     ),
     "inkling2_text": replace(

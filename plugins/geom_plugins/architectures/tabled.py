@@ -220,7 +220,9 @@ def _notes(
                 f"{what} {scale!r}: geom reads models whose logits are scaled by a positive number"
             )
         if scale != 1:
-            yield f"the model scales its logits ({name} {scale:g}); no argmax changes"
+            factor = 1 / scale if entry.divides else scale
+            why = f"{name} {scale:g}" if known else name
+            yield f"the model scales its logits by {factor:.9g} ({why}); no argmax changes"
     cap = _setting(entry.softcap, config)
     if cap is not None and not _is_positive(cap):
         raise InputError(f"config.json caps logits softly at {cap!r}: geom reads positive caps")

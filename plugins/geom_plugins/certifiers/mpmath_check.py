@@ -87,10 +87,10 @@ def _point_note(problem: Problem, token: int, x: Floats, options: MpmathOptions)
     except ArithmeticError as error:
         return f"nothing to verify: {options.backend} cannot enclose the margin, {error}"
     if margin is None:
-        return "nothing to verify: there is no other token"
+        return f"nothing to verify: there is no other {problem.readout.noun}"
     meaning = {
-        "positive": "positive, the token wins there",
-        "negative": "negative, the token does not win there",
+        "positive": f"positive, the {problem.readout.noun} wins there",
+        "negative": f"negative, the {problem.readout.noun} does not win there",
         "zero": "exactly zero, a tie",
         "unsettled": "its sign is open",
     }[margin.sign]
@@ -113,8 +113,8 @@ def _weights_note(problem: Problem, token: int, weights: Weights, options: Mpmat
         return f"the weights bound no margin: the domain is unbounded and r is not 0; {length}"
     meaning = {
         "positive": "positive, so this bound alone settles nothing",
-        "negative": "negative, the token wins nowhere",
-        "zero": "zero, the token wins nowhere",
+        "negative": f"negative, the {problem.readout.noun} wins nowhere",
+        "zero": f"zero, the {problem.readout.noun} wins nowhere",
         "unsettled": "its sign is open, so this bound alone settles nothing",
     }[reach.bound.sign]
     shown, fineness = _shown(reach.bound), _fineness(options)
@@ -141,7 +141,7 @@ def _fault(problem: Problem, token: int, weights: Weights) -> str | None:
     if not (np.isfinite(values).all() and (values >= 0.0).all() and values.any()):
         return "the weights are not finite numbers >= 0, one of them > 0"
     if (indices < 0).any() or (indices >= problem.readout.V).any() or (indices == token).any():
-        return "the weights name the token itself or ids outside the vocabulary"
+        return f"the weights name the {problem.readout.noun} itself or ids outside the vocabulary"
     if np.unique(indices).size != indices.size:
-        return "the weights name a token twice"
+        return f"the weights name one {problem.readout.noun} twice"
     return None

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from geom import InputError, read_regular
+from geom import AbsentError, InputError, read_regular
 from geom_plugins.checkpoints.folders import LARGEST, inner, leads_out
 from geom_plugins.checkpoints.hub_cache import cached_snapshot
 from geom_plugins.checkpoints.remote import RemoteFile, cache_folder
@@ -164,7 +164,7 @@ class HubFolder:
         except _UnreachableError as error:
             known = self._remembered() or self._in_cache()
             if known is None:
-                raise InputError(self._out_of_reach(None, str(error))) from error
+                raise AbsentError(self._out_of_reach(None, str(error)), self.name) from error
             return _State(known, str(error))
         self._remember(listing)
         return _State(listing, None)
@@ -202,11 +202,12 @@ class HubFolder:
                 "or commits"
             )
         elif isinstance(error, errors.RepositoryNotFoundError):
-            line = (
+            raise AbsentError(
                 f"{self.repo_id} is not a local directory, and not on the Hub at "
                 f"{constants.ENDPOINT}; check the id, and if it is private log in with "
-                "`hf auth login` or set HF_TOKEN"
-            )
+                "`hf auth login` or set HF_TOKEN",
+                self.name,
+            ) from error
         elif isinstance(error, errors.EntryNotFoundError) and not isinstance(
             error, errors.LocalEntryNotFoundError
         ):

@@ -116,6 +116,15 @@ def open_weights(folder: Folder) -> Weights:
     raise InputError(without_weights(folder))
 
 
+def lone_weights(folder: Folder, file: str) -> Weights:
+    """Open one safetensors file as all the weights of a checkpoint; names as in `open_weights`."""
+    tensors = _safetensors(folder, file)
+    read = partial(_safetensors, folder)
+    found = Weights(folder.name, dict.fromkeys(tensors, file), read, {file: tensors})
+    names, note = unwrapped(found.names, folder.name)
+    return found if note is None else found.renamed(names, note)
+
+
 def weights_of(folder: Folder, stem: str, suffix: str) -> Weights | None:
     """Open the weights in ``STEM.SUFFIX``, or in its shards, by their index or by their names.
 

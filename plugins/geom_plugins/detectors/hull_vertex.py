@@ -65,7 +65,7 @@ def detect(
     readout: Readout, domain: Domain, options: HullVertexOptions
 ) -> Iterator[Candidate | WitnessedToken]:
     """Yield every token of the vocabulary once: with the witness found, or else flagged."""
-    domain.refuse_frame("hull-vertex", "use self-argmax, or name the tokens")
+    domain.refuse_frame("hull-vertex", f"use self-argmax, or name the {readout.noun.plural}")
     problem = Problem(readout, domain)
     if readout.V == 1:  # no rival, and no direction either
         yield WitnessedToken(0, np.zeros(readout.d))

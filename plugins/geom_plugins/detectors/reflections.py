@@ -30,7 +30,7 @@ class ReflectionsOptions:
 
 def detect(readout: Readout, domain: Domain, options: ReflectionsOptions) -> Iterator[Candidate]:
     """Yield the tokens that are not the strict argmax in float64 within ``steps`` reflections."""
-    domain.refuse_frame("reflections", "use self-argmax, or name the tokens")
+    domain.refuse_frame("reflections", f"use self-argmax, or name the {readout.noun.plural}")
     block = max(1, options.memory_mib * 2**20 // (16 * readout.V))
     blocks = (
         np.arange(start, min(start + block, readout.V)) for start in range(0, readout.V, block)

@@ -22,7 +22,7 @@ from geom_plugins.measures.verdicts import direction, settled, without_bias
 from geom_plugins.solvers.largest_margin import Program, solve, working_set
 from geom_plugins.solvers.maximum_entropy import Effort, search
 
-TIE = "all tokens tie at x = 0, and it wins nowhere"
+TIE = "all tie at x = 0, and it wins nowhere"
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from geom.proofs import margin_bounds, threshold_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.margins import largest_margin, proven_margin
 
-TIE = "without biases all tokens tie at x = 0, where min-p drops none"
+TIE = "without biases all tie at x = 0, where min-p drops none"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ from geom_plugins.agreement.real_model import load_checkpoint
 from geom_plugins.checkpoints.folders import Folder, LocalFolder
 
 if TYPE_CHECKING:
+    from geom import Readout
     from geom_plugins.architectures.record import Config
     from geom_plugins.networks.stage import Stage
 
@@ -44,15 +48,52 @@ def is_model(model: object) -> bool:
     return any(kind.__name__ == "PreTrainedModel" for kind in type(model).__mro__)
 
 
-def live_network(model: Any, tokenizer: object | None) -> Network | None:
-    """Return the network of a model of transformers in memory, None for another object."""
+def live_network(
+    model: Any, tokenizer: object | None, load: Callable[[str], Readout]
+) -> Network | None:
+    """Return the network of a model of transformers in memory, None for another object.
+
+    If the caller gives no tokenizer, it is the one that the model carries, or else that of the
+    checkpoint it was loaded from. ``load`` loads the readout of a checkpoint. Raises InputError if
+    there is no tokenizer.
+    """
     if not is_model(model):
         return None
     if tokenizer is None:
+        tokenizer = getattr(model, "tokenizer", None) or _tokenizer_by_name(model)
+    return replace(model_network(model, tokenizer), readout=partial(_readout_by_name, model, load))
+
+
+def _tokenizer_by_name(model: Any) -> Any:
+    """Return the tokenizer of the checkpoint that a model names. Raises InputError if it cannot."""
+    from geom_plugins.networks.texts import read_tokenizer
+
+    name, kind = model.name_or_path, type(model).__name__
+    if not name:
         raise InputError(
-            f"a {type(model).__name__} comes without its tokenizer: give tokenizer=..."
+            f"a {kind} in memory that names no checkpoint comes without its tokenizer: give "
+            "tokenizer=..."
         )
-    return model_network(model, tokenizer)
+    try:
+        return read_tokenizer(name)
+    except InputError as error:
+        raise InputError(f"the {kind} has no tokenizer: {error}, or give tokenizer=...") from error
+
+
+def _readout_by_name(model: Any, load: Callable[[str], Readout]) -> Readout:
+    """Load the readout of the checkpoint that a model names. Raises InputError if it cannot."""
+    name, kind = model.name_or_path, type(model).__name__
+    if not name:
+        raise InputError(
+            f"a {kind} in memory that names no checkpoint comes without its readout: give "
+            "readout=geom.load(...)"
+        )
+    try:
+        return load(name)
+    except InputError as error:
+        raise InputError(
+            f"the {kind} has no readout: {error}, or give readout=geom.load(...)"
+        ) from error
 
 
 def model_network(model: Any, tokenizer: Any) -> Network:

@@ -67,14 +67,18 @@ def write(run: Run, file: BinaryIO, options: CertificateOptions) -> None:
             most = len(run) if options.token else TWINS
             file.write(json.dumps(_certificate(run, row, found, most)).encode() + b"\n")
         elif options.token:
-            raise InputError(f"token {row.token_id} is {row.verdict}: there is no proof to write")
+            raise InputError(
+                f"{run.noun} {row.token_id} is {row.verdict}: there is no proof to write"
+            )
 
 
 def _one(run: Run, token: str) -> TokenRow:
     """Return the row with that id, or else the row with that text."""
     first, *more = run.named(token)
     if more and token != str(first.token_id):
-        raise InputError(f"{len(more) + 1} tokens have the text {token!r}: give the id of one")
+        raise InputError(
+            f"{run.noun.counted(len(more) + 1)} have the text {token!r}: give the id of one"
+        )
     return first
 
 
@@ -120,7 +124,7 @@ def _exact(run: Run, row: TokenRow, found: Weights, most: int) -> dict[int, int]
     else:
         exact = rational_weights(run.problem, row.token_id, found) or {}
     if not exact:
-        raise InputError(f"the weights of token {row.token_id} do not prove what the run says")
+        raise InputError(f"the weights of {run.noun} {row.token_id} do not prove what the run says")
     return exact
 
 

@@ -50,11 +50,11 @@ def write(run: Run, file: BinaryIO, options: MarkdownOptions) -> None:
 
 def _lines(run: Run, limit: int) -> Iterator[str]:
     ranked, kinds = run.ranking(), run.winner_kinds()
-    yield "### Which tokens the model can say"
+    yield f"### Which {run.noun.plural} can be {run.noun.chosen}"
     yield ""
     yield from markdown_table(("", ""), [(name, markdown_code(text)) for name, text in _facts(run)])
     yield ""
-    yield from markdown_table(("tokens", "verdict", "meaning"), _counts(run, ranked.rows))
+    yield from markdown_table((run.noun.plural, "verdict", "meaning"), _counts(run, ranked.rows))
     for remark in (*run.warnings, *run.notes):
         yield f"\nNote: {markdown_code(remark)}"
     tables = ("unspeakable", "Unspeakable"), ("undecided", "Undecided")
@@ -64,7 +64,7 @@ def _lines(run: Run, limit: int) -> Iterator[str]:
         if not shown:
             continue
         yield f"\n#### {title}\n"
-        columns = ("id", "token", "proof", "largest margin", "own direction won by")
+        columns = ("id", run.noun, "proof", "largest margin", "own direction won by")
         yield from markdown_table(columns, (_cells(row, ranked, kinds) for row in shown))
         if verdict == "speakable":
             yield f"\n{_order(ranked, len(shown))}"
@@ -81,7 +81,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     settings = run.settings
     yield "model", run.model
     yield "SHA-256 of the readout", str(settings.get("digest"))
-    yield "readout", f"{settings.get('V')} tokens, d = {settings.get('d')}"
+    yield "readout", f"{settings.get('V')} {run.noun.plural}, d = {settings.get('d')}"
     yield "domain", settings["domain"]["name"]
     yield "versions", ", ".join(f"{name} {version}" for name, version in versions(run).items())
     yield "command", command(run)
@@ -109,7 +109,7 @@ def _cells(row: TokenRow, ranked: Ranking, kinds: Mapping[int, TokenKind | None]
     text = markdown_code(visible(row.token, row.token_kind))
     winner = ""
     if row.argmax_id is not None and row.argmax_id != row.token_id:
-        shown = visible(row.argmax, kinds.get(row.argmax_id))
+        shown = visible(row.argmax, kinds[row.token_id])
         winner = f"{row.argmax_id} {markdown_code(shown)}"
     return str(row.token_id), text, row.proof or "", ranked.margin(row), winner
 
@@ -118,7 +118,7 @@ def _order(ranked: Ranking, shown: int) -> str:
     """Say what is proven of the order of the first speakable tokens."""
     if ranked.tied or shown > ranked.proven:
         return f"{ranked.about[:1].upper()}{ranked.about[1:]}."
-    return "They are proven to be the hardest of those that can be said, in this order."
+    return f"They are proven to be the hardest of those that can be {ranked.noun.chosen}, in order."
 
 
 def _name(run: Run) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geom import Agreement
     from geom_plugins.adapters.checkpoint import Checkpoint
     from geom_plugins.agreement.vouching import Vouch
-    from geom_plugins.checkpoints.folders import Folder
+    from geom_plugins.checkpoints.folders import Folder, LocalFolder
     from geom_plugins.checkpoints.weights import Weights
 
 
@@ -59,6 +59,19 @@ def load(location: str, options: HfOptions) -> Readout:
     return _read(opened, options, partial(vouched, read=partial(_toy, options)))
 
 
+def load_beside(folder: LocalFolder, file: str) -> Readout:
+    """Load the readout of a safetensors file by the ``config.json`` beside it, as `load` does.
+
+    Raises InputError if they do not belong together, or if the readout is not certain.
+    """
+    from geom_plugins.adapters.checkpoint import open_beside
+    from geom_plugins.agreement.vouching import vouched
+
+    options = HfOptions()
+    opened = open_beside(folder, file)
+    return _read(opened, options, partial(vouched, read=partial(_toy, options)))
+
+
 def check(location: str, options: HfOptions) -> Iterator[Agreement]:
     """Compare the readout with a toy model of the same class, and with the model itself."""
     from geom_plugins.adapters.checkpoint import open_checkpoint
@@ -90,7 +103,19 @@ def live(model: object, tokenizer: object) -> Network | None:
     """Return the network of a model of transformers in memory."""
     from geom_plugins.networks.transformers_networks import live_network
 
-    return live_network(model, tokenizer)
+    return live_network(model, tokenizer, lambda name: load(name, HfOptions()))
+
+
+def tokenized(readout: Readout, tokenizer: object) -> Readout | None:
+    """Return the readout with the tokens of a tokenizer of transformers in memory."""
+    from geom_plugins.networks.live_tokenizers import live_tokens
+
+    tokens = live_tokens(tokenizer, readout.V)
+    if tokens is None:
+        return None
+    return replace(
+        readout, tokens=tokens.texts, kinds=tokens.kinds, notes=readout.notes + tokens.notes
+    )
 
 
 def _toy(options: HfOptions, where: Path) -> Readout:
@@ -181,6 +206,7 @@ def geom_sources() -> Iterator[ModelSource[HfOptions]]:
         check=check,
         network=network,
         live=live,
+        tokenized=tokenized,
         folders=("config.json", "adapter_config.json", "params.json", "snapshots"),
         hub_ids=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,9 +118,24 @@ def test_a_scale_of_the_logits_is_right_only_if_a_note_says_so() -> None:
     for norm in ("layernorm", "rmsnorm"):
         model = replace(head(norm), scale=0.125)
         assert fitted(model).agrees is False
-        noted = fitted(model, {"scaled": True})
-        assert noted.agrees
-        assert noted.remarks == ("its logits are 0.125 times W x + b, as the notes say",)
+        noted = fitted(model, {"scale": 0.125})
+        assert (noted.agrees, noted.remarks) == (True, ())
+        for other in (8.0, 0.126, 1.0):
+            assert fitted(model, {"scale": other}).agrees is False
+        vague = fitted(model, {"scale": math.nan})
+        assert vague.agrees
+        assert vague.remarks == (
+            "its logits are 0.125 times W x + b; the notes do not say by how much",
+        )
+
+
+def test_another_scale_than_the_noted_one_is_named_without_biases() -> None:
+    model = replace(head("rmsnorm"), scale=0.125, b=np.zeros(V))
+    (fault,) = fitted(model, {"scale": 0.25}).faults
+    assert fault == (
+        "|x| is 0.5 sqrt(d) everywhere, and not sqrt(d): the model scales its logits, and not by "
+        "0.25 as the notes say"
+    )
 
 
 def test_an_unnoted_scale_without_biases_is_told_apart_from_a_wrong_norm() -> None:
@@ -130,8 +146,8 @@ def test_an_unnoted_scale_without_biases_is_told_apart_from_a_wrong_norm() -> No
 
 def test_a_noted_scale_does_not_excuse_a_wrong_norm() -> None:
     model = replace(head("rmsnorm"), scale=3.0)
-    assert fitted(model, {"scaled": True}, gamma=model.gamma + 1).agrees is False
-    assert fitted(model, {"scaled": True}, norm="layernorm").agrees is False
+    assert fitted(model, {"scale": 3.0}, gamma=model.gamma + 1).agrees is False
+    assert fitted(model, {"scale": math.nan}, norm="layernorm").agrees is False
 
 
 def test_a_soft_cap_is_undone_if_a_note_says_so() -> None:

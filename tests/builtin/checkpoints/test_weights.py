@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 import geom
 from geom import InputError
 from support.strangers import NORM, W, checkpoint
+from support.toy_models import build, save
 
 pytestmark = pytest.mark.usefixtures("work")
 
@@ -293,3 +294,40 @@ def test_a_folder_in_both_forms_is_read_as_transformers_does(truth: str) -> None
     (folder / "params.json").write_text(json.dumps(PARAMS))
     save_file(MISTRAL | {"output.weight": 3 * W}, folder / "consolidated.safetensors")
     assert geom.load("hf:both").digest == truth
+
+
+# a bare file, with the folder's config.json beside it
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma", "cohere"])
+def test_a_bare_file_is_read_by_the_configuration_beside_it(kind: str) -> None:
+    folder = save(build(kind), Path(kind))
+    whole, bare = geom.load(f"hf:{folder}"), geom.load(str(folder / "model.safetensors"))
+    assert bare.digest == whole.digest
+    assert str(bare.domain) == str(whole.domain)
+    assert bare.notes == ("read by the config.json beside the file, as its folder is", *whole.notes)
+
+
+def test_a_shard_stands_for_its_checkpoint_and_a_file_of_another_name_for_the_only_one(
+    truth: str,
+) -> None:
+    folder = empty_folder()
+    shards(folder, *PARTS)
+    assert geom.load(f"safetensors:{folder}/model-00002-of-00003.safetensors").digest == truth
+    alone = empty_folder("alone")
+    save_file(TENSORS, alone / "tuned.safetensors")
+    assert geom.load(f"{alone}/tuned.safetensors").digest == truth
+
+
+def test_a_file_that_is_not_the_folders_is_refused_unless_its_tensors_are_named() -> None:
+    folder = checkpoint(Path("model"))
+    save_file(TENSORS, folder / "tuned.safetensors")
+    said = "beside a config.json, .*: the weights of that folder are model.safetensors; or name its"
+    with pytest.raises(InputError, match=said):
+        geom.load(f"{folder}/tuned.safetensors")
+    named = geom.load(f"{folder}/tuned.safetensors?norm=none")
+    assert (named.W == W).all()
+    assert named.notes[-1].startswith("config.json beside the file is not read")
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"cannot be read by it: .*, as in \?unembed=lm_head"):
+        geom.load(f"{folder}/model.safetensors")

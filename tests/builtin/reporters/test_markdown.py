@@ -99,7 +99,7 @@ def test_no_text_of_a_token_acts_or_breaks_a_table() -> None:
     page = Page(written(run, limit=100))
     assert page.tags == PLAIN
     assert page.titles == [
-        "Which tokens the model can say",
+        "Which tokens can be said",
         "Unspeakable",
         "The hardest to speak",
     ]
@@ -161,7 +161,7 @@ def test_a_limit_leaves_rows_and_says_how_many() -> None:
 
 
 def test_the_hardest_are_said_to_be_so_only_where_it_is_proven() -> None:
-    proven = "They are proven to be the hardest of those that can be said, in this order."
+    proven = "They are proven to be the hardest of those that can be said, in order."
     with geom.run("demo", tokens="20-40", hardest=3) as run:
         assert proven in written(run, limit=3)
         assert "The first 3 speakable tokens are the hardest, in proven order" in written(run)
@@ -197,3 +197,14 @@ def test_it_is_text_and_is_named_md(command: Command) -> None:
     assert done.code == 0
     assert re.match("### ", done.out)
     assert command("export", "run.db", "--format", "markdown", "--out", "run.md").code == 0
+
+
+def test_a_winner_that_was_not_examined_has_its_kind() -> None:
+    readout = Readout.fold(
+        np.array([[2.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]),
+        tokens=[r"\xa2", "b", "c"],
+        kinds=["byte", "normal", "normal"],
+    )
+    file = io.BytesIO()
+    geom.export(geom.run(readout, tokens=[1]), "markdown", file)
+    assert r'0 `"\xa2" byte`' in file.getvalue().decode()

@@ -235,7 +235,9 @@ def test_a_bridge_in_memory_is_read_as_by_its_name() -> None:
     processed = geom.load(bridge)
     assert raw.digest == lens(demo.CHECKPOINT, "processed=no").digest
     assert processed.digest == lens(demo.CHECKPOINT).digest
-    assert raw.tokens == processed.tokens == geom.load("demo").tokens
+    named = geom.load("demo")
+    assert raw.tokens == processed.tokens == named.tokens
+    assert raw.kinds == processed.kinds == named.kinds
 
 
 def test_bfloat16_is_processed_in_float32_and_a_bridge_in_bfloat16_says_so(tmp_path: Path) -> None:

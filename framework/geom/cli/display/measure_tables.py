@@ -39,4 +39,5 @@ def print_measurements(result: MeasureTable, limit: int = 200) -> None:
     for note in result.notes():
         print_line(console, note)
     if any(" " in row.shown for row in result):  # an error
-        print_whole(console, "±: a proven radius; ~: a standard error; -: no number")
+        wide = "..: proven ends; " if any(" .. " in row.shown for row in result) else ""
+        print_whole(console, f"±: a proven radius; {wide}~: a standard error; -: no number")

@@ -13,9 +13,10 @@ from geom.cli.display.tables import (
     results_console,
     token_cell,
 )
+from geom.nouns import Noun
 from geom.numbers.printing import rounded_down, rounded_up
 from geom.repairing.records import Repair
-from geom.token_spec import few_tokens
+from geom.token_spec import few_ids
 
 LIMIT = 200
 """The most rows of a table."""
@@ -31,6 +32,7 @@ def print_repair(found: Repair, out: Path) -> None:
     console = results_console()
     median = rounded_down(found.median_length)
     print_whole(console, f"{found.model}  margin {found.margin:g}, median row {median}", "bold")
+    noun = found.readout.noun
     if found.rows:
         _print_repaired(found)
     if found.left:
@@ -44,7 +46,7 @@ def print_repair(found: Repair, out: Path) -> None:
         print_line(
             console,
             f"{len(found.lost)} that were speakable are not shown to be so any more: "
-            f"{few_tokens(found.lost)}",
+            f"{few_ids(found.lost, noun)}",
             "bold red",
         )
     if found.unknown:
@@ -60,6 +62,8 @@ def print_repair(found: Repair, out: Path) -> None:
     console.print()
     rows = f"{found.model}{'&' if '?' in found.model else '?'}rows={out}"
     print_whole(console, f"geom run --model '{rows}' --tokens all   # audits the whole head")
+    if noun != Noun.TOKEN:  # a head of classes or items has no embedding, and no one place
+        return
     console.print()
     print_whole(console, "# into a model of transformers:")
     for line in _LINES.format(path=str(out)).splitlines():
@@ -76,7 +80,7 @@ def _print_repaired(found: Repair) -> None:
     console = results_console()
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("token", max_width=20)
+    table.add_column(found.readout.noun, max_width=20)
     for name in ("moved", "of median", "of nearest", "alone at least", "margin"):
         table.add_column(name, justify="right")
     for row in found.rows[:LIMIT]:
@@ -91,14 +95,15 @@ def _print_repaired(found: Repair) -> None:
         )
     console.print(table)
     if len(found.rows) > LIMIT:
-        print_whole(console, f"{len(found.rows) - LIMIT} tokens more: --format jsonl has all")
+        more = found.readout.noun.counted(len(found.rows) - LIMIT)
+        print_whole(console, f"{more} more: --format jsonl has all")
 
 
 def _print_left(found: Repair) -> None:
     console = results_console()
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("token", max_width=20)
+    table.add_column(found.readout.noun, max_width=20)
     table.add_column("left because")
     table.add_column("found", justify="right")
     table.add_column("alone at least", justify="right")
@@ -112,4 +117,5 @@ def _print_left(found: Repair) -> None:
         )
     console.print(table)
     if len(found.left) > LIMIT:
-        print_whole(console, f"{len(found.left) - LIMIT} tokens more: --format jsonl has all")
+        more = found.readout.noun.counted(len(found.left) - LIMIT)
+        print_whole(console, f"{more} more: --format jsonl has all")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from traceback import format_exception
-
 from geom.cli.display.messages import say_traceback
-from geom.errors import GeomError, behind
+from geom.errors import GeomError, behind, traceback_of
 
 
 class Tracebacks:
@@ -29,15 +27,15 @@ class Tracebacks:
     def ended(self, error: BaseException) -> None:
         """Print what ends the command, unless it was caught before."""
         cause = error.__cause__
-        if cause is None or _text(behind(cause)) not in self._printed:
+        if cause is None or traceback_of(behind(cause)) not in self._printed:
             self._print(error)
 
-    def _print(self, error: BaseException) -> None:
-        text = _text(error) if self.wanted else ""
-        if text and text not in self._printed:
+    def told(self, text: str) -> None:
+        """Print a traceback that another process sent."""
+        if self.wanted and text not in self._printed:
             self._printed.add(text)
             say_traceback(text)
 
-
-def _text(error: BaseException) -> str:
-    return "".join(format_exception(error))
+    def _print(self, error: BaseException) -> None:
+        if self.wanted:
+            self.told(traceback_of(error))

@@ -41,7 +41,7 @@ def print_unsampleable(run: Run, found: TruncationTable, limit: int | None) -> N
         return
     table = empty_table()
     table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("token", max_width=28)
+    table.add_column(run.noun, max_width=28)
     table.add_column("verdict", no_wrap=True)
     table.add_column("dropped by")
     for token in found.tokens[:limit]:

@@ -86,7 +86,7 @@ def verify(
     problem = Problem(readout, run.domain)
     rows = list(run.rows())
     found = Found(readout.noun)
-    with watched(progress):
+    with watched(progress, readout.noun):
         known = check_settings(problem, run, found)
         _check_noun(run, readout, named, found)
         rebuild_recipes(problem, run, rows)
@@ -134,10 +134,10 @@ def _check_end(run: Run, rows: list[TokenRow], complete: bool, found: Found) -> 
 
     A run without rows holds if it should have none because no token is a candidate.
     """
-    pending = len(run.pending())
+    pending, many = len(run.pending()), run.noun.plural
     goes_on = "the command that made the run goes on with it"
     if not run.planned:
-        found.fault(None, f"the run was interrupted before its tokens were known: {goes_on}")
+        found.fault(None, f"the run was interrupted before its {many} were known: {goes_on}")
     elif pending:
         found.fault(None, f"not examined yet: {pending}; {goes_on}")
     elif not (complete and not rows) and all(row.verdict == "undecided" for row in rows):

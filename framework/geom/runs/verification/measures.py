@@ -59,7 +59,7 @@ def _faults(
     out = []
     if texts and (item.token, item.token_kind) != (readout.text(token), readout.kind(token)):
         out.append(
-            f"the token's text is {shown(item.token, item.token_kind)}, and the model's "
+            f"the {readout.noun}'s text is {shown(item.token, item.token_kind)}, and the model's "
             f"tokenizer has {shown(readout.text(token), readout.kind(token))}"
         )
     if item.unit != record.unit:

@@ -37,7 +37,7 @@ def check_rows(
     again, complete = _asked_again(problem, settings, inside, found)
     planned = [] if again is None else list(examine(again)[0])
     if complete:
-        words = missing_or_more([item.token_id for item in planned], ids)
+        words = missing_or_more([item.token_id for item in planned], ids, found.noun)
         if words:
             found.fault(None, words)
     repeated = {detector.record.name for detector in again.detectors} if again else set()

@@ -47,12 +47,13 @@ def check_settings(problem: Problem, run: Run, found: Found) -> bool:
         ):
             found.fault(None, f"its {key} are {_short(plugins)}, which is not a table of plugins")
             return False
+    many = readout.noun.plural
     if not _is_spec(settings.get("tokens"), readout.V):
         tokens = _short(settings.get("tokens"))
-        found.fault(None, f"its tokens are {tokens}, which is not a list that a run writes")
+        found.fault(None, f"its {many} are {tokens}, which is not a list that a run writes")
         return False
     if settings["tokens"] == CANDIDATES and not settings["detectors"]:
-        found.fault(None, "its tokens are candidates, and it has no detector to find any")
+        found.fault(None, f"its {many} are candidates, and it has no detector to find any")
         return False
     return True
 

@@ -164,5 +164,5 @@ def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
         if verdict.decided:
             found.append(f"it is called undecided, and its evidence proves it {verdict.name}")
     if row.verdict != "unspeakable" and row.probability_upper is not None and not found:
-        found.append(f"it is {row.verdict}, and has a probability_upper like an unspeakable token")
+        found.append(f"it is {row.verdict}, and has a probability_upper as if unspeakable")
     return found

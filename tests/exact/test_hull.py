@@ -246,3 +246,27 @@ def test_a_hull_cannot_have_the_name_of_another_domain(name: str) -> None:
     own = Domain(name, 2, "simplex", Fraction(1), frame=hull.frame)
     with pytest.raises(geom.InputError):
         geom.run(Readout.fold(cloud(4, 2, seed=1)), domain=own)
+
+
+def test_which_points_are_mixtures_is_decided_exactly_for_many_at_once() -> None:
+    step, n = 2.0**-52, 4096
+    asked = geom.hull(np.ones((n, 1)))
+    even = np.full(n, 1.0 / n)
+    rows = np.tile(even, (9, 1))
+    rows[1, 0] += step  # more than 1
+    rows[2, 0] -= step  # less than 1
+    rows[3, :2] += [-2 * even[0], 2 * even[0]]  # a share below zero
+    rows[4, :2] += [step, -step]
+    rows[5, :2] += [step / 2**9, -step / 2**9]  # finer than the grid, the sum is 1
+    rows[6, :2] += [step / 2**9, -step / 2**10]  # finer than the grid, the sum is not 1
+    rows[7, 3] = np.nan
+    rows[8] = 2.0**40  # a sum beyond 2**63 steps
+    inside = asked.contains_all(rows).tolist()
+    truth = [
+        bool(np.isfinite(row).all())
+        and min(row.tolist()) >= 0
+        and sum(map(Fraction, row.tolist())) == 1
+        for row in rows
+    ]
+    assert inside == truth == [True, False, False, False, True, True, False, False, False]
+    assert [asked.contains(row) for row in rows] == truth

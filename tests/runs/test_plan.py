@@ -196,6 +196,19 @@ def test_a_plan_states_the_memory_of_the_opening() -> None:
     assert asked.memory >= readout.rows.nbytes + stage
 
 
+@pytest.mark.parametrize("kind", ["hull", "ellipsoid"])
+def test_a_plan_states_the_memory_of_the_vectors_of_its_domain(kind: str) -> None:
+    readout = Readout.fold(np.random.default_rng(4).normal(size=(50, 3)))
+    vectors = np.random.default_rng(5).normal(size=(400_000, 3))
+    domain = geom.hull(vectors) if kind == "hull" else geom.ellipsoid(vectors[0], vectors)
+    bare = plan(readout, tokens="0", domain="unbounded")
+    asked = plan(readout, tokens="0", domain=domain)
+    assert asked.memory >= bare.memory + vectors.nbytes
+    given = {("executor", "local"): {"workers": 2}}
+    crew = plan(readout, tokens="0", domain=domain, executor="local", given=given)
+    assert crew.memory >= asked.memory + 2 * vectors.nbytes
+
+
 def test_plugins_are_asked_for_their_memory_on_the_device() -> None:
     asked: list[str] = []
 

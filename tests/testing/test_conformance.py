@@ -48,15 +48,16 @@ from geom.testing.soundness import SUITE, has_options_that_can_be_left_out
 from geom.testing.strategies import points, problems
 from geom.testing.suites import SUITES
 from geom_plugins.sources import demo
-from support import ctranslate2_files, onnx_files
+from support import ctranslate2_files, games, onnx_files
 from support.truth import hull_tokens, largest_margin
 
 EVERY = len(list(known_tokens()))
 DECIDES = {"linprog-post": 0, "mpmath": 0, "replay": 0}
 """Certifiers that need not decide every known question."""
 
-FLAGS = {"hull-vertex": 96, "random-directions": 95, "reflections": 96, "self-argmax": 82}
-"""How many of the 96 unspeakable tokens of the known problems each detector flags."""
+FLAGS = {"hull-vertex": 96, "random-directions": 134, "reflections": 96, "self-argmax": 113}
+"""How many of the 135 unspeakable tokens of the known problems each detector flags; ``hull-vertex``
+and ``reflections`` refuse the hull of points and the ellipsoid, which have 39 of them."""
 
 SAMPLE = Path(tempfile.gettempdir()) / f"geom-sample-{os.getpid()}.npy"
 """A sample of vectors, for the measure that needs one; it is there while the tests run."""
@@ -153,7 +154,12 @@ def test_answers_without_a_bias_are_qhulls() -> None:
 
 def test_answers_with_a_bias_are_those_of_a_simplex_in_fractions() -> None:
     for known in known_problems():
-        if known.readout.has_bias and known.domain.shape != "ball":
+        frame = known.domain.frame
+        if frame is not None and known.domain.shape == "simplex":
+            for token in range(known.readout.V):
+                payoffs = games.payoffs(known.readout.W, known.readout.b, token, frame.axes)
+                assert (games.value(payoffs) > 0) == (token in known.speakable), (known, token)
+        elif known.readout.has_bias and known.domain.shape != "ball":
             radius = known.domain.radius if known.domain.bounded else None
             for token in range(known.readout.V):
                 margin = largest_margin(known.readout.W, known.readout.b, token, radius)
@@ -166,7 +172,8 @@ def test_answers_on_balls_have_a_witness_or_are_seen_not_to() -> None:
             continue
         draws = known.domain.sample(np.random.default_rng(0), 20_000)
         nearest = known.domain.radius * (1.0 - 1e-9) / np.linalg.norm(draws, axis=1)
-        logits = known.readout.logits(np.vstack([draws, draws * nearest[:, None]]))
+        x, _ = known.domain.vectors(np.vstack([draws, draws * nearest[:, None]]))
+        logits = known.readout.logits(x)
         assert set(logits.argmax(axis=1).tolist()) == known.speakable, known
 
 
@@ -208,12 +215,17 @@ def seeded() -> Callable[..., Iterator[Candidate]]:
             "yields_points_of_the_space",
             "not finite",
         ),
+        (
+            detector(lambda r, *_: [WitnessedToken(0, np.zeros(r.d))]),
+            "yields_points_of_the_space",
+            "a point of tangents on a segment: its shape",
+        ),
         (detector(seeded()), "says_the_same_twice", "second time"),
-        (detector(lambda *_: []), "flags_what_cannot_be_said", "flags 0 of the 96 unspeakable"),
+        (detector(lambda *_: []), "flags_what_cannot_be_said", "flags 0 of the 135 unspeakable"),
         (
             detector(lambda r, *_: [WitnessedToken(0)]),
             "flags_what_cannot_be_said",
-            "flags 0 of the 96 unspeakable",
+            "flags 0 of the 135 unspeakable",
         ),
         (
             detector(lambda *_: [], memory=lambda *_: 1.5),
@@ -254,6 +266,13 @@ def backwards(problem: Problem, tokens: Any, *_: Any) -> list[Finding]:
     return [Finding()] * (len(tokens) - 1)
 
 
+def vectors(problem: Problem, token: int, *_: Any) -> Finding:
+    """Find what maxent finds, and take its coordinates for a vector."""
+    maxent = installed().get("certifier", "maxent")
+    found = maxent.certify(problem, token, Finding(), maxent.options())
+    return Finding(None if found.x is None else problem.asked.domain.vector(found.x))
+
+
 def overwrites(problem: Problem, token: int, prior: Finding, *_: Any) -> Finding:
     if prior.x is not None:
         prior.x[:] = 7.0
@@ -290,6 +309,11 @@ early = asked(
     ("broken", "check", "said"),
     [
         (certifier(outside), "finds_what_can_be_checked", "not in the domain"),
+        (
+            certifier(vectors),
+            "finds_what_can_be_checked",
+            "of tangents on a segment is not in the domain",
+        ),
         (certifier(on_itself), "finds_what_can_be_checked", "are not valid"),
         (certifier(lambda *_: None), "finds_what_can_be_checked", "not a Finding"),
         (certifier(nothing, decides=1), "survives_exact_arithmetic", "decides 0"),
@@ -338,6 +362,19 @@ def no_products(rows: Any, x: Any, *_: Any) -> list[Enclosure]:
 )
 def test_a_precision_that_breaks_a_promise_is_caught(broken: Asked, check: str, said: str) -> None:
     assert said in said_by(check, broken)
+
+
+as_vector = asked(
+    "measure",
+    Measure(
+        "mine",
+        "mine",
+        lambda problem, *_: Measurement(1.0, x=np.zeros(problem.readout.d)),
+        NoOptions,
+        unit="logits",
+    ),
+)
+"""A measure that shows vectors where the points of a domain are coordinates."""
 
 
 def measure(found: Any, unit: str = "logits", bounds: Any = None) -> Asked:
@@ -390,6 +427,7 @@ def refuses(_: int) -> Measurement:
         ),
         (measure(lambda n: Measurement(float(n))), "says_the_same_twice", "the second time"),
         (measure(lambda _: Measurement(1.0, x=np.ones(99))), "shows_points_of_the_space", "shape"),
+        (as_vector, "shows_points_of_the_space", "of tangents on a segment: the shape"),
         (measure(refuses), "serves_some_problem", "refuses every"),
         (together(lambda *_: [], 0), "answers_for_each_of_many", "takes 0 tokens"),
         (together(lambda *_: []), "answers_for_each_of_many", "0 numbers for 4 tokens"),

@@ -62,14 +62,17 @@ def judge(problem: Problem, token: int, finding: Finding, widen: float = CLAIM) 
     return verdict("undecided", note=note)
 
 
-def faults(problem: Problem, token: int, evidence: Finding, claim: Verdict) -> list[str]:
+def faults(
+    problem: Problem, token: int, evidence: Finding, claim: Verdict, known: float | None = None
+) -> list[str]:
     """List what a stored verdict claims but its stored evidence does not prove; empty if it holds.
 
     ``evidence`` is what a run kept (point and weights), ``claim`` its verdict, proof and bounds.
     The named proof itself must hold, not another one. Evidence that is not a point or not weights
-    is reported if a claim falls with it; if nothing rests on it, it is not a fault.
+    is reported if a claim falls with it; if nothing rests on it, it is not a fault. ``known`` is a
+    lower bound that was proven before from the point of the evidence, which is in the domain.
     """
-    seen = _weigh(problem, token, evidence, 1.0, claim.proof)
+    seen = _weigh(problem, token, evidence, 1.0, claim.proof, known)
     out = []
     if claim.name not in get_args(VerdictName):
         out.append(f"{claim.name!r} is not a verdict")
@@ -106,16 +109,24 @@ class _Seen:
 
 
 def _weigh(
-    problem: Problem, token: int, evidence: Finding, widen: float, named: ProofName | None = None
+    problem: Problem,
+    token: int,
+    evidence: Finding,
+    widen: float,
+    named: ProofName | None = None,
+    known: float | None = None,
 ) -> _Seen:
-    """Return what the evidence proves, trying only the proof ``named`` if one is given."""
+    """Return what the evidence proves, trying only the proof ``named`` if one is given.
+
+    The point is not looked at if it is ``known`` what it proves.
+    """
     refuse_flushing()
     problem = problem.asked
-    lower: float | None = None
+    lower: float | None = known
     upper: float | None = None
     proof: ProofName | None = None
     found: list[str] = []
-    if evidence.x is not None:
+    if evidence.x is not None and known is None:
         fault = _point_fault(problem, evidence.x)
         if fault is None:
             lower = margin_below(problem, token, evidence.x)

@@ -113,8 +113,9 @@ def _over_close(problem: Problem, tokens: Ids, points: Floats, gaps: Floats) -> 
     near = close_rivals(problem, tokens, points, gaps)
     out = np.full(len(tokens), np.inf)
     out[~near.complete] = np.nan
-    for place in np.flatnonzero(near.complete).tolist():
-        rivals = near.of(place)
-        if rivals.size:
-            out[place] = below(margin_over(problem, int(tokens[place]), points[place], rivals))
+    listed = np.flatnonzero(near.complete & (np.bincount(near.owner, minlength=len(tokens)) > 0))
+    vectors = problem.domain.exact_vectors(points[listed])
+    for place, vector in zip(listed.tolist(), vectors, strict=True):
+        token, x, rivals = int(tokens[place]), points[place], near.of(place)
+        out[place] = below(margin_over(problem, token, x, rivals, vector))
     return out

@@ -20,20 +20,26 @@ def margin_at(problem: Problem, token: int, x: Floats) -> Fraction | None:
     return None if problem.readout.V == 1 else margin_over(problem, token, x)
 
 
-def margin_over(problem: Problem, token: int, x: Floats, rivals: Ids | None = None) -> Fraction:
+def margin_over(
+    problem: Problem,
+    token: int,
+    x: Floats,
+    rivals: Ids | None = None,
+    vector: Scaled | None = None,
+) -> Fraction:
     """Return the exact margin of ``token`` at ``x`` over all rivals, or over some (n,), n > 0.
 
     At the point of a domain with a frame it is the margin at the exact vector that the coordinates
     stand for. All margins are first computed in float64, each with the a-priori bound of
     `dot_error` for its two logits; then the few that may be the least (`geom.exact.least`) are
-    computed in rationals.
+    computed in rationals. ``vector`` (d, 1) is the exact vector of ``x``, if it is known.
     """
     readout = problem.readout
     ids = np.delete(np.arange(readout.V), token) if rivals is None else rivals
     if not x.any() and readout.shift is None and problem.domain.frame is None:
         return Fraction(float(readout.b[token])) - Fraction(float(readout.b[ids].max()))
     low, high = margin_ends(problem, token, x, None if rivals is None else ids)
-    exact = cache(lambda: problem.domain.exact_vector(x))
+    exact = cache(lambda: problem.domain.exact_vector(x) if vector is None else vector)
     return least(low, high, lambda places: exact_margins(problem, token, ids[places], exact()))
 
 

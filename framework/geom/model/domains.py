@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal, get_args
@@ -228,6 +228,8 @@ class Domain:
             inside = np.isfinite(lengths) & (lengths <= self.radius * (1.0 - 2.0**-50))
             if self.zero_sum:
                 inside[inside] = [math.fsum(x) == 0.0 for x in points[inside].tolist()]
+        if self.shape == "simplex" and self.size == 1 and points.shape[1:] == (self.coordinates,):
+            inside = _are_mixtures(points)
         for place in np.flatnonzero(~inside).tolist():  # too near to the edge for float64
             inside[place] = self.contains(points[place])
         return inside
@@ -314,7 +316,22 @@ class Domain:
             Its vector, as a matrix (d, 1) of integers times a power of two, with a method
             ``fractions``.
         """
-        return scaled(point) if self.frame is None else self.frame.exact_vector(point)
+        return next(self.exact_vectors(point[None]))
+
+    def exact_vectors(self, points: Floats) -> Iterator[Scaled]:
+        """Yield the vectors of many points, exactly; together they cost less than one by one.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n, k), float64
+            The points.
+
+        Yields
+        ------
+        Scaled
+            As `exact_vector` returns it for each.
+        """
+        return map(scaled, points) if self.frame is None else self.frame.exact_vectors(points)
 
     def refuse_frame(self, what: str, instead: str) -> None:
         """Refuse a domain whose points are coordinates, not vectors.
@@ -594,6 +611,20 @@ def _mixtures(points: Floats) -> Floats:
     rest = (1 << _LEAST_SHARE) - grid.sum(axis=1)
     grid[np.arange(len(grid)), grid.argmax(axis=1)] += rest
     return np.asarray(np.ldexp(grid.astype(np.float64), -_LEAST_SHARE))
+
+
+def _are_mixtures(points: Floats) -> Flags:
+    """Return which points (n, k) are shares, all multiples of ``2**-52``, with the sum 1.
+
+    A sum of such numbers in float64 is off by less than 1 if k is below 2^52, so integers of 64
+    bits hold the exact sum of those that come near 1.
+    """
+    with np.errstate(all="ignore"):
+        near = (points >= 0.0).all(axis=1) & (points.sum(axis=1) < 2.0)
+        grid = np.ldexp(points[near], _LEAST_SHARE)
+        whole = (grid == np.rint(grid)).all(axis=1)
+        near[near] = whole & (grid.astype(np.int64).sum(axis=1) == 1 << _LEAST_SHARE)
+    return np.asarray(near)
 
 
 def zero_sums(points: Floats) -> Floats:

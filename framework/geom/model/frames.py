@@ -11,6 +11,7 @@ that they stand for is a question about rationals, which `geom.exact` answers.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +21,8 @@ from geom.errors import InputError
 from geom.machine import memory
 from geom.model.arrays import frozen
 from geom.numbers.arrays import Floats
-from geom.numbers.rationals import Scaled, scaled
+from geom.numbers.exact_products import exact_products
+from geom.numbers.rationals import Scaled
 from geom.numbers.rounding import TINY, UP, gamma, norm_above
 from geom.reprs import short_repr
 
@@ -124,14 +126,12 @@ class Frame:
         off[~(np.isfinite(off) & np.isfinite(x).all(axis=1))] = np.inf
         return np.asarray(x), np.asarray(off)
 
-    def exact_vector(self, point: Floats) -> Scaled:
-        """Return the vector (d, 1) that coordinates (k,) stand for, exactly."""
-        used = np.flatnonzero(point)
-        axes, y = self.axes[used], point[used]
-        if self.centre is not None or not used.size:
-            centre = np.zeros(self.axes.shape[1]) if self.centre is None else self.centre
-            axes, y = np.vstack([axes, centre]), np.append(y, 1.0)
-        return scaled(np.ascontiguousarray(axes.T)) @ scaled(y)
+    def exact_vectors(self, points: Floats) -> Iterator[Scaled]:
+        """Yield the vector (d, 1) that each row of coordinates (n, k) stands for, exactly."""
+        if self.centre is None:
+            return exact_products(points, self.axes)
+        whole = np.column_stack([points, np.ones(len(points))])
+        return exact_products(whole, np.vstack([self.axes, self.centre]))
 
     def against(self, r: Floats, error: Floats) -> tuple[Floats, Floats]:
         """Compute ``axes @ r`` with bounds on its error, for every ``r`` within an error.

@@ -24,6 +24,7 @@ from geom.exact.products import POINTS
 from geom.exact.single import slices
 from geom.model.problem import Problem
 from geom.numbers.arrays import Flags, Floats, Ids
+from geom.opening.corners import at_once, winning_corners
 from geom.opening.rounds import Best, Goal, find
 from geom.opening.shared_step import shared_directions
 from geom.opening.twins import find_twins, group_sizes
@@ -119,7 +120,7 @@ def _corners(problem: Problem, tokens: Ids) -> Iterator[list[Outcome]]:
     started = time.perf_counter()
     corner = winning_corners(problem)[tokens]
     won = np.flatnonzero(corner >= 0)
-    for part in _blocks(won, "corners"):
+    for part in _blocks(won, "corners", at_once(problem.domain.coordinates)):
         points = np.zeros((len(part), problem.domain.coordinates))
         points[np.arange(len(part)), corner[part]] = 1.0
         lower = points_below(problem, tokens[part], points)
@@ -231,29 +232,7 @@ def points_below(
     return lower
 
 
-def winning_corners(problem: Problem) -> Ids:
-    """Return, for every token (V,), the point of a hull where it is highest by most; -1 for none.
-
-    This is one float64 product of all points and all rows, which only suggests.
-    """
-    frame, readout = problem.domain.frame, problem.readout
-    assert frame is not None
-    out, most = np.full(readout.V, -1, dtype=np.int64), np.full(readout.V, -np.inf)
-    for part in _blocks(np.arange(frame.coordinates), "points of the hull", "points"):
-        with np.errstate(over="ignore", invalid="ignore"):
-            logits = readout.logits(frame.axes[part])
-            first = np.argmax(logits, axis=1)
-            each = np.arange(len(part))
-            highest = logits[each, first]
-            logits[each, first] = -np.inf
-            lead = highest - logits.max(axis=1)
-        for token, place, by in zip(first.tolist(), part.tolist(), lead.tolist(), strict=True):
-            if by > most[token]:
-                out[token], most[token] = place, by
-    return out
-
-
-def _blocks(tokens: Ids, stage: str, unit: str = "tokens") -> Iterator[Ids]:
-    """Yield the tokens, or points, in blocks that share a product, with progress."""
-    blocks = [tokens[part] for part in slices(len(tokens), POINTS)]
-    return track_progress(blocks, stage, len(tokens), unit, amount=len) if blocks else iter(())
+def _blocks(tokens: Ids, stage: str, size: int = POINTS) -> Iterator[Ids]:
+    """Yield the tokens in blocks that share a product, with progress."""
+    blocks = [tokens[part] for part in slices(len(tokens), size)]
+    return track_progress(blocks, stage, len(tokens), amount=len) if blocks else iter(())

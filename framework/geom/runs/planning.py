@@ -17,7 +17,7 @@ from geom.model import domains
 from geom.model.domains import Domain
 from geom.model.problem import Problem
 from geom.model.readout import Readout
-from geom.opening import rounds, shared_step
+from geom.opening import corners, rounds, shared_step
 from geom.plugins.chosen import Chosen
 from geom.plugins.domain_options import domain as chosen_domain
 from geom.plugins.options import Given, as_plain
@@ -136,7 +136,7 @@ def plan(
     prepare(problem, chain)
     places, doubts = _hardest(problem, chain, hardest)
     with using(on):  # what is kept in memory may depend on where it is computed
-        need = _memory(readout, _ids(wanted, readout.V), found, chain, crew)
+        need = _memory(problem, _ids(wanted, readout.V), found, chain, crew)
     memory.check_memory(need - readout.rows.nbytes, "the run, not counting the weights,", _SMALLER)
     return Plan(
         problem=problem,
@@ -218,28 +218,45 @@ def _device(
 
 
 def _memory(
-    readout: Readout,
+    problem: Problem,
     ids: Sequence[int] | None,
     detectors: Sequence[Chosen[Detector[Any]]],
     certifiers: Sequence[Link],
     executor: Chosen[Executor[Any]],
 ) -> int:
-    """Estimate the run's peak: the weights, what each token takes, and the largest stage.
+    """Estimate the run's peak: the weights, what each token takes, the domain, the largest stage.
 
     Any token may turn out to be a candidate; in a narrow matrix nearly all of them are.
     """
+    readout = problem.readout
     weights = readout.rows.most_bytes + readout.b.nbytes
     each = ARRAYS * readout.V + EXAMINED * (readout.V if ids is None else len(ids))
 
     def most(chosen: Sequence[Chosen[Detector[Any]] | Chosen[Certifier[Any]]]) -> int:
         return max([0, *(_need(readout, plugin) for plugin in chosen)])
 
-    chain = most(certifiers)
+    chain, domain = most(certifiers), frame_memory(problem)
     if executor.record.processes:
-        chain = weights + workers(executor) * (_WORKER + chain)
+        chain = weights + workers(executor) * (_WORKER + chain + domain)
     opening = shared_step.memory(readout) + rounds.memory(readout) if certifiers else 0
     bulk = products.memory(readout) + max(symmetric.memory(readout), opening)
-    return weights + each + max(bulk, own_winners_memory(readout), most(detectors), chain)
+    if problem.domain.shape == "simplex":
+        bulk = max(bulk, corners.memory(problem))
+    return weights + each + domain + max(bulk, own_winners_memory(readout), most(detectors), chain)
+
+
+def frame_memory(problem: Problem) -> int:
+    """Return the bytes that the vectors of a domain take, and those made of them; 0 without any.
+
+    Exact vectors take two more copies (`geom.numbers.exact_products`), and an ellipsoid has the
+    rows along its axes.
+    """
+    frame = problem.domain.frame
+    if frame is None:
+        return 0
+    k, d = frame.axes.shape
+    rows = 0 if problem.domain.shape == "simplex" else problem.readout.V * k
+    return int(8 * (3 * (k + 1) * d + rows))
 
 
 def _need(readout: Readout, plugin: Chosen[Detector[Any]] | Chosen[Certifier[Any]]) -> int:

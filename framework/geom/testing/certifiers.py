@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,6 @@ def finds_what_can_be_checked(asked: Asked) -> None:
     """Check that points are in the domain, exactly, and weights on other tokens, finite, >= 0."""
     for known in _served(asked):
         for token, finding in enumerate(_findings(asked, known)):
-            assert isinstance(finding, Finding), f"{asked} returns {finding!r}, not a Finding"
             if finding.x is not None:
                 assert is_point(known.problem, finding.x), (
                     f"{asked}: its point for token {token} of {known} is not in the domain; "
@@ -51,11 +51,10 @@ def survives_exact_arithmetic(asked: Asked) -> None:
 def goes_on_from_what_others_found(asked: Asked) -> None:
     """Check that a prior finding, good or useless, stops nothing and is not modified."""
     for known in _served(asked):
-        x = known.domain.fit(np.linspace(-1.0, 1.0, known.readout.d))
+        x = known.domain.fit(np.linspace(-1.0, 1.0, known.domain.coordinates))
         before = x.copy()
         for token in range(min(3, known.readout.V)):
-            found = asked.record.certify(known.problem, token, Finding(x=x), asked.options)
-            assert isinstance(found, Finding), f"{asked} returns {found!r}, not a Finding"
+            _asked(asked, known, token, asked.options, Finding(x=x))
         assert (x == before).all(), f"{asked} changes the point that it was given"
 
 
@@ -67,7 +66,8 @@ def answers_for_each_of_many(asked: Asked) -> None:
     assert asked.record.batch >= 1, f"{asked}: it takes {asked.record.batch} tokens at once"
     for known in _served(asked):
         tokens = list(range(min(asked.record.batch, known.readout.V)))
-        found = list(many(known.problem, tokens, [Finding()] * len(tokens), asked.options))
+        problem, priors = known.problem.in_coordinates, [Finding()] * len(tokens)
+        found = list(many(problem, tokens, priors, asked.options))
         assert len(found) == len(tokens), f"{asked}: {len(found)} findings for {len(tokens)} tokens"
         for token, finding in zip(tokens, found, strict=True):
             verdict = judge(known.problem, token, finding)
@@ -85,18 +85,14 @@ def goes_on_to_the_largest_margin(asked: Asked) -> None:
         assert isinstance(options, asked.record.options), (
             f"{asked}: tighten returns {options!r}, not {asked.record.options.__name__}"
         )
-        found = judge(
-            known.problem, token, asked.record.certify(known.problem, token, Finding(), options)
-        )
+        found = judge(known.problem, token, _asked(asked, known, token, options))
         assert found.name != "unspeakable", f"geom is wrong about token {token} of {known}"
         low, high = found.margin_lower, found.margin_upper
         if low is None or high is None or not low > 0.0:
             continue
         met += high - low <= 2 * GAP * high
         options = say(asked.options, GAP, low / 2)
-        early = judge(
-            known.problem, token, asked.record.certify(known.problem, token, Finding(), options)
-        )
+        early = judge(known.problem, token, _asked(asked, known, token, options))
         reached = early.margin_lower or 0.0
         assert reached > low / 2, (
             f"{asked}: token {token} of {known} has a margin of {low}, and told that {low / 2} is "
@@ -125,10 +121,16 @@ def _served(asked: Asked) -> Iterator[Known]:
 
 def _findings(asked: Asked, known: Known) -> list[Finding]:
     """Return a finding for every token of a problem, each asked for separately."""
-    return [
-        asked.record.certify(known.problem, token, Finding(), asked.options)
-        for token in range(known.readout.V)
-    ]
+    return [_asked(asked, known, token, asked.options) for token in range(known.readout.V)]
+
+
+def _asked(
+    asked: Asked, known: Known, token: int, options: Any, prior: Finding | None = None
+) -> Finding:
+    """Return the certifier's finding, asked as a run asks: about coordinates, on an ellipsoid."""
+    found = asked.record.certify(known.problem.in_coordinates, token, prior or Finding(), options)
+    assert isinstance(found, Finding), f"{asked} returns {found!r}, not a Finding"
+    return found
 
 
 SUITE = (

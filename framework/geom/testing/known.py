@@ -3,7 +3,9 @@
 Points in convex position are speakable, and their midpoints are not. The tangents of the paraboloid
 ``|x|^2 / 2`` at the points z of a grid, ``z . x - |z|^2 / 2``, win where x is nearest to z: on a
 ball or a box, the speakable tokens are those whose cell ``|x_i - z_i| < 1/2`` comes near enough to
-the origin, which a sum of squares decides.
+the origin, which a sum of squares decides. On a segment and in an ellipse along the axes it is the
+same, coordinate by coordinate. Points of these are coordinates, of which there are more than there
+are dimensions: a plugin that takes them for vectors is found out by their shape.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class Known:
 
 @cache
 def known_problems() -> tuple[Known, ...]:
-    """Return thirteen readouts of 4 to 81 tokens in 1 to 4 dimensions, on every kind of domain.
+    """Return fifteen readouts of 4 to 81 tokens in 1 to 4 dimensions, on every kind of domain.
 
     Some of their tokens are far from the border, some on faces of the hull, some twins, and some
     exactly on the border.
@@ -92,7 +94,7 @@ def known_problems() -> tuple[Known, ...]:
 
 
 def known_tokens() -> Iterator[tuple[Known, int]]:
-    """Iterate over every token of every known problem, 237 questions with their answers.
+    """Iterate over every token of every known problem, 287 questions with their answers.
 
     Yields
     ------
@@ -120,6 +122,8 @@ def _problems() -> Iterator[Known]:
     yield _grid("tangents, centred by LayerNorm", 2, 4, domains.layernorm(4))
     for lowered in (Fraction(1, 4), HALF):
         yield _lowered(lowered)
+    yield _segment()
+    yield _ellipse()
 
 
 def _hull(
@@ -192,3 +196,28 @@ def _lowered(by: Fraction) -> Known:
     readout = Readout.fold(Z[:, None], b)
     speakable = frozenset({0, 1, 3, 4} | ({2} if by < HALF else set()))
     return Known(f"a tangent lowered by {by}", Problem(readout, readout.domain), speakable)
+
+
+def _segment() -> Known:
+    """Make tangents in the plane, on the segment from (-5/4, 1) to (3/2, 1), a hull of 3 points."""
+    points = list(product(range(-2, 3), repeat=2))
+    Z = np.array(points, dtype=np.float64)
+    readout = Readout.fold(Z, -(Z**2).sum(axis=1) / 2)
+    domain = domains.hull([[-1.25, 1.0], [0.25, 1.0], [1.5, 1.0]])
+    speakable = {t for t, (first, second) in enumerate(points) if second == 1 and -2 < first < 2}
+    return Known("tangents on a segment", Problem(readout, domain), frozenset(speakable))
+
+
+def _ellipse() -> Known:
+    """Make tangents in an ellipse around (1/2, -1/4), with axes 5/4 and 1/2, of 3 coordinates."""
+    points = list(product(range(-2, 3), repeat=2))
+    Z = np.array(points, dtype=np.float64)
+    readout = Readout.fold(Z, -(Z**2).sum(axis=1) / 2)
+    domain = domains.ellipsoid([0.5, -0.25], [[0.75, 0.0], [0.0, 0.5], [1.0, 0.0]])
+    middle, axes = (HALF, -HALF / 2), (Fraction(5, 4), HALF)
+    speakable = set()
+    for token, point in enumerate(points):
+        gaps = [max(abs(z - m) - HALF, Fraction(0)) for z, m in zip(point, middle, strict=True)]
+        if sum((gap / axis) ** 2 for gap, axis in zip(gaps, axes, strict=True)) < 1:
+            speakable.add(token)
+    return Known("tangents in an ellipse", Problem(readout, domain), frozenset(speakable))

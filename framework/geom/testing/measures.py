@@ -51,12 +51,13 @@ def knows_an_error_that_it_proves(asked: Asked) -> None:
 
 
 def shows_points_of_the_space(asked: Asked) -> None:
-    """Check that a point that shows the number is d finite numbers."""
+    """Check that a point that shows the number is finite numbers, as many as points have."""
     for known in known_problems():
         for token, found in _measured(asked, known):
             if found.x is not None:
                 where = f"{asked} on token {token} of {known}"
-                assert found.x.shape == (known.readout.d,), f"{where}: the shape of its point"
+                shape = (known.domain.coordinates,)
+                assert found.x.shape == shape, f"{where}: the shape of its point"
                 assert np.isfinite(found.x).all(), f"{where}: its point is not finite"
 
 

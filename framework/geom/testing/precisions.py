@@ -71,7 +71,7 @@ def _points() -> Iterator[tuple[Known, Floats]]:
     for known in known_problems():
         draw = np.random.default_rng(known.readout.V)
         for x in known.domain.sample(draw, 2):
-            yield known, known.domain.fit(x)
+            yield known, known.domain.vector(known.domain.fit(x))
         yield known, np.zeros(known.readout.d)
 
 

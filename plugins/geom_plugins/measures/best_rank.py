@@ -28,7 +28,7 @@ from geom_plugins.solvers.disjoint_proofs import disjoint_proofs
 from geom_plugins.solvers.rank_descent import descend
 
 DRAWN = 16
-"""The directions that are drawn to start from, besides the likely ones."""
+"""The directions that are drawn to start from, besides the likely ones; on a hull, its points."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,14 @@ class BestRankOptions:
 def best_rank(
     problem: Problem, token: int, prior: Finding, options: BestRankOptions
 ) -> Measurement:
-    """Measure the best rank; ``x`` is the point where it was found.
-
-    Raises InputError on the hull of points, where nothing searches for it.
-    """
-    if problem.domain.shape == "simplex":
-        problem.domain.refuse_frame(
-            "best-rank", "measure it on an ellipsoid or the model's own domain"
-        )
+    """Measure the best rank; ``x`` is the point where it was found."""
     if problem.readout.V == 1:
         return Measurement(1.0, 0.0, proven=True, note="it has no rival")
     problem = problem.in_coordinates
     found, verdict = settled(problem, token, prior)
     if verdict.name == "speakable":
         return Measurement(1.0, 0.0, proven=True, x=found.x)
-    origin, ties = np.zeros(problem.readout.d), options.ties
+    (origin, where), ties = _middle(problem), options.ties
 
     def highest(x: Floats) -> int:
         return rank_bounds(problem, token, Finding(x), ties=ties)[1]
@@ -71,14 +64,13 @@ def best_rank(
         return rank_bounds(problem, token, finding, ties=ties)[0] > 1
 
     if highest(origin) == 1:
-        at_origin = "at x = 0" if problem.exact is None else "at the centre of the ellipsoid"
-        return Measurement(1.0, 0.0, proven=True, note=at_origin, x=origin)
-    contest, towards = Contest(problem.unit, token), direction(problem.unit, token, found)
+        return Measurement(1.0, 0.0, proven=True, note=where, x=origin)
+    contest, starts = Contest(problem.unit, token), _starts(problem, token, found)
     with np.errstate(over="ignore", invalid="ignore"):
-        proofs, last = disjoint_proofs(contest, towards, options.limit, proves)
+        proofs, last = disjoint_proofs(contest, starts[0], options.limit, proves)
         if options.limit and not proofs and found.weights is not None and proves(found.weights):
             proofs = [found.weights]
-        best = descend(contest, np.vstack([last, towards, _drawn(token, problem)]), len(proofs))
+        best = descend(contest, np.vstack([last, starts]), len(proofs))
     x, weights = contest.placed(best), joined_weights(proofs) if proofs else None
     high = highest(x)
     if highest(origin) < high:
@@ -88,10 +80,32 @@ def best_rank(
     return Measurement(float(high), float(high - low), proven=True, note=note, x=x, weights=weights)
 
 
-def _drawn(token: int, problem: Problem) -> Floats:
-    """Draw unit vectors (n, d), always the same for the token."""
-    drawn = np.random.default_rng(token).standard_normal((DRAWN, problem.readout.d))
-    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))
+def _middle(problem: Problem) -> tuple[Floats, str]:
+    """Return the point (k,) in the middle of the domain, and where that is, in words."""
+    k = problem.domain.coordinates
+    if problem.domain.shape == "simplex":
+        return problem.domain.fit(np.ones(k)), "at the mean of the points"
+    return np.zeros(k), "at x = 0" if problem.exact is None else "at the centre of the ellipsoid"
+
+
+def _starts(problem: Problem, token: int, found: Finding) -> Floats:
+    """Return points (n, k) to start from, in units of the radius, the likeliest one first.
+
+    On a hull these are the points farthest along the token's row, and their mean; elsewhere drawn
+    unit vectors, always the same for the token.
+    """
+    domain, d = problem.domain, problem.readout.d
+    if domain.frame is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            along = domain.frame.axes @ (problem.readout.rows[token] - problem.readout.rows.mean)
+        farthest = np.argsort(-along, kind="stable")[:DRAWN]
+        corners = np.zeros((farthest.size, domain.coordinates))
+        corners[np.arange(farthest.size), farthest] = 1.0
+        likely = [] if found.x is None else [found.x]
+        return np.vstack([*likely, corners, domain.fit(np.ones(domain.coordinates))])
+    drawn = np.random.default_rng(token).standard_normal((DRAWN, d))
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return np.vstack([direction(problem.unit, token, found), drawn])
 
 
 def proven(

@@ -22,7 +22,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from geom import Finding, InputError, Measure, Measurement, Problem, hookimpl
+from geom import Finding, Measure, Measurement, Problem, hookimpl
 from geom.proofs import probability_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.verdicts import settled, without_bias
@@ -58,15 +58,7 @@ def max_probabilities(
     priors: Sequence[Finding],
     options: MaxProbabilityOptions,
 ) -> Iterator[Measurement]:
-    """Yield the logarithms to base 10; ``x`` is the point where the token is that likely.
-
-    Raises InputError for a domain of a shape that the search does not know.
-    """
-    if problem.domain.shape not in ("ball", "box", "all"):
-        raise InputError(
-            f"max-probability on {problem.domain}: the largest probability is found on balls, on "
-            "ellipsoids, on boxes and on all of R^d; choose such a domain"
-        )
+    """Yield the logarithms to base 10; ``x`` is the point where the token is that likely."""
     problem = problem.in_coordinates
     starts = [_start(problem, token, prior) for token, prior in zip(tokens, priors, strict=True)]
     open_ = [place for place, (_, done) in enumerate(starts) if not done]

@@ -14,23 +14,22 @@ from functools import cached_property
 import numpy as np
 
 from geom import Flags, Floats, Problem
-from geom_plugins.solvers.largest_margin import Program
-from geom_plugins.solvers.path_search import Shape
+from geom_plugins.solvers.largest_margin import Program, Span
 
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """A token and its rivals; points ``y`` (d,) are in units of the domain's radius."""
+    """A token and its rivals; points ``y`` (k,) are in units of the domain's radius."""
 
     problem: Problem
     token: int
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Span:
         """The shape of the set of points; only directions count on all of R^d without biases."""
         domain = self.problem.domain
-        if domain.shape == "box":
-            return "box"
+        if domain.shape in ("box", "simplex"):
+            return domain.shape
         return "all" if domain.shape == "all" and not self.problem.homogeneous else "ball"
 
     @property

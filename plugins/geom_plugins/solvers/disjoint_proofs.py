@@ -38,17 +38,16 @@ def disjoint_proofs(
 ) -> tuple[list[Weights], Floats]:
     """Find weights of which each ``proves`` that some rival is above, and which share no rival.
 
-    ``start`` (d,) is the point to look for rivals from. Returns at most ``limit`` weights, and the
-    last point (d,): one at which the token wins against the rivals that are left, if that ended the
+    ``start`` (k,) is the point to look for rivals from. Returns at most ``limit`` weights, and the
+    last point (k,): one at which the token wins against the rivals that are left, if that ended the
     search.
     """
     readout, proofs, y = contest.problem.readout, list[Weights](), start
     out = np.zeros(readout.V, dtype=np.bool_)
-    for twin in readout.twins(contest.token)[:limit]:
-        weights = Weights(np.array([twin]), np.ones(1))
-        if proves(weights):
-            out[twin] = True
-            proofs.append(weights)
+    twins = list(readout.twins(contest.token))
+    out[twins] = True  # one that proves nothing is never above: ties count as below
+    alone = [Weights(np.array([twin]), np.ones(1)) for twin in twins[:limit]]
+    proofs += filter(proves, alone)
     while len(proofs) < limit and out.sum() < out.size - 1:
         program = contest.without(out)
         found = solve(program, working_set(program, y, times=FEW), GAP, sign=True, sure=False)
@@ -70,8 +69,10 @@ def _cut(program: Program, found: Solution) -> Iterator[Weights]:
     ids, lam = found.ids[order], found.lam[order]
     A, c = program.rows(ids), program.c[ids]
     if found.bound < 0.0 and program.shape != "all":
-        count = _enough(A, c, lam, box=program.shape == "box")
+        count = _enough(program, A, c, lam)
         ids, lam, A, c = ids[:count], lam[:count], A[:count], c[:count]
+    if program.points is not None and len(program.points) < A.shape[1]:
+        A = A @ program.points.T  # what the points tell apart is less than all of R^d
     d = A.shape[1]
     if (ids.size - d) * float(d) ** 3 <= EXCHANGES:
         kept, mu = _vertex(A, c, lam)
@@ -82,11 +83,10 @@ def _cut(program: Program, found: Solution) -> Iterator[Weights]:
     yield Weights(ids, lam)
 
 
-def _enough(A: Floats, c: Floats, lam: Floats, *, box: bool) -> int:
+def _enough(program: Program, A: Floats, c: Floats, lam: Floats) -> int:
     """Return how many of the weightiest rivals bound the margin by half as much as all do."""
     r, g = np.cumsum(lam[:, None] * A, axis=0), np.cumsum(lam * c)
-    size = np.abs(r).sum(axis=1) if box else np.linalg.norm(r, axis=1)
-    bounds = (size - g) / np.cumsum(lam)
+    bounds = (program.reach(r) - g) / np.cumsum(lam)
     return int(np.argmax(bounds <= 0.5 * bounds[-1])) + 1
 
 

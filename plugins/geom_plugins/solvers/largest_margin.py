@@ -1,9 +1,13 @@
-"""The largest margin over a unit ball, a box or all of R^d, for rows and biases that a caller sets.
+"""The largest margin over a set of one shape, for rows and biases that a caller sets.
+
+The sets are a unit ball, a box, all of R^d and the hull of points, whose ``y`` are the shares of a
+mixture.
 
 A measure asks for the point where ``min_j -(A_j . y + c_j)`` is largest, and for the weights that
 bound that value. It may turn, scale, project or leave out the rivals' rows (``c_j`` minus
-infinity). `geom_plugins.solvers.path_search` solves the program; one product with all rows per step
-finds the rivals that its points overlook. A search for the sign of the margin alone needs that
+infinity). `geom_plugins.solvers.path_search` solves the program, and on a hull
+`geom_plugins.solvers.mixtures`; one product with all rows per step finds the rivals that its points
+overlook. A search for the sign of the margin alone needs that
 product only for points that win in the working set, and ends at the first point or weights that
 tell the sign.
 """
@@ -12,12 +16,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from geom import Array, Floats, Ids, Problem, current_device
+from geom import Array, Finding, Floats, Ids, Problem, Weights, current_device
 from geom_plugins.solvers.central_path import CentralPath
+from geom_plugins.solvers.mixtures import FIRST, Board, smoothed
 from geom_plugins.solvers.path_search import START, PathSearch, Shape
+
+Span = Shape | Literal["simplex"]
+"""The shape of the set of ``y``; a simplex is that of the shares of a hull's points."""
 
 STEPS = 100
 """Newton steps before giving up."""
@@ -33,9 +42,10 @@ FLOOR = 1e-13
 class Program:
     """``maximise min_j -(A_j . y + c_j)`` over ``|y| <= 1``, ``|y_i| <= 1`` or all ``y`` (d,).
 
-    ``A_j = scale_j (w_j - w_t)``, less its mean if the domain has ``sum(x) = 0``, and less its part
-    along the unit vector ``across`` if that is given; ``c`` (V,) is used as it is. ``scale`` is
-    (V,), or ones if None.
+    On a hull, ``y`` (k,) are shares, which rows see as the mixture of the points, and neither
+    ``scale`` nor ``across`` is used. ``A_j = scale_j (w_j - w_t)``, less its mean if the domain has
+    ``sum(x) = 0``, and less its part along the unit vector ``across`` if that is given; ``c`` (V,)
+    is used as it is. ``scale`` is (V,), or ones if None.
     """
 
     problem: Problem
@@ -43,10 +53,18 @@ class Program:
     c: Floats
     scale: Floats | None = None
     across: Floats | None = None
-    shape: Shape = "ball"
+    shape: Span = "ball"
+
+    @property
+    def points(self) -> Floats | None:
+        """The points (k, d) of a hull."""
+        frame = self.problem.domain.frame
+        return None if frame is None else frame.axes
 
     def seen(self, y: Floats) -> Floats:
-        """Return the direction in which rows see ``y`` (d,)."""
+        """Return the vector (d,) that rows see in ``y``."""
+        if self.points is not None:
+            return np.asarray(y @ self.points)
         if self.problem.domain.zero_sum:
             y = y - y.mean()
         return y if self.across is None else y - self.across * float(self.across @ y)
@@ -61,6 +79,18 @@ class Program:
         if self.scale is not None:
             a *= self.scale[ids, None]
         return a
+
+    def pulled(self, slope: Floats) -> Floats:
+        """Return the slope along ``y`` of what has this slope (d,) along the vector seen."""
+        return slope if self.points is None else np.asarray(self.points @ slope)
+
+    def reach(self, r: Floats) -> Floats:
+        """Return ``sup -(r . y)`` over a bounded set, for vectors ``r`` (n, d) that rows see."""
+        if self.points is not None:
+            return np.asarray((r @ -self.points.T).max(axis=1))
+        if self.shape == "box":
+            return np.asarray(np.abs(r).sum(axis=1))
+        return np.asarray(np.linalg.norm(r, axis=1))
 
     def values(self, y: Floats) -> Floats:
         """Return ``A_j . y + c_j`` of all tokens (V,), minus infinity at the token itself."""
@@ -92,7 +122,8 @@ class Solution:
 def working_set(program: Program, y: Floats, more: Ids | None = None, times: int = START) -> Ids:
     """Return the rivals that count most at ``y``, as many ``times`` d, and ``more``."""
     values = program.values(y)
-    count = min(times * y.size, values.size - 1)
+    few = FIRST if program.shape == "simplex" else times * y.size
+    count = min(few, values.size - 1)
     ids = np.argpartition(values, values.size - count)[-count:].astype(np.int64)
     ids = ids[values[ids] > -np.inf]
     return ids if more is None else np.union1d(ids, more)
@@ -107,12 +138,26 @@ def solve(
     the largest margin and only that is asked for. If the path gets lost on a ball, other ways are
     tried only to be ``sure``. ``ids`` (n,) are the rivals to start with.
     """
+    if program.shape == "simplex":
+        return _mixed(program, ids, gap, sign=sign)
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds = _Bounds(program, ids, gap, sign)
+        bounds = _Bounds(program, program.shape, ids, gap, sign)
         search = bounds.search(ids)
         if search.run(STEPS) != "settled" and program.shape == "ball" and sure:
             _by_prices(search)
     return bounds.best()
+
+
+def _mixed(program: Program, ids: Ids, gap: float, *, sign: bool) -> Solution:
+    """Solve the program on a hull."""
+    out = np.isneginf(program.c)
+    board = Board(program.problem, program.token, largest=not sign, gap=gap, out=out)
+    board.start(Finding(), ids)
+    if not board.settled():
+        smoothed(board, STEPS)
+    none = Weights(np.zeros(0, dtype=np.int64), np.zeros(0))
+    weights = board.weights or none
+    return Solution(board.point, board.margin, weights.indices, weights.values, board.bound)
 
 
 def _by_prices(search: PathSearch) -> None:
@@ -148,13 +193,13 @@ class _Bounds:
     a typical bias, and ``y`` is ``stretch`` times the path's.
     """
 
-    def __init__(self, program: Program, ids: Ids, gap: float, sign: bool) -> None:
-        self._program, self._gap, self._sign = program, gap, sign
+    def __init__(self, program: Program, shape: Shape, ids: Ids, gap: float, sign: bool) -> None:
+        self._program, self._shape, self._gap, self._sign = program, shape, gap, sign
         A, c = program.rows(ids), program.c[ids]
         lengths = np.linalg.norm(A, axis=1)
         rows = float(np.median(lengths[lengths > 0.0])) if lengths.any() else 1.0
         self._longest = float(lengths.max())
-        self._free = program.shape == "all"
+        self._free = shape == "all"
         spread = float(np.ptp(c)) if c.size else 0.0
         self._unit = (spread or float(np.abs(c).max()) or 1.0) if self._free else rows
         self._stretch = self._unit / rows
@@ -166,7 +211,7 @@ class _Bounds:
 
     def search(self, ids: Ids) -> PathSearch:
         """Return the search that starts with these rivals."""
-        return PathSearch(self, ids, *self.rows(ids), self._program.shape, current_device().xp)
+        return PathSearch(self, ids, *self.rows(ids), self._shape, current_device().xp)
 
     def rows(self, ids: Ids) -> tuple[Array, Array]:
         """Return the program's rows (n, d) and biases (n,), scaled."""
@@ -176,13 +221,13 @@ class _Bounds:
     def weigh(self, path: CentralPath, ids: Ids, lam: Array, *, balanced: bool) -> None:
         """Keep the weights if they give the best bound on the margin."""
         r = self._get(lam @ path.A)
-        size = np.abs(r).sum() if self._program.shape == "box" else np.linalg.norm(r)
+        size = float(self._program.reach(r[None])[0])
         total = float(lam.sum())
         if self._free:
             if size > 1e-11 * total:
                 return
             size = 0.0
-        bound = (float(size) - float(lam @ path.c)) * self._unit / total - self._level
+        bound = (size - float(lam @ path.c)) * self._unit / total - self._level
         if bound < self._bound:
             self._bound, self._weights = bound, (ids, self._get(lam) / total)
 

@@ -12,7 +12,10 @@ So every step has its own error bound, and no rival is left out of either side.
 
 Steps. On a ball the quadratic model is minimised over the ball itself (More and Sorensen), on a box
 together with a logarithmic barrier, with multipliers for its walls (a primal-dual method); on all
-of R^d freely. A step that does not lower ``f`` enough is halved.
+of R^d freely. On the hull of n points ``y`` are the shares of a mixture, with a barrier and
+multipliers likewise, and the bound is ``f - g . y + min g``; the Hessian of the shares is a
+diagonal plus a matrix of rank d, and the smaller of the two sides is eliminated
+(`geom_plugins.solvers.mixtures`). A step that does not lower ``f`` enough is halved.
 
 What tokens share. At one point, all tokens have the same logits, so the points of a batch are
 multiplied with all rows in one product, and their ``p`` in another; that is most of the reading of
@@ -39,7 +42,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from geom import Array, Finding, Floats, Ids, Problem, Readout, Weights
+from geom import Array, Domain, Finding, Floats, Ids, Problem, Readout, Weights
+from geom_plugins.solvers.mixtures import solve_low_rank
 
 ROUNDS = 120
 """The points that are tried for a token before giving up."""
@@ -62,6 +66,12 @@ _CENTRED = 0.1
 
 _KEEP = 0.99
 """The share of the way to the nearest wall that a step may take."""
+
+_COOLED = 4.0
+"""The factor from one temperature to the next, on a hull where the search is lost at the last."""
+
+_WARM = 0.1
+"""The gap at which a search at a higher temperature ends."""
 
 _SHORTEST = 2.0**-20
 """The least share of a step."""
@@ -94,10 +104,10 @@ def likeliest_points(
         temperature = float(np.ldexp(temperature, -problem.exponent))
     if not 0.0 < temperature < math.inf:
         return [Finding() for _ in tokens]
-    rivals = _Rivals(problem.unit, temperature)
     size = max(1, BYTES // (8 * problem.readout.V))
     out: list[Finding] = []
     with np.errstate(all="ignore"):  # numbers that overflow end a search
+        rivals = _Rivals(problem.unit, temperature)
         for start in range(0, len(tokens), size):
             part = slice(start, start + size)
             out += _searched(rivals, tokens[part], priors[part], gap)
@@ -109,16 +119,24 @@ def _searched(
 ) -> list[Finding]:
     """Return the findings of tokens that share their products."""
     found: dict[int, Finding] = {}
-    domain, origin = rivals.problem.domain, np.zeros(rivals.problem.readout.d)
+    domain = rivals.problem.domain
     known = [(token, prior.x) for token, prior in zip(tokens, priors, strict=True)]
-    points = [(token, x / rivals.reach) for token, x in known if x is not None and x.any()]
+    points = [(token, rivals.shrunk(x)) for token, x in known if x is not None and x.any()]
     for (token, y), seen in zip(points, rivals.seen(points), strict=True):
         if _log_probability(seen.f) >= -gap:
-            found[token] = Finding(domain.fit(y * rivals.reach))
-    left = [(token, origin) for token in tokens if token not in found]
+            found[token] = Finding(domain.fit(rivals.grown(y)))
+    left = [(token, rivals.start) for token in tokens if token not in found]
+    for search in _ended(rivals, left, gap):
+        far = rivals.axes is not None and not search.close
+        found[search.token] = (_cooled(rivals, search.token, gap) if far else search).finding()
+    return [found[token] for token in tokens]
+
+
+def _ended(rivals: _Rivals, starts: Sequence[tuple[int, Floats]], gap: float) -> list[_Search]:
+    """Return the searches of some tokens, each from its ``y`` (k,), when all have ended."""
     searches = [
         _Search(rivals, token, gap, seen)
-        for (token, _), seen in zip(left, rivals.seen(left), strict=True)
+        for (token, _), seen in zip(starts, rivals.seen(starts), strict=True)
     ]
     for _ in range(ROUNDS):
         open_ = [search for search in searches if not search.ended]
@@ -127,8 +145,22 @@ def _searched(
         trials = [(search.token, search.trial()) for search in open_]
         for search, seen in zip(open_, rivals.seen(trials), strict=True):
             search.meet(seen)
-    found |= {search.token: search.finding() for search in searches}
-    return [found[token] for token in tokens]
+    return searches
+
+
+def _cooled(rivals: _Rivals, token: int, gap: float) -> _Search:
+    """Search on a hull from a temperature at which many rivals count, lowered step by step.
+
+    Where a single rival counts, the Hessian vanishes, and Newton's method is lost.
+    """
+    (seen,) = rivals.seen([(token, rivals.start)])
+    spread = max(seen.f, float(np.ptp(seen.g)), 1.0)
+    y, steps = rivals.start, math.ceil(math.log(spread, _COOLED)) if spread < math.inf else 0
+    for step in range(steps, 0, -1):
+        warm = _Rivals(rivals.problem, rivals.temperature * _COOLED**step)
+        (search,) = _ended(warm, [(token, y)], max(gap, _WARM))
+        y = search.y
+    return _ended(rivals, [(token, y)], gap)[0]
 
 
 def _log_probability(f: float) -> float:
@@ -138,7 +170,7 @@ def _log_probability(f: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What a token meets at ``y`` (d,): ``f``, the ``p`` of all tokens (V,), and ``g`` (d,).
+    """What a token meets at ``y`` (k,): ``f``, the ``p`` of all tokens (V,), and ``g`` (k,).
 
     ``mean`` (d,) is the mean of the rows, weighted by ``p``. ``p`` of the token itself is 0.
     """
@@ -151,13 +183,46 @@ class _Seen:
 
 
 class _Rivals:
-    """The rows and biases of a problem, over the temperature; ``x`` is ``reach * y``."""
+    """The rows and biases of a problem, over the temperature.
+
+    ``x`` is ``reach * y`` or, on a hull, ``middle + reach * y @ axes``: there ``axes`` (k, d) are
+    the points less their ``middle``, over the length of the longest.
+    """
 
     def __init__(self, problem: Problem, temperature: float) -> None:
         self.problem, self.temperature = problem, temperature
+        self.axes: Floats | None = None
         self.reach = problem.domain.radius if problem.domain.bounded else 1.0
+        self.start = np.zeros(problem.domain.coordinates)
+        if problem.domain.frame is not None:
+            points = problem.domain.frame.axes
+            largest = float(np.abs(points).max()) or 1.0
+            self._middle = (points / largest).mean(axis=0) * largest
+            axes = points - self._middle
+            self.reach = float(np.linalg.norm(axes / largest, axis=1).max()) * largest or 1.0
+            self.axes = axes / self.reach
+            self.start = np.full(len(points), 1.0 / len(points))
         self.scale = self.reach / temperature
         self._b = problem.readout.b
+
+    def shrunk(self, point: Floats) -> Floats:
+        """Return the ``y`` (k,) of a point of the domain."""
+        return point if self.axes is not None else point / self.reach
+
+    def grown(self, y: Floats) -> Floats:
+        """Return the point (k,) for ``y``, in the domain up to rounding."""
+        return y if self.axes is not None else self.projected(y * self.reach)
+
+    def _vectors(self, y: Floats) -> Floats:
+        """Return the vectors (n, d) of several ``y`` (n, k)."""
+        if self.axes is None:
+            return self.projected(y * self.reach)
+        return np.asarray(self._middle + (y @ self.axes) * self.reach)
+
+    def _pulled(self, slopes: Floats) -> Floats:
+        """Return the slopes (n, k) along ``y`` of what has these slopes (n, d) along ``x``."""
+        along = self.projected(slopes) * self.scale
+        return along if self.axes is None else along @ self.axes.T
 
     @cached_property
     def length(self) -> float:
@@ -165,13 +230,13 @@ class _Rivals:
         return float(np.median(self.problem.readout.row_norms)) * self.scale + 1.0
 
     def seen(self, points: Sequence[tuple[int, Floats]]) -> list[_Seen]:
-        """Return what each of the tokens meets at its ``y`` (d,)."""
+        """Return what each of the tokens meets at its ``y`` (k,)."""
         if not points:
             return []
         rows, places = self.problem.readout.rows, np.arange(len(points))
         tokens = np.array([token for token, _ in points])
         y = np.array([y for _, y in points])
-        z = rows.logits(self.projected(y * self.reach))
+        z = rows.logits(self._vectors(y))
         z += self._b
         z -= z[places, tokens][:, None]
         z /= self.temperature
@@ -184,7 +249,7 @@ class _Rivals:
         p /= total[:, None]
         f = top + np.log(total)
         mean = p @ rows
-        g = self.projected(mean - rows[tokens]) * self.scale
+        g = self._pulled(mean - rows[tokens])
         return [_Seen(*row) for row in zip(y, f.tolist(), p, mean, g, strict=True)]
 
     def projected(self, rows: Floats) -> Floats:
@@ -194,10 +259,11 @@ class _Rivals:
     def hessian(self, seen: _Seen, heavy: int, drawn: int) -> Floats:
         """Return the Hessian (d, d), from the ``heavy`` likeliest and ``drawn`` other rivals.
 
-        The others are drawn by their ``p``, at even distances along their sum.
+        It is that along ``x / reach``. The others are drawn by their ``p``, at even distances along
+        their sum.
         """
         ids, shares = _sample(seen.p, heavy, drawn)
-        d = seen.y.size
+        d = seen.mean.size
         out = np.zeros((d, d))
         for start in range(0, ids.size, 8 * d):
             part = slice(start, start + 8 * d)
@@ -207,18 +273,17 @@ class _Rivals:
         return out
 
     def shared(self, seen: _Seen) -> _Metric:
-        """Return the metric at ``y = 0``, made once for a readout."""
+        """Return the metric at the start, made once for a readout on a domain."""
         kept = _shared.setdefault(self.problem.readout, {})
-        key = self.scale, self.temperature, self.problem.domain.zero_sum
+        key = self.problem.domain, self.temperature
         if key not in kept:
-            d = seen.y.size
-            most = _SHARED * d
+            most = _SHARED * seen.mean.size
             kept.clear()
             kept[key] = _Metric.of(self.hessian(seen, most // 2, most // 2))
         return kept[key]
 
 
-_shared: WeakKeyDictionary[Readout, dict[tuple[float, float, bool], _Metric]] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[Readout, dict[tuple[Domain, float], _Metric]] = WeakKeyDictionary()
 
 
 def _sample(p: Floats, heavy: int, drawn: int) -> tuple[Ids, Floats]:
@@ -285,7 +350,7 @@ class _Walker(Protocol):
     """The steps on domains of one shape."""
 
     def aim(self, seen: _Seen, metric: _Metric) -> Floats:
-        """Return the step (d,) to take."""
+        """Return the step (k,) to take."""
 
     def bound(self, seen: _Seen, step: Floats) -> float:
         """Return what f is at least; ``step`` is the one that was aimed at there."""
@@ -372,6 +437,48 @@ class _InBox:
         self._below = self._below + share * below
 
 
+class _OnHull:
+    """Steps on ``y >= 0`` with sum 1, with multipliers (k,) of the shares."""
+
+    def __init__(self, seen: _Seen, axes: Floats) -> None:
+        size = float(seen.g @ seen.y - seen.g.min()) or 1.0
+        self._axes, self._walls = axes, size / (seen.y.size * seen.y)
+        self._target = size
+        self._turn: Floats = self._walls
+        self._metric: _Metric | None = None
+        self._root = axes
+
+    def aim(self, seen: _Seen, metric: _Metric) -> Floats:
+        if metric is not self._metric:  # metric = root' root, along the axes
+            self._metric = metric
+            root = np.sqrt(metric.values)[:, None] * metric.vectors.T
+            self._root = root @ self._axes.T
+        y, walls = seen.y, self._walls
+        mu = self._target = max(_CENTRED * float(walls @ y) / y.size, 2.0**-500)
+        right = mu / y - (seen.g - seen.g.min())
+        sides = np.column_stack([right, np.ones_like(right)])
+        try:
+            free, level = solve_low_rank(self._root, y / walls, sides).T
+            step = free - level * (free.sum() / level.sum())
+        except np.linalg.LinAlgError:  # of numbers far apart; a step of zero ends the search
+            step = np.zeros_like(y)
+        self._turn = mu / y - walls - walls / y * step
+        return np.asarray(step * _reach(y, step))
+
+    def bound(self, seen: _Seen, step: Floats) -> float:
+        return seen.f - float(seen.g @ seen.y - seen.g.min())
+
+    def worth(self, seen: _Seen) -> float:
+        return seen.f - self._target * float(np.log(seen.y).sum())
+
+    def slope(self, seen: _Seen, step: Floats) -> float:
+        return float((seen.g - self._target / seen.y) @ step)
+
+    def moved(self, share: float) -> None:
+        share *= _reach(self._walls, self._turn)
+        self._walls = self._walls + share * self._turn
+
+
 def _reach(values: Floats, change: Array) -> float:
     """Return the share of a change, at most 1, that keeps positive values (d,) well above 0."""
     falling = change < 0.0
@@ -380,22 +487,37 @@ def _reach(values: Floats, change: Array) -> float:
     return min(1.0, _KEEP * float((values[falling] / -change[falling]).min()))
 
 
+def _walker(rivals: _Rivals, seen: _Seen) -> _Walker:
+    """Return the steps that suit the domain."""
+    shape = rivals.problem.domain.shape
+    if rivals.axes is not None:
+        return _OnHull(seen, rivals.axes)
+    return _InBox(seen) if shape == "box" else _OnBall() if shape == "ball" else _Free()
+
+
 class _Search:
     """The search for one token's point: where it is, and the step that is tried from there."""
 
     def __init__(self, rivals: _Rivals, token: int, gap: float, seen: _Seen) -> None:
         self._rivals, self.token, self._asked = rivals, token, gap
-        shape = rivals.problem.domain.shape
-        self._walker: _Walker = (
-            _InBox(seen) if shape == "box" else _OnBall() if shape == "ball" else _Free()
-        )
-        self._free = shape == "all"
+        self._walker = _walker(rivals, seen)
+        self._free = rivals.problem.domain.shape == "all"
         self._metric, self._fresh, self._all = rivals.shared(seen), True, False
         self._seen, self.ended = seen, not math.isfinite(seen.f)
         self._aim()
 
+    @property
+    def y(self) -> Floats:
+        """The point (k,) where it is."""
+        return self._seen.y
+
+    @property
+    def close(self) -> bool:
+        """Whether the bounds are as close as asked."""
+        return self._gap <= self._asked
+
     def trial(self) -> Floats:
-        """Return the ``y`` (d,) to try next."""
+        """Return the ``y`` (k,) to try next."""
         return self._seen.y + self._share * self._step
 
     def meet(self, seen: _Seen) -> None:
@@ -420,8 +542,7 @@ class _Search:
     def finding(self) -> Finding:
         """Return the point, and its ``p`` as weights, without the least if they do not matter."""
         seen, rivals = self._seen, self._rivals
-        with np.errstate(invalid="ignore"):
-            x = rivals.projected(seen.y * rivals.reach)
+        x = rivals.grown(seen.y)
         if not (math.isfinite(seen.f) and np.isfinite(x).all()):
             return Finding()
         point = rivals.problem.domain.fit(x)
@@ -448,7 +569,7 @@ class _Search:
         """Take a matrix of the token's own; of all rivals on all of R^d."""
         if self.ended:
             return
-        d = self._seen.y.size
+        d = self._seen.mean.size
         heavy, drawn = (self._seen.p.size, 0) if self._free else (_HEAVY * d, _DRAWN * d)
         self._metric = _Metric.of(self._rivals.hessian(self._seen, heavy, drawn))
         self._fresh, self._all = True, self._free

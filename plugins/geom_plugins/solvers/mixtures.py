@@ -25,7 +25,7 @@ import math
 
 import numpy as np
 
-from geom import Finding, Floats, Ids, Problem, Weights, judge
+from geom import Finding, Flags, Floats, Ids, Problem, Weights, judge
 
 FIRST = 128
 """The rivals that a search begins with: the highest at the mean of the points."""
@@ -47,7 +47,7 @@ SHARES = (1e-2, 1e-4, 1e-7, 1e-10)
 
 
 class Board:
-    """One token's rivals, and the best mixture and weights found so far."""
+    """One token's rivals, but for those left ``out`` (V,); the best mixture and weights so far."""
 
     def __init__(
         self,
@@ -57,23 +57,25 @@ class Board:
         largest: bool = False,
         gap: float = 1e-3,
         enough: float | None = None,
+        out: Flags | None = None,
     ) -> None:
         frame = problem.domain.frame
         assert frame is not None
         self.problem, self.token, self.points = problem, token, frame.axes
         self._largest, self._gap, self._enough = largest, gap, enough
+        self._out = np.zeros(problem.readout.V, dtype=np.bool_) if out is None else out
         self.ids: Ids = np.zeros(0, dtype=np.int64)
         self.payoffs = np.zeros((0, len(self.points)))
         self.scale = 1.0
-        self._point, self.margin = np.zeros(len(self.points)), -math.inf
-        self._weights: Weights | None = None
+        self.point, self.margin = np.zeros(len(self.points)), -math.inf
+        self.weights: Weights | None = None
         self.bound = math.inf
         self._tied = False
 
-    def start(self, prior: Finding) -> None:
-        """Take in what is known, and the rivals that are highest at the mean of the points."""
+    def start(self, prior: Finding, ids: Ids | None = None) -> None:
+        """Take in what is known, and some rivals: those highest at the mean of the points."""
         n = len(self.points)
-        twins = self.problem.readout.twins(self.token)[:1]
+        twins = [j for j in self.problem.readout.twins(self.token) if not self._out[j]][:1]
         if twins:
             self._add(np.array(twins))
             self.weigh(np.array(twins), np.ones(1))
@@ -86,18 +88,19 @@ class Board:
         if prior.x is not None and prior.x.shape == (n,):
             self.meet(prior.x)
         margins = self.meet(np.full(n, 1.0 / n))
-        order = np.argsort(margins, kind="stable")[:FIRST]
-        self._add(order[(order != self.token) & ~np.isin(order, self.ids)])
+        order = np.argsort(margins, kind="stable")[:FIRST] if ids is None else ids
+        chosen = order[(order != self.token) & ~self._out[order]]
+        self._add(chosen[~np.isin(chosen, self.ids)])
         sizes = np.abs(self.payoffs).max(axis=1)
         self.scale = float(np.median(sizes[sizes > 0.0])) if sizes.any() else 1.0
 
     def meet(self, y: Floats) -> Floats:
         """Try a mixture against all rivals; keep it if it is the best; return its margins (V,)."""
         x = self.problem.domain.fit(y)
-        margins = self.problem.margins(self.token, x)
+        margins = self._margins(x)
         margin = float(margins.min())
         if margin > self.margin:
-            self._point, self.margin = x, margin
+            self.point, self.margin = x, margin
         return margins
 
     def grow(self, y: Floats, above: float) -> bool:
@@ -118,7 +121,7 @@ class Board:
         a, c = self.problem.differences(self.token, ids)
         bound = float((self.points @ -(lam @ a)).max() - lam @ c)
         if bound < self.bound:
-            self._weights, self.bound = Weights(ids, lam), bound
+            self.weights, self.bound = Weights(ids, lam), bound
 
     def settled(self) -> bool:
         """Return whether the gap is small, or the margin's sign known as far as float64 tells."""
@@ -137,14 +140,14 @@ class Board:
         A token whose largest margin is zero has weights that stand far above the others; an exact
         proof needs only them.
         """
-        x = None if math.isinf(self.margin) else self._fewer(self._point)
-        found = Finding(x, self._weights, note)
-        if note is None or self._weights is None:
+        x = None if math.isinf(self.margin) else self._fewer(self.point)
+        found = Finding(x, self.weights, note)
+        if note is None or self.weights is None:
             return found
         for least in (1e-4, 1e-7):
-            lam = self._weights.values
+            lam = self.weights.values
             face = lam > least * lam.max()
-            few = Finding(x, Weights(self._weights.indices[face], lam[face]), note)
+            few = Finding(x, Weights(self.weights.indices[face], lam[face]), note)
             if judge(self.problem, self.token, few).name == "unspeakable":
                 return Finding(x, few.weights)
         return found
@@ -154,10 +157,16 @@ class Board:
         most = 1e-9 if self._largest else 0.1
         for share in SHARES:
             fewer = self.problem.domain.fit(np.where(y >= share * y.max(), y, 0.0))
-            margin = float(self.problem.margins(self.token, fewer).min())
+            margin = float(self._margins(fewer).min())
             if margin >= self.margin - most * abs(self.margin):
                 return fewer
         return y
+
+    def _margins(self, x: Floats) -> Floats:
+        """Return the margins (V,) at a mixture, infinite over rivals left out."""
+        margins = self.problem.margins(self.token, x)
+        margins[self._out] = math.inf
+        return margins
 
     def _add(self, ids: Ids) -> None:
         if ids.size:
@@ -244,7 +253,7 @@ def _step(M: Floats, y: Floats, tau: float, nu: float) -> tuple[Floats | None, f
         used = p > 1e-14
         G = G[used]
         try:
-            solved = _solved(G, y * y / nu, np.column_stack([gradient, np.ones(y.size)]))
+            solved = solve_low_rank(G, y * y / nu, np.column_stack([gradient, np.ones(y.size)]))
         except np.linalg.LinAlgError:
             return None, math.nan, p
     step = -solved[:, 0] + solved[:, 1] * (solved[:, 0].sum() / solved[:, 1].sum())
@@ -265,8 +274,8 @@ def _step(M: Floats, y: Floats, tau: float, nu: float) -> tuple[Floats | None, f
     return y, 0.0, p
 
 
-def _solved(G: Floats, spread: Floats, sides: Floats) -> Floats:
-    """Solve ``(diag(1 / spread) + G^T G) v = sides`` (n, 2) by the smaller of its two forms."""
+def solve_low_rank(G: Floats, spread: Floats, sides: Floats) -> Floats:
+    """Solve ``(diag(1 / spread) + G^T G) v = sides`` (n, m) by the smaller of its two forms."""
     if len(G) < spread.size:
         scaled = G * spread
         inner = np.eye(len(G)) + scaled @ G.T

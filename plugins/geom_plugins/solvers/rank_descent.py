@@ -21,8 +21,7 @@ from scipy.special import expit  # type: ignore[import-untyped]  # it ships no t
 
 from geom import Floats
 from geom_plugins.solvers.contest import Contest
-from geom_plugins.solvers.largest_margin import solve, working_set
-from geom_plugins.solvers.path_search import Shape
+from geom_plugins.solvers.largest_margin import Program, Span, solve, working_set
 
 GAP = 1e-2
 """The relative gap of the bounds on a margin that is only a stop on the way."""
@@ -46,24 +45,25 @@ MANY = 1000
 """The most rivals above at which the largest margin over the others is looked for."""
 
 _EDGE = 0.05
-"""How far inside its edge, in squares, a ball or box is mapped back."""
+"""How far inside its edge, in squares, a ball or box is mapped back; on a hull, in shares of the
+mean."""
 
 
 def descend(contest: Contest, starts: Floats, enough: int) -> Floats:
-    """Return the point (d,) with the fewest rivals above that is found from some ``starts`` (n, d).
+    """Return the point (k,) with the fewest rivals above that is found from some ``starts`` (n, k).
 
     The search ends if no more than ``enough`` rivals are above.
     """
     order = sorted(starts, key=contest.count)
     best: Floats = order[0]
-    for start in order[: SEVERAL if best.size <= NARROW else 1]:
+    for start in order[: SEVERAL if contest.problem.readout.d <= NARROW else 1]:
         if contest.count(best) > enough:
             best = min(best, _bottom(contest, start, enough), key=contest.count)
     return best
 
 
 def _bottom(contest: Contest, y: Floats, enough: int) -> Floats:
-    """Return the end (d,) of the descent that starts at ``y``."""
+    """Return the end (k,) of the descent that starts at ``y``."""
     for _ in range(ROUNDS):
         count = contest.count(y)
         if count <= enough:
@@ -81,16 +81,16 @@ def _bottom(contest: Contest, y: Floats, enough: int) -> Floats:
 def _smoothed(contest: Contest, y: Floats) -> Floats:
     """Return a point with fewer rivals above by a sigmoid's count, from ``y``.
 
-    Points of a ball or box are images of all of R^d, so that no step leaves the domain.
+    Points of a ball, a box or a hull are images of all of R^k, so that no step leaves the domain.
     """
     chart, program = _CHARTS[contest.shape], contest.whole
     z, unit = chart.back(y), 0.0
     for width in STEEPER:
         near = np.abs(program.values(chart.into(z)))
-        count = min(near.size - 1, COUNTED * y.size)
+        count = min(near.size - 1, COUNTED * program.problem.readout.d)
         ids = np.argpartition(near, count - 1)[:count]
         unit = unit or float(np.median(near[ids])) or 1.0
-        smooth = _Count(chart, program.rows(ids), program.c[ids], width * unit)
+        smooth = _Count(chart, program, program.rows(ids), program.c[ids], width * unit)
         options = {"maxiter": ITERATIONS, "gtol": 0.0}
         z = minimize(smooth, z, jac=True, method="L-BFGS-B", options=options).x
     return chart.into(z)
@@ -107,9 +107,9 @@ def _past(contest: Contest, y: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Chart:
-    """A map from R^d ``into`` a set, the map ``back``, and how gradients look through it.
+    """A map from R^k ``into`` a set, the map ``back``, and how gradients look through it.
 
-    ``slope`` takes a point ``z`` of R^d and the gradient at its image.
+    ``slope`` takes a point ``z`` of R^k and the gradient at its image.
     """
 
     into: Callable[[Floats], Floats]
@@ -122,14 +122,16 @@ class _Count:
     """The smooth number of rivals above at the image of ``z``, and its gradient."""
 
     chart: _Chart
+    program: Program
     A: Floats
     c: Floats
     width: float
 
     def __call__(self, z: Floats) -> tuple[float, Floats]:
-        share = expit((self.A @ self.chart.into(z) + self.c) / self.width)
+        x = self.program.seen(self.chart.into(z))
+        share = expit((self.A @ x + self.c) / self.width)
         pull = share * (1.0 - share) / self.width
-        return float(share.sum()), self.chart.slope(z, pull @ self.A)
+        return float(share.sum()), self.chart.slope(z, self.program.pulled(pull @ self.A))
 
 
 def _into_ball(z: Floats) -> Floats:
@@ -157,6 +159,20 @@ def _slope_of_box(z: Floats, gradient: Floats) -> Floats:
     return np.asarray(gradient / (1.0 + z * z) ** 1.5)
 
 
+def _into_simplex(z: Floats) -> Floats:
+    shares = np.exp(z - z.max())
+    return np.asarray(shares / shares.sum())
+
+
+def _back_from_simplex(y: Floats) -> Floats:
+    return np.asarray(np.log(np.maximum(y, _EDGE / y.size)))
+
+
+def _slope_of_simplex(z: Floats, gradient: Floats) -> Floats:
+    y = _into_simplex(z)
+    return np.asarray(y * (gradient - float(y @ gradient)))
+
+
 def _same(z: Floats) -> Floats:
     return z
 
@@ -165,8 +181,9 @@ def _unchanged(z: Floats, gradient: Floats) -> Floats:
     return gradient
 
 
-_CHARTS: dict[Shape, _Chart] = {
+_CHARTS: dict[Span, _Chart] = {
     "ball": _Chart(_into_ball, _back_from_ball, _slope_of_ball),
     "box": _Chart(_into_box, _back_from_box, _slope_of_box),
+    "simplex": _Chart(_into_simplex, _back_from_simplex, _slope_of_simplex),
     "all": _Chart(_same, _same, _unchanged),
 }

@@ -54,6 +54,32 @@ def test_what_is_proven_speakable_the_model_says(kind: str, tmp_path: Path) -> N
             assert float(said[1]) > 0
 
 
+@pytest.mark.parametrize("name", ["hull", "ellipsoid"])
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_of_a_domain_made_of_vectors_the_vector_of_the_point_is_replayed(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    where = f"hf:{save(build(kind), tmp_path)}"
+    readout = geom.load(where)
+    rng = np.random.default_rng(0)
+    states = readout.domain.fit_all(readout.domain.sample(rng, 40))
+    asked = geom.hull(states) if name == "hull" else geom.ellipsoid(states[0], states[1:9] / 3)
+    with replayed(where, domain=asked, tokens="all") as run:
+        rows = list(run.rows(verdict="speakable"))
+        assert rows
+        for row in rows:
+            assert row.note is not None
+            said = re.search(r"the model, in float32, emits it by (\S+) logits", row.note)
+            assert said is not None
+            y = run.certificate(row.token_id).x
+            frame = asked.frame
+            assert frame is not None
+            x = y @ frame.axes + (0.0 if frame.centre is None else frame.centre)
+            logits = readout.W @ x + readout.b
+            margin = logits[row.token_id] - np.delete(logits, row.token_id).max()
+            assert float(said[1]) == pytest.approx(margin, rel=0.06)  # two digits are shown
+
+
 def test_opt_350ms_norm_inside_its_last_layer_is_replayed(tmp_path: Path) -> None:
     model = build("opt", do_layer_norm_before=False, word_embed_proj_dim=12)
     with replayed(f"hf:{save(model, tmp_path)}") as run:

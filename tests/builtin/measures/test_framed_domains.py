@@ -6,14 +6,19 @@ The truth is the exact value of a matrix game, Clarabel on the coordinates, or a
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 import geom
 from geom import Domain, Finding, Problem, measure
+from geom.plugins.registry import installed
+from geom.proofs import rank_bounds
 from geom_plugins.measures.best_rank import BestRankOptions, best_rank
 from geom_plugins.measures.logit_bias import LogitBiasOptions, logit_bias
 from geom_plugins.measures.max_probability import MaxProbabilityOptions, max_probability
@@ -88,6 +93,59 @@ def test_of_two_tokens_on_an_ellipsoid_it_is_a_logistic_function() -> None:
     largest = apart @ mean - 4.0 + radius * np.linalg.norm(L @ apart)
     low, high = ends(max_probability(asked, 0, Finding(), MaxProbabilityOptions(gap=1e-9)))
     assert low - 1e-12 <= -math.log10(1.0 + math.exp(-largest)) <= high + 1e-12
+
+
+def over_points(asked: Problem, token: int) -> tuple[Floats, Floats]:
+    """Return the rivals' rows (n, k) and biases (n,), less the token's, over a hull's shares."""
+    frame = asked.domain.frame
+    assert frame is not None
+    W, b = asked.readout.W, asked.readout.b
+    a, c = np.delete(W, token, axis=0) - W[token], np.delete(b, token) - b[token]
+    return a @ frame.axes.T, c
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_the_largest_probability_on_a_hull_is_the_optimum_of_clarabel(
+    n: int, temperature: float
+) -> None:
+    for seed in range(2):
+        asked = drawn(seed, geom.hull(cloud(n, D, seed + 7) + 0.5))
+        for token in (0, 1, 4):
+            found = max_probability(
+                asked, token, Finding(), MaxProbabilityOptions(temperature, 1e-6)
+            )
+            low, high = ends(found)
+            a, c = over_points(asked, token)
+            true = conic.largest_probability(a, c, "simplex", 1.0, temperature)[0] / math.log(10.0)
+            assert low - 1e-6 <= true <= high + 1e-6
+            assert high - low <= 1e-6
+            assert found.x is not None
+            assert asked.domain.contains(found.x)
+            evidence = Finding(found.x, found.weights)
+            options = MaxProbabilityOptions(temperature)
+            again = probability_proven(asked, token, evidence, options, 1.0)
+            assert low <= again[0] <= again[1] <= high
+
+
+def test_at_one_point_it_is_the_softmax_there() -> None:
+    point = np.array([0.5, -1.0, 2.0])
+    asked = drawn(0, geom.hull(point[None]))
+    z = asked.readout.W @ point + asked.readout.b
+    shares = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+    for token in range(V):
+        low, high = ends(max_probability(asked, token, Finding(), MaxProbabilityOptions(gap=1e-9)))
+        assert low - 1e-12 <= math.log10(shares[token]) <= high + 1e-12
+        assert high - low <= 1e-9
+
+
+def test_between_two_points_two_tokens_are_likeliest_at_one_of_them() -> None:
+    asked = problem([[1.0, 0.5], [0.0, 2.0]], [0.0, 4.0], geom.hull([[1.0, -2.0], [-3.0, 1.0]]))
+    leads = [np.array([1.0, -1.5]) @ point - 4.0 for point in asked.domain.frame.axes]  # type: ignore[union-attr]
+    for token, lead in ((0, max(leads)), (1, -min(leads))):
+        low, high = ends(max_probability(asked, token, Finding(), MaxProbabilityOptions(gap=1e-9)))
+        assert low - 1e-12 <= -math.log10(1.0 + math.exp(-lead)) <= high + 1e-12
+        assert high - low <= 1e-9
 
 
 # min-p and logit-bias
@@ -177,6 +235,68 @@ def test_on_a_line_both_ends_are_the_rank() -> None:
     assert found == [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
 
 
+@pytest.mark.parametrize("ties", ["above", "below"])
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_no_mixture_has_a_better_rank_than_the_lower_end(
+    n: int, ties: Literal["above", "below"]
+) -> None:
+    rng = np.random.default_rng(1)
+    for seed in range(2):
+        asked = drawn(seed, geom.hull(cloud(n, D, seed + 7) + 0.5), bias=seed / 2)
+        y = np.vstack([asked.domain.fit_all(asked.domain.sample(rng, 4000)), np.eye(n)])
+        z = asked.readout.W @ asked.domain.vectors(y)[0].T + asked.readout.b[:, None]
+        for token in range(V):
+            found = best_rank(asked, token, Finding(), BestRankOptions(ties=ties))
+            low, _ = ends(found)
+            above = z >= z[token] if ties == "above" else z > z[token]
+            assert low <= int(above.sum(axis=0).min()) + (ties == "below")
+            if found.x is not None:
+                assert asked.domain.contains(found.x)
+                again = rank_bounds(asked, token, Finding(found.x, found.weights), ties=ties)
+                assert again == (low, found.value) or found.value == 1.0
+
+
+@pytest.mark.parametrize("ties", ["above", "below"])
+def test_at_one_point_both_ends_are_the_rank_there(ties: Literal["above", "below"]) -> None:
+    point = [1.0, -2.0]  # logits 1, -2, -1, -1 and 3
+    asked = problem(
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0], [3.0, 0.0]], None, geom.hull([point])
+    )
+    ranks = [2, 5, 4, 4, 1] if ties == "above" else [2, 5, 3, 3, 1]
+    for token, rank in enumerate(ranks):
+        found = best_rank(asked, token, Finding(), BestRankOptions(ties=ties))
+        assert (found.value, found.error) == (rank, 0.0)
+
+
+def test_between_two_points_the_rank_is_that_of_some_interval_between_crossings() -> None:
+    # Along the segment logits are linear, so the order changes only where two of them cross.
+    for seed in range(6):
+        asked = drawn(seed, geom.hull(cloud(2, D, seed + 7) + 0.5))
+        first, last = exact_logits_at_points(asked)
+        for token in range(V):
+            slopes = [
+                (first[j] - first[token], last[j] - last[token]) for j in range(V) if j != token
+            ]
+            crossings = {a / (a - c) for a, c in slopes if a != c and 0 < a / (a - c) < 1}
+            stops = sorted({Fraction(0), Fraction(1), *crossings})
+            places = [*stops, *((a + c) / 2 for a, c in pairwise(stops))]
+            rank = min(1 + sum(a * (1 - s) + c * s >= 0 for a, c in slopes) for s in places)
+            found = best_rank(asked, token, Finding(), BestRankOptions())
+            low, _ = ends(found)
+            assert low <= rank <= found.value
+
+
+def exact_logits_at_points(asked: Problem) -> list[list[Fraction]]:
+    """Return the exact logits at each point of a hull."""
+    return [
+        [
+            sum((Fraction(w) * Fraction(e) for w, e in zip(row, p, strict=True)), Fraction(bias))
+            for row, bias in zip(asked.readout.W.tolist(), asked.readout.b.tolist(), strict=True)
+        ]
+        for p in asked.domain.frame.axes.tolist()  # type: ignore[union-attr]
+    ]
+
+
 # Refusals, and runs
 
 
@@ -190,21 +310,61 @@ def test_what_is_not_made_for_such_a_domain_says_so_by_name(kind: str, tmp_path:
         measure(asked.readout, "surprise", "0", given, domain=asked.domain)
 
 
-@pytest.mark.parametrize("name", ["best-rank", "max-probability"])
-def test_what_only_searches_a_ball_refuses_a_hull_by_name(name: str) -> None:
-    asked = drawn(0, hull(0))
-    (row,) = measure(asked.readout, name, "0", domain=asked.domain)
-    assert row.value is None
-    assert str(row.note).startswith(name)
-    assert "hull" in str(row.note)
-    assert "\n" not in str(row.note)
+REFUSED = {
+    "detector": {"hull-vertex", "reflections"},
+    "certifier": {"linprog-post"},
+    "measure": {
+        "angular-margin",
+        "chebyshev-radius",
+        "perturbation",
+        "solid-angle",
+        "surprise",
+    },
+}
+"""What refuses a hull and an ellipsoid: measures of lengths and angles, detectors whose steps are
+put back into a ball, and the blog post's program, which is kept as it was."""
+
+NEEDS = {"replay": "a whole network", "surprise": "a sample", "unused-cosine": "unused rows"}
+"""What needs more than this readout."""
+
+
+@pytest.mark.parametrize("kind", ["hull", "ellipsoid"])
+def test_these_refuse_it_in_one_line_with_a_remedy_and_all_others_serve_it(
+    kind: str, tmp_path: Path
+) -> None:
+    asked = drawn(0, hull(0) if kind == "hull" else ellipsoid(0))
+    readout, domain = asked.readout, asked.domain
+    sample = tmp_path / "sample.npy"
+    np.save(sample, cloud(9, D, seed=1))
+    options = {"surprise": {"measure.surprise.activations": str(sample)}}
+    refused: dict[str, set[str]] = {"detector": set(), "certifier": set(), "measure": set()}
+    for item in installed().listed():
+        name = item.record.name
+        if item.kind not in refused or (name in NEEDS and name not in options):
+            continue
+        try:
+            if item.kind == "measure":
+                (row,) = measure(readout, name, "0", options.get(name), domain=domain)
+                if row.value is None and "is not made for" in str(row.note):
+                    raise geom.InputError(str(row.note))
+            elif item.kind == "detector":
+                geom.run(readout, detectors=[name], certifiers=[], domain=domain).close()
+            else:
+                geom.run(readout, certifiers=[name], tokens="all", domain=domain).close()
+        except geom.InputError as error:
+            refused[item.kind].add(name)
+            said = str(error)
+            assert f"{name} is not made for domain {kind}: " in said
+            assert re.search(r": (use|measure it on|name) ", said), said
+            assert "\n" not in said
+    assert refused == REFUSED
 
 
 @pytest.mark.parametrize("kind", ["hull", "ellipsoid"])
 def test_verify_proves_them_again_and_finds_an_edit(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     asked = drawn(0, hull(0) if kind == "hull" else ellipsoid(0))
-    names = ["min-p"] if kind == "hull" else ["min-p", "max-probability", "best-rank"]
+    names = ["min-p", "max-probability", "best-rank"]
     geom.run(asked.readout, tokens="all", domain=asked.domain, out=path).close()
     with geom.open_run(path) as run:
         run.find_readout = lambda run: asked.readout

@@ -21,7 +21,10 @@ from geom.store import Run, TokenRow
 from geom.store.file_format import ADDED
 
 _BLOCK = 1024
-"""The number of tokens whose stored evidence is checked at a time."""
+"""The most tokens whose stored evidence is checked at a time."""
+
+_BYTES = 1 << 27
+"""The bytes that their points may take."""
 
 
 def rebuild_recipes(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> Floats:
@@ -75,27 +78,30 @@ def _checked_evidence(
 
     ``sizes`` (V,) are the numbers of equal tokens.
     """
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
+    size = min(_BLOCK, max(1, _BYTES // (8 * problem.domain.coordinates)))
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
         bounds = _stored_bounds(problem, run, block)
         for row in block:
-            holds = _holds(row, bounds.get(row.token_id, -np.inf))
-            equal = int(sizes[row.token_id])
-            yield row, [] if holds else _faults_of_evidence(problem, run, row, equal)
+            known, equal = bounds.get(row.token_id), int(sizes[row.token_id])
+            holds = known is not None and _holds(row, known)
+            yield row, [] if holds else _faults_of_evidence(problem, run, row, equal, known)
 
 
 def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict[int, float]:
-    """Bound the margins of speakable tokens in bulk, from the points stored for them.
+    """Confirm the lower bounds that rows claim, in bulk, from the points stored for them.
 
-    Where float32 confirms too little, the rivals that come near are computed exactly.
+    Where float32 confirms too little, the rivals that come near are computed exactly. A claim that
+    is not confirmed is left out.
     """
     kept, stored = [], []
     for row in rows:
-        if row.verdict == "speakable":
+        if row.margin_lower is not None and np.isfinite(row.margin_lower):
             with suppress(StoreError):  # a damaged certificate is checked by itself later
                 x = run.evidence(row.token_id).x
                 if (
                     x is not None
+                    and x.dtype == np.float64
                     and x.shape == (problem.domain.coordinates,)
                     and np.isfinite(x).all()
                 ):
@@ -105,14 +111,15 @@ def _stored_bounds(problem: Problem, run: Run, rows: Sequence[TokenRow]) -> dict
         return {}
     points, inside = np.array(stored), problem.domain.contains_all(np.array(stored))
     ids, points = _ids(kept)[inside], points[inside]
-    claimed = np.array([row.margin_lower or 0.0 for row in kept])[inside]
+    claimed = np.array([row.margin_lower for row in kept], dtype=np.float64)[inside]
     lower = prove_points(problem, ids, points, widen=1.0)
     short = np.flatnonzero(~(lower >= claimed))
     along = problem.homogeneous and not problem.domain.bounded  # bounds are per length there
     lower[short] = margins_below(
         problem, ids[short], points[short], None if along else claimed[short]
     )
-    return dict(zip(ids.tolist(), lower.tolist(), strict=True))
+    true = lower >= claimed
+    return dict(zip(ids[true].tolist(), lower[true].tolist(), strict=True))
 
 
 def _holds(row: TokenRow, bound: float) -> bool:
@@ -131,13 +138,18 @@ def _faults_of_recipe(problem: Problem, row: TokenRow) -> list[str]:
     return _faults(problem, row, Finding(own_direction(problem, row.token_id)))
 
 
-def _faults_of_evidence(problem: Problem, run: Run, row: TokenRow, equal: int) -> list[str]:
-    """Return the faults of a token, checked by itself; a damaged certificate is one of them."""
+def _faults_of_evidence(
+    problem: Problem, run: Run, row: TokenRow, equal: int, known: float | None
+) -> list[str]:
+    """Return the faults of a token, checked by itself; a damaged certificate is one of them.
+
+    ``known`` is a lower bound that its point is known to prove.
+    """
     try:
         evidence = run.evidence(row.token_id)
     except StoreError as error:
         return [str(error)]
-    found = _faults(problem, row, evidence)
+    found = _faults(problem, row, evidence, known)
     if row.verdict == "unspeakable" and not found and run.format >= ADDED["probability_upper"]:
         found += _faults_of_cap(problem, row, evidence, equal)
     return found
@@ -153,12 +165,14 @@ def _faults_of_cap(problem: Problem, row: TokenRow, evidence: Finding, equal: in
     return []
 
 
-def _faults(problem: Problem, row: TokenRow, evidence: Finding) -> list[str]:
+def _faults(
+    problem: Problem, row: TokenRow, evidence: Finding, known: float | None = None
+) -> list[str]:
     """Return what the row claims without proof, and what its evidence proves beyond the row."""
     claim = Verdict(
         row.verdict, row.proof, margin_lower=row.margin_lower, margin_upper=row.margin_upper
     )
-    found = exact.faults(problem, row.token_id, evidence, claim)
+    found = exact.faults(problem, row.token_id, evidence, claim, known)
     if row.verdict == "undecided":
         verdict = exact.judge(problem, row.token_id, evidence)
         if verdict.decided:

@@ -1,16 +1,16 @@
-"""Check a certificate of geom in exact arithmetic, with Python's standard library alone.
+"""Check what geom export --format certificate wrote, exactly, by Python's standard library alone.
 
     python -I check_certificate.py PROOF.json W.npy [--bias b.npy] [--gamma g.npy] [--beta h.npy]
 
-W has one row per token; gamma and beta are the final norm's scale and shift, unless W and b
-include them. Floats are read as exact rationals. Exit code: 0 proven, 1 not proven, 2 refused.
+W has one row per token, b their biases; gamma and beta are the final norm's scale and shift, unless
+W and b include them. Floats are exact rationals. Exit code: 0 proven, 1 not proven, 2 refused.
 """
 
-import argparse
 import json
 import re
 import struct
 import sys
+from argparse import ArgumentParser, RawTextHelpFormatter
 from fractions import Fraction
 from math import lcm, prod
 from operator import mul
@@ -21,19 +21,19 @@ CLAIM = r'\["geom certificate 1", (\d{1,15}, ){3}"(un)?speakable", '  # V, d, to
 CLAIM += r'("(ball|box)", "\d{1,999}(/\d{1,999})?"|"all", null), (true|false)\]'
 
 
-def need(holds, otherwise):
+def need(holds, otherwise, file="the certificate"):
     """Print the reason and exit with code 2 unless the condition holds."""
     if not holds:
-        print(f"cannot be read: {otherwise}", file=sys.stderr)
+        print(f"cannot be read: {file}: {otherwise}", file=sys.stderr)
         sys.exit(2)
 
 
 def array(path, *shape):
     """Return a function from i to row i of the file, as integers over one denominator."""
     head = re.match(NPY, data := Path(path).read_bytes(), re.DOTALL)
-    need(head and head[2] == str(shape).encode(), f"not .npy floats of shape {shape}, C order")
+    need(head and head[2] == str(shape).encode(), f"not .npy floats {shape}, C order", path)
     row = struct.Struct(f"<{shape[-1]}" + {b"2": "e", b"4": "f", b"8": "d"}[head[1]])
-    need(len(data) == head.end() + row.size * prod(shape[:-1]), "the .npy file has a wrong length")
+    need(len(data) == head.end() + row.size * prod(shape[:-1]), "its length is wrong", path)
     return lambda i: whole(row.unpack_from(data, head.end() + i * row.size))
 
 
@@ -137,14 +137,14 @@ def proven(claim, *arrays):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     for name in ("certificate", "W", "--bias", "--gamma", "--beta"):
         parser.add_argument(name)
-    certificate, *arrays = vars(parser.parse_args()).values()
+    path, *arrays = vars(parser.parse_args()).values()
     try:
-        with open(certificate, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             said, holds = proven(json.loads(file.read(1 << 24)), *arrays)
     except Exception as error:  # a file that causes any error proves nothing
-        need(False, getattr(error, "strerror", type(error).__name__))
+        need(False, getattr(error, "strerror", repr(error)[:60]), getattr(error, "filename", path))
     print(said + ("proven" if holds else "NOT proven"))
     sys.exit(not holds)

@@ -2,14 +2,15 @@
 
     python -I check_probability.py PROOF.json W.npy [--bias b.npy] [--gamma g.npy] [--beta h.npy]
 
-Takes its arguments, and reads the files, as check_certificate.py does, which must lie next to it.
+W has one row per token, b their biases; gamma and beta are the final norm's scale and shift, unless
+W and b include them. Files are read as by check_certificate.py, which must lie next to it.
 Exit code: 0 proven, 1 not proven, 2 refused.
 """
 
-import argparse
 import json
 import re
 import sys
+from argparse import ArgumentParser, RawTextHelpFormatter
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from math import floor, isqrt, lcm
@@ -112,7 +113,7 @@ if __name__ == "__main__":
         print("cannot be read: check_certificate.py is not next to this program", file=sys.stderr)
         sys.exit(2)
     checker = SimpleNamespace(**run_path(str(CHECKER)))
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     for name in ("certificate", "W", "--bias", "--gamma", "--beta"):
         parser.add_argument(name)
     certificate, *arrays = vars(parser.parse_args()).values()
@@ -120,6 +121,9 @@ if __name__ == "__main__":
         with open(certificate, encoding="utf-8") as file:
             said, holds = proven(json.loads(file.read(1 << 24)), *arrays)
     except Exception as error:  # a file that causes any error proves nothing
-        checker.need(False, getattr(error, "strerror", type(error).__name__))
+        why = getattr(error, "strerror", repr(error)[:60])
+        checker.need(
+            False, getattr(error, "strerror", why), getattr(error, "filename", certificate)
+        )
     print(said + ("proven" if holds else "NOT proven"))
     sys.exit(not holds)

@@ -292,7 +292,7 @@ def no_toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_object_that_is_no_model_is_refused() -> None:
-    with pytest.raises(InputError, match="a dict cannot be run: give a model's name"):
+    with pytest.raises(InputError, match=r"^dict cannot be run: give a model's name"):
         sampled({}, readout=Readout.fold(np.eye(3)))
 
 

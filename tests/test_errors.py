@@ -15,6 +15,7 @@ ASKED = [
     ("precision", "double", "did you mean 'double-double' or 'longdouble'?"),
     ("reporter", "suppress", "did you mean 'suppress-tokens'?"),
     ("source", "safetensor", "did you mean 'safetensors'?"),
+    ("reporter", "md", "did you mean 'markdown'?"),
     ("executor", "theads", "known: dask, local, serial"),
     ("executor", "", "known: dask, local, serial"),
 ]

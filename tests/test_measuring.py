@@ -561,5 +561,5 @@ def test_a_run_keeps_the_options_that_a_measure_settles_for(use: Use, run: geom.
 
 def test_settling_for_no_options_is_the_plugins_fault(use: Use) -> None:
     use(installed_and(Settling(3)))
-    with pytest.raises(geom.PluginError, match="settled for int, not for Times"):
+    with pytest.raises(geom.PluginError, match="it settled for int, not a Times"):
         geom.measure(Readout.fold(W), "settling", [1])

@@ -146,3 +146,13 @@ def test_a_notebook_shows_tables() -> None:
     for html in (measured, compared):
         assert "<b>" not in html
         assert "&lt;b&gt;" in html
+
+
+def test_a_certificate_is_printed_with_what_it_says() -> None:
+    x, one, three = np.zeros(2), np.array([7]), np.array([3, 5, 9])
+    assert "a point of the domain at which it has the highest logit" in str(geom.Witness(x))
+    assert "the logit of id 7 is at least as high" in str(geom.Weights(one, np.ones(1)))
+    assert "the mean of the logits of these ids" in str(geom.Weights(three, np.ones(3)))
+    for item in (geom.Witness(x), geom.Weights(three, np.ones(3))):
+        assert str(item).startswith(repr(item))
+        assert "\n" not in repr(item)

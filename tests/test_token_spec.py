@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geom import InputError
-from geom.token_spec import check_tokens, format_tokens, parse_tokens
+from geom import InputError, Readout
+from geom.token_spec import asked_ids, format_tokens, listed_ids, parse_tokens
+
+TEXTS = ("a", "b", " RABIC", "RABIC", "1", "x,y", "a", "<s>", None, "12")
+VOCABULARY = Readout.fold([[float(i)] for i in range(10)], tokens=TEXTS)
 
 ids = st.sets(st.integers(0, 99), min_size=1).map(sorted)
 
@@ -103,15 +106,54 @@ def test_a_file_that_is_no_text_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 def test_ids_given_as_numbers_are_listed_once_and_ascending() -> None:
-    assert check_tokens([9, 5, 5], 10) == [5, 9]
+    assert asked_ids([9, 5, 5], VOCABULARY) == [5, 9]
 
 
 @pytest.mark.parametrize("token", [-1, 10])
 def test_a_number_outside_the_vocabulary_is_refused(token: int) -> None:
     with pytest.raises(InputError, match=f"id {token} is outside the vocabulary"):
-        check_tokens([3, token], 10)
+        asked_ids([3, token], VOCABULARY)
 
 
 def test_no_numbers_at_all_are_refused() -> None:
     with pytest.raises(InputError, match="empty"):
-        check_tokens([], 10)
+        asked_ids([], VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("RABIC", [3]),
+        (" RABIC", [2]),
+        ("b, RABIC", [1, 3]),  # the parts of a list are stripped
+        ('" RABIC"', [2]),  # as geom shows it
+        ("a", [0, 6]),  # every token of that text
+        ("x,y", [5]),
+        ("0-1,<s>", [0, 1, 7]),
+        ("1", [1]),  # an id before a text
+        (["RABIC", 1], [1, 3]),
+        (["1"], [1]),
+        (["a", "<s>"], [0, 6, 7]),
+    ],
+)
+def test_texts_stand_for_their_ids(asked: str | list[int | str], expected: list[int]) -> None:
+    assert asked_ids(asked, VOCABULARY) == expected
+
+
+def test_a_text_that_begins_with_a_space_is_found_without_it() -> None:
+    texts = Readout.fold([[0.0], [1.0]], tokens=["a", " cat"])
+    assert listed_ids("cat,0,cat", texts) == [1, 0, 1]
+
+
+@pytest.mark.parametrize("asked", ["ABIC", ["ABIC"]])
+def test_a_text_that_no_token_has_is_refused_with_those_that_hold_it(asked: str) -> None:
+    refused = 'no token has that text: did you mean "RABIC"|" RABIC"'
+    with pytest.raises(InputError, match=refused):
+        asked_ids(asked, VOCABULARY)
+
+
+def test_a_model_without_texts_says_so() -> None:
+    bare = Readout.fold([[0.0], [1.0]], noun="class")
+    for asked in ("cat", ["cat"]):
+        with pytest.raises(InputError, match="the classes of this model have no texts"):
+            asked_ids(asked, bare)

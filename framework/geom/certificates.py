@@ -29,6 +29,9 @@ class Witness:
 
     __repr__ = short_repr
 
+    def __str__(self) -> str:
+        return f"{self!r}: a point of the domain at which it has the highest logit"
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -49,6 +52,12 @@ class Weights:
     values: Floats
 
     __repr__ = short_repr
+
+    def __str__(self) -> str:
+        held = "the mean of the logits of these ids, so weighted,"
+        if self.indices.size == 1:
+            held = f"the logit of id {self.indices[0]}"
+        return f"{self!r}: {held} is at least as high as its own at every point of the domain"
 
 
 Certificate = Witness | Weights

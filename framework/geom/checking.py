@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from geom.errors import InputError, PluginError, Raised, one_line
+from geom.errors import InputError, Raised, answered, one_line, several
 from geom.loading import DEFAULT_MODEL, unedited
 from geom.model.source import Source
+from geom.plugins.chosen import Chosen
 from geom.plugins.naming import explained
 from geom.plugins.options import Given
+from geom.plugins.records import ModelSource
 from geom.plugins.registry import installed
 from geom.plugins.results import Agreement
 from geom.progress import Watcher, watched
@@ -94,10 +97,12 @@ def check(
         )
     rows = []
     with watched(progress), explained(model, asked):
-        for row in source.draw(lambda record, options: check(asked.location, options)):
+        for row in source.draw(
+            lambda record, options: several(check(asked.location, options), "Agreement"), "check"
+        ):
             if isinstance(row, Raised):
                 raise row.as_error(str(source))
-            rows.append(_sane(row, str(source)))
+            rows.append(_own(source, row))
     return CheckTable(tuple(rows))
 
 
@@ -117,10 +122,13 @@ def _checking() -> list[str]:
     return [item.record.name for item in listed if getattr(item.record, "check", None) is not None]
 
 
-def _sane(row: object, what: str) -> Agreement:
+def _own(source: Chosen[ModelSource[Any]], row: object) -> Agreement:
     """Return our own copy of a row. Raises PluginError if it is not a valid one."""
-    if not isinstance(row, Agreement):
-        raise PluginError(f"{what} yielded {type(row).__name__}, not an Agreement")
+    own: Agreement = source.call(lambda *_: _copied(answered(row, Agreement, "yielded")), "check")
+    return own
+
+
+def _copied(row: Agreement) -> Agreement:
     return Agreement(
         harmless(one_line(str(row.compared))),
         agrees=None if row.agrees is None else bool(row.agrees),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geom.errors import InputError, PluginError, demand
+from geom.errors import InputError, answered, demand
 from geom.files.opening import read_regular
 from geom.files.replacing import replacing
 from geom.loading import load, unedited
@@ -241,9 +241,9 @@ def _network(
             f"{', '.join(known)}"
         )
     with explained(model, asked):
-        found = source.call(lambda record, options: make(asked.location, options))
-    if not isinstance(found, Network):
-        raise PluginError(f"{source} returned {type(found).__name__}, not a Network")
+        found = source.call(
+            lambda record, options: answered(make(asked.location, options), Network), "network"
+        )
     return found, without_user(str(asked))
 
 
@@ -261,7 +261,7 @@ def _live(model: object, tokenizer: object) -> Network:
         if isinstance(found, Network):
             return found
     raise InputError(
-        f"a {type(model).__name__} cannot be run: give a model's name, or a model of transformers "
+        f"{type(model).__name__} cannot be run: give a model's name, or a model of transformers "
         "or TransformerLens"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from difflib import SequenceMatcher, get_close_matches
 from functools import partial
 from pathlib import Path
 from traceback import format_exception, walk_tb
+from types import FrameType, FunctionType, MethodType
 from typing import Any, Protocol, TypeVar
 
 from geom.text import harmless, shortened
@@ -72,6 +74,22 @@ class AbsentError(InputError):
         self.name = name
 
 
+class UnaskedError(InputError):
+    """An error for weights that a run's file names, and that geom opens only if the user says so.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    model : str
+        The name of the weights, as ``--model`` takes it.
+    """
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
 class ArithmeticModeError(GeomError):
     """An error for a processor whose settings break what the bounds on rounding assume."""
 
@@ -106,17 +124,22 @@ def contained() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Raised:
-    """The exception that a stranger's code raised, in place of its result."""
+    """The exception that a stranger's code raised, in place of its result.
+
+    ``code`` is the function that was called: its line is named if no other of its code is, because
+    its answer is what was wrong.
+    """
 
     error: Exception
+    code: object = None
 
     def __str__(self) -> str:
-        return raised(self.error)
+        return raised(self.error, code=self.code)
 
     @property
     def first_line(self) -> str:
         """The exception's type and the first line of its message."""
-        return raised(self.error, first_line=True)
+        return raised(self.error, first_line=True, code=self.code)
 
     def as_error(self, what: str, remedy: str = "") -> GeomError:
         """Return the error to raise for it: a PluginError, or one of geom's own unchanged.
@@ -216,8 +239,15 @@ def near_names(name: str, choices: list[str]) -> list[str]:
     return (
         get_close_matches(name, choices, n=1, cutoff=slip)
         or near[:3]
+        or [choice for choice in choices if _abbreviates(name.lower(), choice.lower())][:3]
         or get_close_matches(name, choices, n=1, cutoff=0.5)
     )
+
+
+def _abbreviates(name: str, choice: str) -> bool:
+    """Return whether letters were left out of a name, not the first: ``md`` for ``markdown``."""
+    rest = iter(choice)
+    return len(name) >= 2 and name[0] == choice[:1] and all(letter in rest for letter in name)
 
 
 def _likeness(name: str, part: str) -> float:
@@ -228,10 +258,33 @@ def _likeness(name: str, part: str) -> float:
     return SequenceMatcher(None, name, part).ratio() if least >= 3 else 0.0
 
 
-def raised(error: BaseException, first_line: bool = False) -> str:
+def answered(answer: object, kind: type[T], how: str = "returned") -> T:
+    """Return a stranger's answer if it is of a kind. Raises TypeError if not."""
+    if isinstance(answer, kind):
+        return answer
+    raise TypeError(f"it {how} {_type_of(answer)}, not {_article(kind.__name__)} {kind.__name__}")
+
+
+def several(answer: object, kind: str) -> Iterable[Any]:
+    """Return a stranger's answer if it is iterable, whatever its items. Raises TypeError if not."""
+    if isinstance(answer, Iterable):
+        return answer
+    raise TypeError(f"it returned {_type_of(answer)}, not {kind}s: yield them, or return a list")
+
+
+def _type_of(answer: object) -> str:
+    return "None" if answer is None else type(answer).__name__
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "AEIOU" else "a"
+
+
+def raised(error: BaseException, first_line: bool = False, code: object = None) -> str:
     """Describe an exception of a stranger's code as one line valid in UTF-8.
 
     It gives the type, the message and, if known, the place: ``ValueError: no row (mine.py:31)``.
+    Without a line of its own on the way, the place is the first line of ``code``, its function.
     """
     error = behind(error)
     try:
@@ -241,7 +294,9 @@ def raised(error: BaseException, first_line: bool = False) -> str:
         text = ""
     if first_line:
         text = text.strip().partition("\n")[0]
-    return f"{one_line(f'{type(error).__name__}: {text}')}{_place(error)}"
+    place = line_of(walk_tb(error.__traceback__)) or first_line_of(code)
+    where = f" ({place})" if place else ""
+    return f"{one_line(f'{type(error).__name__}: {text}')}{where}"
 
 
 def behind(error: BaseException) -> BaseException:
@@ -249,24 +304,43 @@ def behind(error: BaseException) -> BaseException:
     return error.__cause__ or error if isinstance(error, Escape) else error
 
 
-def _place(error: BaseException) -> str:
-    """Return the last line of the stranger's own code that led to its exception, or nothing.
+def line_of(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """Return the last line of a stranger's own code among frames, the outermost first, or nothing.
 
     Its code is the package of the first frame that is neither geom's nor the standard library's; a
     library it called may have raised.
     """
     own, place = None, ""
-    for frame, line in walk_tb(error.__traceback__):
+    for frame, line in frames:
         module = str(frame.f_globals.get("__name__", ""))
         package = module.partition(".")[0]
         if own is None and package not in _ON_THE_WAY:
             own = package
         if package == own:
-            file = Path(frame.f_code.co_filename)
-            depth = 1 if module == "__main__" else len(module.split("."))
-            shown = "/".join(file.parts[-depth - (file.stem == "__init__") :])
-            place = f" ({one_line(shown)}:{line})"
+            place = _shown(module, frame.f_code.co_filename, line)
     return place
+
+
+def first_line_of(code: object) -> str:
+    """Return the first line of a stranger's function, or nothing if it has no line of its own."""
+    while isinstance(code, partial):
+        code = code.func
+    if not isinstance(code, FunctionType | MethodType):
+        code = getattr(type(code), "__call__", None)  # noqa: B004 - the function, not whether
+    if isinstance(code, MethodType):
+        code = code.__func__
+    code = inspect.unwrap(code) if isinstance(code, FunctionType) else None
+    if not isinstance(code, FunctionType) or code.__module__.partition(".")[0] in _ON_THE_WAY:
+        return ""
+    return _shown(code.__module__, code.__code__.co_filename, code.__code__.co_firstlineno)
+
+
+def _shown(module: str, filename: str, line: int) -> str:
+    """Return a line of a module with the folders that belong to its package."""
+    file = Path(filename)
+    depth = 1 if module == "__main__" else len(module.split("."))
+    shown = "/".join(file.parts[-depth - (file.stem == "__init__") :])
+    return f"{one_line(shown)}:{line}"
 
 
 def one_line(text: str) -> str:

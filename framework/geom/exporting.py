@@ -66,6 +66,6 @@ def _write(run: Run, reporter: Chosen[Reporter[Any]], file: BinaryIO) -> None:
             return error
         return None
 
-    failed = reporter.call(written)
+    failed = reporter.call(written, "write")
     if failed is not None:
         raise failed

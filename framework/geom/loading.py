@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geom.errors import InputError, PluginError, demand
+from geom.errors import GeomError, InputError, PluginError, UnaskedError, answered, demand
 from geom.files.addresses import parse_address
 from geom.model.edits import Edits, named_file
 from geom.model.in_memory import Live, read_live, tokenizer_of
@@ -71,9 +71,9 @@ def load(
     edits = Edits.taken(values, option_names(installed().get("source", name)))
     (source,) = choose("source", [name], {("source", name): values})
     with explained(model, asked):
-        readout = source.call(lambda record, settings: record.load(location, settings))
-    if not isinstance(readout, Readout):
-        raise PluginError(f"{source} returned {type(readout).__name__}, not a Readout")
+        readout = source.call(
+            lambda record, settings: answered(record.load(location, settings), Readout), "load"
+        )
     made = edits.made(readout)
     return made.described(shown, made.notes)
 
@@ -155,8 +155,31 @@ def weights_of(run: Run, allow_fetch: bool = False) -> Readout:
         raise InputError("the run was made from arrays in Python: name its weights")
     distrust = None if allow_fetch else unasked(run)
     if distrust is not None:
-        raise InputError(distrust)
-    return load(Source.parse(run.model))  # as it stands: a stranger may have written it
+        raise UnaskedError(distrust, run.model)
+    named = Source.parse(run.model)
+    _refuse_other_shape(run, named)
+    return load(named)  # as it stands: a stranger may have written it
+
+
+def _refuse_other_shape(run: Run, source: Source) -> None:
+    """Raise InputError if the weights that a run names are larger or smaller than the run says.
+
+    The options of a source may ask for any amount of memory, so they are read before it is taken.
+    """
+    V, d = run.settings["V"], run.settings["d"]
+    chosen, edits = _chosen(source)
+    new = edits.new or 0
+    found = None
+    if (shape := chosen.record.shape) is not None:
+        rows, width = chosen.call(lambda _, options: shape(source.location, options), "shape")
+        found = f"{rows + new} x {width}" if (rows + new, width) != (V, d) else None
+    elif new >= V:
+        found = f"more than {new} rows"
+    if found is not None:
+        raise InputError(
+            f"{run.path or 'the run'} has W of {V} x {d}, and names weights of {found}, "
+            f"{without_user(run.model)}: it was edited; name its weights with --model"
+        )
 
 
 def unasked(run: Run) -> str | None:
@@ -197,6 +220,18 @@ def unasked(run: Run) -> str | None:
     )
 
 
+def weights_option(run: Run) -> list[str]:
+    """Return the words by which a command names the weights of a run; none if it needs no word.
+
+    There are none either for a run of arrays in Python, and for a name that no source reads.
+    """
+    try:
+        asked = run.model != str(PYTHON) and unasked(run) is not None
+    except GeomError:
+        asked = False
+    return ["--model", run.model] if asked else []
+
+
 def _distrusted(location: str, reads: str, folder: Path) -> str | None:
     """Return what is to be feared of a location, or None if it lies in the run's own folder."""
     place = parse_address(location)
@@ -211,11 +246,18 @@ def _distrusted(location: str, reads: str, folder: Path) -> str | None:
 
 def _places(source: Source) -> list[str]:
     """Return the further places that a source opens for a location that is trusted."""
-    values = dict(source.query)
-    Edits.taken(values, option_names(installed().get("source", source.name)))
-    (chosen,) = choose("source", [source.name], {("source", source.name): values})
+    chosen, _ = _chosen(source)
     return chosen.call(
         lambda record, options: (
             [] if record.places is None else list(record.places(source.location, options))
-        )
+        ),
+        "places",
     )
+
+
+def _chosen(source: Source) -> tuple[Chosen[ModelSource[Any]], Edits]:
+    """Return a named source with its options, and the changes that the others make."""
+    values = dict(source.query)
+    edits = Edits.taken(values, option_names(installed().get("source", source.name)))
+    (chosen,) = choose("source", [source.name], {("source", source.name): values})
+    return chosen, edits

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geom.certificates import Finding
-from geom.errors import GeomError, InputError, PluginError, Raised, attempt, one_line
+from geom.errors import GeomError, InputError, Raised, answered, one_line, several
 from geom.exact.bulk import own_direction
 from geom.loading import load
 from geom.machine.threads import limited_threads
@@ -39,7 +39,7 @@ from geom.store import MeasureRow, Run, recorder
 from geom.store.frames import frame
 from geom.store.notebook import SHOWN, table_html
 from geom.text import harmless, visible
-from geom.token_spec import ALL, CANDIDATES, check_tokens, few_ids, parse_tokens
+from geom.token_spec import ALL, CANDIDATES, asked_ids, few_ids
 
 if TYPE_CHECKING:
     import pandas
@@ -127,7 +127,7 @@ class MeasureTable:
 def measure(
     run_or_readout: Run | Readout | Live | str,
     measures: str | Sequence[str] | None = None,
-    tokens: str | Iterable[int] = CANDIDATES,
+    tokens: str | Iterable[int | str] = CANDIDATES,
     options: Mapping[str, Any] | None = None,
     *,
     domain: str | Domain | None = None,
@@ -146,9 +146,10 @@ def measure(
         A run, or anything that `geom.load` takes.
     measures : str or sequence of str, optional
         The names of the measures; if None, those that are quick for all tokens.
-    tokens : str or iterable of int, optional
-        Ids, or a spec: ``5,9,100-120``, ``all`` (for a run, the tokens it examined) or
-        ``candidates`` (the flagged tokens; for a readout, those that the default detector flags).
+    tokens : str or iterable of int or str, optional
+        Ids or texts, or a spec: ``5,9,100-120``, a text, ``all`` (for a run, the tokens it
+        examined) or ``candidates`` (the flagged tokens; for a readout, those that the default
+        detector flags).
     options : mapping of str to object, optional
         ``{"KIND.NAME.OPTION": value}``.
     domain : str or Domain, optional
@@ -233,23 +234,22 @@ def _settled(problem: Problem, item: Chosen[Measure[Any]]) -> Chosen[Measure[Any
     settle = item.record.settle
     if settle is None:
         return item
-    options = item.call(lambda _, given: settle(problem, given))
-    if type(options) is not type(item.options):
-        kind = type(item.options).__name__
-        raise PluginError(f"{item} settled for {type(options).__name__}, not for {kind}")
+    options = item.call(
+        lambda _, given: answered(settle(problem, given), type(item.options), "settled for"),
+        "settle",
+    )
     return replace(item, options=options)
 
 
-def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int]) -> list[int]:
+def _tokens(problem: Problem, run: Run | None, asked: str | Iterable[int | str]) -> list[int]:
     """Return the ids asked for, ascending."""
-    V = problem.readout.V
     if not isinstance(asked, str):
-        return check_tokens(asked, V)
+        return asked_ids(asked, problem.readout)
     if asked == CANDIDATES:
         return candidates(problem, run)
     if asked == ALL and run is not None:
         return [row.token_id for row in run.rows()]
-    return parse_tokens(asked, V)
+    return asked_ids(asked, problem.readout)
 
 
 def _batches(
@@ -298,17 +298,21 @@ def _answers(
     many = measure.record.measure_many
     if many is None:
         for token, prior in zip(tokens, priors, strict=True):
-            yield measure.attempt(partial(_alone, problem, token, prior))
+            yield measure.attempt(partial(_alone, problem, token, prior), "measure")
         return
     given, noun = 0, problem.readout.noun
-    for answer in measure.draw(lambda record, options: many(problem, tokens, priors, options)):
+    for answer in measure.draw(
+        lambda record, options: several(many(problem, tokens, priors, options), "Measurement"),
+        "measure_many",
+    ):
         if isinstance(answer, Raised):
             missing = answer
             break
-        yield attempt(partial(_sane, answer, problem))
+        yield measure.look(partial(_sane, answer, problem), "measure_many")
         given += 1
     else:
-        missing = Raised(ValueError(f"{given} measurements for {noun.counted(len(tokens))}"))
+        wrong = ValueError(f"{given} measurements for {noun.counted(len(tokens))}")
+        missing = Raised(wrong, many)
     yield from repeat(missing, len(tokens) - given)
 
 
@@ -365,8 +369,7 @@ def _sane(found: object, problem: Problem) -> Measurement:
 
     Raises TypeError or ValueError if it is not a valid measurement.
     """
-    if not isinstance(found, Measurement):
-        raise TypeError(f"it returned {type(found).__name__}, not a Measurement")
+    found = answered(found, Measurement)
     error = None if found.error is None else float(found.error)
     if error is not None and not error >= 0.0:
         raise ValueError(f"its error is {error}")
@@ -381,7 +384,8 @@ def _sane(found: object, problem: Problem) -> Measurement:
         weights = as_kept(Finding(weights=weights)).weights
         if weights is None or weights.indices.shape != weights.values.shape:
             raise ValueError("its weights are not Weights with one value per index")
+    value = float(found.value)
     note = None if found.note is None else one_line(str(found.note))
-    return Measurement(
-        float(found.value), error, proven=bool(found.proven), note=note, x=x, weights=weights
-    )
+    if math.isnan(value) and not note:
+        note = "it returned NaN, which is no number, and no note that says why"
+    return Measurement(value, error, proven=bool(found.proven), note=note, x=x, weights=weights)

@@ -275,6 +275,7 @@ MODELS = {
     "safetensors:good.safetensors?unembd=x": "did you mean 'unembed'?",
     "demo:large": "the demo has no location; write demo",
     "demo?size=1": "unknown option of source demo 'size'",
+    "demo?cats=q4_0": "unknown option of source demo 'cats': did you mean 'cast'?",
     "synthetic": "write synthetic:gpt2-like",
     "synthetic:gpt3-like": "write synthetic:gpt2-like",
     "synthetic:gpt2-like?V=0": "V=0: expected int >= 1",

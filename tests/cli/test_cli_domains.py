@@ -96,7 +96,7 @@ BAD_ARRAYS = {
     "infinity": (np.array([[1.0, np.inf]]), "holds NaN or infinity, first in row 0"),
     "three axes": (np.zeros((2, 2, 2)), "give (n, d), one vector a row"),
     "a single number": (np.array(1.0), "give (n, d), one vector a row"),
-    "objects": (np.array([[{}, {}]]), "is not a .npy file of numbers"),
+    "objects": (np.array([[{}, {}]]), "is not a NumPy file of numbers"),
 }
 
 
@@ -177,3 +177,60 @@ def test_a_foreign_run_opens_no_file_for_its_points(command: Command) -> None:
     os.mkfifo("points.npy")  # reading it would wait for ever
     for arguments in (["show", "run.db"], ["verify", "run.db"], ["export", "run.db"]):
         assert command(*arguments).code == 0
+
+
+def recommender(**arrays: np.ndarray) -> None:
+    """Write an archive with the factors of 8 items and 20 users, 3 numbers each."""
+    draw = np.random.default_rng(0)
+    items, users = draw.normal(size=(8, 3)), draw.normal(size=(20, 3))
+    np.savez("f.npz", **({"items": items, "users": users} | arrays))
+    np.savez_compressed("small.npz", users=users)
+    np.save("users.npy", users)
+
+
+@pytest.mark.parametrize("points", ["f.npz?array=users", "small.npz", "small.npz?array=users"])
+def test_the_points_of_a_hull_may_be_an_array_of_an_archive(
+    command: Command, own_folder: Path, points: str
+) -> None:
+    recommender()
+    start = ("run", "-m", "f.npz", "-t", "all", "--domain", "hull", "--format", "jsonl")
+    found, known = (
+        [
+            (row["verdict"], row["margin_lower"], row["margin_upper"])
+            for row in command(*start, "-o", f"domain.hull.points={file}", "--out", out).rows
+        ]
+        for file, out in ((points, "a.db"), ("users.npy", "b.db"))
+    )
+    assert found == known
+    assert len(found) == 8
+
+
+WRONG_ARRAYS = {
+    "f.npz": "f.npz holds 2 arrays, items, users: name one, as in f.npz?array=items",
+    "f.npz?array=user": "f.npz has no array 'user'; it has items, users",
+    "f.npz?arrays=users": "after the ? write array=NAME",
+    "users.npy?array=users": "users.npy is no .npz file: leave ?array=users out",
+}
+
+
+@pytest.mark.parametrize(("points", "said"), WRONG_ARRAYS.items())
+def test_an_archive_without_the_array_that_is_meant_is_one_line(
+    command: Command, own_folder: Path, points: str, said: str
+) -> None:
+    recommender()
+    asked = ("run", "-m", "f.npz", "--domain", "hull", "-o", f"domain.hull.points={points}")
+    assert said in refused(command, *asked)
+
+
+def test_points_as_wide_as_there_are_items_hint_at_the_layout(
+    command: Command, own_folder: Path
+) -> None:
+    recommender()
+    np.save("columns.npy", np.load("f.npz")["items"].T)
+    asked = ("run", "-m", "npz:columns.npy?noun=item", "--domain", "hull")
+    line = refused(command, *asked, "-o", "domain.hull.points=users.npy")
+    assert "has shape (20, 3): the readout asks for (n, 8); they are as wide as there are" in line
+    assert "the matrix of items may be transposed: a source with a layout takes ?layout=dv" in line
+    done = command(*asked[:2], f"{asked[2]}&layout=dv", *asked[3:], "-o",
+                   "domain.hull.points=users.npy", "--format", "jsonl", "-t", "all")  # fmt: skip
+    assert (done.code, len(done.rows)) == (0, 8)

@@ -221,3 +221,23 @@ def test_a_reporter_that_breaks_is_one_line(run: Path, tmp_path: Path) -> None:
     done = separately("export", str(run), "--format", "broken", python_path=tmp_path)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "reporter broken raised KeyError" in done.err
+
+
+def test_a_reporter_that_prints_what_it_should_write_is_warned_of(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    code = """
+from geom import NoOptions, Reporter, hookimpl
+
+def write(run, file, options):
+    print("a report")
+
+@hookimpl
+def geom_reporters():
+    yield Reporter("printed", "", write, NoOptions, suffix=".txt")
+"""
+    install(tmp_path, "printing-geom", code)
+    asked = ("export", str(run), "--format", "printed", "--out", "r.txt")
+    done = separately(*asked, python_path=tmp_path)
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "a report\ngeom: reporter printed wrote nothing: r.txt is empty\n"

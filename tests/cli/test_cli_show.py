@@ -256,6 +256,9 @@ def test_tokens_that_were_passed_over_are_said_not_to_be_there(
     geom.run("demo", out="demo.db", certifiers=[]).close()
     done = command("show", "demo.db", "--token", "2")
     assert (done.code, done.out) == (2, "")
+    assert "token 2 was not examined in demo.db: passed over by self-argmax: it wins" in done.err
+    assert "--tokens all" in done.err
+    done = command("show", "demo.db", "--token", "not there")
     assert "tokens that the detectors passed over are not in it" in done.err
 
 
@@ -265,11 +268,19 @@ def test_tokens_of_one_text_are_all_shown(command: Command, tmp_path: Path) -> N
     assert re.findall(r"^token +(\d+) ", out, re.MULTILINE) == ["0", "2"]
 
 
-@pytest.mark.parametrize("asked", ["3", "nothing", "TWO", "99", "9" * 30, "9" * 5000, "-1", ""])
+@pytest.mark.parametrize("asked", ["3", "nothing", "TWO", "9" * 30, "9" * 5000, "-1", ""])
 def test_a_token_that_was_not_examined_is_refused(asked: str, command: Command, run: Path) -> None:
     done = command("show", "run.db", "--token", asked)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "was not examined in run.db" in done.err
+
+
+def test_an_id_that_does_not_exist_is_told_from_one_that_was_not_examined(
+    command: Command, run: Path
+) -> None:
+    asked = command("show", "run.db", "--token", "99")
+    assert (asked.code, asked.err) == (2, "geom: there is no token 99 in run.db: ids are 0 to 5\n")
+    assert "not in the list that was asked for" in command("show", "run.db", "--token", "3").err
 
 
 def test_a_speakable_token_comes_with_its_witness(command: Command) -> None:
@@ -287,7 +298,8 @@ def test_an_unspeakable_token_comes_with_its_weights(command: Command, run: Path
         weights = opened.certificate(4)
     assert isinstance(weights, geom.Weights)
     out = command("show", "run.db", "--token", "4").out
-    shown = dict(re.findall(r"^  (\d+) +(0\.\d+|1)\s*$", out, re.MULTILINE))
+    shown = dict(re.findall(r'^  (\d+) +(0\.\d+|1)(?:  ".*")?\s*$', out, re.MULTILINE))
+    assert "the mean of their logits, so weighted, is at least as high" in out
     expected = zip(weights.indices, weights.values, strict=True)
     assert {int(i): float(v) for i, v in shown.items()} == pytest.approx(dict(expected), rel=1e-5)
 
@@ -296,6 +308,8 @@ def test_a_twin_is_named(command: Command, run: Path) -> None:
     shown = command("show", "run.db", "--token", "0").out
     assert "same row and bias as token 5" in shown
     assert re.search(r"^weights on +1 token *$", shown, re.MULTILINE)
+    assert re.search(r'^  5 +1  "twin" *$', shown, re.MULTILINE)
+    assert "the logit of that token is at least as high at every point of the domain" in shown
 
 
 def test_an_unspeakable_token_is_said_to_be_how_likely_at_most(command: Command, run: Path) -> None:

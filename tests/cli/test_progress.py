@@ -13,8 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geom import Detector, NoOptions
+from geom.cli.display.lookout import Lookout
 from geom.cli.display.messages import say
-from geom.cli.display.progress import bars
+from geom.cli.display.progress import _Lines, bars
+from geom.cli.display.stages import Stages
+from geom.plugins.at_work import at_work, looked_on, plugins_at_work
+from geom.plugins.chosen import Chosen
 from geom.progress import report_progress, track_progress, watched
 from support.command import GEOM, Command, environment, install
 from support.terminal import Screen, drawn
@@ -349,8 +354,11 @@ def test_the_message_of_an_interruption_is_the_last_and_below_the_bars(
         assert process.wait(timeout=60) == 130
     screen.hang_up()
     assert screen.lines[0] == "waiting"
-    assert re.fullmatch(r"certify +━.* 3/5 tokens +0:00:0\d", screen.lines[-2])
-    assert screen.lines[-1] == "geom: interrupted; the same command goes on from run.db"
+    assert re.fullmatch(r"certify +━.* 3/5 tokens +0:00:0\d", screen.lines[-3])
+    assert " ".join(screen.lines[-2:]) == (
+        "geom: interrupted while certifier waiting was at work; the same command goes on from "
+        "run.db"
+    )
     assert screen.cursor_shown
 
 
@@ -379,3 +387,86 @@ def test_two_models_have_each_stage_once_below_their_names(tmp_path: Path, squar
     )
     for lines in (screen.lines[first:second], screen.lines[second:]):
         assert sum(line.startswith("certify ") for line in lines) == 1
+
+
+# A plugin that may never end
+
+
+ENDLESS = """
+import time
+from geom import Detector, NoOptions, hookimpl
+
+def detect(readout, domain, options):
+    print("begun", flush=True)
+    while True:
+        time.sleep(0.01)
+    yield
+
+@hookimpl
+def geom_detectors():
+    yield Detector("endless", "never ends", detect, NoOptions)
+"""
+
+
+def test_ctrl_c_names_the_plugin_that_was_at_work(tmp_path: Path, square: Path) -> None:
+    install(tmp_path, "endless-geom", ENDLESS)
+    with subprocess.Popen(
+        [*GEOM, "run", "-m", f"npz:{square}", "-d", "endless", "--out", "run.db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        before = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, after = process.communicate(timeout=60)
+    assert (process.returncode, before) == (130, "begun\n")
+    assert after.splitlines()[-1] == (
+        "geom: interrupted while detector endless was at work; the same command goes on from run.db"
+    )
+
+
+def test_the_plugin_at_work_is_named_while_nothing_advances(
+    sleep: Sleep, said: Callable[[], list[str]]
+) -> None:
+    with looked_on():
+        stages = Stages(_Lines())
+        lookout = Lookout(stages, plugins_at_work(), say)
+        with at_work("executor local"), at_work("certifier mine"):
+            for _ in range(9):
+                lookout.look()
+                sleep(5)
+        sleep(1000)
+        lookout.look()  # none is at work
+    assert said() == [
+        f"geom: certifier mine is at work, and nothing has advanced for 0:00:{seconds}"
+        for seconds in (10, 20, 40)
+    ]
+
+
+def test_what_advances_is_not_named(sleep: Sleep, said: Callable[[], list[str]]) -> None:
+    with looked_on(), at_work("certifier mine"):
+        stages = Stages(_Lines())
+        lookout = Lookout(stages, plugins_at_work(), say)
+        for done in range(1, 9):
+            sleep(9)
+            stages.report("certify", done, 100, "tokens")
+            lookout.look()
+    assert not any("at work" in line for line in said())
+
+
+def test_a_plugin_is_at_work_only_until_it_yields() -> None:
+    seen: list[str | None] = []
+    asked = Chosen("detector", Detector("mine", "", yields, NoOptions), NoOptions())
+    with looked_on():
+        for item in asked.draw(
+            lambda record, options: record.detect(None, None, options), "detect"
+        ):
+            seen += [item, plugins_at_work().name]
+    assert seen == ["detector mine", None]
+
+
+def yields(*_: object) -> Iterator[str | None]:
+    yield plugins_at_work().name

@@ -19,7 +19,7 @@ from rich.text import Text
 import geom
 from geom import Readout
 from geom.cli.display.columns import Column, laid_out, needed
-from geom.cli.display.tables import Cut
+from geom.cli.display.cutting import Cut, cut, token_cell
 from support.command import GEOM, Command
 from support.terminal import SEQUENCES, Screen, terminal, width
 
@@ -49,18 +49,26 @@ def test_what_is_the_same_goes_before_the_text_of_a_token_does() -> None:
     assert (found.columns, found.same, found.missing) == ([IDS, TOKENS, VERDICTS], [ALIKE], [])
 
 
-def test_columns_that_differ_go_after_the_text_of_a_token_has_shrunk() -> None:
-    columns = [IDS, TOKENS, VERDICTS, MARGINS, WINNERS]
-    least = needed(columns, Column.least)
-    (found,) = laid_out(columns, [], least)
-    assert (found.columns, found.missing) == (columns, [])
-    (found,) = laid_out(columns, [], least - 1)
-    assert (found.columns, found.missing) == ([IDS, TOKENS, VERDICTS, MARGINS], [WINNERS])
+def test_the_winner_and_the_proof_go_before_the_text_of_a_token_is_cut() -> None:
+    proofs = Column("proof", cells("witness", "slack"), same=True, spare=True)
+    columns = [IDS, TOKENS, VERDICTS, proofs, MARGINS, WINNERS]
+    left = [*columns]
+    for goes in (None, WINNERS, proofs):
+        if goes is not None:
+            left.remove(goes)
+        whole = needed(left, Column.short)
+        (found,) = laid_out(columns, [], whole)
+        assert found.columns == left
+        assert found.missing == [column for column in columns if column not in left]
+    (found,) = laid_out(columns, [], whole - 1)
+    assert [column.name for column in found.columns] == ["id", "token", "verdict", "largest margin"]
+    assert "\n" in found.columns[3].cells[0].plain  # type: ignore[union-attr]
+    assert found.columns[1].easy() == TOKENS.easy()
 
 
 def test_numbers_fold_last_and_further_columns_get_tables_of_their_own() -> None:
     more = [Column(f"measure-{i}", cells(f"{i}.123456 ± 2e-09", ""), right=True) for i in range(4)]
-    tables = laid_out([IDS, TOKENS, VERDICTS, MARGINS], more, 60)
+    tables = laid_out([IDS, TOKENS, VERDICTS, MARGINS], more, 70)
     assert all(table.fits for table in tables)
     names = [column.name for table in tables for column in table.columns]
     assert [name for name in names if name.startswith("measure")] == [c.name for c in more]
@@ -209,3 +217,68 @@ def test_pages_can_be_turned_off(long: None) -> None:
     assert len(paged("--no-pager", lines=24)) > 5
     assert len(paged(lines=24, pager=None)) > 5
     assert not Path("pager.txt").exists()
+
+
+# Texts of real vocabularies
+
+REAL = [
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<reponame>", "<file_sep>"),
+    *("<filename>", "<gh_stars>", "<issue_start>", "<issue_comment>", "<issue_closed>"),
+    *("<jupyter_start>", "<jupyter_text>", "<jupyter_code>", "<jupyter_output>"),
+    *("<jupyter_script>", "<empty_output>", "PlaneProtection", "ManagementPlaneProtection"),
+    *(" transistorsum", " InstancePreprocess", "-" * 32, "-" * 48, "-" * 64),
+]
+
+
+@given(st.lists(st.text("ab<>_日 ", max_size=40), max_size=12), st.integers(2, 40))
+def test_texts_that_differ_look_different_however_little_room_there_is(
+    texts: list[str], room: int
+) -> None:
+    shown = cut([token_cell(text, "special" if len(text) % 2 else None) for text in texts], room)
+    assert len(set(zip(texts, shown, strict=True))) == len(set(texts)) == len(set(shown))
+    if room >= 20:
+        assert all(width(line) <= room for text in shown for line in text.split("\n"))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a run of real texts, many of them of tokens inside the hull of the others."""
+    folder = tmp_path_factory.mktemp("real")
+    W = np.random.default_rng(3).normal(size=(len(REAL), 3)).astype(np.float32)
+    W[5:21] *= np.float32(0.05)
+    np.savez(folder / "w.npz", W=W, texts=np.array(REAL))
+    model = f"npz:{folder}/w.npz?norm=rmsnorm"
+    geom.run(model, tokens="all", out=folder / "real.db").close()
+    geom.run(f"{model}&cast=float8-e4m3", tokens="all", out=folder / "cast.db").close()
+    return folder
+
+
+NARROW = {
+    "show": ["show", "real.db"],
+    "sampling": ["show", "real.db", "--sampling", "top-k=1"],
+    "measure": ["measure", "real.db", "-t", "all", "--limit", "99"],
+    "compare": ["compare", "real.db", "-t", "all", "-p", "float32", "-p", "bfloat16"],
+    "diff": ["diff", "real.db", "cast.db"],
+    "repair": ["repair", "real.db", "--out", "rows.safetensors"],
+}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("arguments", NARROW.values(), ids=NARROW.keys())
+def test_real_texts_are_told_apart_in_every_table(
+    arguments: list[str],
+    columns: int,
+    real: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(real)
+    terminal(monkeypatch, columns)
+    lines = SEQUENCES.sub("", command(*arguments).out).splitlines()
+    found = [re.match(r' *(\d+)  ("[^"]*)', line) for line in lines]
+    rows = {(int(row[1]), row[2].strip()) for row in found if row is not None}
+    assert rows
+    short = [(token, text) for token, text in rows if len(REAL[token]) <= 26]
+    whole = [text == f'"{REAL[token]}' for token, text in short]
+    assert all(whole) or columns < 80
+    assert len({text for _, text in short}) == len({token for token, _ in short})

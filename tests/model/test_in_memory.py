@@ -202,7 +202,13 @@ class _Broken:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (42, "a model cannot be a int: give a Readout, a model's name, an object with W_U"),
+        (42, "^int is not a model: give a Readout, a model's name, an object with W_U"),
+        (np.zeros((V, D)), r"^ndarray is not a model: .* geom.Readout.fold\(W, b\)"),
+        (
+            torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 3)),
+            r"^Sequential is not a model: .* geom.load\(model\[-1\]\)",
+        ),
+        (torch.nn.Sequential(), "^Sequential is not a model: give a Readout"),
         (_Broken(), "_Broken cannot be read: RuntimeError: not loaded"),
         (Model(np.zeros((V, D)), np.zeros(V)), r"W_U of shape \(13, 8\) and b_U of shape \(13,\)"),
         (Model(np.zeros(V), np.zeros(V)), r"W_U must be \(d, V\)"),

@@ -49,7 +49,7 @@ BROKEN = {
     ),
     "a hook that yields nothing to iterate": (
         HEAD + "@hookimpl\ndef geom_detectors():\n    return None",
-        "not iterable",
+        "it returned None, not Detectors: yield them, or return a list",
     ),
     "a record of another kind": (
         HEAD + "@hookimpl\ndef geom_certifiers():\n"
@@ -59,6 +59,15 @@ BROKEN = {
     "no record": (
         HEAD + "@hookimpl\ndef geom_detectors():\n    yield 'half'",
         "not Detector records",
+    ),
+    "a hook that nothing marks": (
+        HEAD + "def geom_detectors():\n    yield Detector('half', '', detect, NoOptions)",
+        "it registers nothing: no function of broken_geom is marked with @geom.hookimpl",
+    ),
+    "a name that nobody can type": (
+        HEAD + "@hookimpl\ndef geom_detectors():\n"
+        "    yield Detector('My Idea', '', detect, NoOptions)",
+        "geom_detectors yields the name 'My Idea'; use small letters, digits and hyphens",
     ),
     "a misspelt hook": (HEAD + "@hookimpl\ndef geom_detektors():\n    return []", "geom_detektors"),
     "a hook with a parameter": (
@@ -220,6 +229,16 @@ def test_two_kinds_may_share_a_name(install: Install) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest(kind: str, name: str, answer: str) -> None:
     with pytest.raises(InputError, match=answer):
         discovered().get(kind, name)
+
+
+def test_a_name_whose_plugin_was_skipped_is_answered_with_the_reason(install: Install) -> None:
+    install("my-idea", "def geom_detectors():\n    return []")
+    for asked in (
+        lambda: discovered().get("detector", "my-idea"),
+        lambda: discovered().named("it"),
+    ):
+        with pytest.raises(InputError, match=r"; plugin it of my-idea 1.5 skipped: .*it registers"):
+            asked()
 
 
 def test_an_unknown_plugin_of_any_kind_is_answered_with_the_nearest() -> None:

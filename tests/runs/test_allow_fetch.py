@@ -346,3 +346,25 @@ def test_a_run_cannot_choose_a_source_that_does_not_say_what_it_opens(tmp_path: 
 def test_a_run_of_this_process_is_believed(server: Server) -> None:
     with geom.run(f"safetensors:{server.url}/m.safetensors", tokens="all") as run:
         assert geom.verify(run).ok
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("synthetic:gpt2-like?V=100000000&d=2", "100000000 x 2"),
+        ("synthetic:gpt2-like?V=5&d=100000000", "5 x 100000000"),
+        ("synthetic:real-like?V=5&d=2&new=999999999", "1000000004 x 2"),
+        ("demo?new=999999999", "more than 999999999 rows"),
+    ],
+)
+def test_weights_of_another_size_than_the_runs_are_refused_before_they_are_made(
+    model: str, found: str, own_folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: object) -> None:
+        raise AssertionError("memory was asked for")
+
+    stranger("theirs.db", model)
+    monkeypatch.setattr("geom.machine.memory.check_memory", taken)
+    monkeypatch.setattr("geom_plugins.sources.synthetic.check_memory", taken)
+    said = refused(command("verify", "theirs.db"))
+    assert said.startswith(f"geom: theirs.db has W of 5 x 2, and names weights of {found}, {model}")

@@ -212,7 +212,7 @@ def test_a_text_longer_than_any_is_one_line(
 
 def test_a_token_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
     readout = Readout.fold(SQUARE, tokens=["x" * (2**20 + 1), *"abcde"])
-    with pytest.raises(StoreError, match="the text of token 0 has 1048577 characters"):
+    with pytest.raises(StoreError, match="the text of id 0 has 1048577 characters"):
         geom.run(readout, tokens="all", out=tmp_path / "run.db")
 
 

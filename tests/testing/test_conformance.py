@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -40,6 +42,7 @@ from geom import (
     Reporter,
     Weights,
     WitnessedToken,
+    hookimpl,
 )
 from geom.plugins.registry import HOOKS, installed
 from geom.testing import Check, checks, conformance_test, known_problems, known_tokens
@@ -49,6 +52,7 @@ from geom.testing.strategies import points, problems
 from geom.testing.suites import SUITES
 from geom_plugins.sources import demo
 from support import ctranslate2_files, games, onnx_files
+from support.plugins import Use, installed_and
 from support.truth import hull_tokens, largest_margin
 
 EVERY = len(list(known_tokens()))
@@ -96,6 +100,7 @@ def test_there_is_a_suite_for_every_kind() -> None:
             OPTIONS.get(name),
             decides=DECIDES.get(name, EVERY),
             flags=FLAGS.get(name, 1),
+            limit=None,
         )
     ],
 )
@@ -135,7 +140,7 @@ def locations(folder: Path) -> dict[str, tuple[str, dict[str, str]]]:
 @pytest.mark.parametrize("name", [name for _, name in own("source")])
 def test_a_source_of_geom_passes_the_suite_of_its_kind(name: str, tmp_path: Path) -> None:
     location, options = locations(tmp_path)[name]
-    for check in checks("source", name, options, location=location):
+    for check in checks("source", name, options, location=location, limit=None):
         check()
 
 
@@ -557,3 +562,37 @@ def test_strategies_draw_points_of_the_domain(draw: Any) -> None:
     x = draw.draw(points(problem))
     assert problem.domain.contains(x)
     assert (np.rint(problem.readout.W * 4) == problem.readout.W * 4).all()
+
+
+def endless(*_: Any) -> Iterator[Candidate]:
+    while True:
+        time.sleep(0.001)  # the line it is at
+    yield Candidate(0)
+
+
+def test_a_plugin_that_never_ends_fails_each_check_that_asks_it(use: Use) -> None:
+    class Plugin:
+        @hookimpl
+        def geom_detectors(self) -> Iterator[Detector[Any]]:
+            yield Detector("mine", "it never ends", endless, NoOptions)
+
+    use(installed_and(Plugin()))
+    lines = Path(__file__).read_text().splitlines()
+    (line,) = [i for i, text in enumerate(lines, 1) if text.endswith("# the line it is at")]
+    asking = {"yields_valid_tokens", "yields_points_of_the_space", "says_the_same_twice"}
+    asking.add("flags_what_cannot_be_said")
+    failed = {}
+    for check in checks("detector", "mine", limit=0.5):
+        try:
+            check()
+        except AssertionError as error:
+            failed[check.name] = str(error)
+    assert failed == {
+        name: f"detector mine: {name} has not ended after 0.5 seconds: it is at "
+        f"test_conformance.py:{line}; limit=SECONDS gives it longer"
+        for name in asking
+    }
+    left = [thread for thread in threading.enumerate() if "detector mine" in thread.name]
+    for thread in left:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in left)

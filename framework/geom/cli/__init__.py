@@ -26,21 +26,24 @@ from geom.cli import (
     show,
     verify,
 )
-from geom.cli.display.messages import say
+from geom.cli.display.commands import explained, typed
+from geom.cli.display.messages import say, say_interrupted
 from geom.cli.display.output import reserved
 from geom.cli.display.tracebacks import Tracebacks
 from geom.cli.examples import epilog
 from geom.errors import Escape, GeomError, contained, raised, watched_errors
+from geom.plugins.at_work import looked_on
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Say that Ctrl-C ended a command, unless the command has said more about it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("interrupted")
-        raise typer.Exit(130) from None
+    with looked_on():
+        try:
+            yield
+        except KeyboardInterrupt:
+            say_interrupted()
+            raise typer.Exit(130) from None
 
 
 @contextmanager
@@ -114,12 +117,13 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; every expected error is one line."""
     tracebacks = Tracebacks()
+    typed(sys.argv[1:] if arguments is None else arguments)
     try:
         with watched_errors(tracebacks):
             code = app(args=arguments, prog_name="geom", standalone_mode=False, obj=tracebacks)
     except GeomError as error:
         tracebacks.ended(error)
-        code = _refuse(str(error))
+        code = _refuse(explained(error))
     except Escape as error:  # raised by a plugin at a point that does not expect one
         tracebacks.ended(error)
         code = _refuse(f"a plugin raised {raised(error)}; plugins cannot end a command of geom")

@@ -33,7 +33,8 @@ Precisions = Annotated[
 Tokens = Annotated[
     str | None,
     tokens_option(
-        "5,9,100-120, @FILE, all, candidates, borderline, or borderline=N for the N nearest.  "
+        "5,9,100-120, a text, @FILE, all, candidates, borderline, or borderline=N for the N "
+        "nearest.  "
         "[default: the run's 20 tokens nearest the border]"
     ),
 ]

@@ -55,6 +55,7 @@ def export(
     """Write a run in a reporter's format. In jsonl, each examined token has one line."""
     from geom import exporting
     from geom.cli.display.console import standard_output
+    from geom.cli.display.messages import say
     from geom.cli.subject import open_with_weights
     from geom.errors import InputError
     from geom.plugins.options import parse_assignments
@@ -74,3 +75,5 @@ def export(
         options[f"reporter.{format}.which"] = which
     with open_with_weights(run, model, allow_fetch) as opened:
         exporting.export(opened, format, standard_output() if out is None else out, options)
+    if out is not None and out.is_file() and out.stat().st_size == 0:
+        say(f"reporter {format} wrote nothing: {out} is empty")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -31,11 +32,25 @@ def measure(
         ),
     ] = None,
     tokens: Annotated[
-        str, tokens_option("candidates, all (for a run, all it examined), 5,9,100-120, or @FILE.")
+        str,
+        tokens_option(
+            "candidates, all (for a run, all it examined), 5,9,100-120, a text, or @FILE."
+        ),
     ] = "candidates",
     domain: DomainOfModel = None,
     option: PluginOptions = None,
     allow_fetch: AllowFetch = False,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="The order of the table: as of geom show for a run, id or a measure for a model; "
+            "-KEY reverses.  [default: hardness; for a model, or listed tokens, id]",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=0, help="The most tokens of the table.")
+    ] = 20,
     format: PrintRows = RowFormat.table,
 ) -> None:
     """Measure how hard tokens are to speak. The results for a RUN are stored in it."""
@@ -47,14 +62,21 @@ def measure(
     from geom.measuring import by_price
     from geom.measuring import measure as measured
     from geom.plugins.options import parse_assignments
+    from geom.store import Run
+    from geom.store.sorting import HARDNESS
+    from geom.token_spec import ALL, CANDIDATES
 
     say_skipped_plugins()
     options = parse_assignments(option or [])
-    with bars() as watcher, subject(run, model, options, watcher, allow_fetch) as opened:
-        result = measured(opened, measures, tokens, options, domain=domain, progress=watcher)
-    if format is RowFormat.table:
-        print_measurements(result)
-    else:
+    with ExitStack() as stack:
+        with bars() as watcher:
+            opened = stack.enter_context(subject(run, model, options, watcher, allow_fetch))
+            result = measured(opened, measures, tokens, options, domain=domain, progress=watcher)
+        if format is RowFormat.table:
+            of = opened if isinstance(opened, Run) else None
+            hardest = of is not None and tokens in (CANDIDATES, ALL)
+            print_measurements(result, of, sort or (HARDNESS if hardest else "id"), limit)
+    if format is RowFormat.jsonl:
         for note in result.notes():
             say(note)
         print_lines(result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 import typer
 
 from geom.cli.arguments import RowFormat
-from geom.cli.display.messages import say, say_checks
+from geom.cli.display.messages import say, say_checks, say_interrupted
 from geom.cli.display.output import out as results
 from geom.cli.display.progress import bars
 from geom.cli.display.run_tables import print_run
 from geom.exporting import export
 from geom.gate import Gate
-from geom.loading import load, unasked
+from geom.loading import load
 from geom.machine.memory import available, describe
 from geom.plugins.options import Given
 from geom.progress import watched
@@ -35,12 +34,16 @@ STATED = 256 * 2**20
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks of every model: settings, plugin options, output, what fails it."""
+    """What a command asks of every model: settings, plugin options, output, what fails it.
+
+    ``limit`` is the most tokens of the table.
+    """
 
     planned: Mapping[str, Any]
     given: Given
     format: RowFormat
     gate: Gate | None
+    limit: int
 
     def failed(self, finished: Run) -> bool:
         """Return whether the run fails the command, and say what was watched for and found."""
@@ -54,7 +57,7 @@ def run_one(model: str, request: Request, out: Path | None) -> bool:
         if request.format is RowFormat.jsonl:
             export(finished, "jsonl", results().buffer)
         else:
-            print_run(finished, limit=40, weights=_weights(finished))
+            print_run(finished, limit=request.limit)
         return request.failed(finished)
 
 
@@ -73,7 +76,7 @@ def decide(model: str, request: Request, out: Path | None, folder: Path | None =
     except KeyboardInterrupt:  # only now, below the bars
         if path is None:
             raise
-        say(f"interrupted; the same command goes on from {path}")
+        say_interrupted(f"; the same command goes on from {path}")
         raise typer.Exit(130) from None
 
 
@@ -100,9 +103,3 @@ def _file(planned: Plan) -> Path:
     digest = hashlib.sha256(json.dumps(planned.settings, sort_keys=True).encode()).hexdigest()
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", source.location.rstrip("/").rpartition("/")[2])[:40]
     return Path("-".join(filter(None, ("geom", source.name, model, f"{digest[:8]}.db"))))
-
-
-def _weights(finished: Run) -> str:
-    """Return the option that ``geom verify RUN`` needs to find the weights, or nothing."""
-    elsewhere = finished.model != "python" and unasked(finished) is not None
-    return f" --model {shlex.quote(finished.model)}" if elsewhere else ""

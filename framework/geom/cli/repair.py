@@ -28,7 +28,7 @@ def repair(
     ] = None,
     tokens: Annotated[
         str,
-        tokens_option("unspeakable (the run's, without padding), 5,9,100-120, or @FILE."),
+        tokens_option("unspeakable (the run's, without padding), 5,9,100-120, a text, or @FILE."),
     ] = "unspeakable",
     margin: Annotated[
         float, typer.Option(metavar="LOGITS", help="The margin that each token shall have.")

@@ -28,9 +28,11 @@ def report(
 
     The page shows the verdicts, pictures, and the table of tokens.
     """
+    from geom.cli.display.commands import explained
     from geom.cli.display.messages import say
     from geom.cli.display.progress import bars
     from geom.cli.subject import open_with_weights
+    from geom.errors import UnaskedError
     from geom.exporting import export
     from geom.loading import unasked
     from geom.progress import watched
@@ -42,7 +44,7 @@ def report(
         open_with_weights(run, model, allow_fetch, watcher) as opened,
     ):
         if model is None and not allow_fetch and (distrust := unasked(opened)) is not None:
-            say(distrust)
+            say(explained(UnaskedError(distrust, opened.model)))
         export(opened, "html", path)
     say(f"the report is {path}")
 

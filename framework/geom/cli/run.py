@@ -47,7 +47,7 @@ Certifiers = Annotated[
         help="The chain, in order; repeatable; 'none' only detects.  [default: maxent, highs]",
     ),
 ]
-Tokens = Annotated[str | None, tokens_option("candidates, all, 5,9,100-120 or @FILE.")]
+Tokens = Annotated[str | None, tokens_option("candidates, all, 5,9,100-120, a text or @FILE.")]
 ConfigFile = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="A file of settings; flags override it.")
 ]
@@ -99,6 +99,8 @@ Baseline = Annotated[
     ),
 ]
 
+Limit = Annotated[int, typer.Option(metavar="N", min=0, help="The most tokens of the table.")]
+
 
 def run(
     models: Models = None,
@@ -116,6 +118,7 @@ def run(
     fail_on: FailOn = None,
     ignore: IgnoredKinds = None,
     baseline: Baseline = None,
+    limit: Limit = 40,
     format: PrintRows = RowFormat.table,
 ) -> None:
     """Decide which tokens the model can say, and store the proofs."""
@@ -141,7 +144,7 @@ def run(
         baseline=None if baseline is None else str(baseline),
     )
     place = out or (Path(settings.out) if settings.out else None)
-    request = Request(settings.planned(), given, format, settings.gate())
+    request = Request(settings.planned(), given, format, settings.gate(), limit)
     named = list(dict.fromkeys(settings.all_models()))
     if len(named) > 1:
         found = run_several(named, request, place)

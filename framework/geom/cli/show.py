@@ -55,11 +55,11 @@ def show(
     from geom.cli.display.messages import say
     from geom.cli.display.pager import paged
     from geom.cli.display.run_tables import print_run, print_summary, print_token
-    from geom.cli.display.sorting import HARDNESS
     from geom.cli.display.truncation_tables import print_unsampleable
     from geom.errors import InputError
     from geom.loading import open_run
     from geom.store import checked_label
+    from geom.store.sorting import HARDNESS
     from geom.summary import summarise
     from geom.text import visible
     from geom.truncation import unsampleable

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -19,7 +18,7 @@ from geom.comparison.cells import coarse_to_fine, rows_of
 from geom.comparison.claims import SolverClaim, returned
 from geom.comparison.points import BORDERLINE, Subject, chosen_tokens, given_points, with_truth
 from geom.comparison.table import Comparison
-from geom.errors import InputError, demand
+from geom.errors import InputError
 from geom.loading import load
 from geom.machine import memory
 from geom.machine.threads import limited_threads
@@ -39,7 +38,7 @@ from geom.token_spec import CANDIDATES
 
 def compare(
     run_or_readout: Run | Readout | Live | str,
-    tokens: str | Iterable[int] | None = None,
+    tokens: str | Iterable[int | str] | None = None,
     precisions: Sequence[str] | None = None,
     at: ArrayLike | None = None,
     solver: str | None = None,
@@ -58,11 +57,11 @@ def compare(
     ----------
     run_or_readout : Run, Readout, str or object
         A run, or anything that `geom.load` takes.
-    tokens : str or iterable of int, optional
-        Ids, or a spec: ``5,9,100-120``, ``all``, ``candidates`` (the flagged tokens; for a
-        readout, those that the default detector flags), ``borderline`` (relative margin within
-        ``multiple`` epsilons of float32) or ``borderline=N`` (the N nearest the border). If None,
-        the tokens of the run nearest the border.
+    tokens : str or iterable of int or str, optional
+        Ids or texts, or a spec: ``5,9,100-120``, a text, ``all``, ``candidates`` (the flagged
+        tokens; for a readout, those that the default detector flags), ``borderline`` (relative
+        margin within ``multiple`` epsilons of float32) or ``borderline=N`` (the N nearest the
+        border). If None, the tokens of the run nearest the border.
     precisions : sequence of str, optional
         Names, each followed by options if any, as in ``arb?bits=300``; all installed precisions
         if None.
@@ -110,7 +109,7 @@ def compare(
 
 def _refuse_at_odds(
     of_run: bool,
-    tokens: str | Iterable[int] | None,
+    tokens: str | Iterable[int | str] | None,
     at: ArrayLike | None,
     solver: str | None,
     domain: str | Domain | None,
@@ -155,14 +154,17 @@ def _refuse_too_large(readout: Readout, arithmetics: Sequence[Arithmetic]) -> No
     """
     for item in arithmetics:
         what = f"precision {item.name}, not counting the weights,"
-        say = partial(item.memory, readout)
-        need = demand(f"precision {item.name}, asked for its memory,", say)
+        need = _need(item, readout)
         memory.check_memory(need, what, "free some memory, or name other precisions")
+
+
+def _need(item: Arithmetic, readout: Readout) -> int:
+    return item.plugin.call(lambda *_: item.memory(readout), "memory", "asked for its memory")
 
 
 def _compared(
     subject: Subject,
-    tokens: str | Iterable[int] | None,
+    tokens: str | Iterable[int | str] | None,
     arithmetics: Sequence[Arithmetic],
     at: ArrayLike | None,
     solver: str | None,

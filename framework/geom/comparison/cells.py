@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from geom.comparison.records import ComparedPoint, ComparisonRow
-from geom.errors import Raised, attempt
+from geom.errors import Raised
 from geom.model.readout import Readout
 from geom.plugins.arithmetics import Arithmetic
 from geom.progress import track_progress
@@ -23,7 +23,7 @@ def coarse_to_fine(
     """
     found, faults = [], []
     for item in arithmetics:
-        roundoff = attempt(item.roundoff)
+        roundoff = item.plugin.look(item.roundoff, "roundoff")
         if isinstance(roundoff, Raised):
             faults.append(f"precision {item.name} has no unit roundoff: {roundoff}")
             roundoff = math.nan
@@ -46,7 +46,7 @@ def rows_of(
     failed: dict[tuple[str, str], list[int]] = {}
     for i, j in track_progress(work, "compare", len(work), "margins"):
         point, name = points[i], arithmetics[j].name
-        cell = attempt(partial(_cell, readout, arithmetics[j], point))
+        cell = arithmetics[j].plugin.look(partial(_cell, readout, arithmetics[j], point), "margin")
         if isinstance(cell, Raised):
             failed.setdefault((name, str(cell)), []).append(point.token_id)
             cell = ComparisonRow(

@@ -11,7 +11,7 @@ import numpy as np
 
 from geom import exact
 from geom.certificates import Finding, VerdictName, Weights
-from geom.errors import Raised
+from geom.errors import Raised, answered
 from geom.model.problem import Problem
 from geom.nouns import Noun
 from geom.numbers.arrays import Floats
@@ -85,7 +85,7 @@ def returned(
     found, claims = [], []
     name = certifier.record.name
     for token in track_progress(tokens, name, len(tokens)):
-        claimed = certifier.attempt(partial(_claimed, problem, token))
+        claimed = certifier.attempt(partial(_claimed, problem, token), "certify")
         if isinstance(claimed, Raised):
             note = f"it raised {claimed}"
             claim = SolverClaim(
@@ -112,9 +112,7 @@ def _claimed(
     problem: Problem, token: int, certifier: Certifier[Any], options: Any
 ) -> tuple[SolverClaim, Floats | None]:
     """Return the certifier's claim about a token. Raises what it raises, or TypeError."""
-    answer = certifier.certify(problem.in_coordinates, token, Finding(), options)
-    if not isinstance(answer, Finding):
-        raise TypeError(f"it returned {type(answer).__name__}, not a Finding")
+    answer = answered(certifier.certify(problem.in_coordinates, token, Finding(), options), Finding)
     return _claim(problem, token, certifier.name, answer)
 
 

@@ -23,7 +23,7 @@ from geom.numbers.printing import rounded_down, rounded_up
 from geom.progress import track_progress
 from geom.runs.detection import candidates
 from geom.store import Run
-from geom.token_spec import ALL, CANDIDATES, check_tokens, listed_tokens, parse_tokens
+from geom.token_spec import ALL, CANDIDATES, asked_ids, listed_ids
 
 BORDERLINE = "borderline"
 
@@ -77,7 +77,7 @@ class Subject:
 
 
 def chosen_tokens(
-    subject: Subject, asked: str | Iterable[int] | None, multiple: float | None
+    subject: Subject, asked: str | Iterable[int | str] | None, multiple: float | None
 ) -> tuple[list[int], tuple[str, ...]]:
     """Return the tokens to compare, ascending, and notes on how they were chosen."""
     examined, V = subject.examined, subject.problem.readout.V
@@ -91,12 +91,12 @@ def chosen_tokens(
         note = f"the {LIMIT} of {noun.counted(len(known))} nearest the border; 'all' compares all"
         return _nearest(subject, known, LIMIT), (note,)
     if not isinstance(asked, str):
-        return check_tokens(asked, V), ()
+        return asked_ids(asked, subject.problem.readout), ()
     if asked.startswith(BORDERLINE):
         return _borderline(subject, known, asked, multiple)
     if asked == CANDIDATES:
         return candidates(subject.problem, subject.run), ()
-    return (known if asked == ALL else parse_tokens(asked, V)), ()
+    return (known if asked == ALL else asked_ids(asked, subject.problem.readout)), ()
 
 
 def _borderline(
@@ -147,14 +147,10 @@ def _relative_margins(subject: Subject, tokens: Sequence[int]) -> Floats:
 
 
 def given_points(
-    readout: Readout, tokens: str | Iterable[int], at: ArrayLike
+    readout: Readout, tokens: str | Iterable[int | str], at: ArrayLike
 ) -> list[tuple[int, Floats, str]]:
     """Return the points given, one per token, in the order in which the tokens are listed."""
-    if isinstance(tokens, str):
-        ids = listed_tokens(tokens, readout.V)
-    else:
-        ids = [int(token) for token in tokens]
-        check_tokens(ids, readout.V)
+    ids = listed_ids(tokens, readout)
     for token in ids:
         if ids.count(token) > 1:
             raise InputError(f"id {token} is listed twice: give a point for each id once")

@@ -139,6 +139,8 @@ def _weigh(
             if lower is not None and lower > 0.0:
                 tried = ()  # if the point wins, only the bound is left to prove
             proof, upper = prove_unspeakable(problem, token, evidence.weights, widen, tried)
+            if proof is not None and problem.homogeneous:
+                lower = 0.0  # all tokens tie at x = 0, which such a domain has
         else:
             found.append(fault)
     lower = lower if _known(lower) else None

@@ -12,6 +12,10 @@ probability of t is nowhere above ``P = 1 / (1 + exp L)``. At every x:
 - *top-p* drops t if ``(V - k) P <= 1 - p``, with k rivals above t everywhere: the other V - k
   tokens, t among them, have no more than P each, so that what is above has a mass of at least p.
 
+Where t reaches a probability of more than 1 - p, what is above it has a mass of less than p, and
+*top-p* keeps it. Where the largest margin is 0 or more, *min-p* keeps t whatever q is: without
+biases all tokens tie at x = 0, so on a domain that has that point min-p drops no token everywhere.
+
 If only *ties* are left open, so that the k rivals are as high as t or higher, t may be kept where
 it ties with the last token kept: some programs keep all that tie there, others some of them.
 
@@ -137,3 +141,10 @@ def margin_reaches(margin: float, q: float, temperature: float) -> bool:
         return False
     with ctx.workprec(_BITS):
         return bool(ball(Fraction(margin)) >= ball(Fraction(temperature)) * ball(Fraction(q)).log())
+
+
+def crosses(log10: Fraction, p: float) -> bool:
+    """Return whether a probability with that decimal logarithm is above ``1 - p`` for sure."""
+    with ctx.workprec(_BITS):
+        likely = (ball(max(log10, Fraction(-_MOST))) * arb(10).log()).exp()
+        return bool(likely > ball(1 - Fraction(p)))

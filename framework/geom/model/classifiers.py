@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geom.errors import InputError
 from geom.model.readout import Readout
 from geom.nouns import Noun
-from geom.numbers.arrays import Floats
+from geom.numbers.arrays import Floats, Ids
 
 _FITTED = ("coef_", "intercept_", "classes_")
 
@@ -119,9 +119,7 @@ def _compare(model: Any, kind: str, readout: Readout) -> None:
     logits = readout.logits(points)
     high = np.sort(logits, axis=1)[:, ::-1]
     clear = high[:, 0] - high[:, 1] > _CLEAR * np.abs(logits).max(axis=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the points have no names of features
-        answers = np.asarray(model.predict(points))
+    answers = _answers(model, points)
     if answers.shape != clear.shape:  # also where every score is a tie, and none is compared
         raise InputError(
             f"{kind} predicts {answers.shape} values for {len(points)} points, one for each label: "
@@ -133,6 +131,18 @@ def _compare(model: Any, kind: str, readout: Readout) -> None:
             f"{kind} does not predict the class with the largest score of coef_ x + intercept_: "
             "give a classifier that does, such as LogisticRegression or LinearSVC"
         )
+
+
+def predicted(model: Any, points: Floats) -> Ids:
+    """Return the places in ``classes_`` of an estimator's predictions (n,) at points (n, d)."""
+    places = {name: place for place, name in enumerate(np.asarray(model.classes_).tolist())}
+    return np.array([places[answer] for answer in _answers(model, points).tolist()])
+
+
+def _answers(model: Any, points: Floats) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the points have no names of features
+        return np.asarray(model.predict(points))
 
 
 def _points(readout: Readout) -> Floats:

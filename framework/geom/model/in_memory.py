@@ -9,16 +9,24 @@ attributes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geom.errors import GeomError, InputError, contained, raised
-from geom.model.classifiers import Classifier, is_classifier, read_classifier
-from geom.model.linear_layers import LinearLayer, is_linear_layer, read_linear_layer
+from geom.model.classifiers import Classifier, is_classifier, predicted, read_classifier
+from geom.model.linear_layers import (
+    LinearLayer,
+    is_linear_layer,
+    largest_output,
+    read_linear_layer,
+)
 from geom.model.readout import NormName, Readout
 from geom.model.tensors import Columns, array
+from geom.numbers.arrays import Floats, Ids
 
 _KINDS: dict[str | None, NormName | None] = {
     "LN": "layernorm",
@@ -79,14 +87,42 @@ def read_live(model: object) -> Readout:
                 return read_classifier(model)
             if is_linear_layer(model):
                 return read_linear_layer(model)
-            raise InputError(
-                f"a model cannot be a {kind}: give a Readout, a model's name, an object with W_U "
-                "and b_U, a linear classifier or a linear layer"
-            )
+            raise InputError(f"{kind} is not a model: {_remedy(model)}")
     except GeomError:
         raise
     except Exception as error:  # a stranger's object may raise anything
         raise InputError(f"{kind} cannot be read: {raised(error)}") from error
+
+
+def _remedy(model: Any) -> str:
+    """Say what to give in place of an object that has none of the forms that are known."""
+    if hasattr(model, "shape") and hasattr(model, "dtype"):
+        return "make a Readout of arrays, as in geom.Readout.fold(W, b)"
+    if hasattr(model, "state_dict") and hasattr(model, "__getitem__"):  # torch's Sequential
+        last = model[-1] if len(model) else None
+        if is_linear_layer(last):
+            return (
+                "it changes the inputs before they reach its last layer; give that layer, as in "
+                "geom.load(model[-1]), whose x is what the layers before it return"
+            )
+    return (
+        "give a Readout, a model's name, an object with W_U and b_U, a linear classifier or a "
+        "linear layer"
+    )
+
+
+def own_choice(model: object) -> Callable[[Floats], Ids] | None:
+    """Return what gives a model's own answers, in its own arithmetic: ids (n,) for points (n, d).
+
+    It is None for a readout, a name, and a model that takes no such points.
+    """
+    if isinstance(model, Readout | str):
+        return None
+    if _is_unembedding(model):
+        return None
+    if is_classifier(model):
+        return partial(predicted, model)
+    return partial(largest_output, model) if is_linear_layer(model) else None
 
 
 def tokenizer_of(model: object) -> object:

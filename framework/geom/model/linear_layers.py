@@ -16,6 +16,7 @@ from geom.errors import InputError
 from geom.model.readout import Readout
 from geom.model.tensors import Lines, array
 from geom.nouns import Noun
+from geom.numbers.arrays import Floats, Ids
 
 _POINTS = 4
 """The number of points at which the layer's outputs are compared."""
@@ -55,6 +56,18 @@ def read_linear_layer(model: Any) -> Readout:
     return readout
 
 
+def largest_output(model: Any, points: Floats) -> Ids:
+    """Return the place of a layer's largest output (n,) at points (n, d), rounded to its type."""
+    return np.asarray(_outputs(model, points)[1].argmax(axis=1))
+
+
+def _outputs(model: Any, points: Floats) -> tuple[Floats, Floats]:
+    """Return the points (n, d), rounded to the layer's type, and its outputs (n, V) there."""
+    given = model.weight.detach().new_tensor(points)
+    outputs = array("outputs", model(given)).astype(np.float64)
+    return array("points", given).astype(np.float64), outputs
+
+
 def _compare(model: Any, readout: Readout) -> None:
     """Ask the layer for its outputs at some points. Raises InputError if they are others.
 
@@ -62,9 +75,7 @@ def _compare(model: Any, readout: Readout) -> None:
     outputs, and of a sum of d products, whose errors add up like a random walk's steps.
     """
     points = np.random.default_rng(0).standard_normal((_POINTS, readout.d))
-    given = model.weight.detach().new_tensor(points)
-    points = array("points", given).astype(np.float64)
-    outputs = array("outputs", model(given)).astype(np.float64)
+    points, outputs = _outputs(model, points)
     eps = float(ml_dtypes.finfo(readout.head.dtype).eps)  # type: ignore[no-untyped-call]  # it has none
     lengths = np.linalg.norm(points, axis=1)[:, None]
     allowed = eps * (2.0 + readout.d**0.5) * (lengths * readout.row_norms + np.abs(readout.b))

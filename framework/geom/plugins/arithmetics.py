@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geom.errors import InputError
+from geom.errors import InputError, answered
 from geom.files.addresses import split_query
 from geom.model.readout import Readout
 from geom.numbers.arrays import Floats
@@ -105,7 +105,9 @@ class Arithmetic:
             If the winner is outside the vocabulary.
         """
         with np.errstate(all="ignore"):  # its overflows are part of its answer
-            found = self.plugin.record.margin(readout, token, x, self.plugin.options)
+            found = answered(
+                self.plugin.record.margin(readout, token, x, self.plugin.options), PrecisionMargin
+            )
         margin, winner = float(found.margin), index(found.argmax_id)
         error = None if found.error is None else float(found.error)
         if not 0 <= winner < readout.V:

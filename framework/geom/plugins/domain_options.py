@@ -59,20 +59,20 @@ def _made(name: str, readout: Readout, options: Mapping[str, Any]) -> Domain:
         if "points" not in options:
             raise InputError(
                 "the hull of which points? Give -o domain.hull.points=FILE.npy, of shape (n, "
-                f"{readout.d})"
+                f"{readout.d}), or FILE.npz?array=NAME"
             )
-        return domains.hull(_matrix("hull", "points", options, readout.d))
+        return domains.hull(_matrix("hull", "points", options, readout))
     if name == "ellipsoid":
-        return _ellipsoid(readout.d, options)
+        return _ellipsoid(readout, options)
     return domains.named(name, readout.d, readout.norm, _radius(name, options))
 
 
-def _ellipsoid(d: int, options: Mapping[str, Any]) -> Domain:
+def _ellipsoid(readout: Readout, options: Mapping[str, Any]) -> Domain:
     """Return the ellipsoid of a sample's mean and covariance, or of those given."""
     radius = _radius("ellipsoid", options)
     given = sorted(options.keys() - {"radius"})
     if given == ["points"]:
-        points = _matrix("ellipsoid", "points", options, d)
+        points = _matrix("ellipsoid", "points", options, readout)
         if len(points) < 2:
             raise InputError("option domain.ellipsoid.points: one point has no covariance")
         with np.errstate(over="ignore", invalid="ignore"):
@@ -80,11 +80,11 @@ def _ellipsoid(d: int, options: Mapping[str, Any]) -> Domain:
             factor = np.linalg.qr((points - mean) / math.sqrt(len(points) - 1), mode="r")
         return domains.ellipsoid(mean, factor, radius)
     if given in (["covariance", "mean"], ["factor", "mean"]):
-        mean = _matrix("ellipsoid", "mean", options, d)[0]
+        mean = _matrix("ellipsoid", "mean", options, readout)[0]
         if "factor" in options:
-            return domains.ellipsoid(mean, _matrix("ellipsoid", "factor", options, d), radius)
+            return domains.ellipsoid(mean, _matrix("ellipsoid", "factor", options, readout), radius)
         return domains.ellipsoid(
-            mean, _root(_matrix("ellipsoid", "covariance", options, d)), radius
+            mean, _root(_matrix("ellipsoid", "covariance", options, readout)), radius
         )
     raise InputError(f"domain ellipsoid has the options {', '.join(given) or 'none'}: {_WAYS}")
 
@@ -103,20 +103,29 @@ def _root(covariance: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
 
 
-def _matrix(name: str, option: str, options: Mapping[str, Any], d: int) -> Floats:
+def _matrix(name: str, option: str, options: Mapping[str, Any], readout: Readout) -> Floats:
     """Return an option's vectors (n, d), from the file that it names or from the array it is."""
-    what, value = f"domain.{name}.{option}", options[option]
+    what, value, d = f"domain.{name}.{option}", options[option], readout.d
     if isinstance(value, str | Path):
         what = f"{what}={value}"
         try:
-            value = read_array(Path(value))
+            value = read_array(value)
         except InputError as error:
             raise InputError(f"option {what}: {error}") from error
     value = np.asarray(value)
     matrix = read_matrix(f"option {what}", value[None] if value.ndim == 1 else value)
     if matrix.shape[1] != d or (option == "mean" and len(matrix) != 1):
         shape = f"({d},)" if option == "mean" else f"(n, {d})"
-        raise InputError(f"option {what} has shape {value.shape}: the readout asks for {shape}")
+        remedy = ""
+        if matrix.shape[1] == readout.V:
+            many = readout.noun.plural
+            remedy = (
+                f"; they are as wide as there are {many}, so the matrix of {many} may be "
+                "transposed: a source with a layout takes ?layout=dv"
+            )
+        raise InputError(
+            f"option {what} has shape {value.shape}: the readout asks for {shape}{remedy}"
+        )
     return matrix
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from geom.errors import AbsentError, InputError, near_names, unknown
+from geom.errors import AbsentError, InputError, demand, near_names, unknown
 from geom.files.addresses import Scheme, parse_address, split_query
 from geom.model.source import Source, without_user
 from geom.plugins.registry import installed
@@ -56,7 +56,29 @@ def named_source(text: str) -> Source:
             f"{address} does not exist; give a file or a folder that does, or "
             f"SOURCE:{address} for a place that is not on this machine"
         )
+    _refuse_plugin(address)
     return Source(_of_hub_id(address, names), address, query)
+
+
+_OPTIONS = {
+    "detector": "--detector",
+    "certifier": "--certifier",
+    "precision": "--precision",
+    "measure": "--measure",
+    "reporter": "--format",
+    "executor": "--executor",
+}
+"""The options of the command line that take the names of plugins, by kind."""
+
+
+def _refuse_plugin(name: str) -> None:
+    """Raise InputError if the name is that of a plugin of another kind: ``-m`` is ``--model``."""
+    kinds = [item.kind for item in installed().listed() if item.record.name == name]
+    for kind in kinds:
+        raise InputError(
+            f"{name} is a {kind}, not a model: give it with {_OPTIONS.get(kind, kind)} {name} "
+            "(-m is short for --model)"
+        )
 
 
 @contextmanager
@@ -110,7 +132,7 @@ def _readable(folder: str) -> list[str]:
 
 def _of_path(path: Path, shown: str) -> str:
     """Return the name of the source that reads an existing file or folder."""
-    found = _first(_reads(path))
+    found = _first(lambda record: _claims(record, path)) or _first(_reads(path))
     if found is None:
         if path.is_file():
             known = f"files it knows by their names: {', '.join(_all('suffixes'))}"
@@ -120,6 +142,13 @@ def _of_path(path: Path, shown: str) -> str:
             f"{shown}: geom does not know which source reads it; write SOURCE:{shown} ({known})"
         )
     return found
+
+
+def _claims(record: Any, path: Path) -> bool:
+    """Return whether a source says that it alone reads an existing folder."""
+    if record.claims is None or not path.is_dir():
+        return False
+    return bool(demand(f"source {record.name}", lambda: record.claims(path)))
 
 
 def _reads(path: Path) -> Callable[[Any], bool]:

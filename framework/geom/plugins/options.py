@@ -15,6 +15,7 @@ import msgspec
 
 from geom.errors import InputError, PluginError, demand, unknown
 from geom.files.opening import read_regular
+from geom.model.edits import OPTIONS
 from geom.plugins.records import Record
 
 Given = dict[tuple[str, str], dict[str, Any]]
@@ -86,7 +87,8 @@ def validate(kind: str, record: Record, given: Mapping[str, Any]) -> Any:
     fields = {field.name for field in dataclasses.fields(record.options)}
     for option in given:
         if option not in fields:
-            raise unknown(f"option of {kind} {record.name}", option, fields)
+            known = fields | set(OPTIONS) if kind == "source" else fields
+            raise unknown(f"option of {kind} {record.name}", option, known)
 
     def taken() -> Any:
         try:

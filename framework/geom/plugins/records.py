@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar
 
 from geom.certificates import Finding
@@ -74,6 +75,10 @@ class ModelSource(Generic[O]):
         same kind as ``reads`` says; for example a checkpoint that the one at the location names.
         A run file has to be trusted with each of them as with the location. It is called only if
         the location itself needs no trust.
+    shape : callable, optional
+        ``shape(location, options)`` is the shape (V, d) of the readout that ``load`` returns, for a
+        source whose options alone say how large it is. A run file that names another shape than
+        its own is then refused before any memory is taken.
     check : callable, optional
         ``check(location, options)`` runs the model itself, or models like it, and yields an
         `Agreement` for each: whether its logits are those of the readout that ``load`` returns.
@@ -83,6 +88,9 @@ class ModelSource(Generic[O]):
     folders : tuple of str, optional
         Names of files, each of which tells that a folder is one the source reads, so that a user
         may name such a folder without the source.
+    claims : callable, optional
+        ``claims(path)`` looks at an existing folder and tells whether the source alone reads it,
+        although a file named in another's ``folders`` lies there too.
     hub_ids : bool, optional
         Whether a name that is no file, no folder and no source is an id of the Hub that this source
         reads: ``--model OWNER/NAME``.
@@ -104,9 +112,11 @@ class ModelSource(Generic[O]):
     _: KW_ONLY
     reads: Literal["nothing", "file", "checkpoint", "anything"] = "anything"
     places: Callable[[str, O], Iterable[str]] | None = None
+    shape: Callable[[str, O], tuple[int, int]] | None = None
     check: Callable[[str, O], Iterable[Agreement]] | None = None
     suffixes: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    claims: Callable[[Path], bool] | None = None
     hub_ids: bool = False
     network: Callable[[str, O], Network] | None = None
     live: Callable[[object, object], Network | None] | None = None

@@ -7,6 +7,7 @@ working.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from geom.errors import PluginError, Raised, attempt, unknown
+from geom.errors import InputError, PluginError, Raised, attempt, several, unknown
 from geom.plugins import hookspecs
 from geom.plugins.options import describe
 from geom.plugins.records import (
@@ -36,6 +37,9 @@ GROUP = "geom"
 
 R = TypeVar("R", bound=Record)
 
+NAMING = "use small letters, digits and hyphens, as in my-idea"
+"""What the name of a plugin is made of."""
+
 HOOKS: dict[str, tuple[str, type[Any]]] = {
     "source": ("geom_sources", ModelSource),
     "detector": ("geom_detectors", Detector),
@@ -46,6 +50,11 @@ HOOKS: dict[str, tuple[str, type[Any]]] = {
     "executor": ("geom_executors", Executor),
 }
 """Kind of plugin -> its hook and the record that the hook yields."""
+
+
+def is_name(text: str) -> bool:
+    """Return whether a plugin may have a name: small letters, digits, hyphens, a letter first."""
+    return re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", text) is not None
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,11 @@ class Plugins:
     def _records(self, plugin: object, key: str, origin: Origin) -> list[Listed]:
         self._manager.register(plugin, name=key)
         self._manager.check_pending()
+        if not self._manager.get_hookcallers(plugin):
+            raise PluginError(
+                f"it registers nothing: no function of {origin.module} is marked with "
+                "@geom.hookimpl, as in '@hookimpl def geom_detectors()'"
+            )
         return [
             Listed(kind, record, origin)
             for kind, (hook, record_type) in HOOKS.items()
@@ -134,14 +148,16 @@ class Plugins:
         for implementation in caller.get_hookimpls():
             if implementation.plugin is not plugin:
                 continue
-            for record in implementation.function():
+            for record in several(implementation.function(), record_type.__name__):
                 if not isinstance(record, record_type):
                     raise PluginError(
                         f"{hook} yields {record!r}, not {record_type.__name__} records"
                     )
-                for name in (record.name, getattr(record, "unit", record.name)):
-                    if not (isinstance(name, str) and is_plain(name)):
-                        raise PluginError(f"{hook} yields the name {name!r}; use visible letters")
+                unit = getattr(record, "unit", "none")
+                if not (isinstance(unit, str) and is_plain(unit)):
+                    raise PluginError(f"{hook} yields the unit {unit!r}; use visible letters")
+                if not (isinstance(record.name, str) and is_name(record.name)):
+                    raise PluginError(f"{hook} yields the name {record.name!r}; {NAMING}")
                 describe(record)
                 yield record
 
@@ -171,15 +187,23 @@ class Plugins:
             raise unknown("kind of plugin", kind, HOOKS)
         item = self._listed.get((kind, name))
         if item is None:
-            raise unknown(kind, name, (known for k, known in self._listed if k == kind))
+            raise self._unknown(kind, name, {known for k, known in self._listed if k == kind})
         return item.record
 
     def named(self, name: str) -> list[Listed]:
         """List every plugin of that name, of any kind. Raises InputError if there is none."""
         found = [item for item in self.listed() if item.record.name == name]
         if not found:
-            raise unknown("plugin", name, {known for _, known in self._listed})
+            raise self._unknown("plugin", name, {known for _, known in self._listed})
         return found
+
+    def _unknown(self, what: str, name: str, known: Iterable[str]) -> InputError:
+        """Return the error for an unknown name, with the plugins that were to be called alike."""
+        error = unknown(what, name, known)
+        meant = [
+            str(item) for item in self.skipped if name in (item.name, item.origin.distribution)
+        ]
+        return InputError("; ".join([str(error), *meant])) if meant else error
 
 
 _in_use: ContextVar[Plugins | None] = ContextVar("geom_plugins", default=None)

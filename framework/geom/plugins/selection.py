@@ -56,7 +56,7 @@ def prepare(problem: Problem, certifiers: Sequence[Chosen[Certifier[Any]]]) -> N
     Raises the certifier's own InputError, and PluginError if it raises anything else.
     """
     for certifier in certifiers:
-        certifier.call(partial(_prepared, problem))
+        certifier.call(partial(_prepared, problem), "prepare")
 
 
 def _prepared(problem: Problem, certifier: Certifier[Any], options: Any) -> None:

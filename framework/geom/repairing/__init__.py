@@ -40,7 +40,7 @@ from geom.repairing.search import Search
 from geom.repairing.survival import lost_tokens
 from geom.runs.pipeline import run as audited
 from geom.store import Run
-from geom.token_spec import check_tokens, parse_tokens
+from geom.token_spec import asked_ids
 
 UNSPEAKABLE = "unspeakable"
 """The tokens that a run proved unspeakable, without rows of padding: no tokenizer has those."""
@@ -55,7 +55,7 @@ moves the furthest, because without them others may move less, and in the end al
 
 def repair(
     run_or_readout: Run | Readout | Live | str,
-    tokens: str | Iterable[int] = UNSPEAKABLE,
+    tokens: str | Iterable[int | str] = UNSPEAKABLE,
     *,
     margin: float = DEFAULT_MARGIN,
     at_most: float | str | None = None,
@@ -74,8 +74,8 @@ def repair(
     ----------
     run_or_readout : Run, Readout, str or object
         A run, or anything that `geom.load` takes, whose candidates are then audited first.
-    tokens : str or iterable of int, optional
-        Ids, a spec such as ``5,9,100-120``, or ``unspeakable``: those that the run proved
+    tokens : str or iterable of int or str, optional
+        Ids or texts, a spec such as ``5,9,100-120``, or ``unspeakable``: those that the run proved
         unspeakable, except rows of padding.
     margin : float, optional
         The margin that each shall have somewhere in the domain, in logits.
@@ -128,15 +128,12 @@ def repair(
         return _proven(run, geometry, search, protected, chosen, left, margin, median, unknown)
 
 
-def _asked(run: Run, tokens: str | Iterable[int]) -> Ids:
+def _asked(run: Run, tokens: str | Iterable[int | str]) -> Ids:
     """Return the ids asked for, ascending."""
-    V = run.problem.readout.V
-    if not isinstance(tokens, str):
-        found = check_tokens(tokens, V)
-    elif tokens == UNSPEAKABLE:
+    if isinstance(tokens, str) and tokens == UNSPEAKABLE:
         found = [r.token_id for r in run.rows(UNSPEAKABLE) if r.token_kind != "padding"]
     else:
-        found = parse_tokens(tokens, V)
+        found = asked_ids(tokens, run.problem.readout)
     return np.array(sorted(found), dtype=np.int64)
 
 

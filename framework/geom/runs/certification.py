@@ -12,14 +12,14 @@ from typing import Any
 
 from geom import exact
 from geom.certificates import Finding, Verdict
-from geom.errors import Raised, attempt
+from geom.errors import Raised, several
 from geom.exact.bulk import own_direction
 from geom.exact.caps import probability_cap
 from geom.model.problem import Problem
 from geom.plugins.chosen import Chosen
 from geom.plugins.records import Certifier, never
 from geom.runs.failures import failure_note
-from geom.runs.findings import checked
+from geom.runs.findings import fitting
 from geom.store import Outcome
 
 Link = Chosen[Certifier[Any]]
@@ -41,7 +41,9 @@ def sees_all(link: Link) -> bool:
     """Return whether a link is asked about tokens that are decided, too."""
     if link.record.verifies:
         return True
-    return link.call(lambda record, options: bool(record.sees_all(options)), "asked what it sees")
+    return link.call(
+        lambda record, options: bool(record.sees_all(options)), "sees_all", "asked what it sees"
+    )
 
 
 def certify(
@@ -205,14 +207,16 @@ def _asked(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[_
 def _ask(problem: Problem, link: Link, states: Sequence[_State]) -> Iterator[Finding | Raised]:
     """Yield one finding per token, or what was raised in its place; ignore any further findings."""
     given, asked = 0, problem.readout.noun.counted(len(states))
-    for answer in link.draw(partial(_answers, problem, states)):
+    many = "certify" if link.record.certify_many is None else "certify_many"
+    for answer in link.draw(partial(_answers, problem, states), many):
         if isinstance(answer, Raised):
             missing = answer
             break
-        yield attempt(partial(checked, answer))
+        yield link.look(partial(fitting, answer, problem), many)
         given += 1
     else:
-        missing = Raised(ValueError(f"{given} findings for {asked}"))
+        wrong = ValueError(f"{given} findings for {asked}")
+        missing = Raised(wrong, getattr(link.record, many))
     yield from repeat(missing, len(states) - given)
 
 
@@ -224,10 +228,10 @@ def _answers(
     if certifier.certify_many is None:
         return (certifier.certify(asked, s.token, s.evidence, options) for s in states)
     tokens, priors = [s.token for s in states], [s.evidence for s in states]
-    answers = certifier.certify_many(asked, tokens, priors, options)
-    if isinstance(answers, Sized) and len(answers) != len(states):
-        raise ValueError(f"{len(answers)} findings for {problem.readout.noun.counted(len(states))}")
-    return answers
+    found = certifier.certify_many(asked, tokens, priors, options)
+    if isinstance(found, Sized) and len(found) != len(states):
+        raise ValueError(f"{len(found)} findings for {problem.readout.noun.counted(len(states))}")
+    return several(found, "Finding")
 
 
 def _take(problem: Problem, state: _State, name: str, finding: Finding | Raised) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from geom import exact
 from geom.certificates import Finding
-from geom.errors import GeomError, PluginError, Raised
+from geom.errors import GeomError, PluginError, Raised, answered, several
 from geom.exact import symmetric
 from geom.exact.bulk import prove_own_directions, prove_points, shares_directions
 from geom.exact.products import POINTS
@@ -22,7 +22,7 @@ from geom.model.readout import Readout
 from geom.nouns import Noun
 from geom.numbers.arrays import Flags, Floats, Ids
 from geom.plugins.records import Detector
-from geom.plugins.results import WitnessedToken
+from geom.plugins.results import Candidate, WitnessedToken
 from geom.runs.findings import as_kept
 from geom.runs.outcomes import own_direction_outcome
 from geom.runs.planning import Plan, plan
@@ -118,7 +118,7 @@ def _asked_all(asked: Plan) -> _Seen:
     """Ask the detectors one after another; if two name a token's winner, the first one counts."""
     seen = _Seen(np.full(asked.readout.V, _UNKNOWN))
     for detector in asked.detectors:
-        found = detector.attempt(partial(_detected, asked.problem))
+        found = detector.attempt(partial(_detected, asked.problem), "detect")
         if isinstance(found, Raised):
             if isinstance(found.error, GeomError):
                 raise found.error
@@ -163,12 +163,19 @@ def _detected(
     flags, winners = np.zeros(V, dtype=np.bool_), np.full(V, _UNKNOWN)
     seen = np.zeros(V, dtype=np.bool_)
     witnessed: list[WitnessedToken] = []
-    for found in detector.detect(problem.readout, problem.domain, options):
+    yielded = several(detector.detect(problem.readout, problem.domain, options), "Candidate")
+    for found in yielded:
+        if not isinstance(found, WitnessedToken):
+            found = answered(found, Candidate, "yielded")
         token = index(found.token)  # NumPy's integers are not SQLite's
         winner = None if isinstance(found, WitnessedToken) else found.argmax_id
-        ids = (token, token if winner is None else index(winner))
-        if not all(0 <= i < V for i in ids) or seen[token]:
-            raise ValueError(f"{found} is outside the vocabulary or named twice")
+        for id in (token, token if winner is None else index(winner)):
+            if not 0 <= id < V:
+                raise ValueError(
+                    f"it yielded {found}: {id} is outside the vocabulary: 0 to {V - 1}"
+                )
+        if seen[token]:
+            raise ValueError(f"it yielded {found}, and token {token} before: each token once")
         seen[token] = True
         if isinstance(found, WitnessedToken):
             witnessed.append(WitnessedToken(token, found.x))

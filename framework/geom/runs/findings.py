@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geom.certificates import Finding, Weights
-from geom.errors import Raised, attempt, one_line
+from geom.errors import Raised, answered, attempt, one_line
+from geom.model.problem import Problem
 
 T = TypeVar("T", np.float64, np.int64)
 
@@ -19,13 +20,32 @@ def as_kept(finding: Finding) -> Finding:
     return Finding() if isinstance(kept, Raised) else kept
 
 
+def fitting(answer: object, problem: Problem) -> Finding:
+    """Return the answer with arrays of our own, if their shapes fit the problem.
+
+    Raises ValueError if they do not, and what `checked` raises. What the numbers prove, and whether
+    they are a point of the domain, is for `geom.exact` to say.
+    """
+    found = checked(answer)
+    k = problem.domain.coordinates
+    if found.x is not None and found.x.shape != (k,):
+        raise ValueError(f"its x has shape {found.x.shape}, not ({k},)")
+    if found.weights is not None:
+        indices, values = found.weights.indices.shape, found.weights.values.shape
+        if len(indices) != 1 or indices != values:
+            raise ValueError(
+                f"its weights have indices of shape {indices} and values of shape {values}, not "
+                "one value per index"
+            )
+    return found
+
+
 def checked(answer: object) -> Finding:
     """Return the answer with arrays of our own.
 
     Raises TypeError, or whatever its objects raise, if the answer is not a finding.
     """
-    if not isinstance(answer, Finding):
-        raise TypeError(f"it returned {type(answer).__name__}, not a Finding")
+    answer = answered(answer, Finding)
     x, weights, note = answer.x, answer.weights, answer.note
     if x is not None:
         x = _kept(x, np.float64)

@@ -216,7 +216,7 @@ class _Search:
         enough = limit * (1.0 + GAP) if limit < math.inf else None
         assert self._link is not None  # nobody is asked without one
         say: Any = self._link.record.tighten
-        options = self._link.attempt(lambda _, options: say(options, gap, enough))
+        options = self._link.attempt(lambda _, options: say(options, gap, enough), "tighten")
         if isinstance(options, Raised):
             self._left = 0
             return []

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geom.errors import GeomError, Raised, StoreError, draw, error_watcher
+from geom.errors import GeomError, Raised, StoreError, demand, error_watcher, several
 from geom.loading import load, open_run
 from geom.machine.devices import find_device, using
 from geom.machine.threads import limited_threads
 from geom.model.domains import Domain
-from geom.model.in_memory import Live
+from geom.model.in_memory import Live, own_choice
 from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.model.shared import shared
@@ -26,6 +26,7 @@ from geom.runs.detection import examine, missing_or_more
 from geom.runs.hardest import order_hardest
 from geom.runs.opening import opening as open_in_bulk
 from geom.runs.planning import DEFAULT_CERTIFIERS, DEFAULT_EXECUTOR, Plan, no_order, plan, workers
+from geom.runs.predictions import Choice, note_lost_leads
 from geom.runs.worker_errors import SentTraceback, with_tracebacks
 from geom.store import Outcome, Run, Writer, create_or_continue
 from geom.token_spec import CANDIDATES, format_tokens
@@ -37,7 +38,7 @@ def run(
     detectors: Sequence[str] | None = None,
     certifiers: Sequence[str] = DEFAULT_CERTIFIERS,
     domain: str | Domain = "auto",
-    tokens: str | Iterable[int] = CANDIDATES,
+    tokens: str | Iterable[int | str] = CANDIDATES,
     options: Mapping[str, Any] | None = None,
     executor: str = DEFAULT_EXECUTOR,
     device: str = "cpu",
@@ -58,8 +59,8 @@ def run(
         The chain of certifiers, in order; with an empty chain the run only detects.
     domain : str or Domain, optional
         The set where x lives: a name, or your own domain.
-    tokens : str or iterable of int, optional
-        Ids, or a spec: ``5,9,100-120``, ``@FILE``, ``all`` or ``candidates``.
+    tokens : str or iterable of int or str, optional
+        Ids or texts, or a spec: ``5,9,100-120``, a text, ``@FILE``, ``all`` or ``candidates``.
     options : mapping of str to object, optional
         ``{"KIND.NAME.OPTION": value}``.
     executor : str, optional
@@ -91,9 +92,12 @@ def run(
         If the file cannot be used.
     """
     given = by_plugin(options or {})
+    choice: Choice | None = None
     if not isinstance(readout, Readout):
+        model = readout
         with watched(progress):
-            readout = load(readout, given)
+            readout = load(model, given)
+        choice = demand("the model", lambda: own_choice(model))
     asked = plan(
         readout,
         detectors=detectors,
@@ -106,7 +110,7 @@ def run(
         opening=opening,
         hardest=hardest,
     )
-    return execute(asked, out, progress)
+    return execute(asked, out, progress, choice=choice)
 
 
 def execute(
@@ -114,10 +118,12 @@ def execute(
     out: str | Path | None = None,
     progress: Watcher | None = None,
     ready: Callable[[], None] = lambda: None,
+    choice: Choice | None = None,
 ) -> Run:
     """Carry out a plan: the part of `run` that follows the checks.
 
-    ``ready`` is called once the file is open, just before the work begins.
+    ``ready`` is called once the file is open, just before the work begins. ``choice`` gives the
+    answers of a model in memory.
     """
     readout = asked.readout
     writer = create_or_continue(
@@ -138,6 +144,7 @@ def execute(
                 _refuse_other_rows(asked, writer.run)
             _certify(asked, writer)
             _order(asked, writer)
+            note_lost_leads(asked.problem, writer, choice)
         writer.finish()
     except BaseException:
         writer.abandon()
@@ -206,7 +213,9 @@ def _outcomes(asked: Plan, tokens: list[int | Outcome]) -> Generator[Outcome]:
         told = executor.record.processes and error_watcher() is not None
         work = partial(_work, problem, portable(asked.chain), asked.device.name, told)
         batches = _batches(asked, tokens)
-        results = executor.attempt(lambda record, options: record.map(work, batches, options))
+        results = executor.attempt(
+            lambda record, options: record.map(work, batches, options), "map"
+        )
         if isinstance(results, Raised):
             raise _broken(executor, results)
         stack.callback(_close, executor, results)
@@ -231,7 +240,7 @@ def _expected(
     Raises PluginError if a value is not an Outcome, or the outcome of a token is missing.
     """
     left = set(tokens)
-    for outcome in _brought(results):
+    for outcome in _brought(executor, results):
         if isinstance(outcome, Raised):
             raise _broken(executor, outcome)
         if isinstance(outcome, SentTraceback):
@@ -240,19 +249,26 @@ def _expected(
             continue
         if not isinstance(outcome, Outcome):
             wrong = TypeError(f"it brought back {type(outcome).__name__}, not an Outcome")
-            raise _broken(executor, Raised(wrong))
+            raise _broken(executor, Raised(wrong, executor.record.map))
         if outcome.token_id in left:  # a token that is done again is already stored
             left.remove(outcome.token_id)
             yield outcome
     if left:
         lost = ValueError(f"it brought back nothing for {format_tokens(sorted(left)[:20])}")
-        raise _broken(executor, Raised(lost))
+        raise _broken(executor, Raised(lost, executor.record.map))
 
 
-def _brought(results: Iterable[Iterable[Any]]) -> Iterator[object]:
+def _brought(executor: Chosen[Executor[Any]], results: Iterable[Iterable[Any]]) -> Iterator[object]:
     """Yield the values of the results one by one and, if one raises, end with what it raised."""
-    for part in draw(lambda: results):
-        yield from [part] if isinstance(part, Raised) else draw(partial(iter, part))
+    for part in executor.draw(lambda *_: several(results, "result"), "map"):
+        if isinstance(part, Raised):
+            yield part
+        else:
+            yield from executor.draw(partial(_unchanged, part), "map")
+
+
+def _unchanged(part: Iterable[Any], record: object, options: object) -> Iterable[Any]:
+    return part
 
 
 def _broken(executor: Chosen[Executor[Any]], what: Raised) -> GeomError:
@@ -263,7 +279,7 @@ def _broken(executor: Chosen[Executor[Any]], what: Raised) -> GeomError:
 
 def _close(executor: Chosen[Executor[Any]], results: object) -> None:
     """End an executor's work if its results can be closed."""
-    executor.call(lambda record, options: getattr(results, "close", lambda: None)())
+    executor.call(lambda record, options: getattr(results, "close", lambda: None)(), "map")
 
 
 def _work(

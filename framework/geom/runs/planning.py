@@ -26,7 +26,7 @@ from geom.plugins.registry import installed
 from geom.plugins.selection import choose, distinct, prepare, refuse_unused
 from geom.runs.certification import Link
 from geom.self_argmax import own_winners_memory
-from geom.token_spec import ALL, CANDIDATES, check_tokens, format_tokens, parse_tokens
+from geom.token_spec import ALL, CANDIDATES, asked_ids, format_tokens
 
 DEFAULT_DETECTORS = ("self-argmax",)
 DEFAULT_CERTIFIERS = ("maxent", "highs")
@@ -101,7 +101,7 @@ def plan(
     detectors: Sequence[str] | None = None,
     certifiers: Sequence[str] = DEFAULT_CERTIFIERS,
     domain: str | Domain = "auto",
-    tokens: str | Iterable[int] = CANDIDATES,
+    tokens: str | Iterable[int | str] = CANDIDATES,
     given: Given | None = None,
     executor: str = DEFAULT_EXECUTOR,
     device: str = "cpu",
@@ -114,7 +114,7 @@ def plan(
     """
     given = given or {}
     where = chosen_domain(readout, domain, given)
-    wanted = _tokens(tokens, readout.V)
+    wanted = _tokens(tokens, readout)
     if detectors is None:
         detectors = DEFAULT_DETECTORS if wanted == CANDIDATES else ()
     if not detectors and wanted == CANDIDATES:
@@ -156,15 +156,17 @@ def plan(
 def workers(executor: Chosen[Executor[Any]]) -> int:
     """Return how many items the executor says it works on at once."""
     return executor.call(
-        lambda record, options: max(1, index(record.workers(options))), "asked for its workers"
+        lambda record, options: max(1, index(record.workers(options))),
+        "workers",
+        "asked for its workers",
     )
 
 
-def _tokens(asked: str | Iterable[int], V: int) -> str | tuple[int, ...]:
+def _tokens(asked: str | Iterable[int | str], readout: Readout) -> str | tuple[int, ...]:
     """Return the tokens asked for: ``candidates``, ``all`` or the ids, ascending."""
-    if not isinstance(asked, str):
-        return tuple(check_tokens(asked, V))
-    return asked if asked in (CANDIDATES, ALL) else tuple(parse_tokens(asked, V))
+    if isinstance(asked, str) and asked in (CANDIDATES, ALL):
+        return asked
+    return tuple(asked_ids(asked, readout))
 
 
 def _ids(tokens: str | tuple[int, ...], V: int) -> Sequence[int] | None:
@@ -264,7 +266,9 @@ def _need(readout: Readout, plugin: Chosen[Detector[Any]] | Chosen[Certifier[Any
     say = plugin.record.memory
     if say is None:
         return 0
-    return plugin.call(lambda _, options: int(say(readout, options)), "asked for its memory")
+    return plugin.call(
+        lambda _, options: int(say(readout, options)), "memory", "asked for its memory"
+    )
 
 
 def _versions(names: Mapping[str, Sequence[str]]) -> dict[str, str]:

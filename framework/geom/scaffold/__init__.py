@@ -19,9 +19,7 @@ from string import Template
 from geom.errors import InputError, unknown
 from geom.files.replacing import kind_of
 from geom.plugins import hookspecs
-from geom.plugins.registry import HOOKS, installed
-
-_FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+from geom.plugins.registry import HOOKS, NAMING, installed, is_name
 
 
 def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
@@ -52,11 +50,8 @@ def new_plugin(kind: str, name: str, folder: str | Path = ".") -> Path:
     """
     if kind not in HOOKS:
         raise unknown("kind of plugin", kind, HOOKS)
-    if not _FORM.fullmatch(name):
-        raise InputError(
-            f"{name!r} is not a name for a plugin: use small letters, digits and hyphens, as in "
-            f"my-{kind}"
-        )
+    if not is_name(name):
+        raise InputError(f"{name!r} is not a name for a plugin: {NAMING}")
     if any(item.record.name == name for item in installed().listed() if item.kind == kind):
         raise InputError(f"a {kind} called {name} is already installed: choose another name")
     place = Path(folder) / name

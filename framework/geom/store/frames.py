@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from geom.errors import InputError
+from geom.store.decoding import TOKEN_COLUMNS
+from geom.store.rows import TokenRow
 
 if TYPE_CHECKING:
     import pandas
@@ -22,3 +24,12 @@ def frame(rows: Iterable[object], columns: Sequence[str]) -> pandas.DataFrame:
         raise InputError("pandas is not installed: pip install pandas") from None
     found = [[getattr(row, name) for name in columns] for row in rows]
     return pandas.DataFrame(found, columns=list(columns))
+
+
+def token_frame(rows: Iterable[TokenRow]) -> pandas.DataFrame:
+    """Make a DataFrame of tokens: the fields of `TokenRow`, and ``hard`` after ``verdict``.
+
+    Raises InputError if pandas is not installed.
+    """
+    place = TOKEN_COLUMNS.index("verdict") + 1
+    return frame(rows, (*TOKEN_COLUMNS[:place], "hard", *TOKEN_COLUMNS[place:]))

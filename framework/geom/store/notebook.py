@@ -2,49 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
-
-from geom.nouns import Noun
-from geom.store.ranking import ranking
-from geom.store.rows import TokenRow
-from geom.text import harmless, visible
 
 SHOWN = 20
 """The number of rows that a table shows."""
-
-
-def run_html(
-    model: str, settings: Mapping[str, Any], rows: Iterable[TokenRow], noun: Noun = Noun.TOKEN
-) -> str:
-    """Render a run: its counts, and a table of its first tokens, the unspeakable ones on top."""
-    ranked = ranking(rows, noun)
-    ordered = ranked.rows
-    counts = Counter(row.label for row in ordered)
-    numbers = ", ".join(f"{n} {name}" for name, n in counts.most_common()) or f"no {noun} examined"
-    if undecodable := sum(row.undecodable for row in ordered):
-        numbers += f"; {undecodable} of them speakable padding, which no tokenizer decodes"
-    facts = f"{settings.get('V')} {noun.plural}, d = {settings.get('d')}"
-    names = ("id", noun, "verdict", "proof", "largest margin")
-    cells = (
-        (
-            str(row.token_id),
-            visible(row.token, row.token_kind),
-            row.label,
-            row.proof or "-",
-            ranked.margin(row),
-        )
-        for row in ordered[:SHOWN]
-    )
-    return "\n".join(
-        (
-            f"<p><b>{escape(harmless(model))}</b>, {escape(facts)}: {escape(numbers)}</p>",
-            table_html(names, cells, len(ordered), "run.ranking().rows"),
-            *(f"<p>{escape(said)}</p>" for said in (ranked.about, *ranked.legend) if said),
-        )
-    )
 
 
 def table_html(names: Sequence[str], cells: Iterable[Sequence[str]], total: int, rest: str) -> str:

@@ -9,14 +9,22 @@ its place is not known either.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
 
 from geom.nouns import Noun
 from geom.numbers.printing import rounded_down
 from geom.numbers.spacing import FORMATS
 from geom.reprs import short_repr
+from geom.store.frames import token_frame
+from geom.store.notebook import SHOWN, table_html
 from geom.store.rows import TokenRow
+from geom.text import visible
+
+if TYPE_CHECKING:
+    import pandas
 
 TIED = "\N{ALMOST EQUAL TO}"
 """The mark of a token that is as hard as a neighbour as far as is proven."""
@@ -24,7 +32,7 @@ TIED = "\N{ALMOST EQUAL TO}"
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rows in order, the hardest first.
+    """Rows in order, the hardest first: iterate over it for them.
 
     Attributes
     ----------
@@ -46,6 +54,57 @@ class Ranking:
     noun: Noun = Noun.TOKEN
 
     __repr__ = short_repr
+
+    def __iter__(self) -> Iterator[TokenRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _repr_html_(self) -> str:
+        return self.html("list(ranking)")
+
+    def html(self, rest: str) -> str:
+        """Render the first rows as a table for a notebook, with what is proven of their order.
+
+        Parameters
+        ----------
+        rest : str
+            The code that gives all rows.
+
+        Returns
+        -------
+        str
+            HTML without scripts or styles.
+        """
+        names = ("id", self.noun, "verdict", "proof", "largest margin")
+        cells = (
+            (
+                str(row.token_id),
+                visible(row.token, row.token_kind),
+                row.label,
+                row.proof or "-",
+                self.margin(row),
+            )
+            for row in self.rows[:SHOWN]
+        )
+        said = (f"<p>{escape(line)}</p>" for line in (self.about, *self.legend) if line)
+        return "\n".join((table_html(names, cells, len(self), rest), *said))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the rows as a DataFrame, in this order.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As from `Run.to_pandas`.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return token_frame(self.rows)
 
     @property
     def about(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -24,18 +25,19 @@ from geom.model.problem import Problem
 from geom.model.readout import Readout
 from geom.nouns import Noun
 from geom.numbers.arrays import Flags, Floats, Ids
-from geom.store import decoding, lookup
+from geom.store import decoding, sorting, unexamined
 from geom.store.arrays import HEADER, ITEM
 from geom.store.decoding import MEASURE_COLUMNS, TOKEN_COLUMNS, Lengths
 from geom.store.domain_frame import read_frame
 from geom.store.file_format import ADDED
-from geom.store.frames import frame
+from geom.store.frames import token_frame
 from geom.store.meta import meta, settings
-from geom.store.notebook import run_html
 from geom.store.ranking import Ranking, ranking
 from geom.store.rows import MeasureRow, TokenRow, VerdictLabel, checked_label
 from geom.store.run_file import RunFile
+from geom.store.run_html import run_html
 from geom.text import TokenKind
+from geom.token_names import named, near
 from geom.token_spec import CANDIDATES
 
 if TYPE_CHECKING:
@@ -96,11 +98,25 @@ class Run:
         return self.rows()
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
-        return f"<Run {self.path or 'in memory'}: {counts or f'no {self.noun} examined'}>"
+        query = f"SELECT count(*) FROM tokens WHERE {_WANTED['hard']}"
+        ((hard,),) = self._file.select(query)
+        counts = self.counts()
+        rest = self.settings["V"] - sum(counts.values())
+        counts["speakable"] -= hard
+        found = [f"{n} {name}" for name, n in ({"hard": hard} | counts).items() if n]
+        over = self._passed_over if self.planned and rest > 0 else None
+        if over is not None and found:
+            found.append(f"{rest} not flagged")
+        elif over is not None:
+            found.append(f"none of {self.noun.counted(rest)} flagged{over.because()}")
+        told, warned = ", ".join(found) or f"no {self.noun} examined", len(self.warnings)
+        if warned:
+            told += f"; {warned} warning{'' if warned == 1 else 's'}"
+        return f"<Run {self.path or 'in memory'}: {told}>"
 
     def _repr_html_(self) -> str:
-        return run_html(self.model, self.settings, self.rows(), self.noun)
+        pending = self.counts()["pending"]
+        return run_html(self.model, self.settings, self.rows(), self.noun, self.warnings, pending)
 
     def close(self) -> None:
         """Close the file."""
@@ -268,8 +284,16 @@ class Run:
         """
         return ranking(self.rows(verdict), self.noun)
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self, verdict: str | None = None, sort: str = "id") -> pandas.DataFrame:
         """Return the rows as a DataFrame.
+
+        Parameters
+        ----------
+        verdict : {"speakable", "unspeakable", "undecided", "hard"}, optional
+            The verdict of the tokens wanted, as for `rows`, or None for all.
+        sort : str, optional
+            The order: ``id``, ``hardness`` (that of `ranking`, the hardest first), ``token``,
+            ``margin``, ``verdict`` or a measure, the least first; a ``-`` before it reverses.
 
         Returns
         -------
@@ -280,18 +304,19 @@ class Run:
         Raises
         ------
         InputError
-            If pandas is not installed.
+            If pandas is not installed, or if the verdict or the key is another word.
         """
-        place = TOKEN_COLUMNS.index("verdict") + 1
-        return frame(self, (*TOKEN_COLUMNS[:place], "hard", *TOKEN_COLUMNS[place:]))
+        if sort == "id":
+            return token_frame(self.rows(verdict))
+        return token_frame(sorting.in_order(self.ranking(verdict).rows, self.measured(), sort))
 
-    def row(self, token: int) -> TokenRow:
+    def row(self, token: int | str) -> TokenRow:
         """Return the row of one token.
 
         Parameters
         ----------
-        token : int
-            The token.
+        token : int or str
+            Its id, or its text, as for `named`.
 
         Returns
         -------
@@ -301,14 +326,38 @@ class Run:
         Raises
         ------
         InputError
-            If the run did not examine the token.
+            If the run did not examine the token, or several have that text.
         """
+        if isinstance(token, str):
+            found = self.named(token)
+            if len(found) > 1 and str(found[0].token_id) != token:
+                ids = ", ".join(str(row.token_id) for row in found[:5])
+                more = ", ..." if len(found) > 5 else ""
+                raise InputError(
+                    f"{self.noun.counted(len(found))} have the text {token!r}: "
+                    f"give one of the ids {ids}{more}"
+                )
+            return found[0]
         query = f"SELECT {self._columns} FROM tokens WHERE token_id = ? AND verdict IS NOT NULL"
-        for values in self._file.select(query, (token,)):
+        for values in self._file.select(query, (index(token),)):
             return decoding.token_row(self._file, values)
-        raise InputError(
-            f"{self.noun} {token} was not examined in this run; see its ids with geom show"
+        raise InputError(self._why_not(token))
+
+    def _why_not(self, token: int) -> str:
+        """Say why the run has no row of an id."""
+        query = "SELECT 1 FROM tokens WHERE token_id = ?"
+        pending = not self.planned or bool(self._file.select(query, (token,)))
+        return unexamined.why_not(
+            token, self.settings["V"], pending, self._passed_over, self.noun, self._where
         )
+
+    @property
+    def _where(self) -> str:
+        return str(self.path or "this run")
+
+    @property
+    def _passed_over(self) -> unexamined.PassedOver | None:
+        return unexamined.passed_over(self.settings, self.warnings)
 
     def named(self, name: str) -> list[TokenRow]:
         """Find a token by id or text.
@@ -330,15 +379,17 @@ class Run:
             If the run examined no such token; the message names texts that are nearly the same.
         """
         rows = list(self.rows())
-        found = lookup.named(rows, name)
+        found = named(rows, name)
         if not found:
-            near = lookup.near(rows, name)
-            remedy = f"did you mean {' or '.join(near)}?" if near else "give its id or text"
+            if name.isdecimal() and len(name) < 19:  # SQLite's integers
+                raise InputError(self._why_not(int(name)))
+            close = near(rows, name)
+            remedy = f"did you mean {' or '.join(close)}?" if close else "give its id or text"
             if self.settings.get("tokens") == CANDIDATES:
                 remedy += f"; {self.noun.plural} that the detectors passed over are not in it"
-            where = self.path or "this run"
-            raise InputError(f"{self.noun} {name!r} was not examined in {where}: {remedy}")
-        return found
+            raise InputError(f"{self.noun} {name!r} was not examined in {self._where}: {remedy}")
+        by_id = {row.token_id: row for row in rows}
+        return [by_id[token] for token in found]
 
     def evidence(self, token: int) -> Finding:
         """Return the best point and weights that the run kept for a token, whatever they prove.
@@ -360,7 +411,7 @@ class Run:
         """
         return decoding.evidence(self._file, token, self._lengths)
 
-    def certificate(self, token: int) -> Certificate | None:
+    def certificate(self, token: int | str) -> Certificate | None:
         """Return the proof of a token's verdict.
 
         A witness that is the token's own direction is rebuilt from the model's weights, which are
@@ -368,8 +419,8 @@ class Run:
 
         Parameters
         ----------
-        token : int
-            The token.
+        token : int or str
+            Its id, or its text, as for `named`.
 
         Returns
         -------
@@ -383,7 +434,8 @@ class Run:
         StoreError
             If the run is damaged, or was made with other weights.
         """
-        verdict, evidence = self.row(token).verdict, self.evidence(token)
+        row = self.row(token)
+        token, verdict, evidence = row.token_id, row.verdict, self.evidence(row.token_id)
         if verdict == "speakable":
             if self.recipe(token) is not None:
                 return Witness(own_direction(self.problem, token))

@@ -109,6 +109,23 @@ class Writer:
         """Whether the points of the run's domain are mixtures, few of whose numbers are not 0."""
         return bool(self.run.settings["domain"]["shape"] == "simplex")
 
+    def remark(self, notes: Mapping[int, str]) -> None:
+        """Add remarks to the notes of tokens that do not have them yet."""
+        query = (
+            "UPDATE tokens SET note = coalesce(note || '; ', '') || ?2 "
+            "WHERE token_id = ?1 AND instr(coalesce(note, ''), ?2) = 0"
+        )
+        with self._transaction() as execute:
+            for token, note in notes.items():
+                execute(query, (token, note))
+
+    def warn(self, warning: str) -> None:
+        """Add a warning to those of the run, unless it is among them."""
+        known = self.run.warnings
+        if warning not in known:
+            with self._transaction() as execute:
+                _put(execute, {"warnings": [*known, warning]})
+
     def end_order(self) -> None:
         """Store that nothing more is to be done for the order of the hardest tokens."""
         with self._transaction() as execute:

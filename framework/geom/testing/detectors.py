@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geom.errors import InputError
+from geom.errors import InputError, several
 from geom.plugins.results import Candidate, WitnessedToken
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
@@ -79,7 +79,8 @@ def knows_what_memory_it_takes(asked: Asked) -> None:
 def _found(asked: Asked, known: Known) -> list[Candidate | WitnessedToken]:
     """Return what it finds; nothing if it refuses the domain."""
     try:
-        return list(asked.record.detect(known.readout, known.domain, asked.options))
+        found = asked.record.detect(known.readout, known.domain, asked.options)
+        return list(several(found, "Candidate"))
     except InputError:
         return []
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pickle
-import re
 from dataclasses import is_dataclass
 
 from geom.plugins.options import as_plain, describe, validate
+from geom.plugins.registry import is_name
 from geom.testing.asked import Asked
 
 
 def is_named_as_it_is_typed(asked: Asked) -> None:
     """Check that the name is lower-case letters, digits and hyphens, and the summary one line."""
     name, summary = asked.record.name, asked.record.summary
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name), f"{asked}: call it like my-{asked.kind}"
+    assert is_name(name), f"{asked}: call it like my-{asked.kind}"
     assert summary.strip(), f"{asked}: say in its summary what it does"
     assert len(summary.splitlines()) == 1, f"{asked}: its summary is more than one line"
 

@@ -21,6 +21,10 @@ from geom.testing import (
     sources,
 )
 from geom.testing.asked import Asked
+from geom.testing.time_limit import within
+
+LIMIT = 60.0
+"""The seconds that a check may take unless told otherwise."""
 
 SUITES: dict[str, Sequence[Callable[[Asked], None]]] = {
     "source": sources.SUITE,
@@ -61,6 +65,7 @@ def checks(
     location: str | None = None,
     decides: int = 1,
     flags: int = 1,
+    limit: float | None = LIMIT,
 ) -> list[Check]:
     """List the checks of an installed plugin.
 
@@ -80,6 +85,9 @@ def checks(
     flags : int, optional
         The least number of the known problems' unspeakable tokens that a detector must flag; 0 for
         a detector that looks for what these problems do not have, such as certain texts.
+    limit : float, optional
+        The seconds that a check may take. One that takes longer fails and names the line that the
+        plugin is at; it goes on in a thread of its own. None for no limit.
 
     Returns
     -------
@@ -100,7 +108,10 @@ def checks(
         kind, record, validate(kind, record, options or {}), location or "", decides, flags
     )
     return [
-        Check(promise.__name__, partial(promise, asked))
+        Check(
+            promise.__name__,
+            partial(within, limit, partial(promise, asked), f"{asked}: {promise.__name__}"),
+        )
         for promise in (*soundness.SUITE, *SUITES[kind])
     ]
 
@@ -113,6 +124,7 @@ def conformance_test(
     location: str | None = None,
     decides: int = 1,
     flags: int = 1,
+    limit: float | None = LIMIT,
 ) -> Callable[[Check], None]:
     """Make a pytest test of every check in the suite.
 
@@ -130,6 +142,8 @@ def conformance_test(
         As for `checks`.
     flags : int, optional
         As for `checks`.
+    limit : float, optional
+        As for `checks`.
 
     Returns
     -------
@@ -143,7 +157,9 @@ def conformance_test(
     """
     import pytest
 
-    found = checks(kind, name, options, location=location, decides=decides, flags=flags)
+    found = checks(
+        kind, name, options, location=location, decides=decides, flags=flags, limit=limit
+    )
 
     def test(check: Check) -> None:
         check()

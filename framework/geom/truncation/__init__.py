@@ -61,8 +61,8 @@ class TruncationTable:
         The tokens that are dropped at every state.
     kept : int
         The number of tokens examined that some state keeps.
-    unknown : int
-        The number of tokens examined of which neither is proven.
+    unknown_ids : tuple of int
+        The tokens examined of which neither is proven.
     not_examined : int
         The number of tokens that the run did not examine.
     """
@@ -70,10 +70,15 @@ class TruncationTable:
     truncation: Truncation
     tokens: tuple[UnsampleableToken, ...]
     kept: int
-    unknown: int
+    unknown_ids: tuple[int, ...]
     not_examined: int
 
     __repr__ = short_repr
+
+    @property
+    def unknown(self) -> int:
+        """The number of tokens examined of which neither is proven."""
+        return len(self.unknown_ids)
 
     def __iter__(self) -> Iterator[UnsampleableToken]:
         return iter(self.tokens)
@@ -126,7 +131,7 @@ def unsampleable(run: Run, truncation: Truncation | str) -> TruncationTable:
     if isinstance(truncation, str):
         truncation = Truncation.parse(truncation)
     V, measured = run.settings["V"], run.measured()
-    found, kept, unknown = [], 0, 0
+    found, kept, unknown = [], 0, list[int]()
     for row in run.rows():
         known, reach = standing(row, measured.get(row.token_id, {}), V)
         drops = _drops(known, truncation)
@@ -138,8 +143,9 @@ def unsampleable(run: Run, truncation: Truncation | str) -> TruncationTable:
         elif reach.kept_by(truncation):
             kept += 1
         else:
-            unknown += 1
-    return TruncationTable(truncation, tuple(found), kept, unknown, V - len(found) - kept - unknown)
+            unknown.append(row.token_id)
+    rest = V - len(found) - kept - len(unknown)
+    return TruncationTable(truncation, tuple(found), kept, tuple(unknown), rest)
 
 
 def _drops(known: Standing, truncation: Truncation) -> dict[str, Drop]:

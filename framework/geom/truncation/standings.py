@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from geom.exact.thresholds import margin_ends
-from geom.exact.truncation import Standing, log10_above, margin_reaches
+from geom.exact.truncation import Standing, crosses, log10_above, margin_reaches
 from geom.numbers.rationals import above as rounded_above
 from geom.numbers.rationals import below
 from geom.store import MeasureRow, TokenRow
@@ -28,11 +28,13 @@ class Reach:
     """How far a token is proven to get somewhere: the other ends of its `Standing`.
 
     ``margin`` is a lower bound on its largest margin, ``rank`` an upper bound on its best rank even
-    if ties count against it.
+    if ties count against it. Each of ``likely`` is a temperature and a lower bound on the decimal
+    logarithm of its largest probability there.
     """
 
     margin: float
     rank: float
+    likely: tuple[tuple[float, Fraction], ...] = ()
 
     def kept_by(self, truncation: Truncation) -> bool:
         """Return whether some state keeps the token.
@@ -47,14 +49,17 @@ class Reach:
             return False
         if truncation.top_k is not None:
             return self.rank <= truncation.top_k
-        q, temperature = truncation.min_p, truncation.temperature
+        p, q, temperature = truncation.top_p, truncation.min_p, truncation.temperature
+        if p is not None:
+            return any(crosses(log10, p) for at, log10 in self.likely if at == temperature)
         return q is not None and margin_reaches(self.margin, q, temperature)
 
 
 def standing(row: TokenRow, measured: Mapping[str, MeasureRow], V: int) -> tuple[Standing, Reach]:
     """Return what a verdict and measurements prove of a token, from above and from below."""
     margin, reached = _number(row.margin_upper, math.inf), _number(row.margin_lower, -math.inf)
-    rank, caps = math.inf, []
+    rank, caps = float(V), list[tuple[float, Fraction]]()
+    reaches = list[tuple[float, Fraction]]()
     level, above = int(row.verdict == "unspeakable"), 0
     likely = row.probability_upper
     if likely is not None and 0.0 < likely <= 1.0:
@@ -72,13 +77,14 @@ def standing(row: TokenRow, measured: Mapping[str, MeasureRow], V: int) -> tuple
             margin, reached = min(margin, most), max(reached, least)
         elif name == "max-probability" and temperature is not None:
             caps.append((temperature, high))
+            reaches.append((temperature, low))
         elif name == "best-rank" and item.options.get("ties") == "below":
             above = max(above, math.ceil(low) - 1)
         elif name == "best-rank":
             level, rank = max(level, math.ceil(low) - 1), min(rank, math.floor(high))
     above = max(above, int(margin < 0.0))
     known = Standing(V - 1, margin=margin, above=above, level=max(level, above), caps=tuple(caps))
-    return known, Reach(reached, rank)
+    return known, Reach(reached, rank, tuple(reaches))
 
 
 def _temperature(item: MeasureRow) -> float | None:

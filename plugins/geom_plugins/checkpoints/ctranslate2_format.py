@@ -183,6 +183,11 @@ class Model:
         return np.broadcast_to(scale.reshape(-1, 1), (matrix.shape[0], 1))
 
 
+def is_model(start: bytes) -> bool:
+    """Return whether a file that starts so has a version of this format that is read."""
+    return len(start) >= 4 and int.from_bytes(start[:4], "little") in _VERSIONS
+
+
 def read_model(file: ByteFile) -> Model:
     """Return the variables of a ``model.bin``; their numbers are passed over.
 

@@ -10,7 +10,7 @@ import struct
 import zipfile
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -53,17 +53,31 @@ def filed_member(
     return _found(path, file, start + entry.file_size)
 
 
-def _found(path: Path, file: BinaryIO, end: int) -> Filed | None:
-    """Read the header that the file is at; the array must end by ``end``."""
+def member_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...] | None:
+    """Return the shape of an array of a ``.npz`` file, by its header; None if it has none."""
+    try:
+        with archive.open(f"{name}.npy") as member:
+            return _header(member)[0]
+    except (KeyError, ValueError, SyntaxError, OSError, RuntimeError, zipfile.BadZipFile):
+        return None  # NumPy's own reader words it, if the array is asked for
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of the array that an open file begins. Raises ValueError."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"its format is {version}")
+    return readers[version](file)
+
+
+def _found(path: Path, file: BinaryIO, end: int) -> Filed | None:
+    """Read the header that the file is at; the array must end by ``end``."""
     try:
-        read = readers.get(np.lib.format.read_magic(file))
-        if read is None:
-            return None
-        shape, by_columns, dtype = read(file)
+        shape, by_columns, dtype = _header(file)
     except (ValueError, SyntaxError):  # NumPy's own reader words it
         return None
     offset = file.tell()

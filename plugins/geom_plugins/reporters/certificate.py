@@ -118,11 +118,20 @@ def _certificate(run: Run, row: TokenRow, found: Certificate, most: int) -> dict
 
 
 def _exact(run: Run, row: TokenRow, found: Weights, most: int) -> dict[int, int]:
-    """Return integer weights that prove a token unspeakable: equal ones if it has twins."""
+    """Return integer weights that prove a token unspeakable: equal ones if it has twins.
+
+    The run keeps rounded ones; the error says so if the rows that correct them are not at hand.
+    """
+    try:
+        problem = run.problem
+    except InputError as error:
+        what = f"{run.noun} {row.token_id} is unspeakable: its exact weights are made from its rows"
+        error.args = (f"{what}, and {error}", *error.args[1:])
+        raise
     if row.twins:
-        exact = dict.fromkeys(run.problem.readout.twins(row.token_id)[:most], 1)
+        exact = dict.fromkeys(problem.readout.twins(row.token_id)[:most], 1)
     else:
-        exact = rational_weights(run.problem, row.token_id, found) or {}
+        exact = rational_weights(problem, row.token_id, found) or {}
     if not exact:
         raise InputError(f"the weights of {run.noun} {row.token_id} do not prove what the run says")
     return exact

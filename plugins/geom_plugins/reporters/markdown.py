@@ -25,7 +25,7 @@ from geom import (
     markdown_table,
     visible,
 )
-from geom_plugins.reporters.origin import command, versions
+from geom_plugins.reporters.origin import command, elsewhere, portable, versions, without_folders
 
 _MEANINGS: dict[VerdictLabel, str] = {
     "unspeakable": "no point of the domain makes it win",
@@ -56,7 +56,7 @@ def _lines(run: Run, limit: int) -> Iterator[str]:
     yield ""
     yield from markdown_table((run.noun.plural, "verdict", "meaning"), _counts(run, ranked.rows))
     for remark in (*run.warnings, *run.notes):
-        yield f"\nNote: {markdown_code(remark)}"
+        yield f"\nNote: {markdown_code(without_folders(run, remark))}"
     tables = ("unspeakable", "Unspeakable"), ("undecided", "Undecided")
     for verdict, title in (*tables, ("speakable", "The hardest to speak")):
         rows = [row for row in ranked.rows if row.verdict == verdict]
@@ -72,14 +72,14 @@ def _lines(run: Run, limit: int) -> Iterator[str]:
             yield f"\n{len(rows) - len(shown)} more."
     yield (
         "\nLargest margins are proven bounds, in logits. Every verdict has a certificate in the "
-        f"run's file: {markdown_code(f'geom verify {_name(run)}')} checks them."
+        f"run's file: {markdown_code(_check(run))} checks them."
     )
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield what identifies the model, the question and the programs."""
     settings = run.settings
-    yield "model", run.model
+    yield "model", portable(run.model)
     yield "SHA-256 of the readout", str(settings.get("digest"))
     yield "readout", f"{settings.get('V')} {run.noun.plural}, d = {settings.get('d')}"
     yield "domain", settings["domain"]["name"]
@@ -121,8 +121,9 @@ def _order(ranked: Ranking, shown: int) -> str:
     return f"They are proven to be the hardest of those that can be {ranked.noun.chosen}, in order."
 
 
-def _name(run: Run) -> str:
-    return "RUN" if run.path is None else shlex.quote(run.path.name)
+def _check(run: Run) -> str:
+    name = "RUN" if run.path is None else run.path.name
+    return shlex.join(["geom", "verify", name, *elsewhere(run)])
 
 
 @hookimpl

@@ -45,15 +45,79 @@ def title(model: str) -> str:
         The last part of a local path, or the name that a folder of the Hub's cache stands for, and
         the options; a model that is not at a local path as it is.
     """
+    source, location, options = _parts(model)
+    short = _short(location)
+    return (source if short == location else "") + short + options
+
+
+def portable(model: str) -> str:
+    """Return the name by which somebody else loads a model, from the folder with its files.
+
+    Parameters
+    ----------
+    model : str
+        The name by which `geom.load` finds the model: ``SOURCE:LOCATION?key=value&...``.
+
+    Returns
+    -------
+    str
+        The name without the folders of local paths.
+    """
+    source, location, options = _parts(model)
+    return source + _short(location) + options
+
+
+def _parts(model: str) -> tuple[str, str, str]:
+    """Split a name: the source with its colon, the location, and the options without folders."""
     place, mark, options = model.partition("?")
     source, colon, location = place.partition(":")
-    if colon and re.fullmatch(r"[\w-]{2,}", source):
-        short = _short(location)
-        shown = place if short == location else short
-    else:
-        shown = _short(place)
+    if not (colon and re.fullmatch(r"[\w-]{2,}", source)):
+        source, colon, location = "", "", place
     parts = (option.partition("=") for option in options.split("&"))
-    return shown + mark + "&".join(f"{name}{sign}{_short(value)}" for name, sign, value in parts)
+    shown = "&".join(f"{name}{sign}{_short(value)}" for name, sign, value in parts)
+    return source + colon, location, mark + shown
+
+
+def without_folders(run: Run, text: str) -> str:
+    """Return a remark about a run without the folders in which its model lies.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    text : str
+        The remark.
+
+    Returns
+    -------
+    str
+        The remark, in which the files of the model have their names alone.
+    """
+    _, location, _ = _parts(run.model)
+    short = _short(location)
+    if short == location:
+        return text
+    folder = re.match(r".*[/\\]", location.rstrip("/\\"))
+    text = text.replace(location, short)
+    return text if folder is None else text.replace(folder[0], "")
+
+
+def elsewhere(run: Run) -> list[str]:
+    """Return the words that name the weights in a command on a run, for a page to be shared.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+
+    Returns
+    -------
+    list of str
+        ``--model`` and a `portable` name, or nothing if the weights lie beside the run.
+    """
+    _, location, _ = _parts(run.model)
+    away = "/" in location or "\\" in location
+    return ["--model", portable(run.model)] if away else []
 
 
 def _short(location: str) -> str:
@@ -70,13 +134,13 @@ def _short(location: str) -> str:
 def command(run: Run) -> str:
     """Return the command that makes the run, from the settings that it keeps."""
     settings = run.settings
-    words = ["geom", "run", "--model", run.model]
+    words = ["geom", "run", "--model", portable(run.model)]
     for kind in ("detector", "certifier"):
         chosen = _mapping(settings.get(f"{kind}s"))
         for name, options in chosen.items():
             words += [f"--{kind}", name]
             for option, value in _mapping(options).items():
-                words += ["-o", f"{kind}.{name}.{option}={value}"]
+                words += ["-o", f"{kind}.{name}.{option}={_words(value)}"]
         if kind == "certifier" and not chosen:
             words += ["--certifier", "none"]
     domain = settings["domain"]
@@ -150,7 +214,7 @@ def _words(value: Any) -> str:
         return ", ".join(map(_words, value))
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "none"}[value]
-    return str(value)
+    return _short(value) if isinstance(value, str) else str(value)
 
 
 def versions(run: Run) -> dict[str, str]:

@@ -33,7 +33,15 @@ from geom import (
     track_progress,
     visible,
 )
-from geom_plugins.reporters.origin import command, settings, title, versions
+from geom_plugins.reporters.origin import (
+    command,
+    elsewhere,
+    portable,
+    settings,
+    title,
+    versions,
+    without_folders,
+)
 
 TIED = "\N{ALMOST EQUAL TO}"
 """The mark of a token that is as hard as a neighbour as far as is proven."""
@@ -61,11 +69,12 @@ def page_data(run: Run) -> dict[str, Any]:
     """Return everything that the page shows, ready for JSON."""
     order = _ordered(run)
     rows = order.rows
-    readout, missing = _weights(run)
+    readout = _weights(run)
+    name = "RUN" if run.path is None else run.path.name
     recipes = run.recipes()
     found = run.settings
     about = {
-        "model": run.model,
+        "model": portable(run.model),
         "title": title(run.model),
         "file": "" if run.path is None else run.path.name,
         "V": found["V"],
@@ -76,9 +85,10 @@ def page_data(run: Run) -> dict[str, Any]:
         "command": [shlex.quote(word) for word in shlex.split(command(run))],
         "settings": [list(item) for item in settings(run)],
         "versions": versions(run),
-        "notes": run.notes,
-        "warnings": run.warnings,
-        "missing": missing,
+        "notes": [without_folders(run, note) for note in run.notes],
+        "warnings": [without_folders(run, warning) for warning in run.warnings],
+        "verify": shlex.join(["geom", "verify", name, *elsewhere(run)]),
+        "redraw": _redraw(run, name) if readout is None else "",
         "padding": _padding(rows),
         "capped": _capped(rows, run.noun),
     }
@@ -234,12 +244,19 @@ def strange(text: str | None) -> list[str]:
     return names if len(found) <= STRANGE else [*names, f"and {len(found) - STRANGE} more"]
 
 
-def _weights(run: Run) -> tuple[Readout | None, str | None]:
-    """Return the weights, or the reason why they are not available."""
+def _weights(run: Run) -> Readout | None:
+    """Return the weights, None if they are not available: why holds for this machine alone."""
     try:
-        return run.problem.readout, None
-    except GeomError as error:
-        return None, str(error)
+        return run.problem.readout
+    except GeomError:
+        return None
+
+
+def _redraw(run: Run, name: str) -> str:
+    """Return the command that makes the page with the weights."""
+    if run.model == "python":
+        return f"geom.export(geom.open_run({name!r}, readout), 'html', 'page.html')"
+    return shlex.join(["geom", "report", name, "--model", portable(run.model)])
 
 
 def _texts(run: Run, rows: Sequence[TokenRow], readout: Readout | None) -> dict[str, str]:

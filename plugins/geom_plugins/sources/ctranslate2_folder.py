@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -254,6 +255,24 @@ def _remarks(folder: Folder, config: Mapping[str, Any]) -> Iterator[str]:
         yield "vmap.txt leaves only some tokens to each input; the run asks about all of them"
 
 
+_OTHERS = ("*.safetensors", "pytorch_model*.bin", "*.gguf", "*.pth")
+"""Files of weights beside which a ``model.bin`` does not make a folder CTranslate2's."""
+
+
+def claims(folder: Path) -> bool:
+    """Return whether a folder's only weights are a ``model.bin`` of CTranslate2's format."""
+    from geom_plugins.checkpoints.ctranslate2_format import is_model
+
+    model = folder / "model.bin"
+    if not model.is_file() or any(any(folder.glob(pattern)) for pattern in _OTHERS):
+        return False
+    try:
+        with model.open("rb") as file:
+            return is_model(file.read(4))
+    except OSError:
+        return False
+
+
 @hookimpl
 def geom_sources() -> Iterator[ModelSource[CTranslate2Options]]:
     yield ModelSource(
@@ -262,4 +281,5 @@ def geom_sources() -> Iterator[ModelSource[CTranslate2Options]]:
         load,
         CTranslate2Options,
         reads="checkpoint",
+        claims=claims,
     )

@@ -31,7 +31,7 @@ from geom import (
 )
 from geom_plugins.checkpoints.archives import refuse_crowded
 from geom_plugins.checkpoints.locations import local_path
-from geom_plugins.checkpoints.numpy_files import filed_array, filed_member
+from geom_plugins.checkpoints.numpy_files import filed_array, filed_member, member_shape
 from geom_plugins.checkpoints.row_texts import texts_of_array, texts_of_file
 from geom_plugins.checkpoints.scales import PLUS_ONE, YesNo, scale_of
 
@@ -62,8 +62,9 @@ class NpzOptions:
     gamma: Annotated[str | None, Meta(description="name of the final norm's scale")] = None
     beta: Annotated[str | None, Meta(description="name of the final norm's shift")] = None
     layout: Annotated[
-        Literal["vd", "dv"], Meta(description="vd: one row per token; dv: one column per token")
-    ] = "vd"
+        Literal["vd", "dv"] | None,
+        Meta(description="vd: one row per token, as without it; dv: one column per token"),
+    ] = None
     norm: Annotated[Literal["layernorm", "rmsnorm", "none"], Meta(description="the final norm")] = (
         "none"
     )
@@ -87,26 +88,38 @@ def load(location: str, options: NpzOptions) -> Readout:
     """
     if not location:
         raise InputError("model npz: names no file; write npz:FILE.npz")
-    by_rows = options.layout == "vd"
     with _opened(local_path(location)) as arrays:
         name = options.W or ("items" if "W" not in arrays and "items" in arrays else "W")
         W = _array(arrays, name, location)
+        noun = options.noun or (Noun.ITEM if name == "items" else Noun.TOKEN)
+        doubtful = (
+            options.layout is None
+            and noun == Noun.ITEM
+            and _maybe_by_columns(arrays, name, W, location)
+        )
         bias = "b" if options.b is None and "b" in arrays else options.b
         b, gamma, beta = (
             None if part is None else _array(arrays, part, location)
             for part in (bias, options.gamma, options.beta)
         )
-        W = W if by_rows else W[:].T
+        W = W[:].T if options.layout == "dv" else W
         texts = _texts(arrays, options.texts, W.shape[0] if W.shape else 0, location)
-    return Readout.fold(
+    readout = Readout.fold(
         W,
         b,
         norm=None if options.norm == "none" else options.norm,
         gamma=scale_of(gamma, options.gamma_plus_one == "yes"),
         beta=beta,
         tokens=texts,
-        noun=options.noun or (Noun.ITEM if name == "items" else Noun.TOKEN),
+        noun=noun,
     )
+    if not doubtful:
+        return readout
+    note = (
+        f"{readout.V} items of {readout.d} numbers, more than there are items; if {name!r} has one "
+        "column per item, give layout=dv"
+    )
+    return readout.described(readout.source, (*readout.notes, note))
 
 
 def places(location: str, options: NpzOptions) -> Iterable[str]:
@@ -181,6 +194,17 @@ class _Archive(Arrays):
             )
         return _settled(array)
 
+    def matrices(self, besides: str) -> dict[str, tuple[int, int]]:
+        """Return the shapes of the other arrays with two axes, without reading their numbers."""
+        archive = self.loaded.zip
+        assert archive is not None  # it is open
+        shapes = {name: member_shape(archive, name) for name in self if name != besides}
+        return {
+            name: (shape[0], shape[1])
+            for name, shape in shapes.items()
+            if shape is not None and len(shape) == 2
+        }
+
     def __contains__(self, name: object) -> bool:
         return name in self.loaded
 
@@ -200,11 +224,38 @@ def _settled(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def _maybe_by_columns(arrays: Arrays, name: str, W: NDArray[Any] | Filed, location: str) -> bool:
+    """Return whether the matrix of items may have one column per item, for all that is known.
+
+    A recommender's users have as many numbers as its items. Raises InputError if another matrix of
+    the file is as wide as there are rows in this one, and none has its width.
+    """
+    if len(W.shape) != 2:
+        return False
+    V, d = W.shape
+    others = {} if not isinstance(arrays, _Archive) else arrays.matrices(name)
+    if any(width == d for _, width in others.values()):
+        return False
+    for other, shape in others.items():
+        if shape[1] == V:
+            raise InputError(
+                f"{location}: {name!r} has shape {W.shape} and {other!r} {shape}, so that {name!r} "
+                "seems to have one column per item: give layout=dv, or layout=vd if it has one row "
+                "per item"
+            )
+    return bool(d > V)
+
+
 def _array(arrays: Arrays, name: str, location: str) -> NDArray[Any] | Filed:
-    if name not in arrays:
-        near = get_close_matches(name, list(arrays), n=1) or list(arrays)
-        raise InputError(f"{location} has no array {name!r}; it has {', '.join(near) or 'none'}")
-    return arrays[name]
+    if name in arrays:
+        return arrays[name]
+    known = list(arrays)
+    near = get_close_matches(name, known, n=1) or known
+    items = [other for other in known if "item" in other.lower()]
+    remedy = f"; for items write npz:{location}?W={items[0]}&noun=item" if items else ""
+    raise InputError(
+        f"{location} has no array {name!r}; it has {', '.join(near) or 'none'}{remedy}"
+    )
 
 
 @hookimpl

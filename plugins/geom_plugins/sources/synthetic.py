@@ -116,6 +116,11 @@ def load(location: str, options: SyntheticOptions) -> Readout:
     )
 
 
+def shape(location: str, options: SyntheticOptions) -> tuple[int, int]:
+    """Return (V, d)."""
+    return options.V, options.d
+
+
 def _shape(kind: str, options: SyntheticOptions) -> dict[str, Any]:
     """Return a kind's options. Raises InputError if an option of another kind is given."""
     shape = dict(DEFAULTS[kind])
@@ -163,4 +168,5 @@ def geom_sources() -> Iterator[ModelSource[SyntheticOptions]]:
         load,
         SyntheticOptions,
         reads="nothing",
+        shape=shape,
     )

@@ -582,3 +582,47 @@ def test_modules_beside_the_files_are_not_run(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, "taken" in done.stdout) == (0, False)
     assert f"python -I {CHECKER.name} " in CHECKER.read_text()
+
+
+BAD_FILES = {
+    "no certificate": ("none.json W.npy", "none.json: No such file or directory"),
+    "no matrix": ("proof.json none.npy", "none.npy: No such file or directory"),
+    "no bias": ("proof.json W.npy --bias none.npy", "none.npy: No such file or directory"),
+    "a matrix of another shape": ("proof.json b.npy", "b.npy: not .npy floats (5, 2), C order"),
+    "no JSON": (
+        "bad.json W.npy",
+        "bad.json: JSONDecodeError('Expecting value: line 1 column 1 (char 0)')",
+    ),
+    "a verdict turned round": ("turned.json W.npy", "turned.json: KeyError('x')"),
+    "no domain": ("bare.json W.npy", "bare.json: KeyError('domain')"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD_FILES.values(), ids=BAD_FILES)
+@pytest.mark.parametrize("program", [CHECKER, CHECKER.with_name("check_probability.py")])
+def test_what_cannot_be_read_is_named(
+    program: Path, arguments: str, said: str, own_folder: Path
+) -> None:
+    W = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.25, 0.5]])
+    with geom.run(geom.Readout.fold(W), tokens="4") as run:
+        geom.export(run, "certificate", "proof.json", {"reporter.certificate.token": "4"})
+    np.save("W.npy", W)
+    np.save("b.npy", np.zeros(5))
+    Path("bad.json").write_text("no JSON")
+    claim = json.loads(Path("proof.json").read_text())
+    Path("turned.json").write_text(json.dumps(claim | {"verdict": "speakable"}))
+    Path("bare.json").write_text(json.dumps({k: v for k, v in claim.items() if k != "domain"}))
+    asked = [sys.executable, "-I", str(program), *arguments.split()]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if program != CHECKER and "turned" in arguments:  # whose claim is not about the verdict
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert (done.returncode, done.stderr) == (2, f"cannot be read: {said}\n")
+
+
+@pytest.mark.parametrize("program", [CHECKER, CHECKER.with_name("check_probability.py")])
+def test_the_help_of_a_program_says_what_its_arguments_are(program: Path) -> None:
+    asked = [sys.executable, "-I", str(program), "-h"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert "W has one row per token" in said
+    assert "gamma and beta are the final norm's scale" in said

@@ -153,9 +153,11 @@ def test_without_the_weights_the_page_says_so_and_shows_the_rest(tmp_path: Path)
     path = tmp_path / "run.db"
     geom.run(Readout.fold([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]), tokens="all", out=path).close()
     with geom.open_run(path) as run:
-        found = Page(page_of(run)).data
+        text = page_of(run)
+    found = Page(text).data
     assert found["cloud"] is None
-    assert "made from arrays in Python" in found["missing"]
+    assert "not drawn because this page was made without the weights" in text
+    assert found["redraw"].startswith("geom.export(geom.open_run(")
     assert numbers(found["rows"]["id"], "<i4").size == 3
 
 

@@ -394,3 +394,38 @@ def test_the_librarys_own_logits_come_from_points_of_the_domain(
     assert np.abs((x**2).sum(axis=0) / found.d - 1).max() < 1e-4
     if found.norm == "layernorm":
         assert np.abs(x.sum(axis=0)).max() < 1e-3
+
+
+# Without the prefix
+
+
+@pytest.mark.parametrize("config", [True, False])
+def test_a_folder_whose_only_weights_are_model_bin_needs_no_prefix(
+    config: bool, tmp_path: Path
+) -> None:
+    folder = save(tmp_path / "model", HEAD | NORM, kind="TransformerDecoderSpec")
+    if config:  # as a folder of transformers has it
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+    found = geom.load(str(folder))
+    assert found.source.name == "ct2"
+    assert found.digest == geom.load(f"ct2:{folder}").digest
+
+
+@pytest.mark.parametrize("other", ["model.safetensors", "pytorch_model-00001-of-00002.bin"])
+def test_a_folder_with_other_weights_is_not_taken_for_ctranslate2s(
+    other: str, tmp_path: Path
+) -> None:
+    folder = save(tmp_path / "model", HEAD | NORM, kind="TransformerDecoderSpec")
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / other).write_bytes(b"")
+    with pytest.raises(InputError) as refused:
+        geom.load(str(folder))
+    assert "CTranslate2" not in str(refused.value)
+
+
+def test_a_model_bin_of_torch_is_not_taken_for_ctranslate2s(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"PK\x03\x04" + bytes(30))
+    with pytest.raises(InputError, match="geom does not know which source reads it"):
+        geom.load(str(folder))

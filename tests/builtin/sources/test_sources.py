@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -360,5 +361,53 @@ def test_a_source_that_returns_no_readout_is_the_plugins_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Readout, "fold", lambda *_, **__: None)
-    with pytest.raises(geom.PluginError, match="synthetic returned NoneType, not a Readout"):
+    with pytest.raises(
+        geom.PluginError, match="synthetic raised TypeError: it returned None, not a Readout"
+    ):
         geom.load(SMALL)
+
+
+def factors(items: tuple[int, int], users: tuple[int, int]) -> None:
+    draw = np.random.default_rng(0)
+    np.savez("f.npz", items=draw.normal(size=items), users=draw.normal(size=users))
+
+
+def test_items_by_columns_are_refused_where_the_users_show_it(own_folder: Path) -> None:
+    factors((8, 200), (50, 8))
+    with pytest.raises(
+        InputError, match=re.escape("'items' has shape (8, 200) and 'users' (50, 8)")
+    ):
+        geom.load("npz:f.npz")
+    assert geom.load("npz:f.npz?layout=dv").W.shape == (200, 8)
+    assert geom.load("npz:f.npz?layout=vd").W.shape == (8, 200)
+
+
+@pytest.mark.parametrize(
+    ("items", "users"),
+    [((200, 8), (50, 8)), ((8, 8), (50, 8)), ((30, 4), (50, 5)), ((8, 20), (8, 20))],
+)
+def test_items_by_rows_are_not_doubted(
+    items: tuple[int, int], users: tuple[int, int], own_folder: Path
+) -> None:
+    factors(items, users)
+    readout = geom.load("npz:f.npz")
+    assert (readout.W.shape, readout.notes) == (items, ())
+
+
+def test_fewer_items_than_numbers_are_noted_and_fewer_classes_are_not(own_folder: Path) -> None:
+    np.save("W.npy", np.random.default_rng(0).normal(size=(3, 30)))
+    (note,) = geom.load("npz:W.npy?noun=item").notes
+    assert note == (
+        "3 items of 30 numbers, more than there are items; if 'W' has one column per item, give "
+        "layout=dv"
+    )
+    for query in ("", "?noun=class", "?noun=item&layout=vd", "?noun=item&layout=dv"):
+        assert geom.load(f"npz:W.npy{query}").notes == ()
+
+
+def test_a_file_of_factors_says_how_its_items_are_named(own_folder: Path) -> None:
+    np.savez("f.npz", item_factors=np.eye(3), user_factors=np.eye(3))
+    said = "it has item_factors, user_factors; for items write npz:f.npz?W=item_factors&noun=item"
+    with pytest.raises(InputError, match=re.escape(said)):
+        geom.load("npz:f.npz")
+    assert geom.load("npz:f.npz?W=item_factors&noun=item").noun == "item"

@@ -1,9 +1,10 @@
 """The columns of a table, laid out in the width there is: what shrinks, folds and is left out.
 
 In a narrow terminal, in this order: empty columns are left out; headings wrap; columns that say the
-same of all rows are left out, and a line below the table says it; the texts of tokens shrink, but
-never to nothing; columns that can be spared are left out, and named; numbers fold at their middle;
-and what still has no room follows in further tables.
+same of all rows are left out, and a line below the table says it; columns that can be spared are
+shortened, then left out, from the last on, and named; numbers fold at their middle; what still has
+no room follows in further tables; and only then the texts of tokens are cut, each to something that
+no other row shows.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from itertools import compress
 from rich.console import Console
 from rich.text import Text
 
+from geom.cli.display.cutting import Cut, cut
 from geom.cli.display.messages import plain
-from geom.cli.display.tables import Cut, empty_table, print_line
+from geom.cli.display.tables import empty_table, print_line
 
 _GAP = 2
 """The columns of the terminal between two columns, and at the two edges together."""
@@ -29,7 +31,8 @@ class Column:
     """A column: its heading, its cells, and what may become of it in a narrow table.
 
     It is left out if all its cells are the same and ``same`` is set, and whatever they are if
-    ``spare`` is. Cells are shortened if they are `Cut`, and then get ``most`` columns at the most.
+    ``spare`` is. Cells are shortened if they are `Cut`, before others if the column can be spared,
+    and get ``most`` columns at the most.
     """
 
     name: str
@@ -51,6 +54,10 @@ class Column:
         """The least width: the heading wraps, and what can be cut is."""
         return self._width(lambda cell: cell.least if isinstance(cell, Cut) else self._whole(cell))
 
+    def short(self) -> int:
+        """The width that leaves the texts of tokens whole, and what can be spared as it must be."""
+        return self.least() if self.spare else self.easy()
+
     @property
     def constant(self) -> bool:
         """Whether all cells are the same."""
@@ -68,7 +75,16 @@ class Column:
 
     def heading(self, width: int) -> str:
         """Return the heading, in lines of at most that width if its words are no longer."""
-        return "\n".join(textwrap.wrap(self.name, max(1, width), break_long_words=False))
+        lines = textwrap.wrap(
+            self.name, max(1, width), break_long_words=False, break_on_hyphens=False
+        )
+        return "\n".join(lines)
+
+    def shown(self, width: int) -> list[Text]:
+        """Return the cells in that width, those that can be cut so that no two look alike."""
+        cuts = [cell for cell in self.cells if isinstance(cell, Cut)]
+        texts = iter(cut(cuts, width))
+        return [Text(next(texts)) if isinstance(cell, Cut) else cell for cell in self.cells]
 
     def _whole(self, cell: Text | Cut) -> int:
         if isinstance(cell, Cut):
@@ -76,8 +92,7 @@ class Column:
         return max(Text(line).cell_len for line in cell.plain.split("\n"))
 
     def _width(self, of: Callable[[Text | Cut], int]) -> int:
-        words = re.split(r"\s|(?<=-)", self.name)
-        return max([*map(len, words), *map(of, self.cells)])
+        return max([0, *map(len, self.name.split()), *map(of, self.cells)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,25 +105,32 @@ class Fitted:
     fits: bool
 
 
-def print_columns(console: Console, main: Sequence[Column], more: Sequence[Column] = ()) -> None:
+def print_columns(
+    console: Console, main: Sequence[Column], more: Sequence[Column] = (), repeated: int = 2
+) -> None:
     """Print a table of the main columns and of as many more as fit, then tables of the rest.
 
-    Each further table begins with the first two main columns, and has the rows that it says
-    something of.
+    Each further table begins with the first ``repeated`` main columns, and has the rows that it
+    says something of.
     """
-    for fitted in laid_out(main, more, console.width):
+    for fitted in laid_out(main, more, console.width, repeated):
         _print(console, fitted.columns)
         said = [(column.name, _plain(column.cells[0])) for column in fitted.same]
         for title, parts in (
             ("the same for all", [f"{name} {value}" for name, value in said if value]),
-            ("empty", [name for name, value in said if not value]),
-            ("no room for", [column.name for column in fitted.missing]),
+            ("no row shown has a value for", [name for name, value in said if not value]),
+            (
+                f"{console.width} columns have no room for",
+                [column.name for column in fitted.missing],
+            ),
         ):
             if parts:
                 print_line(console, f"{title}: {', '.join(parts)}", style="dim")
 
 
-def laid_out(main: Sequence[Column], more: Sequence[Column], width: int) -> list[Fitted]:
+def laid_out(
+    main: Sequence[Column], more: Sequence[Column], width: int, repeated: int = 2
+) -> list[Fitted]:
     """Return the tables of `print_columns`."""
     head, rest = list(main), list(more)
     empty: list[Column] = []
@@ -127,7 +149,7 @@ def laid_out(main: Sequence[Column], more: Sequence[Column], width: int) -> list
         cells = zip(*(column.cells for column in rest), strict=True)
         told = [any(map(_plain, row)) for row in cells]
         rest = [column.only(told) for column in rest]
-        head = [column.only(told) for column in main[:2]] if rest else []
+        head = [column.only(told) for column in main[:repeated]] if rest else []
     return [replace(tables[0], same=[*tables[0].same, *empty]), *tables[1:]]
 
 
@@ -144,13 +166,13 @@ def fitted(columns: Sequence[Column], width: int) -> Fitted:
         if column.same and column.constant and not fit(Column.easy):
             kept.remove(column)
             same.insert(0, column)
-    for column in columns:
-        if column.spare and column in kept and not fit(Column.least):
+    for column in reversed(columns):
+        if column.spare and column in kept and not fit(Column.short):
             kept.remove(column)
-            missing.append(column)
-    if not fit(Column.least):
+            missing.insert(0, column)
+    if not fit(Column.short):
         kept = [column.folded for column in kept]
-    return Fitted(kept, same, missing, fit(Column.least))
+    return Fitted(kept, same, missing, fit(Column.short))
 
 
 def needed(columns: Sequence[Column], width: Callable[[Column], int]) -> int:
@@ -174,7 +196,8 @@ def _print(console: Console, columns: Sequence[Column]) -> None:
         table.add_column(
             heading, justify="right" if column.right else "left", no_wrap=True, width=room
         )
-    for cells in zip(*(column.cells for column in columns), strict=True):
+    shown = (column.shown(room) for column, room in zip(columns, widths, strict=True))
+    for cells in zip(*shown, strict=True):
         table.add_row(*cells)
     before, console.width = console.width, max(console.width, least)  # the terminal may wrap lines
     console.print(table)
@@ -184,6 +207,12 @@ def _print(console: Console, columns: Sequence[Column]) -> None:
 def text_cells(texts: Sequence[str], style: Callable[[str], str] = lambda text: "") -> list[Text]:
     """Return the cells of a column of texts, made safe."""
     return [Text(plain(text), style=style(text)) for text in texts]
+
+
+def wrapped_cells(texts: Sequence[str], width: int, style: str = "") -> list[Text]:
+    """Return the cells of a column of sentences, made safe, in lines of at most that width."""
+    lines = (textwrap.wrap(plain(text), max(1, width)) for text in texts)
+    return [Text("\n".join(parts), style=style) for parts in lines]
 
 
 def _plain(cell: Text | Cut) -> str:

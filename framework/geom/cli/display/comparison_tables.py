@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from geom.cli.display.columns import Column, print_columns, text_cells
+from geom.cli.display.cutting import token_cell
 from geom.cli.display.messages import plain
 from geom.cli.display.tables import (
-    Cut,
     empty_table,
     print_whole,
     results_console,
-    token_cell,
 )
 from geom.comparison.records import ComparedPoint, ComparisonRow
 from geom.comparison.table import Comparison
 from geom.numbers.printing import rounded, rounded_down
 from geom.token_spec import format_tokens
 
-_TOKEN = 20
-"""The most columns that the text of a compared token gets."""
 _CELL = 2
 """The digits of a compared margin."""
 
@@ -40,9 +37,8 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
     if not points:
         print_whole(console, f"no {comparison.noun} to compare")
         return
-    shown = points[:limit]
-    for names in _columns(console, comparison, shown):
-        console.print(_compared(comparison, shown, names))
+    main, more = _compared(comparison, points[:limit])
+    print_columns(console, main, more, repeated=len(main))
     if len(points) > limit:
         print_whole(
             console, f"{comparison.noun.counted(len(points) - limit)} more: --format jsonl has all"
@@ -52,47 +48,25 @@ def print_comparison(comparison: Comparison, limit: int = 40) -> None:
     console.print(_least(comparison))
 
 
-def _columns(
-    console: Console, comparison: Comparison, points: Sequence[ComparedPoint]
-) -> list[list[str]]:
-    """Split the precisions into as many tables as the console's width requires."""
-    gap = 2
-    head = gap + max(len(str(point.token_id)) for point in points)
-    head += gap + max(
-        len(comparison.noun), min(_TOKEN, max(_token(point).widest for point in points))
-    )
-    head += gap + max(len("exactly"), *(len(_margin(point.margin)) for point in points))
-    tables: list[list[str]] = [[]]
-    used = head
-    for name in comparison.precisions:
-        cells = [_cell(comparison.cell(point.token_id, name)) for point in points]
-        width = max(len(plain(name)), *(cell.cell_len for cell in cells)) + gap
-        if tables[-1] and used + width > console.width:
-            tables.append([])
-            used = head
-        tables[-1].append(name)
-        used += width
-    return tables
-
-
 def _compared(
-    comparison: Comparison, points: Sequence[ComparedPoint], names: Sequence[str]
-) -> Table:
-    """Return one table of tokens by precisions, with the exact margins first."""
-    table = empty_table()
-    table.add_column("id", justify="right", no_wrap=True)
-    table.add_column(comparison.noun, max_width=_TOKEN)
-    table.add_column("exactly", justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(Text(plain(name)), justify="right", no_wrap=True)
-    for point in points:
-        table.add_row(
-            str(point.token_id),
-            _token(point),
-            Text(_margin(point.margin), style="bold"),
-            *(_cell(comparison.cell(point.token_id, name)) for name in names),
+    comparison: Comparison, points: Sequence[ComparedPoint]
+) -> tuple[list[Column], list[Column]]:
+    """Return the tokens with their exact margins, and their margins in each precision."""
+    exact = [Text(_margin(point.margin), style="bold") for point in points]
+    main = [
+        Column("id", text_cells([str(point.token_id) for point in points]), right=True),
+        Column(comparison.noun, [token_cell(point.token, point.token_kind) for point in points]),
+        Column("exactly", exact, right=True),
+    ]
+    more = [
+        Column(
+            plain(name),
+            [_cell(comparison.cell(point.token_id, name)) for point in points],
+            right=True,
         )
-    return table
+        for name in comparison.precisions
+    ]
+    return main, more
 
 
 def _cell(row: ComparisonRow) -> Text:
@@ -110,10 +84,6 @@ def _cell(row: ComparisonRow) -> Text:
 def _margin(value: float | Fraction) -> str:
     """Round a compared margin down: an exact one is a proven lower bound of the largest margin."""
     return rounded_down(value, _CELL)
-
-
-def _token(point: ComparedPoint) -> Cut:
-    return token_cell(point.token, point.token_kind)
 
 
 def _least(comparison: Comparison) -> Table:

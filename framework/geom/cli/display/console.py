@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterable
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -24,6 +24,16 @@ class SafeConsole(Console):
     def __init__(self, stderr: bool = False) -> None:
         file = None if stderr else out()
         super().__init__(file=file, stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; in a file or a pipe, no line of a table ends with blanks."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as found:
+            super().print(*objects, **options)
+        self.file.write("\n".join(line.rstrip(" ") for line in found.get().split("\n")))
+        self.file.flush()
 
     def on_broken_pipe(self) -> None:
         """Let the error pass: `geom.cli` ends the command."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from geom.cli.display.columns import Column, print_columns
+from geom.cli.display.cutting import Cut
 from geom.cli.display.messages import plain
 from geom.cli.display.sections import Section, counts, sections
 from geom.cli.display.tables import (
     COLOURS,
-    Cut,
     empty_grid,
     empty_table,
     print_whole,
@@ -53,7 +53,7 @@ def _print_section(section: Section, limit: int) -> None:
         for name in section.columns:
             table.add_column(name, overflow="fold")
         for row in rows:
-            table.add_row(*map(_cell, row))
+            table.add_row(*(Text(plain(value)) for value in row if isinstance(value, str)))
         console.print(table)
     if len(section.rows) > limit:
         print_whole(console, f"{len(section.rows) - limit} more: give --limit or --format jsonl")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from geom.cli.display.cutting import Cut
 from geom.cli.display.output import print_line
 from geom.cli.display.sections import counts, sections
-from geom.cli.display.tables import Cut
 from geom.difference.records import Difference
 from geom.markdown import markdown_code, markdown_table, markdown_text
 from geom.nouns import Noun

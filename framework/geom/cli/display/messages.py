@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import textwrap
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
+from geom.plugins.at_work import plugins_at_work
 from geom.text import MESSAGE, harmless
 
 if TYPE_CHECKING:
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
 
 _drawing: ContextVar[Console | None] = ContextVar("geom_drawing", default=None)
 
+_COMMAND = ": geom "
+"""What is before a command at the end of a message, and its first word."""
+
 
 def above(console: Console | None) -> None:
     """Print messages through the console, above what it draws; with None, directly again."""
@@ -24,12 +32,53 @@ def above(console: Console | None) -> None:
 
 
 def say(message: str) -> None:
-    """Print a message as one line, with anything that could act on the terminal made harmless."""
-    line = f"geom: {plain(' '.join(message.split()))}"
+    """Print a message as one line, with anything that could act on the terminal made harmless.
+
+    A terminal gets it in lines that end between words, and a command at its end as one line, which
+    the terminal may wrap; copied, it is one.
+    """
+    line = as_line(message)
     if (console := _drawing.get()) is not None:
-        console.print(line, soft_wrap=True)  # the terminal may wrap it; copied, it is one line
+        for part in _lines(line, console.width):
+            console.print(part, soft_wrap=True)
     else:
-        print(line, file=sys.stderr, flush=True)
+        print("\n".join(_lines(line, _width())), file=sys.stderr, flush=True)
+
+
+def _lines(line: str, width: int | None) -> list[str]:
+    """Return a message in lines of a terminal's width; without a width it is one line."""
+    if width is None or cell_len(line) <= width:
+        return [line]
+    prose, mark, command = line.rpartition(_COMMAND)
+    if not mark:
+        prose, command = line, ""
+    parts = textwrap.wrap(
+        f"{prose}:" if mark else prose,
+        width,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [*parts, f"  geom {command}"] if mark else parts
+
+
+def _width() -> int | None:
+    """Return the width of the terminal that standard error is, None if it is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def say_interrupted(more: str = "") -> None:
+    """Say that Ctrl-C ended a command, which plugin was at work, and what the user can do."""
+    name = plugins_at_work().interrupted
+    say(f"interrupted{'' if name is None else f' while {name} was at work'}{more}")
+
+
+def as_line(message: str) -> str:
+    """Return a message as the line that is printed, with nothing that acts on a terminal."""
+    return f"geom: {plain(' '.join(message.split()))}"
 
 
 def say_traceback(text: str) -> None:

@@ -13,8 +13,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from geom.cli.display.console import SafeConsole
-from geom.cli.display.messages import above, plain, say
+from geom.cli.display.lookout import Lookout, looking
+from geom.cli.display.messages import above, as_line, plain, say
 from geom.cli.display.stages import Stage, Stages, clock
+from geom.plugins.at_work import plugins_at_work
 from geom.progress import Watcher
 from geom.text import NAME
 
@@ -34,9 +36,11 @@ def bars() -> Iterator[Watcher]:
     """
     console = SafeConsole(stderr=True)
     terminal = console.is_interactive and console.file.isatty()  # colours can be forced elsewhere
-    stages = Stages(_Bars(console) if terminal else _Lines())
+    view = _Bars(console) if terminal else _Lines()
+    stages = Stages(view)
     try:
-        yield stages.report
+        with looking(Lookout(stages, plugins_at_work(), view.say)):
+            yield stages.report
     finally:
         stages.close()
 
@@ -81,6 +85,10 @@ class _Bars:
         """Leave the bar as it is, or take it away if it was a part's."""
         if stage.part:
             del self._bars[stage.name]
+
+    def say(self, message: str) -> None:
+        """Print a message above the bars."""
+        self._console.print(as_line(message), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the bars on the terminal, the cursor below them."""
@@ -146,6 +154,10 @@ class _Lines:
         if told is not None and seconds >= SHORT:
             how = "" if stage.complete else "ended at "
             say(f"{stage.name}: {how}{stage.amount(' of ')} in {clock(seconds)}")
+
+    def say(self, message: str) -> None:
+        """Print a message."""
+        say(message)
 
     def close(self) -> None:
         """Do nothing: lines stay."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.text import Text
-
-from geom.cli.display.tables import (
-    empty_table,
-    print_line,
-    print_whole,
-    results_console,
-    token_cell,
-)
+from geom.cli.display.columns import Column, print_columns, text_cells, wrapped_cells
+from geom.cli.display.commands import command
+from geom.cli.display.cutting import token_cell
+from geom.cli.display.tables import print_line, print_whole, results_console
+from geom.model.source import PYTHON
 from geom.nouns import Noun
 from geom.numbers.printing import rounded_down, rounded_up
 from geom.repairing.records import Repair
@@ -20,6 +16,9 @@ from geom.token_spec import few_ids
 
 LIMIT = 200
 """The most rows of a table."""
+
+_WHY = 28
+"""The columns of the reason why a token is left."""
 
 _LINES = """\
 from safetensors.torch import load_file
@@ -60,8 +59,10 @@ def print_repair(found: Repair, out: Path) -> None:
         console, f"{count} {'row' if count == 1 else 'rows'} of {found.file.rows.dtype}: {out}"
     )
     console.print()
-    rows = f"{found.model}{'&' if '?' in found.model else '?'}rows={out}"
-    print_whole(console, f"geom run --model '{rows}' --tokens all   # audits the whole head")
+    if found.model != str(PYTHON):
+        rows = f"{found.model}{'&' if '?' in found.model else '?'}rows={out}"
+        audit = command("run", "--model", rows, "--tokens", "all")
+        print_whole(console, f"{audit}   # audits the whole head")
     if noun != Noun.TOKEN:  # a head of classes or items has no embedding, and no one place
         return
     console.print()
@@ -77,45 +78,38 @@ def print_repair(found: Repair, out: Path) -> None:
 
 
 def _print_repaired(found: Repair) -> None:
-    console = results_console()
-    table = empty_table()
-    table.add_column("id", justify="right", no_wrap=True)
-    table.add_column(found.readout.noun, max_width=20)
-    for name in ("moved", "of median", "of nearest", "alone at least", "margin"):
-        table.add_column(name, justify="right")
-    for row in found.rows[:LIMIT]:
-        table.add_row(
-            str(row.token_id),
-            token_cell(row.token, row.token_kind),
-            rounded_up(row.moved),
-            f"{100.0 * row.of_median:.3g}%",
-            "-" if row.of_nearest is None else f"{row.of_nearest:.3g}",
-            rounded_down(row.alone_at_least),
-            rounded_down(row.margin),
-        )
-    console.print(table)
+    console, rows = results_console(), found.rows[:LIMIT]
+    nearest = ["-" if row.of_nearest is None else f"{row.of_nearest:.3g}" for row in rows]
+    columns = [
+        Column("id", text_cells([str(row.token_id) for row in rows]), right=True),
+        Column(found.readout.noun, [token_cell(row.token, row.token_kind) for row in rows]),
+        _numbers("moved", [rounded_up(row.moved) for row in rows]),
+        _numbers("of median", [f"{100.0 * row.of_median:.3g}%" for row in rows], spare=True),
+        _numbers("of nearest", nearest, spare=True),
+        _numbers("alone at least", [rounded_down(row.alone_at_least) for row in rows]),
+        _numbers("margin", [rounded_down(row.margin) for row in rows]),
+    ]
+    print_columns(console, columns)
     if len(found.rows) > LIMIT:
         more = found.readout.noun.counted(len(found.rows) - LIMIT)
         print_whole(console, f"{more} more: --format jsonl has all")
 
 
+def _numbers(name: str, texts: list[str], spare: bool = False) -> Column:
+    return Column(name, text_cells(texts), right=True, same=True, spare=spare)
+
+
 def _print_left(found: Repair) -> None:
-    console = results_console()
-    table = empty_table()
-    table.add_column("id", justify="right", no_wrap=True)
-    table.add_column(found.readout.noun, max_width=20)
-    table.add_column("left because")
-    table.add_column("found", justify="right")
-    table.add_column("alone at least", justify="right")
-    for row in found.left[:LIMIT]:
-        table.add_row(
-            str(row.token_id),
-            token_cell(row.token, row.token_kind),
-            Text(row.why, style="yellow"),
-            "-" if row.found is None else rounded_up(row.found),
-            rounded_down(row.alone_at_least),
-        )
-    console.print(table)
+    console, rows = results_console(), found.left[:LIMIT]
+    moved = ["-" if row.found is None else rounded_up(row.found) for row in rows]
+    columns = [
+        Column("id", text_cells([str(row.token_id) for row in rows]), right=True),
+        Column(found.readout.noun, [token_cell(row.token, row.token_kind) for row in rows]),
+        Column("left because", wrapped_cells([row.why for row in rows], _WHY, "yellow"), same=True),
+        _numbers("found", moved, spare=True),
+        _numbers("alone at least", [rounded_down(row.alone_at_least) for row in rows], spare=True),
+    ]
+    print_columns(console, columns)
     if len(found.left) > LIMIT:
         more = found.readout.noun.counted(len(found.left) - LIMIT)
         print_whole(console, f"{more} more: --format jsonl has all")

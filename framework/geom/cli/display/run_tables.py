@@ -5,47 +5,47 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from geom.certificates import Weights, Witness
-from geom.cli.display.columns import Column, needed, print_columns, text_cells
+from geom.cli.display.columns import Column, needed, print_columns, text_cells, wrapped_cells
+from geom.cli.display.commands import command
+from geom.cli.display.cutting import Cut, token_cell
 from geom.cli.display.messages import plain
-from geom.cli.display.sorting import HARDNESS, in_order
 from geom.cli.display.tables import (
     COLOURS,
-    Cut,
     empty_grid,
-    empty_table,
     print_line,
     print_whole,
     results_console,
-    token_cell,
 )
+from geom.loading import weights_option
+from geom.model.source import PYTHON
 from geom.nouns import Noun
 from geom.numbers.arrays import Floats, Ids
 from geom.numbers.printing import ALONE, rounded, rounded_down
 from geom.numbers.spacing import FORMATS, Format
 from geom.store import MeasureRow, Ranking, Run, TokenRow
 from geom.store.ranking import legend
+from geom.store.sorting import HARDNESS, in_order
+from geom.store.unexamined import passed_over
 from geom.summary import ModelSummary, SharedToken, Summary
 from geom.text import TokenKind, mark, visible
-from geom.token_spec import CANDIDATES
 
 
 def print_run(
     run: Run,
     verdict: str | None = None,
     limit: int | None = None,
-    weights: str = "",
     sort: str = HARDNESS,
 ) -> None:
     """Print counts by class, then the tokens: unspeakable first, then the hardest to speak.
 
-    ``weights`` is the option that ``geom verify RUN`` needs to find the weights. ``sort`` is a key
-    of `in_order`; InputError is raised for anything else.
+    ``sort`` is a key of `in_order`; InputError is raised for anything else.
     """
     console = results_console()
     ranked = run.ranking(verdict)
@@ -57,7 +57,7 @@ def print_run(
     console.print(title)
     console.print(counts)
     for note in run.notes:
-        print_whole(console, f"note: {note}", style="dim")
+        print_line(console, f"note: {note}", style="dim")
     if not rows:
         return
     names = sorted({name for found in measured.values() for name in found})
@@ -68,11 +68,20 @@ def print_run(
         print_line(console, ranked.about, style="dim")
     for sentence in legend(shown):
         print_line(console, sentence, style="dim")
-    if limit is not None and len(rows) > limit:
-        only = "" if verdict is None else f" --verdict {verdict}"
-        print_whole(console, f"{len(rows) - limit} more: geom show {run.path}{only}")
+    if limit is not None and len(rows) > limit and run.path is not None:
+        words = [] if verdict is None else ["--verdict", verdict]
+        words += [] if sort == HARDNESS else ["--sort", sort]
+        rest = command("show", run.path, *words)
+        print_whole(console, f"{len(rows) - limit} more: {rest}")
     if run.path is not None and verdict is None:
-        print_whole(console, f"kept in {run.path}; check it with: geom verify {run.path}{weights}")
+        print_whole(console, f"kept in {run.path}; {_check(run, run.path)}")
+
+
+def _check(run: Run, path: Path) -> str:
+    """Say how to check a run again."""
+    if run.model == str(PYTHON):
+        return "check it in Python, where its weights were: geom.verify(run, readout)"
+    return f"check it with: {command('verify', path, *weights_option(run))}"
 
 
 def print_summary(summary: Summary, limit: int = 40) -> None:
@@ -87,7 +96,7 @@ def print_summary(summary: Summary, limit: int = 40) -> None:
     if not summary.shared:
         print_whole(console, f"no {noun} is unspeakable in more than one run")
         return
-    console.print(_shared(summary.shared[:limit]))
+    print_columns(console, _shared(summary.shared[:limit], console.width))
     if len(summary.shared) > limit:
         print_whole(console, f"{noun.counted(len(summary.shared) - limit)} more")
 
@@ -148,9 +157,9 @@ def _classes(run: Run) -> Iterator[tuple[int, str, str]]:
     undecodable = "of these: rows that a sampler may pick and no tokenizer decodes"
     yield sum(row.undecodable for row in rows), "speakable padding", undecodable
     rest = max(0, int(settings.get("V", 0)) - len(rows) - pending)
-    if settings.get("tokens") == CANDIDATES:
-        passed_over = plain(f"passed over by {', '.join(settings.get('detectors', {}))}")
-        yield rest, "not flagged", passed_over
+    over = passed_over(settings, run.warnings)
+    if over is not None:
+        yield rest, "not flagged", f"{over.by}{over.because()}"
     else:
         yield rest, "not examined", f"not in the list of {run.noun.plural}"
 
@@ -218,15 +227,18 @@ def _print_models(console: Console, models: Sequence[ModelSummary], noun: Noun) 
     print_columns(console, columns)
 
 
-def _shared(tokens: Sequence[SharedToken]) -> Table:
+def _shared(tokens: Sequence[SharedToken], width: int) -> list[Column]:
     """Return the tokens and the runs in which they are unspeakable."""
-    table = empty_table()
-    table.add_column("unspeakable in several", max_width=40)
-    table.add_column("in", overflow="fold")
-    for shared in tokens:
-        places = ", ".join(str(place + 1) for place in shared.places)
-        table.add_row(token_cell(shared.token, shared.token_kind), places)
-    return table
+    places = [", ".join(str(place + 1) for place in shared.places) for shared in tokens]
+    room = max(8, width // 3)
+    return [
+        Column(
+            "unspeakable in several",
+            [token_cell(shared.token, shared.token_kind) for shared in tokens],
+            most=40,
+        ),
+        Column("in", wrapped_cells(places, room)),
+    ]
 
 
 def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
@@ -270,25 +282,52 @@ def _proof(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     """Yield as much of the token's certificate as fits in a few lines."""
     if run.recipe(row.token_id) is not None:
         yield "witness x", f"the {run.noun}'s own direction, rebuilt from the weights"
+        yield "", "the witness is a point of the domain at which it has the highest logit"
         return
     certificate = run.certificate(row.token_id)
     if isinstance(certificate, Witness) and run.domain.shape == "simplex":
         used = certificate.x.nonzero()[0]
         counted = "1 point" if used.size == 1 else f"{used.size} points"
-        yield from _shares("witness of", counted, used, certificate.x[used])
+        yield from _shares("witness of", counted, used, certificate.x[used], {})
+        yield "", "the mean of these points, so weighted: there it has the highest logit"
     elif isinstance(certificate, Witness):
         name = "witness x" if run.domain.frame is None else "witness y"
         yield name, f"{certificate.x.size} numbers: {_head(certificate.x)}"
+        yield "", "the witness is a point of the domain at which it has the highest logit"
     if isinstance(certificate, Weights):
         counted = run.noun.counted(certificate.indices.size)
-        yield from _shares("weights on", counted, certificate.indices, certificate.values)
+        texts = _texts(run)
+        ids, values = certificate.indices, certificate.values
+        yield from _shares("weights on", counted, ids, values, texts)
+        held = "the mean of their logits, so weighted,"
+        if ids.size == 1:
+            held = f"the logit of that {run.noun}"
+        yield "", f"{held} is at least as high at every point of the domain"
 
 
-def _shares(title: str, counted: str, ids: Ids, values: Floats) -> Iterator[tuple[str, str]]:
-    """Yield how many ids have a share, and the largest shares."""
+def _texts(run: Run) -> dict[int, str]:
+    """Return the texts that the run has, of the tokens examined and of those that beat them."""
+    kinds = run.winner_kinds()
+    rows = list(run.rows())
+    found = {
+        row.argmax_id: visible(row.argmax, kinds[row.token_id])
+        for row in rows
+        if row.argmax_id is not None and row.argmax is not None
+    }
+    for row in rows:
+        if row.token is not None:
+            found[row.token_id] = visible(row.token, row.token_kind)
+    return found
+
+
+def _shares(
+    title: str, counted: str, ids: Ids, values: Floats, texts: Mapping[int, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield how many ids have a share, and the largest shares, with the texts of the ids."""
     yield title, counted
     for i in values.argsort()[::-1][:8]:
-        yield f"  {ids[i]}", rounded(values[i], ALONE)
+        text = texts.get(int(ids[i]), "")
+        yield f"  {ids[i]}", f"{rounded(values[i], ALONE)}{text and f'  {text}'}"
 
 
 def _head(x: Floats) -> str:

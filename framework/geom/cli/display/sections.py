@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from geom.cli.display.tables import Cut, token_cell
+from geom.cli.display.cutting import Cut, token_cell
 from geom.difference.records import Bounds, Difference, TokenChange, TwinGroup
 from geom.numbers.printing import enclosure
 from geom.text import visible

@@ -74,6 +74,9 @@ class View(Protocol):
     def end(self, stage: Stage) -> None:
         """Show that a stage has ended, complete or not."""
 
+    def say(self, message: str) -> None:
+        """Print a message; a thread that looks on may ask for it."""
+
     def close(self) -> None:
         """Show nothing from now on."""
 
@@ -85,11 +88,18 @@ class Stages:
         self._view = view
         self._open: list[Stage] = []
         self._closed = False
+        self._heard = monotonic()
+
+    @property
+    def silence(self) -> float:
+        """The time since the last report, or since the beginning."""
+        return monotonic() - self._heard
 
     def report(self, name: str, done: float, total: float, unit: str) -> None:
         """Take note of a report: a `geom.progress.Watcher`."""
         if self._closed:
             return  # a generator that is left behind reports its end late
+        self._heard = monotonic()
         done = max(done, 0.0) if math.isfinite(done) else 0.0
         known = max(total, 0.0) if math.isfinite(total) else None
         stage = self._current(name)

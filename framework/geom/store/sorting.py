@@ -1,4 +1,4 @@
-"""The orders in which ``geom show`` lists tokens."""
+"""The orders in which the tokens of a run are listed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from geom.errors import unknown
-from geom.store import MeasureRow, TokenRow
+from geom.store.rows import MeasureRow, TokenRow
 
 HARDNESS = "hardness"
 """The order of `geom.store.ranking`."""
@@ -48,6 +48,22 @@ def in_order(
     known = [pair for pair in pairs if not _missing(pair[1])]
     known.sort(key=itemgetter(1), reverse=key != name)
     return [row for row, _ in known] + [row for row, value in pairs if _missing(value)]
+
+
+def by_number(
+    tokens: Sequence[int], measured: Mapping[int, Mapping[str, MeasureRow]], key: str
+) -> list[int]:
+    """Return tokens in the order of ``id`` or of a measure, as `in_order` does for a run."""
+    name = key.removeprefix("-")
+    if name == "id":
+        return sorted(tokens, reverse=key != name)
+    names = {name for found in measured.values() for name in found}
+    if name not in names:
+        raise unknown("sort key", key, names | {"id"})
+    values = {token: measured[token][name].value for token in tokens}
+    known = [(value, token) for token, value in values.items() if value is not None]
+    known.sort(key=itemgetter(0), reverse=key != name)
+    return [token for _, token in known] + [t for t, value in values.items() if value is None]
 
 
 def _margin(row: TokenRow) -> float | None:

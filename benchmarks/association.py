@@ -9,6 +9,7 @@ Use of the Area under a Receiver Operating Characteristic (ROC) Curve, Radiology
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]  # it ships no types
 
 Floats = NDArray[np.float64]
+
+DRAWN = 400
+"""The samples that `apart` draws."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,19 @@ class Association:
     error: float
     n: int
     positives: int | None = None
+
+    @property
+    def strength(self) -> float:
+        """How far the coefficient is from the value that says nothing, 0 or 1/2; 0 if it is NaN."""
+        return 0.0 if math.isnan(self.value) else abs(self.value - self._nothing)
+
+    @property
+    def _nothing(self) -> float:
+        return 0.0 if self.positives is None else 0.5
+
+    def along(self, other: Association) -> float:
+        """Return how far another coefficient is from nothing, in the direction of this one."""
+        return math.copysign(1.0, self.value - self._nothing) * (other.value - self._nothing)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> Association:
@@ -61,6 +78,32 @@ def area(x: ArrayLike, happened: ArrayLike) -> Association:
     Q1, Q2 = A / (2 - A), 2 * A * A / (1 + A)
     spread = A * (1 - A) + (p - 1) * (Q1 - A * A) + (q - 1) * (Q2 - A * A)
     return Association(A, math.sqrt(max(spread, 0.0) / (p * q)), p + q, p)
+
+
+def apart(
+    how: Callable[[ArrayLike, ArrayLike], Association], x: ArrayLike, rival: ArrayLike, y: ArrayLike
+) -> tuple[float, float]:
+    """Return by how much x (n,) predicts y (n,) more strongly than a rival (n,), with its error.
+
+    The two predict the same events, so their errors are not independent: the standard error is the
+    spread of the difference over `DRAWN` samples of the pairs, drawn with replacement (B. Efron,
+    Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7, 1979). ``how`` is
+    `spearman` or `area`. The difference is NaN if one of the two does not vary.
+    """
+    a, b, happened = (np.asarray(one, dtype=np.float64) for one in (x, rival, y))
+    keep = np.isfinite(a) & np.isfinite(b)
+    a, b, happened = a[keep], b[keep], happened[keep]
+    whole = how(a, happened), how(b, happened)
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(DRAWN):
+        at = rng.integers(len(a), size=len(a))
+        strengths = [
+            one.along(how(values[at], happened[at]))
+            for one, values in zip(whole, (a, b), strict=True)
+        ]
+        drawn.append(strengths[0] - strengths[1])
+    return whole[0].strength - whole[1].strength, float(np.nanstd(drawn))
 
 
 def _pairs(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:

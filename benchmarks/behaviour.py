@@ -18,7 +18,9 @@ import inspect
 import json
 import math
 import platform
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -26,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from association import Association, area, spearman
+from association import Association, apart, area, spearman
 from numpy.typing import NDArray
 from real_weights import fetch
+from scipy.special import softmax  # type: ignore[import-untyped]  # it ships no types
 
 import geom
 
@@ -42,15 +45,27 @@ smallest; of the other hard ones, and of those not flagged, as many at random.""
 HARDEST = 200
 """How many of the hard tokens count as hardest, and are not drawn among the other hard ones."""
 
-CHEAP = ("self-argmax", "witness-margin", "row-norm", "centroid-distance", "unused-cosine")
-"""What is known of every token: 1 if it wins along its own direction; the margin of the audit's
-own witness; the indicators."""
+INDICATORS = ("row-norm", "centroid-distance", "unused-cosine")
 
-DEAR = ("logit-bias", "surprise")
-"""The measures that are taken of the first tokens of each stratum."""
+CHEAP = ("self-argmax", "witness-margin", *INDICATORS, "habit")
+"""What is known of every token: 1 if it wins along its own direction; the margin of the audit's
+own witness; the indicators; its mean probability at the states that ``surprise`` knows."""
+
+DEAR = {
+    "logit-bias": "dear",
+    "angular-margin": "dear",
+    "surprise": "dear",
+    "solid-angle": "angles",
+}
+"""The measures of some tokens, and the field of `Size` that says of how many of each stratum."""
+
+COMPARED = ("dear", "angles")
+"""The parts of the tokens of which measures are compared with the best one."""
 
 MODULES = {"habits": "textwrap", "held out": "argparse"}
 """The modules of the standard library that are read as code."""
+
+BEGUN = time.perf_counter()
 
 WINDOW = 512
 PROMPTS = ("chat", "examples", "repeats")
@@ -64,13 +79,13 @@ class Size:
     code: int
     states: int
     stratum: int
-    margins: int
-    surprises: int
+    dear: int
+    angles: int
     batch: int = 16
 
 
-FULL = Size(english=32_000, code=16_000, states=4096, stratum=120, margins=40, surprises=14)
-PILOT = Size(english=3_000, code=1_500, states=256, stratum=4, margins=2, surprises=1, batch=4)
+FULL = Size(english=32_000, code=16_000, states=4096, stratum=120, dear=40, angles=6)
+PILOT = Size(english=3_000, code=1_500, states=256, stratum=4, dear=2, angles=1, batch=4)
 
 
 def main() -> None:
@@ -93,6 +108,7 @@ def study(size: Size, work: Path) -> dict[str, Any]:
     readout = geom.load(location)
     with geom.run(readout, tokens="all", hardest=10, out=work / "audit.db") as run:
         rows = list(run.rows())
+        tell("the audit is done")
         sample = chosen(rows, size.stratum)
         hard = np.array([row.token_id for row in rows if is_hard(row)])
         observed = kept(
@@ -101,11 +117,12 @@ def study(size: Size, work: Path) -> dict[str, Any]:
                 location, readout, witnesses(run, hard), hard, ordered(sample), size, work
             ),
         )
-        measured = {
-            "logit-bias": measures(run, "logit-bias", dear(sample, size.margins), work),
-            "surprise": measures(run, "surprise", dear(sample, size.surprises), work),
-        }
-    of_all = cheap(readout, rows)
+        tell("the network is watched")
+        measured = {}
+        for name, how_many in DEAR.items():
+            measured[name] = measures(run, name, dear(sample, getattr(size, how_many)), work)
+            tell(f"{name} of {len(measured[name])} tokens is measured")
+    of_all = cheap(readout, rows) | {"habit": observed["habit"]}
     check_indicators(readout, ordered(sample), unspeakable(rows), of_all)
     made_from = {
         "model": location.rpartition("/")[2],
@@ -117,6 +134,12 @@ def study(size: Size, work: Path) -> dict[str, Any]:
         "habits": text("habits", size.english // 2, size.code // 2),
     }
     return tables(made_from, rows, sample, of_all, measured, observed)
+
+
+def tell(what: str) -> None:
+    """Say on standard error what is done, and the seconds that this process has taken."""
+    seconds = f"{time.perf_counter() - BEGUN:.0f} s, {time.process_time():.0f} s of processors"
+    print(f"{seconds}: {what}", file=sys.stderr, flush=True)
 
 
 def chosen(rows: Sequence[geom.TokenRow], each: int) -> dict[str, list[int]]:
@@ -161,7 +184,7 @@ def witnesses(run: geom.Run, tokens: Ids) -> Floats:
 
 
 def measures(run: geom.Run, name: str, tokens: Ids, work: Path) -> dict[int, float]:
-    """Return a measure of some tokens: of `DEAR`, or the indicators."""
+    """Return a measure of `DEAR` of some tokens."""
     options = {}
     if name == "surprise":
         options["measure.surprise.activations"] = str(work / "habits.npy")
@@ -170,7 +193,7 @@ def measures(run: geom.Run, name: str, tokens: Ids, work: Path) -> dict[int, flo
 
 
 def cheap(readout: geom.Readout, rows: Sequence[geom.TokenRow]) -> dict[str, Floats]:
-    """Return the measures `CHEAP` of all tokens (V,): the indicators as geom defines them."""
+    """Return the measures `CHEAP` but ``habit`` of all tokens (V,): the indicators as geom's."""
     W = readout.rows[:]
     centred = W - W.mean(axis=0)
     length = np.linalg.norm(centred, axis=1)
@@ -199,7 +222,7 @@ def check_indicators(
 ) -> None:
     """Compare the indicators with geom's own. Raises RuntimeError if they differ."""
     options = {"measure.unused-cosine.unused": ",".join(map(str, known))}
-    for row in geom.measure(readout, CHEAP[2:], sample.tolist(), options):
+    for row in geom.measure(readout, INDICATORS, sample.tolist(), options):
         ours = found[row.measure][row.token_id]
         if row.value is None or not math.isclose(row.value, ours, rel_tol=1e-6, abs_tol=1e-9):
             raise RuntimeError(f"{row.measure} of {row.token_id}: {row.value}, and here {ours}")
@@ -248,12 +271,22 @@ def observe(
         )
         states.write(work / "habits.npy")
     stage = model_stage(model, model.config.to_dict(), str(path))
-    out = read_text(stage, tokenizer, text("held out", size.english, size.code), readout.V)
+    out = {"habit": habit(readout, np.load(work / "habits.npy"))}
+    out |= read_text(stage, tokenizer, text("held out", size.english, size.code), readout.V)
     out |= asked(stage, tokenizer, sample, size.batch)
     for kind in ("float32", "bfloat16"):
         stage = model_stage(model.to(getattr(torch, kind)), model.config.to_dict(), str(path))
         out[f"replayed_{kind}"] = replayed(stage, points, hard)
     return out
+
+
+def habit(readout: geom.Readout, states: NDArray[np.float32]) -> Floats:
+    """Return the mean probability of each token (V,) at states (n, d)."""
+    total = np.zeros(readout.V)
+    for start in range(0, len(states), 128):
+        logits = readout.logits(states[start : start + 128].astype(np.float64))
+        total += softmax(logits, axis=1).sum(axis=0)
+    return total / len(states)
 
 
 def text(part: str, english: int, code: int) -> str:
@@ -356,15 +389,14 @@ def tables(
 ) -> dict[str, Any]:
     """Return the numbers of the page, in JSON values."""
     ids = ordered(sample)
-    few = np.array(sorted(measured[DEAR[0]]))
+    few, fewest = (np.array(sorted(measured[name])) for name in ("surprise", "solid-angle"))
     hard = np.array([row.token_id for row in rows if is_hard(row)])
     stratum = {token: name for name, part in sample.items() for token in part}
     chance = np.max([observed[f"chance_{name}"] for name in PROMPTS], axis=0)
     repeated = np.any([observed[f"repeated_{name}"] for name in PROMPTS], axis=0)
-    at = np.searchsorted(ids, few)
-    dearly = {
-        name: np.array([measured[name].get(int(token), math.nan) for token in few]) for name in DEAR
-    }
+    dearly = {name: np.full(len(rows), math.nan) for name in DEAR}
+    for name, values in measured.items():
+        dearly[name][list(values)] = list(values.values())
     occurs = observed["occurs"] > 0
     emitted = observed["emitted"] > 0
     behaviours: list[tuple[str, str, Ids, NDArray[Any]]] = [
@@ -374,20 +406,30 @@ def tables(
         ("mean probability", "all", np.arange(len(rows)), observed["probability"]),
         ("is repeated", "sample", ids, repeated),
         ("probability when asked", "sample", ids, chance),
-        ("mean probability", "dear", few, observed["probability"][few]),
-        ("is repeated", "dear", few, repeated[at]),
-        ("probability when asked", "dear", few, chance[at]),
+        *(
+            behaviour
+            for part, tokens in zip(COMPARED, (few, fewest), strict=True)
+            for behaviour in (
+                ("mean probability", part, tokens, observed["probability"][tokens]),
+                ("is repeated", part, tokens, repeated[np.searchsorted(ids, tokens)]),
+                ("probability when asked", part, tokens, chance[np.searchsorted(ids, tokens)]),
+            )
+        ),
         ("wins in float32", "hard", hard, observed["replayed_float32"]),
         ("wins in bfloat16", "hard", hard, observed["replayed_bfloat16"]),
     ]
     predictions = []
     for behaviour, part, tokens, happened in behaviours:
         known = {name: values[tokens] for name, values in of_all.items()}
-        if part == "dear":
-            known |= dearly
+        known |= {
+            name: dearly[name][tokens] for name in DEAR if measured[name].keys() >= set(tokens)
+        }
+        how = area if happened.dtype == bool else spearman
+        found = {name: how(values, happened) for name, values in known.items()}
+        best = max(known, key=lambda name: found[name].strength)
         for name, values in known.items():
-            found = (area if happened.dtype == bool else spearman)(values, happened)
-            predictions.append(_prediction(behaviour, part, name, found))
+            behind = apart(how, known[best], values, happened) if part in COMPARED else None
+            predictions.append(_prediction(behaviour, part, name, found[name], behind))
     return {
         **_described(made_from, observed),
         "groups": _groups(rows, observed),
@@ -403,10 +445,7 @@ def tables(
             "token": [rows[token].token for token in ids],
             "stratum": [STRATA.index(stratum[int(token)]) for token in ids],
             **{name: _short(values[ids]) for name, values in of_all.items()},
-            **{
-                name: _short([measured[name].get(int(token), math.nan) for token in ids])
-                for name in DEAR
-            },
+            **{name: _short(values[ids]) for name, values in dearly.items()},
             "emitted": observed["emitted"][ids].tolist(),
             "occurs": observed["occurs"][ids].tolist(),
             "probability": _short(observed["probability"][ids]),
@@ -436,9 +475,20 @@ def _described(made_from: dict[str, Any], observed: dict[str, NDArray[Any]]) -> 
     return out
 
 
-def _prediction(behaviour: str, part: str, measure: str, found: Association) -> dict[str, Any]:
-    """Return an association as a row of the table; numbers that are none are null."""
+def _prediction(
+    behaviour: str,
+    part: str,
+    measure: str,
+    found: Association,
+    behind: tuple[float, float] | None,
+) -> dict[str, Any]:
+    """Return an association as a row of the table; numbers that are none are null.
+
+    ``behind`` is how much weaker it is than the strongest of the column, and the standard error.
+    """
     row = {"behaviour": behaviour, "tokens": part, "measure": measure, **asdict(found)}
+    if behind is not None:
+        row |= {"behind": behind[0], "behind_error": behind[1]}
     return {
         key: _number(value) if isinstance(value, float) else value for key, value in row.items()
     }

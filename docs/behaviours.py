@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import AutoLocator
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pictures import LINE, SOFT, SPEAKABLE, UNSPEAKABLE, sheet, svg
+from pictures import HARD, LINE, NEAREST, SOFT, SPEAKABLE, UNSPEAKABLE, in_page_colours, svg
 
 STRATA = {
-    "unspeakable": ("unspeakable", UNSPEAKABLE),
-    "hardest": ("the hardest", "#7a5906"),
-    "hard": ("other hard tokens", "#d9a520"),
-    "others": ("win along their own direction", SPEAKABLE),
+    "unspeakable": ("unspeakable", UNSPEAKABLE, "x", "✕"),
+    "hardest": ("the hardest", NEAREST, "^", "▲"),
+    "hard": ("other hard tokens", HARD, "s", "■"),
+    "others": ("win along their own direction", SPEAKABLE, "o", "●"),
 }
-"""The strata of the sample in the order of the file, their names and their colours."""
+"""The strata of the sample in the order of the file: names, colours, marks, and marks in text."""
+
+TENTHS = {
+    "occurs": ("come next in the text", SOFT, "s", "■"),
+    "emitted": ("are emitted", SPEAKABLE, "o", "●"),
+}
+"""What is counted of each tenth of the tokens, likewise."""
+
+PROMPTS = ("chat", "examples", "repeats")
 
 NAMES = {
     "self-argmax": "own direction wins, or not",
@@ -28,7 +37,10 @@ NAMES = {
     "centroid-distance": "`centroid-distance`",
     "unused-cosine": "`unused-cosine`",
     "logit-bias": "`logit-bias`: minus the largest margin",
+    "angular-margin": "`angular-margin`",
+    "solid-angle": "`solid-angle`",
     "surprise": "`surprise`",
+    "habit": "mean probability at the states of `surprise`",
 }
 """The measures as the tables call them."""
 
@@ -43,78 +55,74 @@ def found() -> dict[str, Any]:
 
 def tenths() -> str:
     """Draw, for each tenth of the vocabulary by a measure, how many tokens come next, are said."""
-    figure, panels = sheet(4, 3.1)
     names = list(NAMES)[1:5]
-    for axes, name in zip(panels, names, strict=True):
-        shares = found()["tenths"][name]
-        for what, label, shade in (
-            ("occurs", "come next in the text", SOFT),
-            ("emitted", "are emitted", SPEAKABLE),
-        ):
-            percents = 100 * np.array(shares[what])
-            axes.plot(range(1, 11), percents, "o-", color=shade, label=label, ms=4, lw=1.4)
-        _plain(axes)
+    shares = {name: found()["tenths"][name] for name in names}
+    top = 105 * max(max(map(max, part.values())) for part in shares.values())
+    drawn = []
+    for name in names:
+        figure, axes = _panel(f"% of the tokens of a tenth, by {NAMES[name].strip('`')}")
+        for what, (_, shade, mark, _) in TENTHS.items():
+            percents = 100 * np.array(shares[name][what])
+            axes.plot(range(1, 11), percents, f"{mark}-", color=shade, ms=4, lw=1.4)
         axes.set_xticks([1, 10], ["least", "most"])
-        axes.set_title(NAMES[name].strip("`"), color=SOFT, fontsize=9)
-    top = max(axes.get_ylim()[1] for axes in panels)
-    for axes in panels:
         axes.set_ylim(0, top)
-    panels[0].set_ylabel("% of the tokens of a tenth", color=SOFT, fontsize=9)
-    lines, words = panels[0].get_legend_handles_labels()
-    figure.legend(lines, words, ncols=2, loc="outside upper center", frameon=False, labelcolor=SOFT)
-    return svg(figure, "tenths")
+        drawn.append(svg(figure, f"tenths-{name}"))
+    return _side_by_side(TENTHS.values(), drawn)
 
 
 def scatter() -> str:
-    """Draw three measures of a token against what the network does with it."""
+    """Draw four measures of a token against what the network does with it."""
     sample = {
         name: _floats(values) for name, values in found()["sample"].items() if name != "token"
     }
     sample["largest"] = -sample["logit-bias"]
-    chance = np.max([sample[f"chance_{name}"] for name in ("chat", "examples", "repeats")], axis=0)
-    figure, panels = sheet(3, 4.0)
-    for axes, x, y, across, up in (
-        (
-            panels[0],
-            sample["witness-margin"],
-            chance,
-            "margin of the witness, logits",
-            "when asked",
-        ),
-        (
-            panels[1],
-            sample["largest"],
-            sample["probability"],
-            "largest margin, logits",
-            "in the text",
-        ),
-        (panels[2], sample["surprise"], sample["probability"], "surprise, sigma", "in the text"),
+    sample["asked"] = np.max([sample[f"chance_{name}"] for name in PROMPTS], axis=0)
+    drawn = []
+    for x, y, across, up in (
+        ("witness-margin", "asked", "margin of the audit's witness, logits", "when asked"),
+        ("largest", "probability", "largest margin, logits", "in the text"),
+        ("angular-margin", "probability", "angular margin, radians", "in the text"),
+        ("surprise", "probability", "surprise, sigma", "in the text"),
     ):
-        for i, (label, shade) in enumerate(STRATA.values()):
+        figure, axes = _panel(f"probability {up}")
+        for i, (_, shade, mark, _) in enumerate(STRATA.values()):
             mine = sample["stratum"] == i
-            axes.plot(x[mine], y[mine], ".", color=shade, label=label, ms=4, alpha=0.75)
-        _plain(axes)
+            axes.plot(
+                sample[x][mine], sample[y][mine], mark, color=shade, ms=3.5, mew=0.8, alpha=0.75
+            )
         axes.set_yscale("log")
         axes.set_xlabel(across, color=SOFT, fontsize=9)
-        axes.set_title(f"probability {up}", color=SOFT, fontsize=9)
-    dots, words = panels[0].get_legend_handles_labels()
-    figure.legend(dots, words, ncols=4, loc="outside upper center", frameon=False, labelcolor=SOFT)
-    return svg(figure, "scatter")
+        drawn.append(svg(figure, f"scatter-{x}"))
+    return _side_by_side(STRATA.values(), drawn)
 
 
 def _floats(values: list[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values])
 
 
-def _plain(axes: Axes) -> None:
-    """Let axes have the range and the ticks of their data."""
-    axes.set_aspect("auto")
-    axes.autoscale()
-    axes.xaxis.set_major_locator(AutoLocator())
-    axes.yaxis.set_major_locator(AutoLocator())
+def _panel(title: str) -> tuple[Figure, Axes]:
+    """Return a figure of one panel, small enough for a phone."""
+    figure = Figure(figsize=(4.4, 3.2), layout="constrained")
+    axes = figure.subplots()
     axes.tick_params(labelsize=8, colors=SOFT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=LINE, lw=0.6)
+    axes.set_title(title, color=SOFT, fontsize=9)
+    return figure, axes
+
+
+def _side_by_side(legend: Iterable[tuple[str, str, str, str]], drawn: Sequence[str]) -> str:
+    """Return panels as HTML: as many side by side as the page has room for, below a legend."""
+    marks = " ".join(
+        f'<span style="white-space: nowrap; margin: 0 .6em"><span style="color: '
+        f'{in_page_colours(shade)}">{mark}</span> {words}</span>'
+        for words, shade, _, mark in legend
+    )
+    panels = "\n".join(f'<div style="flex: 1 1 18rem">{panel}</div>' for panel in drawn)
+    return (
+        f'<p style="text-align: center; font-size: var(--font-size--small)">{marks}</p>\n'
+        f'<div style="display: flex; flex-wrap: wrap; gap: .8em 0">\n{panels}\n</div>'
+    )
 
 
 def groups() -> str:
@@ -168,5 +176,13 @@ def _head(row: dict[str, Any]) -> str:
 
 
 def number(row: dict[str, Any]) -> str:
-    """Return a coefficient with its standard error."""
-    return "-" if row["value"] is None else f"{row['value']:.2f} ± {row['error']:.2f}"
+    """Return a coefficient with its standard error; bold if none of its column is surely better."""
+    if row["value"] is None:
+        return "-"
+    said = f"{round(row['value'], 2) + 0.0:.2f} ± {row['error']:.2f}"  # + 0.0: no minus zero
+    return f"**{said}**" if "behind" in row and not _is_behind(row) else said
+
+
+def _is_behind(row: dict[str, Any]) -> bool:
+    """Return whether a measure is weaker than the best one by two standard errors or more."""
+    return bool(row["behind"] > 2 * row["behind_error"])

@@ -146,6 +146,7 @@ MADE = {
         "TABLE-OF-ALL": lambda: behaviours.predictions("all", "occurring"),
         "TABLE-OF-SAMPLE": lambda: behaviours.predictions("sample"),
         "TABLE-OF-FEW": lambda: behaviours.predictions("dear"),
+        "TABLE-OF-ANGLES": lambda: behaviours.predictions("angles"),
     },
     "rounding": {
         "PICTURE-OF-CASTS": lambda: as_html(casts.picture),

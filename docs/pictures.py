@@ -331,12 +331,17 @@ def svg(figure: Figure, name: str) -> str:
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
+    text = in_page_colours(out.getvalue())
     return text[text.index("<svg") :].replace(
         "<svg", '<svg style="display: block; margin: auto; max-width: 100%; height: auto"', 1
     )
+
+
+def in_page_colours(text: str) -> str:
+    """Return a text with the page's variables in place of the colours that they stand for."""
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    return text
 
 
 PICTURES: dict[str, Callable[[], str]] = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from association import area, spearman
+from association import apart, area, spearman
 from scipy.stats import mannwhitneyu, spearmanr
 
 RNG = np.random.default_rng(5)
@@ -62,3 +63,26 @@ def test_the_errors_are_the_spread_over_many_samples(strength: float) -> None:
         spread = np.std([found.value for found in one])
         said = np.mean([found.error for found in one])
         assert said == pytest.approx(spread, rel=0.2)
+
+
+@pytest.mark.parametrize("how", [spearman, area])
+def test_the_error_of_a_difference_is_its_spread_over_many_samples(how: Any) -> None:
+    drawn, said = [], []
+    for i in range(300):
+        x = RNG.normal(size=80)
+        rival = -(x + RNG.normal(size=80))  # of the other sign, and not independent
+        y = x + 2 * RNG.normal(size=80)
+        y = y > 0 if how is area else y
+        drawn.append(how(x, y).strength - how(rival, y).strength)
+        if i < 12:
+            difference, error = apart(how, x, rival, y)
+            assert difference == pytest.approx(drawn[-1])
+            said.append(error)
+    assert np.mean(said) == pytest.approx(np.std(drawn), rel=0.25)
+
+
+def test_a_measure_and_its_negative_predict_alike() -> None:
+    x = RNG.normal(size=50)
+    y = x + RNG.normal(size=50)
+    for how, happened in ((spearman, y), (area, y > 0)):
+        assert apart(how, x, -x, happened) == pytest.approx((0.0, 0.0), abs=1e-12)

@@ -16,6 +16,9 @@ from support import ROOT
 
 FOUND: dict[str, Any] = json.loads((ROOT / "docs/behaviour.json").read_text(encoding="utf-8"))
 
+MEASURED = [*behaviour.CHEAP, "logit-bias", "angular-margin", "surprise"]
+"""The measures of the page's first table."""
+
 SAID = "The margin of a token is the least difference between its logit and another. " * 4
 
 
@@ -60,6 +63,19 @@ def test_the_network_is_read_as_its_readout_answers(
     assert found["probability"] == pytest.approx(softmax(logits).mean(axis=0), rel=1e-3, abs=1e-9)
 
 
+def test_the_habit_is_the_models_own_mean_probability(
+    network: tuple[Any, Any], readout: geom.Readout
+) -> None:
+    import torch
+
+    stage, tokenizer = network
+    ids = tokenizer(SAID)["input_ids"][:40]
+    with torch.no_grad():
+        expected = softmax(stage.run(torch.tensor([ids]))[0].double().numpy()).mean(axis=0)
+    found = behaviour.habit(readout, stage.vectors(ids, range(len(ids))))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-9)
+
+
 def test_a_token_is_asked_for_at_the_end_of_each_prompt(
     network: tuple[Any, Any], readout: geom.Readout
 ) -> None:
@@ -88,6 +104,7 @@ def test_the_indicators_of_all_tokens_are_geoms(readout: geom.Readout) -> None:
     run = geom.run(readout, tokens="all")
     rows = list(run.rows())
     known, found = behaviour.unspeakable(rows), behaviour.cheap(readout, rows)
+    assert (*found, "habit") == behaviour.CHEAP
     behaviour.check_indicators(readout, np.arange(0, readout.V, 7), known, found)
     assert {len(values) for values in found.values()} == {readout.V}
     found["row-norm"][7] *= 1.001
@@ -108,7 +125,7 @@ def column(name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([np.nan if one is None else one for one in FOUND["sample"][name]], dtype=float)
 
 
-@pytest.mark.parametrize("part", ["sample", "dear"])
+@pytest.mark.parametrize("part", ["sample", *behaviour.COMPARED])
 def test_the_files_coefficients_are_those_of_its_sample(part: str) -> None:
     names = behaviour.PROMPTS
     values = {
@@ -116,7 +133,8 @@ def test_the_files_coefficients_are_those_of_its_sample(part: str) -> None:
         "probability when asked": np.max([column(f"chance_{name}") for name in names], axis=0),
         "mean probability": column("probability"),
     }
-    few = np.isfinite(column(behaviour.DEAR[0])) if part == "dear" else column("token_id") >= 0
+    known = {"sample": "token_id", "dear": "surprise", "angles": "solid-angle"}[part]
+    few = np.isfinite(column(known))
     rows = [row for row in FOUND["predictions"] if row["tokens"] == part]
     assert len(rows) > 9
     for row in rows:
@@ -133,6 +151,21 @@ def test_the_files_coefficients_are_those_of_its_sample(part: str) -> None:
         assert row["value"] == pytest.approx(expected, abs=2e-3)  # of numbers of five digits
 
 
+def test_the_best_measure_of_a_column_is_behind_none() -> None:
+    rows = [row for row in FOUND["predictions"] if row["tokens"] in behaviour.COMPARED]
+    columns: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        columns.setdefault((row["behaviour"], row["tokens"]), []).append(row)
+    assert len(columns) == 6
+    for column_ in columns.values():
+        strengths = [
+            abs(row["value"] - (0.0 if row["positives"] is None else 0.5)) for row in column_
+        ]
+        for row, strength in zip(column_, strengths, strict=True):
+            assert row["behind"] == pytest.approx(max(strengths) - strength, abs=2e-5)
+            assert row["behind_error"] > 0 or strength == max(strengths)
+
+
 def test_the_file_is_small_and_its_counts_agree() -> None:
     assert (ROOT / "docs/behaviour.json").stat().st_size < 300_000
     groups = FOUND["groups"].values()
@@ -143,6 +176,16 @@ def test_the_file_is_small_and_its_counts_agree() -> None:
     assert FOUND["groups"]["unspeakable"]["tokens emitted"] == 0
 
 
+def is_best(happened: str, measure: str) -> bool:
+    """Return whether no measure of the 120 tokens is surely stronger than this one."""
+    (row,) = (
+        row
+        for row in FOUND["predictions"]
+        if (row["behaviour"], row["tokens"], row["measure"]) == (happened, "dear", measure)
+    )
+    return bool(row["behind"] <= 2 * row["behind_error"])
+
+
 def test_the_pages_numbers_are_the_files() -> None:
     page = " ".join((ROOT / "docs/behaviour.md").read_text(encoding="utf-8").split())
     groups, strata, places = FOUND["groups"], FOUND["strata"], FOUND["text"]["positions"]
@@ -151,11 +194,28 @@ def test_the_pages_numbers_are_the_files() -> None:
         for row in FOUND["predictions"]
     }
     hard, said = groups["hard"], groups["hard"]["places where one is emitted"]
-    best = predicted["mean probability", "dear", "surprise"]
+    strength = {name: predicted["mean probability", "dear", name] for name in MEASURED}
+    told = sorted(strength, key=lambda name: -abs(strength[name]))
     own = predicted["is emitted, if it comes next", "occurring", "self-argmax"]
     replayed = FOUND["replayed"]
-    surprised = [value for value in FOUND["sample"]["surprise"] if value is not None]
+    angles = column("solid-angle")
+    known = np.isfinite(angles)
+    dead = known & (-column("logit-bias") < 15)
+    alike = spearmanr(angles[known], column("angular-margin")[known]).statistic
     measured = [value for value in FOUND["sample"]["logit-bias"] if value is not None]
+    assert told[:3] == ["habit", "surprise", "unused-cosine"]
+    assert np.isfinite(column("angular-margin")).sum() == 3 * 40 == len(measured)
+    assert known.sum() == 3 * 6
+    assert angles[dead].max() < -20.5
+    assert angles[known & ~dead].min() > -7.5
+    assert [name for name in MEASURED if is_best("probability when asked", name)] == [
+        "unused-cosine"
+    ]
+    assert [name for name in MEASURED if not is_best("is repeated", name)] == ["habit"]
+    hardest = np.sort(-np.array(measured))[:10]  # whose margins the audit computes
+    assert hardest[-1] == pytest.approx(12, abs=0.5)
+    beyond = column("witness-margin")[column("logit-bias") < -hardest[-1] - 1e-3]
+    assert np.median(beyond) > hardest[-1] - 1e-3 <= beyond.min()
     assert replayed["float32"] == replayed["bfloat16"] == replayed["hard"]
     assert sum(row["repeats"] for row in strata.values()) == 0
     assert strata["unspeakable"]["any"] == 0
@@ -164,19 +224,22 @@ def test_the_pages_numbers_are_the_files() -> None:
         f"audits all {FOUND['V']:,} tokens",
         f"Hard tokens are {100 * hard['tokens'] / FOUND['V']:.1f} % of the vocabulary",
         f"and {100 * said / places:.1f} % of what is emitted",
-        f"mean probability is {best:.2f}.",
+        f"rank correlation is {strength['unused-cosine']:.2f}, that of `angular-margin` "
+        f"{strength['angular-margin']:.2f}.",
+        f"best of geom's measures: {strength['surprise']:.2f}.",
+        f"says more, {strength['habit']:.2f}, and",
+        f"known of {known.sum()} tokens only, {dead.sum()} of them dead",
+        f"as `angular-margin` does (correlation {alike:.2f})",
+        f"1e{angles[dead].max():.0f} to 1e{angles[dead].min():.0f} of all directions",
+        f"1e{angles[known].max():.0f} to 1e{angles[known & ~dead].min():.0f}.",
         f"nothing of being emitted (area {own:.2f})",
         f"the hardest tokens {strata['hardest']['any']} of 120 are repeated, and of those that win "
         f"along their own direction {strata['others']['any']} of 120.",
-        f"`surprise` is of {len(surprised)} tokens, with the larger errors, the others of "
-        f"{len(measured)}.",
         f"All {replayed['float32']:,} hard tokens",
         f"all {replayed['bfloat16']:,} in bfloat16",
         f"the smallest largest margin is {-max(measured):.1f} logits",
     ):
         assert words in page
-    shown = {row["value"] for row in FOUND["predictions"] if row["measure"] == "surprise"}
-    assert min(shown) == best
 
 
 def test_the_tokens_that_the_page_calls_dead_are_never_said() -> None:

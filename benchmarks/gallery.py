@@ -3,10 +3,10 @@
     python benchmarks/gallery.py
 
 audits SmolLM2-135M, Whisper base and the demo, writes what it finds to ``docs/gallery.json``, and
-pictures of the reports to ``docs/gallery-MODEL.png``. The pages of the gallery and the README take
+pictures of the reports to ``docs/gallery-MODEL*.png``. The pages of the gallery and the README take
 their tables, their numbers and their charts from this file. The weights come from
 ``benchmarks/real_weights.py``; the runs, which another call goes on from, are kept in the folder
-that ``--runs`` names. The pictures need ``chromium`` on the path.
+that ``--runs`` names. The pictures need selenium, and ``chromium`` and its driver on the path.
 """
 
 from __future__ import annotations
@@ -43,14 +43,6 @@ PRECISIONS = ("bfloat16", "float16", "float32", "float64")
 SAMPLE = 512
 """The rows whose nearest neighbours say how far apart rows usually are."""
 
-BROWSER = [
-    *("chromium", "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--enable-unsafe-swiftshader", "--hide-scrollbars"),
-    *("--window-size=1300,1080", "--virtual-time-budget=60000"),
-]
-"""The command that shows a page without a screen; its time runs until everything is drawn."""
-
 
 def main() -> None:
     """Audit the models, and write the figures and the pictures."""
@@ -68,7 +60,7 @@ def main() -> None:
         for model in arguments.model or TITLES:
             run = audited(model, runs)
             found[model] = figures(model, run)
-            picture(run, file.with_name(f"gallery-{model}.png"))
+            pictures(run, file.with_name(f"gallery-{model}"))
             run.close()
     found = {model: found[model] for model in TITLES if model in found}
     file.write_text(lines(found) + "\n", encoding="utf-8")
@@ -277,25 +269,15 @@ def never_trained(
     }
 
 
-def picture(run: geom.Run, out: Path) -> None:
-    """Write a picture of the top of a run's report, as a browser shows it."""
-    if shutil.which(BROWSER[0]) is None:
-        print(f"no {BROWSER[0]}: {out.name} stays as it is", file=sys.stderr)
+def pictures(run: geom.Run, name: Path) -> None:
+    """Write pictures of a run's report, as a browser shows it."""
+    if shutil.which("chromium") is None:
+        print(f"no chromium: the pictures of {name.name} stay as they are", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder:
-        page, shot = Path(folder) / "report.html", Path(folder) / "report.png"
+        page = Path(folder) / "report.html"
         geom.export(run, "html", page)
-        words = [*BROWSER, f"--user-data-dir={folder}/profile", f"--screenshot={shot}"]
-        subprocess.run([*words, page.as_uri()], check=True, capture_output=True)
-        smaller(shot, out)
-
-
-def smaller(shot: Path, out: Path) -> None:
-    """Keep a picture in 96 colours, the rare ones too, such as that of two red marks."""
-    from PIL import Image
-
-    with Image.open(shot) as image:
-        image.convert("RGB").quantize(96, Image.Quantize.MAXCOVERAGE).save(out, optimize=True)
+        subprocess.run([sys.executable, DOCS / "screenshots.py", page, name], check=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-r"""Which measure predicts the share of directions in which a token wins? A study, with its figure.
+r"""Which measure predicts the share of directions in which a token wins? A study.
 
     python benchmarks/predicting.py --tokens-out tokens.txt
     geom run --out demo.db --tokens all
     geom measure demo.db --tokens @tokens.txt --measure solid-angle --measure angular-margin \
         --measure perturbation --measure row-norm --measure centroid-distance \
         --measure unused-cosine --format jsonl > measured.jsonl
-    python benchmarks/predicting.py measured.jsonl --out predicting.png
+    python benchmarks/predicting.py measured.jsonl --out docs/predicting.json
 
 The tokens are those of the demo model that training never met, and 250 others. From the output of
-`geom measure` the program prints the rank correlation of each measure with solid-angle, over all
-tokens, over those met and over those never met, and draws them.
+`geom measure` the program takes the rank correlation of each measure with solid-angle, over all
+tokens, over those met and over those never met. `docs/measures.md` shows them, and draws the
+tokens.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections import defaultdict
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +36,25 @@ OTHERS = 250
 
 
 def main() -> None:
-    """Print the table and draw the figure, or write the tokens."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write what the study found, or the tokens that it is about."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "measured", type=Path, nargs="?", help="the output of geom measure, as jsonl"
     )
-    parser.add_argument("--out", type=Path, help="the file to draw the figure in")
+    parser.add_argument("--out", type=Path, help="the file to write what was found to")
     parser.add_argument("--tokens-out", type=Path, help="the file to write the study's tokens to")
     arguments = parser.parse_args()
     never = counts() == 0
     if arguments.tokens_out is not None:
         arguments.tokens_out.write_text("\n".join(map(str, chosen(never))) + "\n")
     if arguments.measured is not None:
-        values = read(arguments.measured)
-        table(values, never)
-        if arguments.out is not None:
-            draw(values, never, arguments.out)
+        study = json.dumps(found(read(arguments.measured), never)).replace("}, ", "},\n")
+        if arguments.out is None:
+            print(study)
+        else:
+            arguments.out.write_text(study + "\n")
 
 
 def counts() -> NDArray[np.int64]:
@@ -83,40 +88,21 @@ def pairs(values: dict[str, dict[int, float]], name: str) -> tuple[NDArray[np.in
     return np.array(ids), np.array([(values[name][token], share[token]) for token in ids])
 
 
-def table(values: dict[str, dict[int, float]], never: NDArray[np.bool_]) -> None:
-    """Print the rank correlations."""
-    print("| measure | all | met in training | never met | tokens |")
-    print("|---|---|---|---|---|")
+def found(values: dict[str, dict[int, float]], never: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return, for each measure, the rank correlations and the points, of four digits each."""
+    out = {}
     for name in NAMES:
         ids, both = pairs(values, name)
-        cells = [spearmanr(*both[keep].T).statistic for keep in (ids >= 0, ~never[ids], never[ids])]
-        print(f"| `{name}` | {' | '.join(f'{cell:.2f}' for cell in cells)} | {len(ids)} |")
-
-
-def draw(values: dict[str, dict[int, float]], never: NDArray[np.bool_], path: Path) -> None:
-    """Draw one panel per measure, with solid-angle upwards."""
-    import matplotlib.style
-    from matplotlib.figure import Figure
-
-    with matplotlib.style.context("default"):
-        figure = Figure(figsize=(11.0, 6.4), layout="constrained")
-        for axes, name in zip(figure.subplots(2, 3, sharey=True).flat, NAMES, strict=False):
-            ids, both = pairs(values, name)
-            for keep, label, colour in (
-                (~never[ids], "met in training", "#4477aa"),
-                (never[ids], "never met", "#cc6677"),
-            ):
-                axes.plot(*both[keep].T, ".", label=label, color=colour, alpha=0.7, markersize=5)
-            axes.set_xlabel(name)
-            axes.grid(alpha=0.3)
-            if name == "perturbation":
-                axes.set_xscale("log")
-        panels = figure.axes
-        for axes in panels[::3]:
-            axes.set_ylabel("solid-angle, log10 fraction")
-        panels[-1].axis("off")
-        panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
-        figure.savefig(path)
+        parts = {"all": ids >= 0, "met": ~never[ids], "never": never[ids]}
+        out[name] = {
+            part: {
+                "rank": round(float(spearmanr(*both[keep].T).statistic), 4),
+                "points": [[float(f"{value:.4g}") for value in pair] for pair in both[keep]],
+            }
+            for part, keep in parts.items()
+        }
+        del out[name]["all"]["points"]
+    return out
 
 
 if __name__ == "__main__":

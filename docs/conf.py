@@ -12,9 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import behaviours
 import casts
 import findings
+import indicators
 import pictures
 import reference
 import tree
+from docutils import nodes
 from plotly.offline import get_plotlyjs
 from sphinx.addnodes import pending_xref
 
@@ -148,6 +150,10 @@ MADE = {
         "TABLE-OF-FEW": lambda: behaviours.predictions("dear"),
         "TABLE-OF-ANGLES": lambda: behaviours.predictions("angles"),
     },
+    "measures": {
+        "TABLE-OF-RANKS": indicators.ranks,
+        "PICTURE-OF-INDICATORS": lambda: as_html(indicators.picture),
+    },
     "rounding": {
         "PICTURE-OF-CASTS": lambda: as_html(casts.picture),
         "TABLE-OF-CASTS": casts.table,
@@ -171,6 +177,23 @@ def leave_shapes(app, doctree):
     for link in list(doctree.findall(pending_xref)):
         if link["reftarget"] in ("V", "d", "k", "n", "shape"):
             link.replace_self(link.children)
+
+
+def both_themes(app, doctree):
+    """Show a picture on light pages, and on dark ones that whose name ends in ``-dark``, if any.
+
+    Each leads to the picture in full size, which a width makes Sphinx do.
+    """
+    for picture in list(doctree.findall(nodes.image)):
+        file = Path(app.env.doc2path(app.env.docname)).parent / picture["uri"]
+        dark = file.with_name(f"{file.stem}-dark{file.suffix}")
+        if dark.is_file():
+            picture["width"] = "100%"
+            other = picture.deepcopy()
+            other["uri"] = picture["uri"].replace(file.name, dark.name)
+            picture["classes"].append("only-light")
+            other["classes"].append("only-dark")
+            picture.parent.insert(picture.parent.index(picture) + 1, other)
 
 
 def write_plotly(app):
@@ -197,5 +220,6 @@ def setup(app):
 
     app.connect("source-read", insert)
     app.connect("doctree-read", leave_shapes)
+    app.connect("doctree-read", both_themes, priority=400)  # before Sphinx collects the pictures
     app.connect("builder-inited", write_plotly)
     app.connect("html-page-context", load_plotly)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def models() -> str:
     for model, title in TITLES.items():
         row = found()[model]
         first = row["hardest"][0]
-        hardest = f"{markdown_code(first['token'])}: {first['margin']} logits"
+        hardest = f"{markdown_code(first['token'])}: {lead(first)} logits"
         rows.append(
             [f"[{title}](gallery-{model}.md)", *(f"{row[key]:,}" for key in COUNTS), hardest]
         )
@@ -87,10 +88,14 @@ def hardest(model: str) -> str:
         what = GROUPS[row["group"]][0]
         if row["within"]:
             what += f", as in {markdown_code(row['within'])}"
-        cells = [str(place), str(row["id"]), markdown_code(row["token"]), what, row["margin"]]
-        rows.append(cells)
-    heads = ["place", "id", "token", "what it is", "largest margin, logits"]
+        rows.append([str(place), str(row["id"]), markdown_code(row["token"]), what, lead(row)])
+    heads = ["place", "id", "token", "what it is", "ahead by at most, logits"]
     return "\n".join(markdown_table(heads, rows))
+
+
+def lead(row: dict[str, Any]) -> str:
+    """Say how far a token can be ahead at most: three digits, rounded up."""
+    return f"{Decimal(rounded_up(row['high'], 3)):f}"
 
 
 def lost(model: str) -> str:

@@ -88,6 +88,9 @@ NAMES = list("abcdefghijklm")
 BIASES = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, -0.9, 0.6, 0.0, 0.0, 0.0])
 """The biases of the picture of domains: j, inside, is lifted; i, on the hull, is pushed down."""
 
+LEAST = 0.75
+"""How far a drawing shrinks to fit a page; a narrower page scrolls it, so that it can be read."""
+
 BORDERLINE = 2334
 """A token of the demo that can win by some hundredths of a logit."""
 
@@ -332,9 +335,9 @@ def svg(figure: Figure, name: str) -> str:
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = in_page_colours(out.getvalue())
-    return text[text.index("<svg") :].replace(
-        "<svg", '<svg style="display: block; margin: auto; max-width: 100%; height: auto"', 1
-    )
+    least = round(LEAST * 96 * figure.get_figwidth())
+    text = text[text.index("<svg") :].replace("<svg", f'<svg style="min-width: {least}px"', 1)
+    return f'<div class="drawing">{text}</div>'
 
 
 def in_page_colours(text: str) -> str:

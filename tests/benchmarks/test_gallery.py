@@ -137,7 +137,7 @@ def _up(number: float) -> str:
 
 
 PAGES = {f"gallery-{model}.md": [model] for model in MODELS}
-PAGES |= {"gallery.md": [], "../README.md": ["whisper"]}
+PAGES |= {"gallery.md": [], "index.md": ["whisper"], "../README.md": ["whisper"]}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -206,7 +206,10 @@ def test_utf8_never_has_thirteen_bytes() -> None:
 
 
 def test_pictures_are_small() -> None:
-    for model in MODELS:
-        data = (DOCS / f"gallery-{model}.png").read_bytes()
-        assert data.startswith(b"\x89PNG")
-        assert len(data) < 150_000
+    names = [*(f"gallery-{model}" for model in MODELS), "report"]
+    for name in names:
+        for part in ("", "-vocabulary"):
+            for scheme in ("", "-dark"):
+                data = (DOCS / f"{name}{part}{scheme}.png").read_bytes()
+                assert data.startswith(b"\x89PNG")
+                assert len(data) < 100_000

@@ -34,6 +34,13 @@ def test_a_page_says_what_happens(page: Path, tmp_path: Path) -> None:
         subprocess.run(pip, capture_output=True, check=True)
 
 
+def test_no_line_is_taken_for_a_comment() -> None:
+    """MyST leaves out a line that begins with a percent sign."""
+    for page in [*PAGES, *DOCS.glob("notebooks/*.md")]:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        assert re.findall(r"^ {0,3}%.*", prose, re.MULTILINE) == [], page
+
+
 def test_what_is_excused_is_little_and_the_rest_is_much() -> None:
     assert sum(map(to_do, PAGES)) > 70
     excused = [block for page in PAGES for block in blocks(page) if block.excused]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -300,3 +301,34 @@ def test_the_posts_program_and_repair_refuse(domain: Domain) -> None:
         geom.run(READOUT, tokens="all", certifiers=["linprog-post"], domain=domain)
     with pytest.raises(geom.InputError, match="geom repair is not made for domain"):
         geom.repair(READOUT, domain=domain)
+
+
+def test_a_lower_bound_beyond_the_margin_at_the_point_is_found_whatever_the_verdict(
+    domain: Domain, tmp_path: Path
+) -> None:
+    path = made(tmp_path / "run.db", domain, opening=False, hardest=0)
+    for token, verdict, low in table(path, "SELECT token_id, verdict, margin_lower FROM tokens"):
+        if not isinstance(low, float):
+            continue
+        with geom.open_run(path) as run:
+            x = run.evidence(int(str(token))).x
+        frame = domain.frame
+        assert x is not None
+        assert frame is not None
+        parts = [*zip(x.tolist(), frame.axes.tolist(), strict=True)]
+        if frame.centre is not None:
+            parts.append((1.0, frame.centre.tolist()))
+        vector = [sum(Fraction(y) * Fraction(axis[i]) for y, axis in parts) for i in range(3)]
+        logits = [
+            sum((Fraction(w) * v for w, v in zip(row, vector, strict=True)), Fraction(bias))
+            for row, bias in zip(READOUT.W.tolist(), READOUT.b.tolist(), strict=True)
+        ]
+        own = logits.pop(int(str(token)))
+        margin = own - max(logits)
+        assert Fraction(low) <= margin
+        near = np.nextafter(float(margin), np.inf)
+        wrong = near if Fraction(float(near)) > margin else np.nextafter(near, np.inf)
+        edit(path, "UPDATE tokens SET margin_lower = ? WHERE token_id = ?", float(wrong), token)
+        assert any("does not prove margin_lower" in fault for fault in faults(path)), verdict
+        edit(path, "UPDATE tokens SET margin_lower = ? WHERE token_id = ?", low, token)
+    assert faults(path) == []

@@ -23,9 +23,17 @@ from geom import (
     hookimpl,
     markdown_code,
     markdown_table,
+    markdown_text,
     visible,
 )
-from geom_plugins.reporters.origin import command, elsewhere, portable, versions, without_folders
+from geom_plugins.reporters.origin import (
+    command,
+    elsewhere,
+    portable,
+    rest,
+    versions,
+    without_folders,
+)
 
 _MEANINGS: dict[VerdictLabel, str] = {
     "unspeakable": "no point of the domain makes it win",
@@ -101,7 +109,8 @@ def _counts(run: Run, rows: list[TokenRow]) -> Iterator[tuple[str, str, str]]:
     V = run.settings.get("V")
     left = V - len(rows) - pending if isinstance(V, int) else 0
     if left > 0:
-        yield str(left), "not flagged", "passed over by the detectors, or not asked for"
+        unexamined, why = rest(run)
+        yield str(left), unexamined, markdown_text(why)
 
 
 def _cells(row: TokenRow, ranked: Ranking, kinds: Mapping[int, TokenKind | None]) -> Sequence[str]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from geom import Run
+from geom import Run, harmless
 
 _LONGEST = 200
 """The most characters of a list of tokens that the command shows."""
@@ -215,6 +215,14 @@ def _words(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "none"}[value]
     return _short(value) if isinstance(value, str) else str(value)
+
+
+def rest(run: Run) -> tuple[str, str]:
+    """Return the name of the tokens that the run was not to examine, and what it means."""
+    if run.settings.get("tokens") == "candidates":
+        detectors = ", ".join(_mapping(run.settings.get("detectors")))
+        return "not flagged", f"passed over by {harmless(detectors)}"
+    return "not examined", f"not in the list of {run.noun.plural}"
 
 
 def versions(run: Run) -> dict[str, str]:

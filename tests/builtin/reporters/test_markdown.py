@@ -142,9 +142,9 @@ def test_what_identifies_the_run_is_there() -> None:
     assert facts["readout"] == "3072 tokens, d = 64"
     assert facts["domain"] == "layernorm"
     assert facts["versions"].startswith(f"geom-unembed {versions['geom-unembed']}, python ")
-    assert [row[:2] for row in page.tables[1][1:]] == [
-        ["3", "unspeakable"],
-        ["3069", "not flagged"],
+    assert page.tables[1][1:] == [
+        ["3", "unspeakable", "no point of the domain makes it win"],
+        ["3069", "not examined", "not in the list of tokens"],
     ]
 
 

@@ -123,6 +123,31 @@ def test_it_draws_all_pictures_and_asks_for_nothing(browser: Chrome, demo: Path)
     assert requests(browser) <= {"file", "data", "blob"}
 
 
+def test_every_number_of_a_column_is_shown_whole(browser: Chrome, tmp_path: Path) -> None:
+    with geom.run("demo", tokens="100,116,183,253", out=tmp_path / "run.db") as run:
+        geom.measure(run, "max-probability", [100, 253])
+        geom.measure(run, "row-norm", [100, 116, 183, 253])
+        keep(run, tmp_path / "measured.html")
+    show(browser, tmp_path / "measured.html")
+    cells = browser.find_elements(By.CSS_SELECTOR, "#body td.number")
+    assert len(cells) == 4 * 4
+    cut = "return arguments[0].scrollWidth > arguments[0].clientWidth"
+    assert [cell.text for cell in cells if browser.execute_script(cut, cell)] == []
+
+
+def test_tokens_without_a_verdict_are_counted_as_on_a_terminal(
+    browser: Chrome, demo: Path, tmp_path: Path
+) -> None:
+    show(browser, demo)
+    counts = browser.find_element(By.ID, "verdicts").text
+    assert "2,659\nnot flagged, 87 %\npassed over by self-argmax" in counts
+    with geom.run("demo", tokens="5,9") as run:
+        keep(run, tmp_path / "two.html")
+    show(browser, tmp_path / "two.html")
+    counts = browser.find_element(By.ID, "verdicts").text
+    assert "3,070\nnot examined, 100 %\nnot in the list of tokens" in counts
+
+
 def test_the_winners_are_those_of_the_rows(browser: Chrome, demo: Path) -> None:
     show(browser, demo)
     with geom.run("demo") as run:
@@ -371,6 +396,12 @@ def test_it_fits_the_screen_in_light_and_dark(
         if width < 400:
             token = browser.find_element(By.CSS_SELECTOR, "#body td.token")
             assert token.size["width"] > 120
+            for name in ("verdict", "margin"):
+                cut = "return arguments[0].scrollWidth > arguments[0].clientWidth"
+                found = browser.find_elements(By.CSS_SELECTOR, f"#body td.{name}")
+                assert len(found) > 5
+                assert all(cell.text for cell in found)
+                assert not any(browser.execute_script(cut, cell) for cell in found)
             for name in ("search", "class", "ids", "copy", "csv"):
                 box = browser.find_element(By.ID, name).rect
                 assert box["x"] + box["width"] <= width

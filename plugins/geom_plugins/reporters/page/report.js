@@ -6,20 +6,22 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const { V, d, domain } = data;
 const $ = (id) => document.getElementById(id);
 
+const REST = data.rest.name; // the class of the tokens without a verdict
 const MEANING = {
   "unspeakable": "no point of the domain makes them win",
   "undecided": "not proven either way",
   "hard": "beaten along their own direction, yet some point makes them win",
   "speakable": "win along their own direction",
-  "not examined": "not flagged by the detectors, or not asked for",
+  [REST]: data.rest.meaning,
+  "not examined yet": "the same command goes on",
 };
 const COLOUR = {
   "unspeakable": "--unspeakable", "undecided": "--undecided", "hard": "--hard",
-  "speakable": "--speakable", "not examined": "--rest",
+  "speakable": "--speakable", [REST]: "--rest", "not examined yet": "--rest",
 };
 const SYMBOL = {
   "unspeakable": "x", "undecided": "diamond", "hard": "triangle-up", "speakable": "circle",
-  "not examined": "circle",
+  [REST]: "circle",
 };
 const PROOF = {
   witness: "a point of the domain at which its margin is positive",
@@ -88,13 +90,12 @@ const number = (n) => Number(n).toLocaleString("en");
 
 const totals = new Map(data.classes.map((name) => [name, 0]));
 for (let i = 0; i < count; i++) totals.set(className(i), totals.get(className(i)) + 1);
-const rest = V - count;
-if (rest > 0) totals.set("not examined", rest);
+if (data.pending) totals.set("not examined yet", data.pending);
+if (V > count + data.pending) totals.set(REST, V - count - data.pending);
 
 $("facts").textContent =
   `${number(V)} ${data.noun.many}, d = ${number(d)}, domain ${domain.name}` +
-  (data.begun ? `, begun ${data.begun}` : "") +
-  (data.pending ? `; ${number(data.pending)} ${data.noun.many} are not done yet` : "");
+  (data.begun ? `, begun ${data.begun}` : "");
 for (const [name, n] of totals) {
   if (!n) continue;
   const style = `--colour: var(${COLOUR[name]})`;
@@ -113,10 +114,10 @@ $("share").setAttribute("aria-label",
 
 const COLUMNS = [
   { name: "id", kind: "id", order: (i) => rows.id[i] },
-  { name: data.noun.one, kind: "", order: (i) => text(rows.id[i]) },
+  { name: data.noun.one, kind: "token", order: (i) => text(rows.id[i]) },
   { name: "verdict", kind: "verdict", order: (i) => rows.class[i] },
   { name: "proof", kind: "proof aside", order: (i) => rows.proof[i] ?? "" },
-  { name: "largest margin", kind: "number margin aside", order: (i) => i },
+  { name: "largest margin", kind: "number margin", order: (i) => i, show: bounds },
   { name: "own direction won by", kind: "aside", order: (i) => text(rows.winner[i]) },
   ...(rows.chance.some(Boolean) ? [{
     name: "probability at most", kind: "number aside", order: (i) => rows.probability[i],
@@ -127,9 +128,12 @@ const COLUMNS = [
     show: (i) => m.shown[i], title: m.unit,
   })),
 ];
-const ROW = parseFloat(getComputedStyle(document.documentElement).fontSize) * 2.25;
+const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
+const rowHeight = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) * rem();
+let ROW = rowHeight();
 const AHEAD = 12;
 const SHORT = 16; // the characters of a text that are sure to be seen in a narrow table
+const numbers = COLUMNS.filter((column) => column.show);
 const scroller = $("scroll"), body = $("body");
 const unfolded = new Map(); // by row, the height of the details unfolded below it
 let order = Array.from({ length: count }, (_, i) => i);
@@ -142,15 +146,27 @@ for (const [k, column] of COLUMNS.entries()) {
     sorted = { column: k, descending };
     select();
   });
-  const properties = { scope: "col", title: column.title ?? "", className: column.kind };
-  $("head").append(element("th", properties, [button]));
+  const head = element("th", { scope: "col", role: "columnheader", title: column.title ?? "", className: column.kind }, [button]);
+  if (column.show) head.style.setProperty("--longest", `${longest(column)}rem`);
+  $("head").append(head);
 }
+$("table").style.setProperty("--wide", `calc(${numbers.map((column) => `${longest(column)}rem + 1.2rem`).join(" + ")})`);
 
-$("table").style.setProperty("--extra", String(COLUMNS.length - 6));
+// A column of numbers is as wide as its longest number, or word of its name and the mark of its order.
+function longest(column) {
+  const shapes = new Set(); // all digits are as wide as each other
+  for (let i = 0; i < count; i++) shapes.add(column.show(i).replace(/\d/g, "0"));
+  const brush = document.createElement("canvas").getContext("2d"), size = rem();
+  const wide = (said, weight) => {
+    brush.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
+    return brush.measureText(said).width / size;
+  };
+  return Math.max(...[...shapes].map((said) => wide(said, 400)), ...column.name.split(/(?<=-)| /).map((word) => wide(word, 600) + 1));
+}
 
 $("class").append(element("option", { value: "", textContent: "all" }));
 for (const [name, n] of totals) {
-  if (n && name !== "not examined") {
+  if (n && data.classes.includes(name)) {
     $("class").append(element("option", { value: name, textContent: `${name} (${number(n)})` }));
   }
 }
@@ -242,18 +258,21 @@ function none() {
   button.addEventListener("click", () => { $("search").value = ""; $("class").value = ""; select(); $("search").focus(); });
   const said = count ? `No ${only ? `${only} ` : ""}${data.noun.one} ${wanted ? `has the id or the text ${wanted}` : "is here"}. `
     : `No ${data.noun.one} was examined. `;
-  const cell = element("td", { colSpan: columnsShown() }, count ? [said, button] : [said]);
-  return element("tr", { className: "none" }, [cell]);
+  const made = cell({ colSpan: columnsShown() }, count ? [said, button] : [said]);
+  return element("tr", { className: "none", role: "row" }, [made]);
 }
 
 // A cell that spans hidden columns, too, would leave room for them.
 const columnsShown = () => [...$("head").children].filter((head) => head.getClientRects().length).length;
 
 function space(height) {
-  const cell = element("td", { colSpan: columnsShown() });
-  cell.style.height = `${Math.max(0, height)}px`;
-  return element("tr", { className: "space", "aria-hidden": "true" }, [cell]);
+  const room = element("td", { colSpan: columnsShown() });
+  room.style.height = `${Math.max(0, height)}px`;
+  return element("tr", { className: "space", "aria-hidden": "true" }, [room]);
 }
+
+// Roles are said, because a table that a narrow screen lays out otherwise is none to every browser.
+const cell = (properties, children) => element("td", { role: "cell", ...properties }, children);
 
 function row(i, k) {
   const name = className(i);
@@ -266,23 +285,23 @@ function row(i, k) {
   const winner = rows.winner[i] === rows.id[i] ? "itself"
     : rows.winner[i] < 0 ? "-" : label(rows.winner[i]);
   const cells = [
-    element("td", {}, [button]),
-    element("td", { className: "token", textContent: text(rows.id[i]), title: (data.strange[rows.id[i]] ?? []).join("\n") }),
-    element("td", { className: "verdict" }, [dot, name]),
-    element("td", { textContent: rows.proof[i] ?? "-", className: "aside" }),
-    element("td", { textContent: bounds(i), className: "number aside" }),
-    element("td", { textContent: winner, className: "token aside" }),
-    ...COLUMNS.slice(6).map((c) => element("td", { textContent: c.show(i), className: "number aside" })),
+    cell({}, [button]),
+    cell({ className: "token", textContent: text(rows.id[i]), title: (data.strange[rows.id[i]] ?? []).join("\n") }),
+    cell({ className: "verdict" }, [dot, name]),
+    cell({ textContent: rows.proof[i] ?? "-", className: "aside" }),
+    cell({ textContent: bounds(i), className: "number margin" }),
+    cell({ textContent: winner, className: "token aside" }),
+    ...COLUMNS.slice(6).map((c) => cell({ textContent: c.show(i), className: "number aside" })),
   ];
-  const made = element("tr", { className: "row", "aria-rowindex": String(k + 2) }, cells);
+  const made = element("tr", { className: "row", role: "row", "aria-rowindex": String(k + 2) }, cells);
   made.dataset.at = i;
   return made;
 }
 
 function more(i) {
-  const id = rows.id[i], certificate = data.certificates[id], cell = element("td", { colSpan: columnsShown() });
-  const say = (line) => cell.append(element("p", { textContent: line }));
-  if (text(id).length > SHORT) cell.append(element("p", { className: "token", textContent: text(id) }));
+  const id = rows.id[i], certificate = data.certificates[id], about = cell({ colSpan: columnsShown() });
+  const say = (line) => about.append(element("p", { textContent: line }));
+  if (text(id).length > SHORT) about.append(element("p", { className: "token", textContent: text(id) }));
   if (data.strange[id]) say(`Characters in its text: ${data.strange[id].join(", ")}.`);
   const proof = rows.proof[i];
   if (proof) say(`Proven by ${PROOF[proof]} (${proof}; found by ${rows.certifier[i]}).`);
@@ -296,14 +315,14 @@ function more(i) {
   if (certificate?.heaviest) {
     say(certificate.count === 1 ? "Its only weight:"
       : `The heaviest of ${number(certificate.count)} weights, as shares of their sum:`);
-    cell.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
+    about.append(element("ul", { className: "heaviest" }, certificate.heaviest.map(([token, share]) =>
       element("li", {}, [`${share} % `, element("span", { className: "token", textContent: label(token) })]))));
   } else if (certificate?.head) {
     say(`The point: ${number(certificate.count)} numbers of length ${certificate.length}, ` +
       `${certificate.head.join(", ")}${certificate.count > certificate.head.length ? ", ..." : ""}`);
   } else if (rows.proof[i] === "witness") say(`The point is the ${data.noun.one}'s own direction, rebuilt from the weights.`);
-  cell.append(element("p", {}, ["The whole proof: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
-  const made = element("tr", { className: "more" }, [cell]);
+  about.append(element("p", {}, ["The whole proof: ", element("code", { textContent: `geom show ${data.file || "RUN"} --token ${id}` })]));
+  const made = element("tr", { className: "more", role: "row" }, [about]);
   made.dataset.of = i;
   return made;
 }
@@ -350,7 +369,7 @@ scroller.addEventListener("scroll", () => {
   waiting = true;
   requestAnimationFrame(() => { waiting = false; fill(); });
 });
-addEventListener("resize", () => fill());
+addEventListener("resize", () => { ROW = rowHeight(); fill(); });
 $("search").addEventListener("input", select);
 $("class").addEventListener("change", select);
 select();
@@ -485,10 +504,10 @@ function points(name, ids, x, y, size, known = true, more = () => "") {
 const grouped = () => groupsOf(Array.from({ length: V }, (_, id) => id));
 
 function groupsOf(ids) {
-  const groups = new Map([["not examined", []], ["speakable", []], ["hard", []], ["undecided", []], ["unspeakable", []]]);
+  const groups = new Map([[REST, []], ["speakable", []], ["hard", []], ["undecided", []], ["unspeakable", []]]);
   for (const id of ids) {
     const i = place.get(id);
-    groups.get(i === undefined ? "not examined" : className(i)).push(id);
+    groups.get(i === undefined ? REST : className(i)).push(id);
   }
   return [...groups].filter(([, ids]) => ids.length);
 }
@@ -508,7 +527,7 @@ function border(along, label) {
 
 // Tokens whose margin is known, and those of which only bounds are: [name, ids, known].
 function byKnowledge(groups) {
-  return groups.filter(([name]) => name !== "not examined").flatMap(([name, ids]) => {
+  return groups.filter(([name]) => name !== REST).flatMap(([name, ids]) => {
     const drawn = ids.filter((id) => Number.isFinite(margin(place.get(id))));
     const isKnown = (id) => Boolean(rows.known[place.get(id)]);
     return [[name, drawn.filter((id) => !isKnown(id)), false], [name, drawn.filter(isKnown), true]];
@@ -541,7 +560,7 @@ function drawNorms() {
 function drawPlaces() {
   const size = V > 20000 ? 3 : 5;
   const traces = grouped().map(([name, ids]) =>
-    points(name, ids, (id) => cloud.x[id], (id) => cloud.y[id], name === "not examined" || name === "speakable" ? size : size + 2));
+    points(name, ids, (id) => cloud.x[id], (id) => cloud.y[id], name === REST || name === "speakable" ? size : size + 2));
   traces.push({
     type: "scatter", mode: "markers", x: [0], y: [0], name: "centroid", hovertemplate: "the centroid<extra></extra>",
     marker: { symbol: "cross-thin", size: 14, line: { width: 2, color: colour("--ink") } }, showlegend: false,

@@ -34,12 +34,15 @@ from support.command import Command
 from support.places import bare
 from support.plugins import Use, installed_and
 
-BOOM = 1 + next(
-    line
-    for line, text in enumerate(Path(__file__).read_text().splitlines())
-    if text.strip().startswith("raise ValueError")
-)
-"""The line of this file that raises it."""
+
+def line_that(begins: str) -> int:
+    """Return the first line of this file that begins so, from 1."""
+    lines = Path(__file__).read_text().splitlines()
+    return next(i for i, text in enumerate(lines, 1) if text.strip().startswith(begins))
+
+
+BOOM = line_that("raise ValueError")
+ASKED = line_that("def measure(problem: Problem, token")
 
 W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [0.1, 0.1], [0.2, 0.0]])
 
@@ -190,13 +193,14 @@ def test_an_interruption_loses_the_number_in_hand_alone(brought: Brought, run: g
 
 def test_a_measure_that_fails_costs_its_own_numbers(brought: Brought, run: geom.Run) -> None:
     names = ["broken", "refused", "number", "negative", "pointed", "norm"]
+    place = f"(test_measuring.py:{ASKED})"
     found = {row.measure: row for row in geom.measure(run, names, [0])}
     assert {name: row.note for name, row in found.items()} == {
         "broken": f"it raised ValueError: boom (test_measuring.py:{BOOM})",
         "refused": "no rows: give some",
-        "number": "it raised TypeError: it returned float, not a Measurement",
-        "negative": "it raised ValueError: its error is -1.0",
-        "pointed": "it raised ValueError: its point is not a vector of 2 finite numbers",
+        "number": f"it raised TypeError: it returned float, not a Measurement {place}",
+        "negative": f"it raised ValueError: its error is -1.0 {place}",
+        "pointed": f"it raised ValueError: its point is not a vector of 2 finite numbers {place}",
         "norm": None,
     }
     assert [name for name, row in found.items() if row.value is not None] == ["norm"]
@@ -338,7 +342,8 @@ def test_a_batch_with_too_few_answers_leaves_the_rest_without_a_number(batched: 
     batched.short = True
     found = list(geom.measure(cross(4), "id", "0-1"))
     assert [row.value for row in found] == [None, None]
-    assert found[0].note == "it raised ValueError: 0 measurements for 1 token"
+    note = bare(found[0].note, "test_measuring.py")
+    assert note == "it raised ValueError: 0 measurements for 1 token"
 
 
 # How far it has come

@@ -296,9 +296,9 @@ def test_a_damaged_point_of_a_run_is_one_line(command: Command, run: Path) -> No
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is not a .npy file"),
-        (b"no array at all", "is not a .npy file"),
-        (b"\x93NUMPY\x01\x00\x05\x00{1:2}", "is not a .npy file"),
+        (b"", "is not a NumPy file of numbers"),
+        (b"no array at all", "is not a NumPy file of numbers"),
+        (b"\x93NUMPY\x01\x00\x05\x00{1:2}", "is not a NumPy file of numbers"),
         (None, "does not exist; give a .npy file"),
     ],
 )
@@ -312,8 +312,13 @@ def test_a_bad_file_of_points_is_one_line(
 
 def test_nothing_pickled_is_read(command: Command) -> None:
     np.save("bad.npy", np.array([{}, {}]), allow_pickle=True)
-    assert "is not a .npy file" in refused(command, "-m", MODEL, "-t", "0", "--at", "bad.npy")
-    assert "several arrays" in refused(command, "-m", MODEL, "-t", "0", "--at", "model.npz")
+    assert "is not a NumPy file of numbers" in refused(
+        command, "-m", MODEL, "-t", "0", "--at", "bad.npy"
+    )
+    np.savez("two.npz", x=np.ones(2), y=np.ones(2))
+    assert "name one, as in two.npz?array=x" in refused(
+        command, "-m", MODEL, "-t", "0", "--at", "two.npz"
+    )
 
 
 def test_points_of_another_shape_are_one_line(command: Command) -> None:

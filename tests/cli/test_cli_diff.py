@@ -178,7 +178,10 @@ def test_a_second_run_that_proved_nothing_cannot_pass(
         (["a.db"], "Missing argument 'RUN_B'"),
         (["a.db", "b.db", "--fail-on", "unspeakable"], "did you mean 'newly-unspeakable'?"),
         (["a.db", "b.db", "--ignore", "special"], "--ignore is for --fail-on"),
-        (["a.db", "b.db", "--fail-on", "new-twins", "--ignore", "normal"], "unknown kind of token"),
+        (
+            ["a.db", "b.db", "--fail-on", "new-twins", "--ignore", "normal"],
+            "unknown kind to ignore",
+        ),
         (["a.db", "other.db"], 'token 6 is "'),
         (["a.db", "short.db"], "special in a.db"),
     ],

@@ -69,7 +69,7 @@ def test_one_plugin_is_shown_with_its_options(command: Command) -> None:
 
 def test_a_source_says_how_its_options_go_into_the_models_name(command: Command) -> None:
     out = command("plugins", "npz").out
-    assert re.search(r"^ layout +vd\|dv +vd +\S", out, re.MULTILINE)
+    assert re.search(r"^ layout +vd\|dv or none +- +\S", out, re.MULTILINE)
     assert re.search(r"^ b +str or none +- +\S", out, re.MULTILINE)
     assert "--model npz:LOCATION?W=VALUE" in out
 

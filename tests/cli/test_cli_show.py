@@ -432,7 +432,7 @@ def test_a_path_is_never_broken(
     path = tmp_path / ("long-" * 30 + ".db")
     keep(path, ["a", "b"])
     terminal(monkeypatch, 80)
-    assert f"geom verify {path}" in SEQUENCES.sub("", command("show", str(path)).out)
+    assert f"kept in {path}\n" in SEQUENCES.sub("", command("show", str(path)).out)
 
 
 def test_an_undecided_token_has_a_note(command: Command, run: Path, tmp_path: Path) -> None:

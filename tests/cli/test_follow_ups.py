@@ -6,13 +6,15 @@ import html
 import itertools
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import geom
-from support.command import Command
+from support.command import GEOM, Command
+from support.terminal import Screen
 
 TEXTS = ["north", "east", "south", "west", "<inside>", "<the middle>"]
 ROWS = np.array(
@@ -52,6 +54,7 @@ ASKED = {
     "report": ["report", "RUN"],
     "repair": ["repair", "RUN", "--out", "rows.safetensors"],
     "compare": ["compare", "RUN", "-p", "float32"],
+    "show two": ["show", "RUN", "RUN"],
 }
 
 
@@ -193,3 +196,17 @@ def test_no_line_of_a_piped_table_ends_with_blanks(
     out = command("run", "--model", model(own_folder), "--tokens", "all", "--out", run).out
     out += command("compare", run, "--model", model(own_folder), "-p", "float32").out
     assert not [line for line in out.splitlines() if line != line.rstrip()]
+
+
+def test_a_message_ends_its_lines_between_words_and_its_command_is_one_line(
+    run: str, own_folder: Path
+) -> None:
+    geom.run(model(own_folder), tokens="all", out=run).close()
+    screen = Screen(60, 24)
+    subprocess.run([*GEOM, "verify", run], stdout=screen.slave, stderr=screen.slave, check=False)
+    screen.hang_up()
+    *lines, last = screen.received.decode().replace("\r", "").rstrip("\n").split("\n")
+    assert printed(last) == [["geom", "verify", run, "--model", model(own_folder)]]
+    long = model(own_folder)
+    assert all(len(line) <= 60 or long in line for line in lines)
+    assert "give --allow-fetch if you trust the file" in " ".join(" ".join(lines).split())

@@ -184,6 +184,51 @@ def test_the_probability_that_a_certificate_allows_tells_of_top_p(tmp_path: Path
     assert (found.token_id, found.dropped_by, found.but_for_ties) == (4, ("top-p",), False)
 
 
+def kept_by_top_p(logits: Floats, token: int, p: float) -> bool:
+    """Return whether top-p keeps a token even if all that tie with it come before it."""
+    shares = np.exp(logits - logits.max())
+    before = shares[(logits >= logits[token]) & (np.arange(len(logits)) != token)].sum()
+    return bool(before / shares.sum() < p)
+
+
+def test_a_token_that_is_likely_somewhere_is_kept_by_top_p() -> None:
+    corner = TWINS @ [1.0, 1.0]
+    with twins() as run:
+        assert unsampleable(run, "top-p=0.9").unknown == 3
+        geom.measure(run, "max-probability", [0, 5])
+        found = unsampleable(run, "top-p=0.9")
+        assert (len(found), found.kept, found.unknown_ids) == (0, 5, (4,))
+        assert kept_by_top_p(corner, 0, 0.9)
+        found = unsampleable(run, "top-p=0.6")  # the probability is 0.39, less than 1 - 0.6
+        assert 0 in found.unknown_ids
+        assert not kept_by_top_p(corner, 0, 0.38)
+
+
+@pytest.mark.parametrize("domain", ["rmsnorm", "box", "unbounded"])
+def test_without_biases_min_p_drops_no_token_everywhere(domain: str) -> None:
+    """At x = 0 all probabilities are equal, so a share of the highest up to 1 keeps all."""
+    readout = Readout.fold(TWINS)
+    with geom.run(readout, tokens="all", domain=domain) as run:
+        found = unsampleable(run, "min-p=1")
+        assert (len(found), found.kept, found.unknown) == (0, 6, 0)
+        assert geom.verify(run, readout).ok
+
+
+def test_with_biases_or_away_from_the_origin_nothing_is_taken_for_granted(
+    own_folder: Path,
+) -> None:
+    biases = [0.0, 0.0, 0.0, 0.0, -5.0, 0.0]
+    with geom.run(Readout.fold(TWINS, biases), tokens="4", domain="rmsnorm") as run:
+        (row,) = run.rows()
+        assert row.margin_lower is None or row.margin_lower < 0.0
+    np.save("points.npy", np.array([[1.0, 0.0], [1.0, 0.5]]))
+    options = {"domain.hull.points": "points.npy"}
+    with geom.run(Readout.fold(TWINS), tokens="3", domain="hull", options=options) as run:
+        (row,) = run.rows()
+        assert row.verdict == "unspeakable"  # -1 at the one point, -1.5 at the other; the first 1
+        assert row.margin_lower is None or row.margin_lower <= -2.0
+
+
 # Settings
 
 
@@ -210,9 +255,9 @@ def test_settings_are_read_in_any_order_and_written_in_one() -> None:
         "min-p=nan": "min-p=nan: give a number above 0, at most 1, or leave it out",
         "min-p=a": "min-p=a: give a number",
         "top-k=1,temperature=0": "temperature=0.0: give a finite number above 0; at 0 only the "
-        "argmax is sampled, and the verdicts say which tokens that can be",
+        "argmax is sampled, and the verdicts say which can be that",
         "top-k=1,temperature=inf": "temperature=inf: give a finite number above 0",
-        "temperature=0.5": "no filter is set, so every token can be sampled: give top-k, top-p or "
+        "temperature=0.5": "no filter is set, so everything can be sampled: give top-k, top-p or "
         "min-p",
     }.items(),
 )

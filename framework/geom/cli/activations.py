@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import PluginOptions, PrintRows, RowFormat
 
 
 def activations(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="SOURCE:LOCATION?key=value.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="SOURCE:LOCATION?key=value.",
+            autocompletion=completion.model,
+        ),
+    ],
     text: Annotated[Path, typer.Option(metavar="FILE", help="The text to read, in UTF-8.")],
     out: Annotated[Path, typer.Option(metavar="ACTS.npy", help="The file of vectors to write.")],
     count: Annotated[int, typer.Option(metavar="N", min=1, help="How many vectors.")] = 4096,

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from geom.cli import completion
+
 _DOMAINS = "auto, layernorm, rmsnorm, box, unbounded, hull or ellipsoid."
 
 
@@ -27,7 +29,9 @@ class ListFormat(StrEnum):
 
 def model_option(help: str) -> Any:
     """Return the ``--model`` option, with the help text of one command."""
-    return typer.Option("--model", "-m", metavar="MODEL", help=help)
+    return typer.Option(
+        "--model", "-m", metavar="MODEL", help=help, autocompletion=completion.model
+    )
 
 
 def tokens_option(help: str) -> Any:
@@ -53,16 +57,22 @@ ModelOrWeights = Annotated[
 ]
 """``--model`` of the commands that work on a run or on a model."""
 
-Domain = Annotated[str | None, typer.Option(metavar="NAME", help=_DOMAINS)]
+_domain = completion.one_of(completion.domains)
+
+Domain = Annotated[str | None, typer.Option(metavar="NAME", help=_DOMAINS, autocompletion=_domain)]
 """``--domain``: the set in which the points of a model lie."""
 
-DomainOfModel = Annotated[str | None, typer.Option(metavar="NAME", help=f"For a model: {_DOMAINS}")]
+DomainOfModel = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help=f"For a model: {_DOMAINS}", autocompletion=_domain),
+]
 """``--domain`` of the commands that work on a run, which stores its domain, or on a model."""
 
 Verdict = Annotated[
     str | None,
     typer.Option(
         metavar="VERDICT",
+        autocompletion=completion.one_of(completion.verdicts),
         help="Only these tokens: speakable, unspeakable, undecided, or hard, the speakable ones "
         "that do not win along their own direction (speakable includes them).",
     ),

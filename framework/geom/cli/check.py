@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import PluginOptions, PrintRows, RowFormat
 
 
@@ -13,7 +14,9 @@ def check(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A file, a folder, a Hub id, or SOURCE:LOCATION?key=value."
+            metavar="MODEL",
+            help="A file, a folder, a Hub id, or SOURCE:LOCATION?key=value.",
+            autocompletion=completion.model,
         ),
     ],
     option: PluginOptions = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import (
     AllowFetch,
     DomainOfModel,
@@ -27,6 +28,7 @@ Precisions = Annotated[
         "--precision",
         "-p",
         metavar="NAME",
+        autocompletion=completion.plugins("precision"),
         help="An arithmetic, such as arb?bits=300; repeatable.  [default: all installed]",
     ),
 ]
@@ -51,7 +53,11 @@ Points = Annotated[
 ]
 Solver = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="A certifier: compare at the directions it returns."),
+    typer.Option(
+        metavar="NAME",
+        help="A certifier: compare at the directions it returns.",
+        autocompletion=completion.plugins("certifier"),
+    ),
 ]
 PlotFile = Annotated[
     Path | None, typer.Option(metavar="FILE.png|.svg", help="Also draw a plot in this file.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import AllowFetch, RunFile, Verdict, model_option, plugin_option
 
 
@@ -17,6 +18,7 @@ def export(
         typer.Option(
             "--format",
             metavar="NAME",
+            autocompletion=completion.plugins("reporter"),
             help="A reporter: jsonl, csv, parquet, markdown, certificate, html; or a list of "
             "tokens: tokens, logit-bias, bad-words-ids, suppress-tokens, llama-cpp.",
         ),

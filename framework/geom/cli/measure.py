@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import (
     AllowFetch,
     DomainOfModel,
@@ -28,6 +29,7 @@ def measure(
         typer.Option(
             "--measure",
             metavar="NAME",
+            autocompletion=completion.plugins("measure"),
             help="A measure; repeatable.  [default: those that cost next to nothing]",
         ),
     ] = None,

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from geom.cli import completion
+
 
 def new_plugin(
     kind: Annotated[
@@ -15,6 +17,7 @@ def new_plugin(
         typer.Argument(
             metavar="KIND",
             help="source, detector, certifier, precision, measure, reporter or executor.",
+            autocompletion=completion.one_of(completion.kinds),
         ),
     ],
     name: Annotated[

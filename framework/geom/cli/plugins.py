@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import ListFormat, PrintList
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 def plugins(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="List this plugin's options.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="List this plugin's options.",
+            autocompletion=completion.one_of(completion.every_plugin),
+        ),
     ] = None,
     format: PrintList = ListFormat.table,
 ) -> None:

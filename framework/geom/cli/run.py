@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from geom.cli import completion
 from geom.cli.arguments import (
     Domain,
     IgnoredKinds,
@@ -35,7 +36,11 @@ Models = Annotated[
 Detectors = Annotated[
     list[str] | None,
     typer.Option(
-        "--detector", "-d", metavar="NAME", help="A plugin that flags candidates; repeatable."
+        "--detector",
+        "-d",
+        metavar="NAME",
+        help="A plugin that flags candidates; repeatable.",
+        autocompletion=completion.plugins("detector"),
     ),
 ]
 Certifiers = Annotated[
@@ -44,6 +49,7 @@ Certifiers = Annotated[
         "--certifier",
         "-c",
         metavar="NAME",
+        autocompletion=completion.plugins("certifier", "none"),
         help="The chain, in order; repeatable; 'none' only detects.  [default: maxent, highs]",
     ),
 ]
@@ -58,7 +64,9 @@ Device = Annotated[
 Executor = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Where certifiers run: serial, local, dask.  [default: serial]"
+        metavar="NAME",
+        help="Where certifiers run: serial, local, dask.  [default: serial]",
+        autocompletion=completion.plugins("executor"),
     ),
 ]
 Hardest = Annotated[

@@ -42,7 +42,7 @@ def run_several(models: Sequence[str], request: Request, folder: Path | None) ->
             say(str(error))
             broken += 1
     if request.format is RowFormat.table:
-        print_summary(summarise(paths))
+        print_summary(summarise(paths), request.limit)
     if broken:
         raise InputError(f"{broken} of {len(models)} models failed; see above")
     return failed

@@ -319,16 +319,16 @@ class Domain:
         return next(self.exact_vectors(point[None]))
 
     def exact_vectors(self, points: Floats) -> Iterator[Scaled]:
-        """Yield the vectors of many points, exactly; together they cost less than one by one.
+        """Return the vectors of many points, exactly; together they cost less than one by one.
 
         Parameters
         ----------
         points : ndarray of shape (n, k), float64
             The points.
 
-        Yields
-        ------
-        Scaled
+        Returns
+        -------
+        iterator of Scaled
             As `exact_vector` returns it for each.
         """
         return map(scaled, points) if self.frame is None else self.frame.exact_vectors(points)

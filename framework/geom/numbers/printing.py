@@ -73,12 +73,15 @@ def rounded(value: Number, digits: int = DIGITS) -> str:
 def enclosure(low: float | None, high: float | None) -> str:
     """Write proven bounds: ``0.12 .. 3.4``, ``>= 0.12``, ``<= 3.4``, or ``-`` without any.
 
-    Bounds that are close together have as many digits as it takes to tell them apart, to `ALONE`.
+    A margin of exactly 0 is written ``0``. Bounds that are close together have as many digits as it
+    takes to tell them apart, to `ALONE`.
     """
     if low is None:
         return "-" if high is None else f"<= {rounded_up(high)}"
     if high is None:
         return f">= {rounded_down(low)}"
+    if low == high == 0.0:
+        return "0"
     digits = DIGITS
     apart = abs(high - low) / max(abs(low), abs(high), math.ulp(0.0))
     while digits < ALONE and apart < 10.0 ** (1 - digits):

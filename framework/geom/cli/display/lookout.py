@@ -9,7 +9,7 @@ from threading import Event, Thread
 from geom.cli.display.stages import Stages, clock
 from geom.plugins.at_work import AtWork
 
-QUIET = 10.0
+QUIET = 15.0
 """The seconds without progress after which a plugin is named for the first time."""
 
 _TICK = 1.0

@@ -18,7 +18,7 @@ LIMIT = 200
 """The most rows of a table."""
 
 _WHY = 28
-"""The columns of the reason why a token is left."""
+"""The fewest columns of the reason why a token is left."""
 
 _LINES = """\
 from safetensors.torch import load_file
@@ -102,10 +102,11 @@ def _numbers(name: str, texts: list[str], spare: bool = False) -> Column:
 def _print_left(found: Repair) -> None:
     console, rows = results_console(), found.left[:LIMIT]
     moved = ["-" if row.found is None else rounded_up(row.found) for row in rows]
+    room = max(_WHY, console.width - 70)
     columns = [
         Column("id", text_cells([str(row.token_id) for row in rows]), right=True),
         Column(found.readout.noun, [token_cell(row.token, row.token_kind) for row in rows]),
-        Column("left because", wrapped_cells([row.why for row in rows], _WHY, "yellow"), same=True),
+        Column("left because", wrapped_cells([row.why for row in rows], room, "yellow"), same=True),
         _numbers("found", moved, spare=True),
         _numbers("alone at least", [rounded_down(row.alone_at_least) for row in rows], spare=True),
     ]

@@ -74,14 +74,17 @@ def print_run(
         rest = command("show", run.path, *words)
         print_whole(console, f"{len(rows) - limit} more: {rest}")
     if run.path is not None and verdict is None:
-        print_whole(console, f"kept in {run.path}; {_check(run, run.path)}")
+        _print_place(console, run, run.path)
 
 
-def _check(run: Run, path: Path) -> str:
-    """Say how to check a run again."""
+def _print_place(console: Console, run: Run, path: Path) -> None:
+    """Say where a run is kept, and how to check it again."""
     if run.model == str(PYTHON):
-        return "check it in Python, where its weights were: geom.verify(run, readout)"
-    return f"check it with: {command('verify', path, *weights_option(run))}"
+        print_whole(console, f"kept in {path}")
+        print_line(console, "check it in Python, with its weights: geom.verify(run, readout)")
+        return
+    check = command("verify", path, *weights_option(run))
+    print_whole(console, f"kept in {path}; check it with: {check}")
 
 
 def print_summary(summary: Summary, limit: int = 40) -> None:

@@ -130,6 +130,8 @@ class Wrapper:
     nested
         The keys that lead to the language model's configuration. A checkpoint without the first
         key is an older one, whose settings all lie in the outer configuration.
+    scales
+        Whether the larger model scales its logits as the language model alone does.
     """
 
     family: str
@@ -137,3 +139,4 @@ class Wrapper:
     tied: bool = False
     flag: Literal["outer", "inner", "either", "outer, inner"] = "outer"
     nested: tuple[str, ...] = ("text_config",)
+    scales: bool = True

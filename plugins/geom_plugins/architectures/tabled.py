@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from geom import InputError
@@ -45,6 +46,9 @@ def _tabled(
     mlx: bool,
 ) -> Parts:
     config = model.config
+    larger = WRAPPERS.get(model.larger)
+    if larger is not None and not larger.scales:
+        entry = replace(entry, logit_scale=None)
     reason = None if entry.refused is None else entry.refused(config)
     if reason is not None:
         raise InputError(f"{where} is {entry.family}, and {reason}; {BY_HAND}")

@@ -21,7 +21,7 @@ import numpy as np
 
 from campaigns.campaign import Case, main
 from campaigns.hostile import LARGEST, draw_question, flushed, numbers, pick, raised
-from campaigns.judge import at_most, reached, wins
+from campaigns.judge import at_most, below_largest, wins
 from geom import Finding, GeomError, Problem, Verdict
 from geom.exact import faults, judge
 from support.suprema import Rivals
@@ -125,8 +125,8 @@ def untrue(truth: Rivals, evidence: Finding, claim: Verdict) -> Iterator[str]:
         if claim.name == "unspeakable" or upper is not None:
             yield "is about a token without rivals"
         return
-    if lower is not None and not reached(truth, evidence.x, lower):
-        yield f"the point has no margin of {lower}"
+    if lower is not None and not below_largest(truth, evidence.x, lower):
+        yield f"neither the point nor the origin has a margin of {lower}"
     if upper is not None and not at_most(truth, evidence, upper):
         yield f"the weights leave margins above {upper}"
     if claim.name == "speakable":

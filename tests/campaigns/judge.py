@@ -103,14 +103,19 @@ def proven(truth: Rivals, evidence: Finding, verdict: Verdict) -> Iterator[str]:
         yield "its point does not win"
     if verdict.name == "unspeakable" and not at_most(truth, evidence, 0.0):
         yield "it is proven unspeakable, and is speakable"
-    if lower is not None and not reached(truth, evidence.x, lower):
-        yield f"its point has no margin of {lower}"
+    if lower is not None and not below_largest(truth, evidence.x, lower):
+        yield f"neither its point nor the origin has a margin of {lower}"
     if upper is not None and not at_most(truth, evidence, upper):
         yield f"margins above {upper} exist"
 
 
 def wins(truth: Rivals, x: Floats | None) -> bool:
     return x is not None and truth.holds(x) and truth.margin(x.tolist()) > 0
+
+
+def below_largest(truth: Rivals, x: Floats | None, lower: float) -> bool:
+    """Return whether the point has the margin ``lower``, or the origin has: all tie there."""
+    return (truth.homogeneous and lower <= 0.0) or reached(truth, x, lower)
 
 
 def reached(truth: Rivals, x: Floats | None, lower: float) -> bool:

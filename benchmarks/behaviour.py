@@ -271,7 +271,8 @@ def observe(
         )
         states.write(work / "habits.npy")
     stage = model_stage(model, model.config.to_dict(), str(path))
-    out = {"habit": habit(readout, np.load(work / "habits.npy"))}
+    out: dict[str, NDArray[Any]] = {}
+    out["habit"] = habit(readout, np.load(work / "habits.npy"))
     out |= read_text(stage, tokenizer, text("held out", size.english, size.code), readout.V)
     out |= asked(stage, tokenizer, sample, size.batch)
     for kind in ("float32", "bfloat16"):
@@ -427,8 +428,8 @@ def tables(
         how = area if happened.dtype == bool else spearman
         found = {name: how(values, happened) for name, values in known.items()}
         best = max(known, key=lambda name: found[name].strength)
-        for name, values in known.items():
-            behind = apart(how, known[best], values, happened) if part in COMPARED else None
+        for name, numbers in known.items():
+            behind = apart(how, known[best], numbers, happened) if part in COMPARED else None
             predictions.append(_prediction(behaviour, part, name, found[name], behind))
     return {
         **_described(made_from, observed),

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 import geom
-from geom import Domain, Readout, StoreError
+from geom import Certifier, Domain, Finding, NoOptions, Problem, Readout, StoreError
 from geom.store.arrays import blob
+from support.plugins import Use, installed_and
 from support.problems import cloud
+from support.square_runs import Given
 from support.stored_runs import edit
 
 W = cloud(12, 3, seed=3)
@@ -301,6 +303,21 @@ def test_the_posts_program_and_repair_refuse(domain: Domain) -> None:
         geom.run(READOUT, tokens="all", certifiers=["linprog-post"], domain=domain)
     with pytest.raises(geom.InputError, match="geom repair is not made for domain"):
         geom.repair(READOUT, domain=domain)
+
+
+def test_a_certifier_that_knows_vectors_only_is_refused_on_a_hull(use: Use) -> None:
+    """On an ellipsoid it is asked in coordinates, about a ball, which it cannot tell."""
+
+    def centred(problem: Problem, token: int, prior: Finding, options: NoOptions) -> Finding:
+        rows = problem.readout.rows
+        return Finding(x=problem.domain.fit(rows[token] - rows.mean))
+
+    use(installed_and(Given(certifiers=(Certifier("centred", "", centred, NoOptions),))))
+    chosen = {"tokens": "all", "certifiers": ["centred"], "opening": False}
+    with pytest.raises(geom.InputError, match="certifier centred is not made for domain hull"):
+        geom.run(READOUT, domain=DOMAINS["hull"], **chosen)
+    with geom.run(READOUT, domain=DOMAINS["ellipsoid"], **chosen) as run:
+        assert run.counts()["speakable"] > 0
 
 
 def test_a_lower_bound_beyond_the_margin_at_the_point_is_found_whatever_the_verdict(

@@ -315,7 +315,7 @@ early = asked(
     [
         (certifier(outside), "finds_what_can_be_checked", "not in the domain"),
         (
-            certifier(vectors),
+            certifier(vectors, mixtures=True),
             "finds_what_can_be_checked",
             "of tangents on a segment is not in the domain",
         ),

@@ -198,6 +198,9 @@ class Certifier(Generic[O]):
     prepare : callable, optional
         ``prepare(problem, options)`` is called once before a run begins; it raises InputError if
         the certifier cannot serve this problem.
+    mixtures : bool, optional
+        Whether it serves a hull, whose points are the shares of a mixture (k,), not vectors (d,).
+        If not, a run on one refuses it before it begins.
     devices : tuple of str, optional
         The kinds of `geom.current_device` that it can use.
     memory : callable, optional
@@ -218,6 +221,7 @@ class Certifier(Generic[O]):
     sees_all: Callable[[O], bool] = never
     tighten: Callable[[O, float, float | None], O] | None = None
     prepare: Callable[[Problem, O], None] | None = None
+    mixtures: bool = False
     devices: tuple[str, ...] = ("cpu",)
     memory: Callable[[Readout, O], int] | None = None
 

@@ -60,5 +60,7 @@ def prepare(problem: Problem, certifiers: Sequence[Chosen[Certifier[Any]]]) -> N
 
 
 def _prepared(problem: Problem, certifier: Certifier[Any], options: Any) -> None:
+    if problem.domain.shape == "simplex" and not certifier.mixtures:
+        problem.domain.refuse_frame(f"certifier {certifier.name}", "use maxent or highs")
     if certifier.prepare is not None:
         certifier.prepare(problem.in_coordinates, options)

@@ -111,6 +111,8 @@ def _speakable(asked: Asked) -> Iterator[tuple[Known, int]]:
 def _served(asked: Asked) -> Iterator[Known]:
     """Yield the known problems, except those that the certifier refuses before a run begins."""
     for known in known_problems():
+        if known.domain.shape == "simplex" and not asked.record.mixtures:
+            continue
         if asked.record.prepare is not None:
             try:
                 asked.record.prepare(known.problem, asked.options)

@@ -331,4 +331,5 @@ def geom_certifiers() -> Iterator[Certifier[HighsOptions]]:
         HighsOptions,
         sees_all=lambda options: options.largest,
         tighten=_tighten,
+        mixtures=True,
     )

@@ -37,4 +37,5 @@ def geom_certifiers() -> Iterator[Certifier[Effort]]:
         tighten=_tighten,
         devices=("cpu", "torch", "cuda"),
         memory=_memory,
+        mixtures=True,
     )

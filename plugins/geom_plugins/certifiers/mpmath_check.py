@@ -76,6 +76,7 @@ def geom_certifiers() -> Iterator[Certifier[MpmathOptions]]:
         MpmathOptions,
         verifies=True,
         prepare=prepare,
+        mixtures=True,
     )
 
 

@@ -215,4 +215,5 @@ def geom_certifiers() -> Iterator[Certifier[ReplayOptions]]:
         batch=BATCH,
         prepare=prepare,
         devices=("cpu", "torch", "cuda"),
+        mixtures=True,
     )

@@ -17,15 +17,15 @@ from operator import mul
 from pathlib import Path
 
 NPY = rb"\x93NUMPY\x01\0..{'descr': '<f([248])', 'fortran_order': False, 'shape': (.{4,40}), } *\n"
-CLAIM = r'\["geom certificate 1", (\d{1,15}, ){3}"(un)?speakable", '  # V, d, token_id; the domain:
-CLAIM += r'("(ball|box)", "\d{1,999}(/\d{1,999})?"|"all", null), (true|false)\]'
+CLAIM = {"format": '"geom certificate 1"', **dict.fromkeys(("V", "d", "token_id"), r"\d{1,15}")}
+CLAIM |= {"verdict": '"(un)?speakable"'}  # and in the domain, shape, size and zero_sum:
+CLAIM["domain"] = r'\[("(ball|box)", "\d{1,999}(/\d{1,999})?"|"all", null), (true|false)\]'
 
 
-def need(holds, otherwise, file="the certificate"):
-    """Print the reason and exit with code 2 unless the condition holds."""
+def need(holds, otherwise, file=None):
+    """Raise an error, which names the file unless it is the certificate, if it does not hold."""
     if not holds:
-        print(f"cannot be read: {file}: {otherwise}", file=sys.stderr)
-        sys.exit(2)
+        raise OSError(None, otherwise, file)
 
 
 def array(path, *shape):
@@ -83,11 +83,9 @@ def unspeakable(token, s, u, t, shape, size, zero_sum, others, lam):
 
 
 def corrected(A, r, c, lam):
-    """Check that some weights lam_j (1 + y_j) > 0 have r = 0, g >= 0; bound the |y_j|, this g.
-
-    Let B have columns lam_j A_j, |one I - B G| <= one - f < one, summing over rows: B y = -r has
-    a y with |y_j| <= |G_j| |r| / f. Floats only guess G.
-    """
+    """Check that some weights lam_j (1 + y_j) > 0 have r = 0, g >= 0; bound the |y_j|, this g."""
+    # let B have columns lam_j A_j, |one I - B G| <= one - f < one, summing over rows: B y = -r has
+    # a y with |y_j| <= |G_j| |r| / f; floats only guess G
     live = [i for i in range(len(r)) if any(a[i] for a in A)]
     heavy = sorted(range(len(A)), key=lambda j: -lam[j])[: 4 * len(r)]
     B = {j: [lam[j] * A[j][i] for i in live] for j in heavy}
@@ -118,10 +116,10 @@ def inverse(columns, n):
 
 def proven(claim, *arrays):
     """Return what a certificate says, in this program's words, and whether it proves that."""
-    head = [claim[key] for key in ("format", "V", "d", "token_id", "verdict")]
-    head += [claim["domain"][key] for key in ("shape", "size", "zero_sum")]
-    need(re.fullmatch(CLAIM, json.dumps(head)) and head[3] < head[1], "the claim is unclear")
-    _, V, d, t, verdict, shape, size, zero_sum = head
+    claim = claim | {"domain": [claim["domain"][key] for key in ("shape", "size", "zero_sum")]}
+    wrong = [key for key in CLAIM if not re.fullmatch(CLAIM[key], json.dumps(claim[key]))]
+    _, V, d, t, verdict, (shape, size, zero_sum) = map(claim.get, CLAIM)
+    need(not wrong and t < V, f"its {(wrong or ['token_id'])[0]!r} is malformed")
     place, (token, *shift) = (shape, Fraction(size or 0), zero_sum), readout(V, d, *arrays)
     if verdict == "speakable":
         x, q = whole([float.fromhex(v) for v in claim["x"][: d + 1]])
@@ -129,7 +127,7 @@ def proven(claim, *arrays):
     else:
         others, lam = claim["weights"]["tokens"], claim["weights"]["values"]
         fit = all(type(j) is int and 0 <= j < V for j in others) and max(map(len, lam)) < 1 << 16
-        need(fit and len(lam) == len(others) == len({t, *others}) - 1, "the weights are malformed")
+        need(fit and len({t, *others}) - 1 == len(others) == len(lam), "its weights are malformed")
         lam, _ = whole([float.fromhex(v) if "p" in v else int(v, 16) for v in lam])
         holds = min(lam) >= 0 < max(lam) and unspeakable(token, *shift, t, *place, others, lam)
     limit = f", {'x . x' if shape == 'ball' else '|x_i|'} <= {size}" if size else ""
@@ -144,7 +142,9 @@ if __name__ == "__main__":
     try:
         with open(path, encoding="utf-8") as file:
             said, holds = proven(json.loads(file.read(1 << 24)), *arrays)
-    except Exception as error:  # a file that causes any error proves nothing
-        need(False, getattr(error, "strerror", repr(error)[:60]), getattr(error, "filename", path))
-    print(said + ("proven" if holds else "NOT proven"))
+    except Exception as e:  # a file that causes any error proves nothing
+        why = getattr(e, "strerror", f"not a certificate: {type(e).__name__}{e.args[-1:]}")
+        print(f"cannot be read: {getattr(e, 'filename', 0) or path}: {why:.99}", file=sys.stderr)
+        sys.exit(2)
+    print(said + "NOT " * (not holds) + "proven" + ", without biases" * (not arrays[1]))
     sys.exit(not holds)

@@ -20,8 +20,6 @@ from runpy import run_path
 from types import SimpleNamespace
 
 CHECKER = Path(__file__).with_name("check_certificate.py")
-CLAIM = r'\["geom certificate 1", (\d{1,15}, ){3}'  # V, d, token_id; the domain:
-CLAIM += r'("(ball|box)", "\d{1,999}(/\d{1,999})?"|"all", null), (true|false)\]'
 UP = Context(100, ROUND_CEILING, MIN_EMIN, MAX_EMAX)
 ONE = 10**60
 
@@ -85,19 +83,20 @@ def enough(lam, g, moved, p, T):
 def proven(claim, *arrays):
     """Return what a certificate says of a probability, in this program's words, and if it holds."""
     checker.need("probability_upper" in claim, "it bounds no probability")
-    head = [claim[key] for key in ("format", "V", "d", "token_id")]
-    head += [claim["domain"][key] for key in ("shape", "size", "zero_sum")]
-    clear = re.fullmatch(CLAIM, json.dumps(head)) and head[3] < head[1]
-    checker.need(clear, "the claim is unclear")
-    _, V, d, t, shape, size, zero_sum = head
+    kinds = {key: kind for key, kind in checker.CLAIM.items() if key != "verdict"}
+    claim = claim | {"domain": [claim["domain"][key] for key in ("shape", "size", "zero_sum")]}
+    wrong = [key for key in kinds if not re.fullmatch(kinds[key], json.dumps(claim[key]))]
+    _, V, d, t, (shape, size, zero_sum) = map(claim.get, kinds)
+    wrong += [k for k in ("probability_upper", "temperature") if not isinstance(claim[k], str)]
+    checker.need(not wrong and t < V, f"its {(wrong or ['token_id'])[0]!r} is malformed")
     p, T = (float.fromhex(claim[key]) for key in ("probability_upper", "temperature"))
     checker.need(0 < p < 1 and T > 0, "the probability or the temperature is out of range")
     others, lam = claim["weights"]["tokens"], claim["weights"]["values"]
     fit = all(type(j) is int and 0 <= j < V for j in others) and max(map(len, lam)) < 1 << 16
     fit = fit and len(lam) == len(others) == len({t, *others}) - 1
-    checker.need(fit, "the weights are malformed")
+    checker.need(fit, "its weights are malformed")
     lam, _ = checker.whole([float.fromhex(v) if "p" in v else int(v, 16) for v in lam])
-    checker.need(min(lam) >= 0 < max(lam), "the weights are malformed")
+    checker.need(min(lam) >= 0 < max(lam), "its weights are malformed")
     others, lam = zip(*((j, v) for j, v in zip(others, lam) if v))
     token, *shift = checker.readout(V, d, *arrays)
     place = shape, Fraction(size or 0), zero_sum
@@ -116,14 +115,13 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     for name in ("certificate", "W", "--bias", "--gamma", "--beta"):
         parser.add_argument(name)
-    certificate, *arrays = vars(parser.parse_args()).values()
+    path, *arrays = vars(parser.parse_args()).values()
     try:
-        with open(certificate, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             said, holds = proven(json.loads(file.read(1 << 24)), *arrays)
-    except Exception as error:  # a file that causes any error proves nothing
-        why = getattr(error, "strerror", repr(error)[:60])
-        checker.need(
-            False, getattr(error, "strerror", why), getattr(error, "filename", certificate)
-        )
-    print(said + ("proven" if holds else "NOT proven"))
+    except Exception as e:  # a file that causes any error proves nothing
+        why = getattr(e, "strerror", f"not a certificate: {type(e).__name__}{e.args[-1:]}")
+        print(f"cannot be read: {getattr(e, 'filename', 0) or path}: {why:.99}", file=sys.stderr)
+        sys.exit(2)
+    print(said + "NOT " * (not holds) + "proven" + ", without biases" * (not arrays[1]))
     sys.exit(not holds)

@@ -495,7 +495,7 @@ def test_without_a_name_the_quick_ones_are_measured_and_the_others_named_with_th
         "centroid-distance",
         "unused-cosine",
     }
-    assert "geom: these measures cost next to nothing; name others with --measure" in done.err
+    assert "geom: these cost next to nothing a number; name others with --measure" in done.err
     assert "geom: solid-angle: 0.01 to 7 of a product W W^T\n" in done.err
     assert "geom: row-norm:" not in done.err
     named = command("measure", "-m", "W.npy", "-t", "0-2", "--measure", "row-norm")

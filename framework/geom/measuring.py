@@ -387,5 +387,5 @@ def _sane(found: object, problem: Problem) -> Measurement:
     value = float(found.value)
     note = None if found.note is None else one_line(str(found.note))
     if math.isnan(value) and not note:
-        note = "it returned NaN, which is no number, and no note that says why"
+        raise ValueError("it returned NaN, which is no number, and no note that says why")
     return Measurement(value, error, proven=bool(found.proven), note=note, x=x, weights=weights)

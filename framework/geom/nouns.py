@@ -54,6 +54,11 @@ class Noun(StrEnum):
         return "classes" if self is Noun.CLASS else f"{self}s"
 
     @property
+    def every(self) -> str:
+        """What all of them are: the vocabulary, the classes or the items."""
+        return "the vocabulary" if self is Noun.TOKEN else f"the {self.plural}"
+
+    @property
     def chosen(self) -> str:
         """What the argmax does with it, as a participle: said, predicted or recommended."""
         return {Noun.TOKEN: "said", Noun.CLASS: "predicted", Noun.ITEM: "recommended"}[self]

@@ -55,7 +55,9 @@ class Vocabulary(Protocol):
         """What an id stands for."""
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A token of which no more than the text and the kind is known."""
+
     token_id: int
     token: str | None
     token_kind: TokenKind | None
@@ -66,7 +68,7 @@ def entries(vocabulary: Vocabulary) -> Iterator[Named]:
     kinds = vocabulary.kinds
     for token, text in enumerate(vocabulary.tokens or ()):
         if text is not None:
-            yield _Entry(token, text, None if kinds is None else kinds[token])
+            yield Entry(token, text, None if kinds is None else kinds[token])
 
 
 def named(tokens: Sequence[Named], name: str) -> list[int]:

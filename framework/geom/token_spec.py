@@ -19,7 +19,7 @@ CANDIDATES = "candidates"
 ALL = "all"
 
 
-def parse_tokens(spec: str, V: int) -> list[int]:
+def parse_tokens(spec: str, V: int, noun: Noun = Noun.TOKEN) -> list[int]:
     """List the ids that a spec such as ``5,9,100-120`` names.
 
     Parameters
@@ -28,6 +28,8 @@ def parse_tokens(spec: str, V: int) -> list[int]:
         Ids and ranges, ``@FILE`` for a file of them, or ``all``.
     V : int
         The size of the vocabulary.
+    noun : Noun, optional
+        What the ids stand for, in messages.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def parse_tokens(spec: str, V: int) -> list[int]:
     """
     if spec == ALL:  # a set of every id of a long vocabulary would take more than its rows
         return list(range(V))
-    return sorted({token for part in _parts(spec, V) for token in part})
+    return sorted({token for part in _parts(spec, V, noun) for token in part})
 
 
 def listed_ids(asked: str | Iterable[int | str], vocabulary: Vocabulary) -> list[int]:
@@ -52,7 +54,7 @@ def listed_ids(asked: str | Iterable[int | str], vocabulary: Vocabulary) -> list
     """
     V = vocabulary.V
     if isinstance(asked, str):
-        return [token for part in _parts(asked, V, vocabulary) for token in part]
+        return [token for part in _parts(asked, V, vocabulary.noun, vocabulary) for token in part]
     ids: list[int] = []
     for item in asked:
         ids += _named(item, vocabulary) if isinstance(item, str) else [int(item)]
@@ -60,7 +62,8 @@ def listed_ids(asked: str | Iterable[int | str], vocabulary: Vocabulary) -> list
         raise InputError("the list of ids is empty")
     for token in (min(ids), max(ids)):
         if not 0 <= token < V:
-            raise InputError(f"id {token} is outside the vocabulary: ids are 0 to {V - 1}")
+            every = vocabulary.noun.every
+            raise InputError(f"id {token} is outside {every}: ids are 0 to {V - 1}")
     return ids
 
 
@@ -89,7 +92,7 @@ def few_ids(ids: Iterable[int], noun: Noun) -> str:
     return f"{noun if len(known) == 1 else noun.plural} {text}"
 
 
-def _parts(spec: str, V: int, vocabulary: Vocabulary | None = None) -> list[range]:
+def _parts(spec: str, V: int, noun: Noun, vocabulary: Vocabulary | None = None) -> list[range]:
     """Return the ids and ranges of a spec, in order.
 
     With a vocabulary, a spec that is not ids may be a text, or have texts among them.
@@ -110,7 +113,7 @@ def _parts(spec: str, V: int, vocabulary: Vocabulary | None = None) -> list[rang
     parts = filter(None, (piece.strip() for piece in text.split(",")))
     # the text of a file is shown only if it is ids: it may not be the file that was meant
     found = [
-        _ids(part, V, where, f"entry {number}" if from_file else repr(part))
+        _ids(part, V, where, f"entry {number}" if from_file else repr(part), noun)
         for number, part in enumerate(parts, 1)
     ]
     if not found:
@@ -128,7 +131,7 @@ def _texts(spec: str, vocabulary: Vocabulary) -> list[int]:
     for part in filter(None, (piece.strip() for piece in spec.split(","))):
         texts = [] if _is_ids(part) else named(known, part)
         try:
-            ids += texts or _ids(part, vocabulary.V, spec, repr(part))
+            ids += texts or _ids(part, vocabulary.V, spec, repr(part), vocabulary.noun)
         except InputError as error:
             raise InputError(f"{error}{_unnamed(part, vocabulary)}") from error
     if not ids:
@@ -160,7 +163,7 @@ def _is_ids(spec: str) -> bool:
     return re.fullmatch(r"[\d\s,-]+", spec) is not None and re.search(r"\d", spec) is not None
 
 
-def _ids(part: str, V: int, where: str, what: str) -> range:
+def _ids(part: str, V: int, where: str, what: str, noun: Noun) -> range:
     """Return the ids of one part, which ``what`` names."""
     first, dash, last = part.partition("-")
     listed = first.isdecimal() and (last.isdecimal() if dash else not last)
@@ -170,6 +173,6 @@ def _ids(part: str, V: int, where: str, what: str) -> range:
         )
     low, high = int(first), int(last if dash else first)
     if high < low or high >= V:
-        problem = "runs backwards" if high < low else f"is outside the vocabulary: 0 to {V - 1}"
+        problem = "runs backwards" if high < low else f"is outside {noun.every}: 0 to {V - 1}"
         raise InputError(f"list of ids {where!r}: {part} {problem}")
     return range(low, high + 1)

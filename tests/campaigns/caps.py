@@ -47,7 +47,7 @@ ROUNDING = mpmath.mpf(10) ** -50
 
 SAID = re.compile(
     r"token (\d+) of (\d+) is at most (\S+) likely at temperature (\S+) on R\^(\d+)"
-    r"(?:, (x \. x|\|x_i\|) <= ([\d/]+))?(, sum\(x\) = 0)?: (NOT )?proven\n"
+    r"(?:, (x \. x|\|x_i\|) <= ([\d/]+))?(, sum\(x\) = 0)?: (NOT )?proven(?:, without biases)?\n"
 )
 
 NUMBERS: list[Any] = [

@@ -405,7 +405,7 @@ def answered(text: str, arrays: list[str], folder: Path, program: Path = CHECKER
 
 SAID = re.compile(
     r"token (\d+) of (\d+) is (speakable|unspeakable) on R\^(\d+)"
-    r"(?:, (x \. x|\|x_i\|) <= ([\d/]+))?(, sum\(x\) = 0)?: (NOT )?proven\n"
+    r"(?:, (x \. x|\|x_i\|) <= ([\d/]+))?(, sum\(x\) = 0)?: (NOT )?proven(?:, without biases)?\n"
 )
 
 

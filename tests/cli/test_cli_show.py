@@ -153,6 +153,8 @@ def test_what_margins_mean_is_said_below_the_table(command: Command, own_folder:
         for verdict, said in (("speakable", [False, lost]), ("unspeakable", [True, False])):
             out = command("show", f"{scale}.db", "--verdict", verdict).out
             assert [tie in out, steps in out] == said
+    assert tie in command("show", "10.0.db", "--token", "4").out
+    assert tie not in command("show", "10.0.db", "--token", "0").out
 
 
 def test_a_token_says_among_which_logits_its_margin_is_kept(command: Command, run: Path) -> None:
@@ -250,6 +252,19 @@ def test_a_text_that_is_nearly_a_token_is_answered_with_the_token(
     assert "give its id or text" in command("show", "run.db", "--token", "nothing").err
 
 
+@pytest.mark.parametrize("asked", ["0,1", "0, 1", "0-1", "1,99"])
+def test_a_list_of_ids_is_refused_as_a_list(asked: str, command: Command, run: Path) -> None:
+    done = command("show", "run.db", "--token", asked)
+    said = f"{asked!r} are several ids: give one token at a time, or leave it out to see all"
+    assert (done.code, done.out, said in done.err) == (2, "", True)
+    assert "not examined" not in done.err
+
+
+def test_the_order_of_a_single_token_is_not_spoken_of(command: Command, own_folder: Path) -> None:
+    geom.run(Readout.fold(SQUARE), tokens="1", hardest=0, out="single.db").close()
+    assert "order" not in command("show", "single.db").out
+
+
 def test_tokens_that_were_passed_over_are_said_not_to_be_there(
     command: Command, own_folder: Path
 ) -> None:
@@ -257,8 +272,9 @@ def test_tokens_that_were_passed_over_are_said_not_to_be_there(
     done = command("show", "demo.db", "--token", "2")
     assert (done.code, done.out) == (2, "")
     assert "token 2 was not examined in demo.db: passed over by self-argmax: it wins" in done.err
-    assert "--tokens all" in done.err
+    assert "geom run --tokens 2 proves it" in done.err
     done = command("show", "demo.db", "--token", "not there")
+    assert "no token examined in demo.db has the text 'not there': " in done.err
     assert "tokens that the detectors passed over are not in it" in done.err
 
 
@@ -268,9 +284,15 @@ def test_tokens_of_one_text_are_all_shown(command: Command, tmp_path: Path) -> N
     assert re.findall(r"^token +(\d+) ", out, re.MULTILINE) == ["0", "2"]
 
 
-@pytest.mark.parametrize("asked", ["3", "nothing", "TWO", "9" * 30, "9" * 5000, "-1", ""])
-def test_a_token_that_was_not_examined_is_refused(asked: str, command: Command, run: Path) -> None:
+@pytest.mark.parametrize("asked", ["nothing", "TWO", "9" * 30, "9" * 5000, "-1", ""])
+def test_a_text_that_no_token_has_is_refused(asked: str, command: Command, run: Path) -> None:
     done = command("show", "run.db", "--token", asked)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "no token examined in run.db has the text " in done.err
+
+
+def test_a_token_that_was_not_examined_is_refused(command: Command, run: Path) -> None:
+    done = command("show", "run.db", "--token", "3")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "was not examined in run.db" in done.err
 

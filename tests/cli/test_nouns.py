@@ -45,7 +45,10 @@ def test_every_command_speaks_of_classes(command: Command) -> None:
     assert "same row and bias as class 5" in shown
     assert re.search(r"weights on +1 class *\n", shown)
     absent = command("show", "one.db", "--token", "out")
-    assert (absent.code, "class 'out' was not examined" in absent.err) == (2, True)
+    assert (absent.code, "no class examined in one.db has the text 'out'" in absent.err) == (
+        2,
+        True,
+    )
     assert "domain unbounded, classes 0-4" in command("verify", "one.db").out
     command("run", "--model", other, "--tokens", "all", "--out", "other.db")
     assert "6 classes, d = 2" in command("diff", "one.db", "other.db").out
@@ -161,9 +164,21 @@ def test_no_command_speaks_of_tokens(command: Command, noun: str) -> None:
         for text in (done.out, done.err):
             assert "Traceback" not in text, line
             assert "token" not in re.sub(NAMES, "", text), line
+            assert "vocabulary" not in text, line
     with geom.open_run("all.db") as run:
         assert noun in run._repr_html_()
         assert "token" not in run._repr_html_()
+
+
+@pytest.mark.parametrize(("noun", "every"), [("class", "the classes"), ("item", "the items")])
+def test_ids_that_do_not_exist_are_outside_the_classes_or_items(
+    command: Command, noun: str, every: str
+) -> None:
+    np.savez("x.npz", W=SQUARE)
+    done = command("run", "--model", f"npz:x.npz?noun={noun}", "--tokens", "99")
+    assert (done.code, f"99 is outside {every}: 0 to 5" in done.err) == (2, True)
+    with pytest.raises(InputError, match=f"id 99 is outside {every}: ids are 0 to 5"):
+        geom.run(f"npz:x.npz?noun={noun}", tokens=[99])
 
 
 def test_columns_of_machine_formats_are_the_same_for_all(command: Command) -> None:

@@ -16,7 +16,7 @@ import pytest
 from geom import Detector, NoOptions
 from geom.cli.display.lookout import Lookout
 from geom.cli.display.messages import say
-from geom.cli.display.progress import _Lines, bars
+from geom.cli.display.progress import _Lines, bars, forewarning
 from geom.cli.display.stages import Stages
 from geom.plugins.at_work import at_work, looked_on, plugins_at_work
 from geom.plugins.chosen import Chosen
@@ -455,6 +455,32 @@ def test_what_advances_is_not_named(sleep: Sleep, said: Callable[[], list[str]])
             stages.report("certify", done, 100, "tokens")
             lookout.look()
     assert not any("at work" in line for line in said())
+
+
+@pytest.mark.parametrize(
+    ("total", "unit", "told"),
+    [
+        (101, "numbers", ["101 numbers take about 0:01:41: --tokens measures fewer, --limit"]),
+        (12, "numbers", ["12 numbers take about 0:00:12: --tokens"]),
+        (11, "numbers", []),
+        (101, "rows", []),
+    ],
+)
+def test_a_long_measurement_is_foretold_once(total: int, unit: str, told: list[str]) -> None:
+    """A number takes a second, so 12 leave 11 seconds after the first."""
+    seconds, seen = [0.0], list[float]()
+    lines: list[str] = []
+
+    def reported(stage: str, done: float, total: float, unit: str) -> None:
+        seen.append(done)
+
+    watch = forewarning(reported, lines.append, lambda: seconds[0])
+    for done in range(total + 1):
+        seconds[0] = float(done)
+        watch("measure far", done, total, unit)
+    assert seen == list(range(total + 1))
+    assert len(lines) == len(told)
+    assert all(line.startswith(start) for line, start in zip(lines, told, strict=True))
 
 
 def test_a_plugin_is_at_work_only_until_it_yields() -> None:

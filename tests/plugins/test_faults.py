@@ -405,6 +405,16 @@ def test_a_plugin_that_leaves_at_import_is_skipped_and_named(code: str, tmp_path
     assert re.search("^1 +unspeakable", done.out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("asked", [("plugins", "it"), ("run", "--detector", "it")])
+def test_the_reason_for_a_skipped_plugin_that_is_asked_for_is_said_once(
+    asked: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = installed_here(tmp_path, "def geom_detectors():\n    return []")(*asked)
+    assert done.code == 2
+    assert done.err.count("it registers nothing") == 1
+    assert done.err.endswith("; plugin it was skipped, as said above\n")
+
+
 LOUD = """
 import atexit, ctypes, os, subprocess, sys, threading
 from geom import (Candidate, Certifier, Detector, Finding, Measure, Measurement, ModelSource,

@@ -102,6 +102,8 @@ ABSENT = {
     "W": "W is no source, and no file or folder here (did you mean 'W.NPY' or 'W.gguf' or ",
     "safe": "safe is no source, and no file or folder here (did you mean 'safetensors'",
     "xyz": "xyz is no source, and no file or folder here; as an id of the Hub: xyz is not in",
+    "gpt2": "gpt2 is no source, and no file or folder here; as an id of the Hub: gpt2 is not in",
+    "hf2": "hf2 is no source, and no file or folder here; as an id of the Hub: hf2 is not in",
     "acme/model": "acme/model is no source, and no file or folder here; as an id of the Hub: ",
 }
 """Names of nothing here that the Hub may know, and what is said if it cannot be asked."""

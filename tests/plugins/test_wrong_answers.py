@@ -153,12 +153,24 @@ def test_a_measure_is_told_what_was_wrong_and_where(many: bool, use: Use) -> Non
     assert row.note == f"it raised TypeError: it returned float, not a Measurement {where}"
 
 
-def test_a_number_that_is_missing_says_so(use: Use) -> None:
-    nan = Measurement(float("nan"))
-    using(use, "geom_measures", Measure("mine", "", answering(nan), NoOptions, unit="logits"))
-    (row,) = geom.measure(READOUT, "mine", [0])
-    assert row.value is None
-    assert row.note == "it returned NaN, which is no number, and no note that says why"
+@pytest.mark.parametrize("many", [False, True])
+def test_a_number_that_is_missing_says_so_until_the_plugin_is_repaired(
+    many: bool, use: Use
+) -> None:
+    def measuring(value: float) -> None:
+        found = Measurement(value)
+        asked: Any = {"measure_many": yielding(found, found), "batch": 2} if many else {}
+        measure = Measure("mine", "", answering(found), NoOptions, unit="logits", **asked)
+        using(use, "geom_measures", measure)
+
+    said = "it raised ValueError: it returned NaN, which is no number, and no note that says why"
+    where = place("their line" if many else "its line")
+    with geom.run(READOUT, tokens="0,1") as run:
+        measuring(float("nan"))
+        rows = geom.measure(run, "mine", [0, 1])
+        assert [(row.value, row.note) for row in rows] == [(None, f"{said} {where}")] * 2
+        measuring(2.5)
+        assert [row.value for row in geom.measure(run, "mine", [0, 1])] == [2.5, 2.5]
 
 
 def test_a_source_is_told_what_was_wrong_and_where(use: Use) -> None:

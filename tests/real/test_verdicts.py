@@ -69,7 +69,7 @@ def test_a_stranger_proves_verdicts_from_the_files_own_arrays(real: Real, tmp_pa
             check=False,
         )
         assert done.stdout.startswith(f"token {token} of {real.readout.V} is {verdicts[token]} on ")
-        assert done.stdout.endswith(": proven\n"), done
+        assert ": proven" in done.stdout, done
 
 
 @pytest.fixture(scope="module")

@@ -40,14 +40,31 @@ def test_a_text_of_several_tokens_asks_for_an_id(run: Run) -> None:
 
 
 def test_a_text_that_nobody_has_names_those_that_hold_it(run: Run) -> None:
-    with pytest.raises(InputError, match=r"was not.*: did you mean .<\|west\|>.\?"):
+    with pytest.raises(InputError, match=r"no token examined.*: did you mean .<\|west\|>.\?"):
         run.certificate("wes")
+
+
+def test_a_text_that_wins_in_the_place_of_another_was_passed_over() -> None:
+    """Along its own direction, 9 loses to the corner east, which no detector flags."""
+    W = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.9, 0.0]])
+    flagged = geom.run(Readout.fold(W, tokens=["east", "west", "north", "south", "near"]))
+    assert [(row.token, row.argmax) for row in flagged] == [("near", "east")]
+    said = 'token 0 "east" was not examined in this run: passed over by self-argmax: it wins along'
+    for ask in (flagged.row, flagged.named, flagged.certificate):
+        with pytest.raises(InputError, match=f"{said}.*; geom run --tokens 0 proves it"):
+            ask("east")
+    with pytest.raises(InputError, match=r'has the text .EAST.: did you mean "east"'):
+        flagged.row("EAST")
+    with pytest.raises(InputError, match="no token examined in this run has the text 'west'"):
+        flagged.row("west")
 
 
 def test_an_id_without_a_row_says_why() -> None:
     readout = Readout.fold(SQUARE[:5], tokens=TEXTS[:5])
     flagged = geom.run(readout)
-    over = "passed over by self-argmax: it wins along its own direction; tokens='all'"
+    over = (
+        "passed over by self-argmax: it wins along its own direction; geom run --tokens 1 proves it"
+    )
     for ask in (lambda: flagged.row(1), lambda: flagged.row("1"), lambda: flagged.named("1")):
         with pytest.raises(InputError, match=f"token 1 was not examined in this run: {over}"):
             ask()
@@ -93,10 +110,16 @@ def test_a_frame_lists_a_verdict_in_an_order(run: Run) -> None:
     ranked = run.ranking()
     assert texts(run, run.to_pandas()) == list(range(6))
     assert texts(run, run.to_pandas(sort="hardness")) == [row.token_id for row in ranked]
+    assert texts(run, run.to_pandas(sort=None)) == list(range(6))
     assert texts(run, run.to_pandas(sort="-id")) == [5, 4, 3, 2, 1, 0]
+    assert texts(run, run.to_pandas(sort="-token_id")) == [5, 4, 3, 2, 1, 0]
     hard = run.to_pandas(verdict="hard", sort="hardness")
     assert texts(run, hard) == [row.token_id for row in ranked if row.hard]
     assert hard["hard"].all()
+    assert set(hard["verdict"]) == {"hard"}
+    by_margin = run.to_pandas(verdict="speakable", sort="margin_lower")["margin_lower"]
+    assert by_margin.is_monotonic_increasing
+    assert not by_margin.empty
     assert hard["margin_lower"].is_monotonic_increasing
     geom.measure(run, "row-norm", "all")
     norms = np.linalg.norm(SQUARE, axis=1)

@@ -17,11 +17,13 @@ def row(
     lower: float | None,
     upper: float | None,
     verdict: VerdictName = "speakable",
+    *,
+    own: bool = False,
 ) -> TokenRow:
     return TokenRow(
         token,
         token=None,
-        self_argmax=False,
+        self_argmax=own,
         argmax_id=0,
         argmax=None,
         flagged_by=(),
@@ -49,7 +51,7 @@ def test_the_unspeakable_and_the_undecided_come_first_and_do_not_count() -> None
     found = ranking(rows)
     assert [r.token_id for r in found.rows] == [2, 1, 0]
     assert found.proven == 1
-    assert found.about == "the speakable tokens are in proven order, the hardest first"
+    assert found.about == "the hard tokens are in proven order, the hardest first"
     assert ranking(rows[1:]).about == ""
 
 
@@ -58,13 +60,33 @@ def test_the_head_is_proven_up_to_the_first_that_another_may_be_below() -> None:
     found = ranking(rows)
     assert [r.token_id for r in found.rows] == [0, 1, 2, 3]
     assert (found.proven, found.tied) == (2, frozenset())
-    assert found.about.startswith("the first 2 speakable tokens are the hardest, in proven order")
+    assert found.about.startswith("the first 2 hard tokens are the hardest, in proven order")
+
+
+def test_tokens_in_order_are_called_hard_if_all_of_them_are() -> None:
+    rows = [row(0, 1.0, 1.001), row(1, 2.0, 2.001, own=True), row(2, 3.0, 99.0)]
+    assert ranking(rows).about.startswith("the first 2 speakable tokens are the hardest")
+    rows[1:] = [row(1, 2.0, 2.001), row(2, 3.0, 99.0, own=True)]
+    assert ranking(rows).about.startswith("the first 2 hard tokens are the hardest")
+    loose = [row(0, 1.0, 99.0), row(1, 2.0, 99.0)]
+    assert ranking(loose).about.startswith("the order of the hard tokens is not proven")
+
+
+def test_what_a_margin_is_is_always_said() -> None:
+    far, near = row(0, 30.0, 31.0), row(1, 0.001, 0.002)
+    meaning = "margins are in logits: the most by which one exceeds all others"
+    assert ranking([far]).legend == (meaning,)
+    (said,) = ranking([far, near]).legend
+    assert said.startswith(f"{meaning}; where logits are 16 to 32, rounding can lose margins below")
+    tied = ranking([row(2, -1.0, 0.0, "unspeakable")]).legend
+    assert tied == ("an upper bound of 0 allows a tie, never a win", meaning)
+    assert ranking([row(3, None, None, "undecided")]).legend == ()
 
 
 def test_a_single_token_at_the_head_is_said_to_be_one() -> None:
     found = ranking([row(0, 1.0, 1.001), row(1, 2.5, 99.0)])
     assert found.proven == 1
-    assert found.about.startswith("the first speakable token is proven to be the hardest; ")
+    assert found.about.startswith("the first hard token is proven to be the hardest; ")
 
 
 def test_neighbours_that_overlap_are_marked() -> None:

@@ -243,7 +243,7 @@ def test_a_run_is_its_rows(finished: Path) -> None:
         frame = run.to_pandas()
     place = EXPORTED.index("verdict") + 1
     assert list(frame.columns) == [*EXPORTED[:place], "hard", *EXPORTED[place:]]
-    assert list(frame.verdict) == ["speakable", "unspeakable", "undecided"]
+    assert list(frame.verdict) == ["hard", "unspeakable", "undecided"]
     assert frame.hard.dtype == bool
 
 

@@ -6,6 +6,7 @@ the answers of the known problems are right, with Qhull and with a simplex metho
 
 from __future__ import annotations
 
+import _thread
 import os
 import tempfile
 import threading
@@ -570,7 +571,7 @@ def endless(*_: Any) -> Iterator[Candidate]:
     yield Candidate(0)
 
 
-def test_a_plugin_that_never_ends_fails_each_check_that_asks_it(use: Use) -> None:
+def test_a_plugin_that_never_ends_fails_the_check_that_asks_it_and_all_after_it(use: Use) -> None:
     class Plugin:
         @hookimpl
         def geom_detectors(self) -> Iterator[Detector[Any]]:
@@ -579,20 +580,39 @@ def test_a_plugin_that_never_ends_fails_each_check_that_asks_it(use: Use) -> Non
     use(installed_and(Plugin()))
     lines = Path(__file__).read_text().splitlines()
     (line,) = [i for i, text in enumerate(lines, 1) if text.endswith("# the line it is at")]
-    asking = {"yields_valid_tokens", "yields_points_of_the_space", "says_the_same_twice"}
-    asking.add("flags_what_cannot_be_said")
-    failed = {}
+    passed, failed = [], []
     for check in checks("detector", "mine", limit=0.5):
         try:
             check()
+            passed.append(check.name)
         except AssertionError as error:
-            failed[check.name] = str(error)
-    assert failed == {
-        name: f"detector mine: {name} has not ended after 0.5 seconds: it is at "
-        f"test_conformance.py:{line}; limit=SECONDS gives it longer"
-        for name in asking
-    }
+            failed.append((check.name, str(error)))
+    assert passed
+    (first, said), *others = failed
+    late = f"detector mine: {first} has not ended after 0.5 seconds: it is in endless "
+    late += f"(test_conformance.py:{line})"
+    assert said == f"{late}; limit=SECONDS gives it longer"
+    assert {"yields_points_of_the_space", "says_the_same_twice"} < {name for name, _ in others}
+    for name, said in others:
+        assert said == f"detector mine: {name} was not tried, as {late}"
     left = [thread for thread in threading.enumerate() if "detector mine" in thread.name]
     for thread in left:
         thread.join(60)
     assert not any(thread.is_alive() for thread in left)
+
+
+def test_ctrl_c_in_a_check_names_the_plugin_and_where_it_is(use: Use) -> None:
+    def stopped(*_: Any) -> Iterator[Candidate]:
+        _thread.interrupt_main()
+        yield from endless()
+
+    class Plugin:
+        @hookimpl
+        def geom_detectors(self) -> Iterator[Detector[Any]]:
+            yield Detector("mine", "it never ends", stopped, NoOptions)
+
+    use(installed_and(Plugin()))
+    (check,) = [c for c in checks("detector", "mine") if c.name == "yields_valid_tokens"]
+    said = r"^detector mine: yields_valid_tokens was interrupted: it is in \w+ \(test_conform"
+    with pytest.raises(KeyboardInterrupt, match=said):
+        check()

@@ -59,7 +59,7 @@ def measure(
     from geom.cli.display.lines import print_lines
     from geom.cli.display.measure_tables import print_measurements
     from geom.cli.display.messages import say, say_skipped_plugins
-    from geom.cli.display.progress import bars
+    from geom.cli.display.progress import bars, forewarning
     from geom.cli.subject import subject
     from geom.measuring import by_price
     from geom.measuring import measure as measured
@@ -73,10 +73,12 @@ def measure(
     with ExitStack() as stack:
         with bars() as watcher:
             opened = stack.enter_context(subject(run, model, options, watcher, allow_fetch))
-            result = measured(opened, measures, tokens, options, domain=domain, progress=watcher)
+            many = tokens in (CANDIDATES, ALL)
+            told = forewarning(watcher) if many else watcher
+            result = measured(opened, measures, tokens, options, domain=domain, progress=told)
         if format is RowFormat.table:
             of = opened if isinstance(opened, Run) else None
-            hardest = of is not None and tokens in (CANDIDATES, ALL)
+            hardest = of is not None and many
             print_measurements(result, of, sort or (HARDNESS if hardest else "id"), limit)
     if format is RowFormat.jsonl:
         for note in result.notes():
@@ -91,6 +93,6 @@ def _say_others(prices: Mapping[str, str]) -> None:
     from geom.cli.display.messages import say
 
     if prices:
-        say("these measures cost next to nothing; name others with --measure, at a price each:")
+        say("these cost next to nothing a number; name others with --measure, at a price each:")
     for name, price in prices.items():
         say(f"{name}: {price or 'not known'}")

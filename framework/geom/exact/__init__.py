@@ -181,7 +181,8 @@ def _weights_fault(problem: Problem, token: int, weights: Weights) -> str | None
     if indices.ndim != 1 or indices.shape != values.shape or indices.size == 0:
         return "the weights are not one value per index"
     if indices.min() < 0 or indices.max() >= problem.readout.V or (indices == token).any():
-        return f"the weights name the {problem.readout.noun} itself or ids outside the vocabulary"
+        noun = problem.readout.noun
+        return f"the weights name the {noun} itself or ids outside {noun.every}"
     if np.unique(indices).size != indices.size:
         return f"the weights name one {problem.readout.noun} twice"
     if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() > 0.0):

@@ -25,6 +25,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^\s@]+)?")
 _ALIKE = 0.75
 """How like a source's name a word is that is taken for a slip, not for a model of the Hub."""
 
+_LETTERS = 4
+"""The fewest letters of a source's name, or of a part of one, that another word may mean."""
+
 
 def named_source(text: str) -> Source:
     """Return the source of a model that a user names, with its location and options.
@@ -93,8 +96,9 @@ def explained(text: str | Source, asked: Source) -> Iterator[None]:
         name = asked.location
         if not isinstance(text, str) or text.startswith(f"{asked.name}:") or error.name != name:
             raise
-        sources = [record.name for record in _records()]
-        remedy = _meant([] if "/" in name else _near(name, "", *sources))
+        sources = [record.name for record in _records() if name in record.name]
+        near = _near(name, "", *(sources if len(name) >= _LETTERS else ()))
+        remedy = _meant([] if "/" in name else near)
         raise AbsentError(
             f"{name} is no source, and no file or folder here{remedy and f' ({remedy})'}; as an id "
             f"of the Hub: {error}",
@@ -169,7 +173,8 @@ def _of_address(address: str) -> str:
 
 def _of_hub_id(name: str, sources: set[str]) -> str:
     """Return the name of the source that reads ids of the Hub, for a name that may be one."""
-    slip = get_close_matches(name, sources, n=1, cutoff=_ALIKE)
+    likely = [source for source in sources if len(source) >= _LETTERS]
+    slip = get_close_matches(name, likely, n=1, cutoff=_ALIKE)
     found = _first(_takes_ids)
     if slip or found is None or not _HUB_ID.fullmatch(name):
         if not slip:

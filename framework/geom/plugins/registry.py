@@ -91,13 +91,22 @@ class Skipped:
 
 
 class Plugins:
-    """The plugins of this process, by kind and name."""
+    """The plugins of this process, by kind and name.
+
+    Attributes
+    ----------
+    skipped : list of Skipped
+        Those that could not be used.
+    told : bool
+        Whether the user was shown the reasons, so that no error need repeat them.
+    """
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager("geom")
         self._manager.add_hookspecs(hookspecs)
         self._listed: dict[tuple[str, str], Listed] = {}
         self.skipped: list[Skipped] = []
+        self.told = False
 
     def discover(self, points: Iterable[EntryPoint] | None = None) -> None:
         """Register what the entry points name; by default, all those of the group ``geom``."""
@@ -201,7 +210,9 @@ class Plugins:
         """Return the error for an unknown name, with the plugins that were to be called alike."""
         error = unknown(what, name, known)
         meant = [
-            str(item) for item in self.skipped if name in (item.name, item.origin.distribution)
+            f"plugin {item.name} was skipped, as said above" if self.told else str(item)
+            for item in self.skipped
+            if name in (item.name, item.origin.distribution)
         ]
         return InputError("; ".join([str(error), *meant])) if meant else error
 

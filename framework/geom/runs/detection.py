@@ -171,9 +171,8 @@ def _detected(
         winner = None if isinstance(found, WitnessedToken) else found.argmax_id
         for id in (token, token if winner is None else index(winner)):
             if not 0 <= id < V:
-                raise ValueError(
-                    f"it yielded {found}: {id} is outside the vocabulary: 0 to {V - 1}"
-                )
+                every = problem.readout.noun.every
+                raise ValueError(f"it yielded {found}: {id} is outside {every}: 0 to {V - 1}")
         if seen[token]:
             raise ValueError(f"it yielded {found}, and token {token} before: each token once")
         seen[token] = True

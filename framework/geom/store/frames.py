@@ -29,7 +29,9 @@ def frame(rows: Iterable[object], columns: Sequence[str]) -> pandas.DataFrame:
 def token_frame(rows: Iterable[TokenRow]) -> pandas.DataFrame:
     """Make a DataFrame of tokens: the fields of `TokenRow`, and ``hard`` after ``verdict``.
 
-    Raises InputError if pandas is not installed.
+    The column ``verdict`` has the label, as tables and csv do. Raises InputError if pandas is not
+    installed.
     """
-    place = TOKEN_COLUMNS.index("verdict") + 1
-    return frame(rows, (*TOKEN_COLUMNS[:place], "hard", *TOKEN_COLUMNS[place:]))
+    place = TOKEN_COLUMNS.index("verdict")
+    columns = (*TOKEN_COLUMNS[:place], "label", "hard", *TOKEN_COLUMNS[place + 1 :])
+    return frame(rows, columns).rename(columns={"label": "verdict"})

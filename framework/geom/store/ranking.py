@@ -108,22 +108,23 @@ class Ranking:
 
     @property
     def about(self) -> str:
-        """What is proven of the order, for a reader of the rows; empty without speakable tokens."""
-        speakable = sum(row.verdict == "speakable" for row in self.rows)
+        """What is proven of the order, for a reader of the rows; empty for fewer than two."""
+        speakable = [row for row in self.rows if row.verdict == "speakable"]
         some = self.noun.plural
-        if not speakable:
+        if len(speakable) < 2:
             return ""
+        name = "hard" if all(row.hard for row in speakable[: self.proven or None]) else "speakable"
         if not self.proven:
             return (
-                f"the order of the speakable {some} is not proven: the bounds on their largest "
+                f"the order of the {name} {some} is not proven: the bounds on their largest "
                 "margins are too far apart"
             )
-        if self.proven == speakable:
-            said = f"the speakable {some} are in proven order, the hardest first"
+        if self.proven == len(speakable):
+            said = f"the {name} {some} are in proven order, the hardest first"
         else:
-            first = f"the first {self.proven} speakable {some} are the hardest, in proven order"
+            first = f"the first {self.proven} {name} {some} are the hardest, in proven order"
             if self.proven == 1:
-                first = f"the first speakable {self.noun} is proven to be the hardest"
+                first = f"the first {name} {self.noun} is proven to be the hardest"
             said = f"{first}; the others follow by what is known of their margins"
         return f"{said}; {TIED} marks neighbours whose order is not proven" if self.tied else said
 
@@ -167,29 +168,41 @@ def ranking(rows: Iterable[TokenRow], noun: Noun = Noun.TOKEN) -> Ranking:
     return Ranking(ordered, proven, frozenset(tied), noun)
 
 
+TIE = "an upper bound of 0 allows a tie, never a win"
+"""What is said of the rows that `may_tie`."""
+
+
+def may_tie(row: TokenRow) -> bool:
+    """Return whether a token cannot win, yet may have the highest logit together with another."""
+    return row.verdict == "unspeakable" and row.margin_upper == 0.0
+
+
 _NEAR = 16.0
 """The size of logits for which steps of formats are named: theirs are the same up to twice that."""
 
 
 def legend(rows: Iterable[TokenRow]) -> tuple[str, ...]:
-    """Say what is to be known about the margins of rows: ties, and what rounding takes.
+    """Say what is to be known about the margins of rows: their meaning, ties, what rounding takes.
 
     The steps are named if a margin may be smaller than the coarsest.
     """
     rows, said = list(rows), []
-    if any(row.verdict == "unspeakable" and row.margin_upper == 0.0 for row in rows):
-        said.append("an upper bound of 0 allows a tie, never a win")
+    if any(map(may_tie, rows)):
+        said.append(TIE)
     steps = [format.step(_NEAR) for format in FORMATS]
     least = [_number(row.margin_lower, 0.0) for row in rows if row.verdict == "speakable"]
+    meaning = "margins are in logits: the most by which one exceeds all others"
     if least and min(least) < steps[0]:
         *named, last = (
             f"{rounded_down(step)} in {format.name}"
             for step, format in zip(steps, FORMATS, strict=True)
         )
         said.append(
-            f"margins are in logits; where logits are {_NEAR:g} to {2 * _NEAR:g}, rounding can "
-            f"lose those below {', '.join(named)} and {last}"
+            f"{meaning}; where logits are {_NEAR:g} to {2 * _NEAR:g}, rounding can lose margins "
+            f"below {', '.join(named)} and {last}"
         )
+    elif any(row.margin_lower is not None or row.margin_upper is not None for row in rows):
+        said.append(meaning)
     return tuple(said)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
@@ -36,8 +37,8 @@ from geom.store.ranking import Ranking, ranking
 from geom.store.rows import MeasureRow, TokenRow, VerdictLabel, checked_label
 from geom.store.run_file import RunFile
 from geom.store.run_html import run_html
-from geom.text import TokenKind
-from geom.token_names import named, near
+from geom.text import TokenKind, visible
+from geom.token_names import Entry, named, near
 from geom.token_spec import CANDIDATES
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ class Run:
         """
         return ranking(self.rows(verdict), self.noun)
 
-    def to_pandas(self, verdict: str | None = None, sort: str = "id") -> pandas.DataFrame:
+    def to_pandas(self, verdict: str | None = None, sort: str | None = None) -> pandas.DataFrame:
         """Return the rows as a DataFrame.
 
         Parameters
@@ -292,21 +293,23 @@ class Run:
         verdict : {"speakable", "unspeakable", "undecided", "hard"}, optional
             The verdict of the tokens wanted, as for `rows`, or None for all.
         sort : str, optional
-            The order: ``id``, ``hardness`` (that of `ranking`, the hardest first), ``token``,
-            ``margin``, ``verdict`` or a measure, the least first; a ``-`` before it reverses.
+            The order: ``id`` (that of None), ``hardness`` (that of `ranking`, the hardest
+            first), ``token``, ``margin``, ``verdict`` or a measure, the least first; a ``-`` before
+            it reverses. The columns ``token_id`` and ``margin_lower`` are ``id`` and ``margin``.
 
         Returns
         -------
         pandas.DataFrame
             One row per token, one column per field of `TokenRow`, and ``hard`` after
-            ``verdict``.
+            ``verdict``, which has four words: a token that is hard to speak is ``hard``, as in
+            csv.
 
         Raises
         ------
         InputError
             If pandas is not installed, or if the verdict or the key is another word.
         """
-        if sort == "id":
+        if sort is None or sort == "id":
             return token_frame(self.rows(verdict))
         return token_frame(sorting.in_order(self.ranking(verdict).rows, self.measured(), sort))
 
@@ -343,13 +346,23 @@ class Run:
             return decoding.token_row(self._file, values)
         raise InputError(self._why_not(token))
 
-    def _why_not(self, token: int) -> str:
-        """Say why the run has no row of an id."""
+    def _why_not(self, token: int, shown: str = "") -> str:
+        """Say why the run has no row of an id, whose text is shown if it is known."""
         query = "SELECT 1 FROM tokens WHERE token_id = ?"
         pending = not self.planned or bool(self._file.select(query, (token,)))
         return unexamined.why_not(
-            token, self.settings["V"], pending, self._passed_over, self.noun, self._where
+            token, self.settings["V"], pending, self._passed_over, self.noun, self._where, shown
         )
+
+    def _unexamined_winners(self, rows: list[TokenRow]) -> list[Entry]:
+        """Return the tokens without a row that win along the own directions of those with one."""
+        kinds = self.winner_kinds()
+        found = {
+            row.argmax_id: Entry(row.argmax_id, row.argmax, kinds[row.token_id])
+            for row in rows
+            if row.argmax_id is not None
+        }
+        return [found[token] for token in found.keys() - {row.token_id for row in rows}]
 
     @property
     def _where(self) -> str:
@@ -376,18 +389,30 @@ class Run:
         Raises
         ------
         InputError
-            If the run examined no such token; the message names texts that are nearly the same.
+            If the run examined no such token. The message tells a token that wins in the place of
+            an examined one from a text that is not known, and then names texts that are nearly the
+            same.
         """
         rows = list(self.rows())
         found = named(rows, name)
         if not found:
             if name.isdecimal() and len(name) < 19:  # SQLite's integers
                 raise InputError(self._why_not(int(name)))
-            close = near(rows, name)
+            if re.fullmatch(r"\d+(\s*[,-]\s*\d+)+", name):
+                alone = f"give one {self.noun} at a time, or leave it out to see all"
+                raise InputError(f"{name!r} are several ids: {alone}")
+            winners = self._unexamined_winners(rows)
+            for token in named(winners, name):
+                (winner,) = (item for item in winners if item.token_id == token)
+                shown = visible(winner.token, winner.token_kind)
+                raise InputError(self._why_not(token, shown))
+            close = near([*rows, *winners], name)
             remedy = f"did you mean {' or '.join(close)}?" if close else "give its id or text"
             if self.settings.get("tokens") == CANDIDATES:
                 remedy += f"; {self.noun.plural} that the detectors passed over are not in it"
-            raise InputError(f"{self.noun} {name!r} was not examined in {self._where}: {remedy}")
+            raise InputError(
+                f"no {self.noun} examined in {self._where} has the text {name!r}: {remedy}"
+            )
         by_id = {row.token_id: row for row in rows}
         return [by_id[token] for token in found]
 

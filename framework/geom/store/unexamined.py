@@ -49,17 +49,27 @@ def passed_over(settings: Mapping[str, Any], warnings: Iterable[str]) -> PassedO
 
 
 def why_not(
-    token: int, V: int, pending: bool, over: PassedOver | None, noun: Noun, where: str
+    token: int,
+    V: int,
+    pending: bool,
+    over: PassedOver | None,
+    noun: Noun,
+    where: str,
+    shown: str = "",
 ) -> str:
     """Say why a run has no row of an id, and what would make one.
 
     ``pending`` tells whether it is planned, ``over`` who passed over tokens, ``where`` is the run.
+    ``shown`` is the id's text as it is shown, if it is known.
     """
+    named = f"{noun} {token}{shown and f' {shown}'}"
     if pending:
-        return f"{noun} {token} was not examined in {where} yet: the same command goes on"
+        return f"{named} was not examined in {where} yet: the same command goes on"
     if not 0 <= token < V:
         return f"there is no {noun} {token} in {where}: ids are 0 to {V - 1}"
-    missing = f"{noun} {token} was not examined in {where}"
+    missing = f"{named} was not examined in {where}"
     if over is None:
         return f"{missing}: it is not in the list that was asked for"
-    return f"{missing}: {over.by}{over.because('it')}; tokens='all' (--tokens all) examines it"
+    proves = "proves it" if over.winners else "examines it"
+    remedy = f"geom run --tokens {token} {proves} (tokens=[{token}] in Python)"
+    return f"{missing}: {over.by}{over.because('it')}; {remedy}"

@@ -21,7 +21,7 @@ from geom.testing import (
     sources,
 )
 from geom.testing.asked import Asked
-from geom.testing.time_limit import within
+from geom.testing.time_limit import TimeLimit
 
 LIMIT = 60.0
 """The seconds that a check may take unless told otherwise."""
@@ -86,8 +86,8 @@ def checks(
         The least number of the known problems' unspeakable tokens that a detector must flag; 0 for
         a detector that looks for what these problems do not have, such as certain texts.
     limit : float, optional
-        The seconds that a check may take. One that takes longer fails and names the line that the
-        plugin is at; it goes on in a thread of its own. None for no limit.
+        The seconds that a check may take. One that takes longer fails and names the function and
+        line that the plugin is at, and the checks after it fail at once. None for no limit.
 
     Returns
     -------
@@ -107,10 +107,11 @@ def checks(
     asked = Asked(
         kind, record, validate(kind, record, options or {}), location or "", decides, flags
     )
+    within = TimeLimit(limit).within
     return [
         Check(
             promise.__name__,
-            partial(within, limit, partial(promise, asked), f"{asked}: {promise.__name__}"),
+            partial(within, partial(promise, asked), f"{asked}: {promise.__name__}"),
         )
         for promise in (*soundness.SUITE, *SUITES[kind])
     ]

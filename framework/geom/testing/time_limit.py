@@ -12,42 +12,59 @@ from traceback import walk_stack
 from geom.errors import line_of
 
 
-def within(limit: float | None, work: Callable[[], None], what: str) -> None:
-    """Do the work, in a thread that is left behind once ``limit`` seconds are over.
+class TimeLimit:
+    """A limit in seconds on each check of a suite, or None; the first to reach it is the last."""
 
-    Raises AssertionError then, which names ``what`` and the line that the plugin is at; else
-    whatever the work raises. Without a limit the work is done here.
-    """
-    if limit is None:
-        work()
-        return
-    failed: list[BaseException] = []
-    context = copy_context()
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._late: str | None = None
 
-    def done() -> None:
+    def within(self, work: Callable[[], None], what: str) -> None:
+        """Do the work, in a thread that is left behind once the limit is over.
+
+        Raises AssertionError then, which names ``what`` and the function and line that the plugin
+        is at, and the same at once for all further work. Else raises whatever the work raises; a
+        KeyboardInterrupt says the same of the plugin. Without a limit the work is done here.
+        """
+        if self._limit is None:
+            work()
+            return
+        if self._late is not None:
+            raise AssertionError(f"{what} was not tried, as {self._late}")
+        failed: list[BaseException] = []
+        context = copy_context()
+
+        def done() -> None:
+            try:
+                context.run(work)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = Thread(target=done, name=f"geom-{what}", daemon=True)
         try:
-            context.run(work)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = Thread(target=done, name=f"geom-{what}", daemon=True)
-    thread.start()
-    thread.join(limit)
-    if thread.is_alive():
-        place = _place(thread)
-        _interrupt(thread)
-        raise AssertionError(
-            f"{what} has not ended after {limit:g} seconds{place}; limit=SECONDS gives it longer"
-        )
-    if failed:
-        raise failed[0]
+            thread.start()
+            thread.join(self._limit)
+        except KeyboardInterrupt:
+            place = _place(thread)
+            _interrupt(thread)
+            raise KeyboardInterrupt(f"{what} was interrupted{place}") from None
+        if thread.is_alive():
+            self._late = f"{what} has not ended after {self._limit:g} seconds{_place(thread)}"
+            _interrupt(thread)
+            raise AssertionError(f"{self._late}; limit=SECONDS gives it longer")
+        if failed:
+            raise failed[0]
 
 
 def _place(thread: Thread) -> str:
-    """Return the line of a plugin's code that a thread is at, in words."""
+    """Return the function and the line of a plugin's code that a thread is at, in words."""
     frame = sys._current_frames().get(thread.ident or 0)
-    place = line_of(reversed(list(walk_stack(frame)))) if frame is not None else ""
-    return f": it is at {place}" if place else ""
+    frames = list(walk_stack(frame)) if frame is not None else []
+    place = line_of(reversed(frames))
+    for at in frames:
+        if place and line_of([at]) == place:
+            return f": it is in {at[0].f_code.co_name} ({place})"
+    return ""
 
 
 def _interrupt(thread: Thread) -> None:

@@ -142,7 +142,8 @@ def _fault(problem: Problem, token: int, weights: Weights) -> str | None:
     if not (np.isfinite(values).all() and (values >= 0.0).all() and values.any()):
         return "the weights are not finite numbers >= 0, one of them > 0"
     if (indices < 0).any() or (indices >= problem.readout.V).any() or (indices == token).any():
-        return f"the weights name the {problem.readout.noun} itself or ids outside the vocabulary"
+        noun = problem.readout.noun
+        return f"the weights name the {noun} itself or ids outside {noun.every}"
     if np.unique(indices).size != indices.size:
         return f"the weights name one {problem.readout.noun} twice"
     return None

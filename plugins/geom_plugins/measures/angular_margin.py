@@ -243,5 +243,5 @@ def geom_measures() -> Iterator[Measure[AngularMarginOptions]]:
         AngularMarginOptions,
         unit="radians",
         bounds=proven,
-        price="0.01 to 0.1 of a product W W^T",
+        price="0.01 to 0.1 of a product W W^T, about 1 on a model as small as demo",
     )

@@ -91,7 +91,7 @@ def unused_cosine(
 def unused(readout: Readout, spec: str) -> Ids:
     """Return the ids (n,) that ``spec`` lists or, if it is empty, those known to be unused."""
     if spec:
-        return np.array(parse_tokens(spec, readout.V), dtype=np.int64)
+        return np.array(parse_tokens(spec, readout.V, readout.noun), dtype=np.int64)
     kinds = readout.kinds or ()
     known = [
         token

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, BinaryIO
 
 from msgspec import Meta
@@ -66,9 +66,11 @@ def _lines(run: Run, limit: int) -> Iterator[str]:
     for remark in (*run.warnings, *run.notes):
         yield f"\nNote: {markdown_code(without_folders(run, remark))}"
     tables = ("unspeakable", "Unspeakable"), ("undecided", "Undecided")
+    told: list[TokenRow] = []
     for verdict, title in (*tables, ("speakable", "The hardest to speak")):
         rows = [row for row in ranked.rows if row.verdict == verdict]
         shown = rows[:limit]
+        told += shown
         if not shown:
             continue
         yield f"\n#### {title}\n"
@@ -78,8 +80,10 @@ def _lines(run: Run, limit: int) -> Iterator[str]:
             yield f"\n{_order(ranked, len(shown))}"
         elif len(rows) > len(shown):
             yield f"\n{len(rows) - len(shown)} more."
+    for sentence in replace(ranked, rows=told).legend:
+        yield f"\n{_sentence(sentence)}"
     yield (
-        "\nLargest margins are proven bounds, in logits. Every verdict has a certificate in the "
+        "\nLargest margins are proven bounds. Every verdict has a certificate in the "
         f"run's file: {markdown_code(_check(run))} checks them."
     )
 
@@ -126,8 +130,12 @@ def _cells(row: TokenRow, ranked: Ranking, kinds: Mapping[int, TokenKind | None]
 def _order(ranked: Ranking, shown: int) -> str:
     """Say what is proven of the order of the first speakable tokens."""
     if ranked.tied or shown > ranked.proven:
-        return f"{ranked.about[:1].upper()}{ranked.about[1:]}."
+        return _sentence(ranked.about)
     return f"They are proven to be the hardest of those that can be {ranked.noun.chosen}, in order."
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _check(run: Run) -> str:

@@ -183,8 +183,8 @@ def settings(run: Run) -> Iterator[tuple[str, str]]:
     opening = found.get("opening", True)
     yield "opening", f"easy {many} in bulk, before the certifiers" if opening else "none"
     hardest = found.get("hardest", 0)
-    order = f"proven for the {hardest} hardest speakable {many}" if hardest else "not looked for"
-    yield "order", order
+    proven = f"proven for the {hardest} hardest {many} that can be {run.noun.chosen}"
+    yield "order", proven if hardest else "not looked for"
     for name, value in found.items():
         if name not in _SAID:
             yield name, _words(value)

@@ -227,8 +227,10 @@ def _settled(array: NDArray[Any]) -> NDArray[Any]:
 def _maybe_by_columns(arrays: Arrays, name: str, W: NDArray[Any] | Filed, location: str) -> bool:
     """Return whether the matrix of items may have one column per item, for all that is known.
 
-    A recommender's users have as many numbers as its items. Raises InputError if another matrix of
-    the file is as wide as there are rows in this one, and none has its width.
+    A recommender's users have as many numbers as its items. Raises InputError if no other matrix of
+    the file has the width of this one, and one fits its rows: by its width, or by its own rows, as
+    users by columns do. A matrix of other things about the items has as many rows too, so that rows
+    count only for users, or if there are fewer items than numbers.
     """
     if len(W.shape) != 2:
         return False
@@ -237,7 +239,8 @@ def _maybe_by_columns(arrays: Arrays, name: str, W: NDArray[Any] | Filed, locati
     if any(width == d for _, width in others.values()):
         return False
     for other, shape in others.items():
-        if shape[1] == V:
+        by_columns = shape[0] == V and (d > V or "user" in other.lower())
+        if shape[1] == V or by_columns:
             raise InputError(
                 f"{location}: {name!r} has shape {W.shape} and {other!r} {shape}, so that {name!r} "
                 "seems to have one column per item: give layout=dv, or layout=vd if it has one row "

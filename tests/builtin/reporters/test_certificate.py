@@ -171,7 +171,7 @@ def test_a_run_of_the_demo_is_checked_from_the_files_that_the_docs_name(
         done = command("export", "run.db", "--format", "certificate", "--token", token)
         if verdict is None:
             assert (done.code, done.err.count("\n")) == (2, 1)
-            assert "was not examined in run.db" in done.err
+            assert "no token examined in run.db has the text " in done.err
             continue
         code, said = check(done.out, tmp_path)
         where = "R^64, x . x <= 64, sum(x) = 0"
@@ -597,10 +597,22 @@ BAD_FILES = {
     "a matrix of another shape": ("proof.json b.npy", "b.npy: not .npy floats (5, 2), C order"),
     "no JSON": (
         "bad.json W.npy",
-        "bad.json: JSONDecodeError('Expecting value: line 1 column 1 (char 0)')",
+        "bad.json: not a certificate: "
+        "JSONDecodeError('Expecting value: line 1 column 1 (char 0)',)",
     ),
-    "a verdict turned round": ("turned.json W.npy", "turned.json: KeyError('x')"),
-    "no domain": ("bare.json W.npy", "bare.json: KeyError('domain')"),
+    "a verdict turned round": (
+        "turned.json W.npy",
+        "turned.json: not a certificate: KeyError('x',)",
+    ),
+    "no domain": ("bare.json W.npy", "bare.json: not a certificate: KeyError('domain',)"),
+    "a count that is none": ("count.json W.npy", "count.json: its 'V' is malformed"),
+    "a token of another matrix": ("token.json W.npy", "token.json: its 'token_id' is malformed"),
+    "a size of no kind": ("size.json W.npy", "size.json: its 'domain' is malformed"),
+    "weights of other tokens": ("weights.json W.npy", "weights.json: its weights are malformed"),
+    "the files exchanged": (
+        "W.npy proof.json",
+        "W.npy: not a certificate: UnicodeDecodeError('invalid start byte',)",
+    ),
 }
 
 
@@ -617,6 +629,15 @@ def test_what_cannot_be_read_is_named(
     Path("bad.json").write_text("no JSON")
     claim = json.loads(Path("proof.json").read_text())
     Path("turned.json").write_text(json.dumps(claim | {"verdict": "speakable"}))
+    weights, ball = {"tokens": [99999], "values": ["0x1p+0"]}, {"shape": "ball", "size": "1e9"}
+    edited: dict[str, dict[str, Any]] = {
+        "count": {"V": 5.0},
+        "token": {"token_id": 5},
+        "size": {"domain": claim["domain"] | ball},
+        "weights": {"weights": weights},
+    }
+    for name, change in edited.items():
+        Path(f"{name}.json").write_text(json.dumps(claim | change))
     Path("bare.json").write_text(json.dumps({k: v for k, v in claim.items() if k != "domain"}))
     asked = [sys.executable, "-I", str(program), *arguments.split()]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
@@ -624,6 +645,17 @@ def test_what_cannot_be_read_is_named(
         assert (done.returncode, done.stderr) == (0, "")
     else:
         assert (done.returncode, done.stderr) == (2, f"cannot be read: {said}\n")
+
+
+@pytest.mark.parametrize("program", [CHECKER, CHECKER.with_name("check_probability.py")])
+def test_biases_that_are_not_given_are_said_to_be_missing(program: Path, tmp_path: Path) -> None:
+    small(tmp_path, [[0.0], [0.0]])
+    bound = {"probability_upper": "0x1p-1", "temperature": "0x1p+0"}
+    (tmp_path / "claim.json").write_text(json.dumps(weighed(2, 1, 0, {1: 1.0}) | bound))
+    for biases, said in ((["--bias", "b.npy"], ": proven\n"), ([], ": proven, without biases\n")):
+        asked = [sys.executable, "-I", str(program), "claim.json", "W.npy", *biases]
+        done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.endswith(said)
 
 
 @pytest.mark.parametrize("program", [CHECKER, CHECKER.with_name("check_probability.py")])

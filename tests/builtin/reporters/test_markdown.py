@@ -168,6 +168,19 @@ def test_the_hardest_are_said_to_be_so_only_where_it_is_proven() -> None:
         assert proven not in written(run)
 
 
+def test_what_is_shown_is_explained_and_nothing_else() -> None:
+    """The centre of a square can only tie; a corner is ahead of the others."""
+    W = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [0.0, 0.0]])
+    tie = "An upper bound of 0 allows a tie, never a win."
+    with geom.run(geom.Readout.fold(W), tokens="all", domain="box") as run:
+        assert run.row(4).margin_upper == 0.0
+        text = written(run)
+        assert f"\n\n{tie}\n\nMargins are in logits: " in text
+        assert tie not in written(run, limit=0)
+    with geom.run(geom.Readout.fold(W), tokens=[0, 1], domain="box") as run:
+        assert tie not in written(run)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -253,7 +253,7 @@ def test_a_run_of_the_demo_is_checked_from_the_files_that_the_docs_name(
     assert answers[0] == (0, f"token 2262 of 3072 is at most 0.5 {where}")
     assert answers[1][0] == 0
     assert answers[1][1].endswith(where)
-    assert answers[2] == (2, "cannot be read: the certificate: it bounds no probability\n")
+    assert answers[2] == (2, "cannot be read: claim.json: it bounds no probability\n")
 
 
 def test_it_needs_the_first_program_next_to_it(tmp_path: Path) -> None:

@@ -382,6 +382,23 @@ def test_items_by_columns_are_refused_where_the_users_show_it(own_folder: Path) 
     assert geom.load("npz:f.npz?layout=vd").W.shape == (8, 200)
 
 
+@pytest.mark.parametrize(("items", "users"), [((8, 200), (8, 500)), ((64, 40), (64, 500))])
+def test_items_and_users_by_columns_are_refused_too(
+    items: tuple[int, int], users: tuple[int, int], own_folder: Path
+) -> None:
+    factors(items, users)
+    said = f"'items' has shape {items} and 'users' {users}, so that 'items' seems to have one "
+    with pytest.raises(InputError, match=f"{re.escape(said)}column per item: give layout=dv"):
+        geom.load("npz:f.npz")
+    assert geom.load("npz:f.npz?layout=dv").W.shape == items[::-1]
+    assert geom.load("npz:f.npz?layout=vd").W.shape == items
+
+
+def test_what_else_a_file_holds_about_its_items_is_not_taken_for_users(own_folder: Path) -> None:
+    np.savez("f.npz", items=np.ones((200, 8)), tags=np.ones((200, 30)))
+    assert geom.load("npz:f.npz").notes == ()
+
+
 @pytest.mark.parametrize(
     ("items", "users"),
     [((200, 8), (50, 8)), ((8, 8), (50, 8)), ((30, 4), (50, 5)), ((8, 20), (8, 20))],

@@ -49,7 +49,7 @@ def print_measurements(result: MeasureTable, run: Run | None, sort: str, limit: 
     if shown:
         print_columns(console, _tokens(shown, by_token, rows, noun), more)
     if len(order) > len(shown):
-        print_whole(console, f"{len(order) - len(shown)} more: {_rest(run, [*units])}")
+        print_whole(console, f"{len(order) - len(shown)} more: {_rest(run, sort)}")
     for note in result.notes():
         print_line(console, note)
     if any(" " in row.shown for row in result):  # an error
@@ -76,8 +76,8 @@ def _tokens(
     return columns
 
 
-def _rest(run: Run | None, names: list[str]) -> str:
-    """Say how to see the numbers that are not shown."""
+def _rest(run: Run | None, sort: str) -> str:
+    """Say how to see the numbers that are not shown, in the same order."""
     if run is None or run.path is None:
         return "give a larger --limit, or --format jsonl"
-    return command("show", run.path, "--sort", names[0])
+    return command("show", run.path, *([] if sort == HARDNESS else ["--sort", sort]))

@@ -104,8 +104,10 @@ def say_skipped_plugins() -> None:
     """Name the installed plugins that could not be used, one line each."""
     from geom.plugins.registry import installed
 
-    for skipped in installed().skipped:
+    plugins = installed()
+    for skipped in plugins.skipped:
         say(str(skipped))
+    plugins.told = True
 
 
 def plain(text: str, most: int = MESSAGE) -> str:

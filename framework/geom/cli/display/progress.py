@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -24,6 +25,8 @@ SHORT = 1.0
 """The seconds between two lines of a stage; one that is over sooner has no line at its end."""
 PART = 10.0
 """The seconds after which a part of another stage has lines of its own."""
+LONG = 10.0
+"""The seconds left from which a measure is said to be long."""
 FRAMES = 4
 """The drawings of the bars per second."""
 
@@ -43,6 +46,35 @@ def bars() -> Iterator[Watcher]:
             yield stages.report
     finally:
         stages.close()
+
+
+def forewarning(
+    watcher: Watcher,
+    tell: Callable[[str], None] = say,
+    now: Callable[[], float] = monotonic,
+) -> Watcher:
+    """Return the watcher, which also tells once how long a measure takes and what takes less.
+
+    It tells as soon as a second's numbers, by ``now``, show that the rest takes long.
+    """
+    begun: dict[str, float] = {}
+    told = False
+
+    def watch(stage: str, done: float, total: float, unit: str) -> None:
+        nonlocal told
+        watcher(stage, done, total, unit)
+        seconds = now() - begun.setdefault(stage, now())
+        if told or seconds < SHORT or not 0 < done < total or unit != "numbers":
+            return
+        left = seconds * (total - done) / done
+        if left > LONG:
+            told = True
+            tell(
+                f"{int(total)} numbers take about {clock(seconds + left)}: --tokens measures "
+                "fewer, --limit only shows fewer"
+            )
+
+    return watch
 
 
 @dataclass

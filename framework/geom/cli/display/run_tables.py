@@ -30,7 +30,7 @@ from geom.numbers.arrays import Floats, Ids
 from geom.numbers.printing import ALONE, rounded, rounded_down
 from geom.numbers.spacing import FORMATS, Format
 from geom.store import MeasureRow, Ranking, Run, TokenRow
-from geom.store.ranking import legend
+from geom.store.ranking import TIE, legend, may_tie
 from geom.store.sorting import HARDNESS, in_order
 from geom.store.unexamined import passed_over
 from geom.summary import ModelSummary, SharedToken, Summary
@@ -253,6 +253,8 @@ def _facts(run: Run, row: TokenRow) -> Iterator[tuple[str, str]]:
     yield "flagged by", ", ".join(row.flagged_by) or "-"
     yield "certifier", row.certifier or "-"
     yield "largest margin", f"{row.margin} logits"
+    if may_tie(row):
+        yield "", TIE
     yield from _rounding(row)
     if row.chance:
         more = f"never the argmax, and never more likely than {row.chance} at temperature 1"

@@ -38,7 +38,8 @@ def check_measures(
     for token, items in run.measured().items():
         for name, item in items.items():
             if not 0 <= token < problem.readout.V:
-                found.fault(token, f"{shown(name)} is measured outside the vocabulary")
+                every = problem.readout.noun.every
+                found.fault(token, f"{shown(name)} is measured outside {every}")
             elif name not in known:
                 found.leave(f"the measure {shown(name)}, which is not installed")
             else:

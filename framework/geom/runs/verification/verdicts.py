@@ -51,7 +51,7 @@ def checked(
     stored = [row for row in inside if row.token_id not in recipes]
     outside = (row for row in rows if row.token_id not in range(problem.readout.V))
     return chain(
-        ((row, ["it is outside the vocabulary"]) for row in outside),
+        ((row, [f"it is outside {problem.readout.noun.every}"]) for row in outside),
         _checked_recipes(problem, rebuilt, lower),
         _checked_evidence(problem, run, stored, group_sizes(twins)),
     )

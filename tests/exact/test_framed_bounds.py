@@ -11,6 +11,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from flint import fmpq, fmpq_mat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -269,6 +270,107 @@ def test_no_state_has_a_better_rank_than_separate_proofs_allow(kind: str) -> Non
                 assert low <= 1 + sum(above)
 
 
+# Surprise
+
+
+def exact_square(x: list[Fraction], known: Scatter) -> Fraction:
+    """Return the squared Mahalanobis length of an exact vector, exactly.
+
+    The covariance is that of the definition, from the points less the mean, which must be exact.
+    """
+    m, rho = list(map(Fraction, known.mean.tolist())), Fraction(known.shrinkage)
+    rows = [list(map(Fraction, row)) for row in known.centred.tolist()]
+    n, d = known.centred.shape
+    S = [
+        [
+            (1 - rho) / n * sum((row[i] * row[j] for row in rows), Fraction(0))
+            + (rho * Fraction(known.variance) if i == j else 0)
+            for j in range(d)
+        ]
+        for i in range(d)
+    ]
+    off = [a - b for a, b in zip(x, m, strict=True)]
+    inner = fmpq_mat(d, d, [fmpq(e.numerator, e.denominator) for row in S for e in row])
+    side = fmpq_mat(d, 1, [fmpq(e.numerator, e.denominator) for e in off])
+    found = (side.transpose() * inner.solve(side))[0, 0]
+    return Fraction(int(found.p), int(found.q))
+
+
+def habits(seed: int, scale: float, shrinkage: float | None, flat: bool) -> Scatter:
+    """Return a sample whose points less their mean are exact: each point comes with its mirror.
+
+    A flat one lies on a line.
+    """
+    half = np.round(cloud(4, 3, seed) * 2.0**10) / 2.0**10
+    if flat:
+        half = np.outer(np.arange(1.0, 5.0), half[0])
+    mean = np.round(cloud(1, 3, seed + 1)[0] * 2.0**10) / 2.0**10
+    unit = 2.0 ** round(math.log2(scale))
+    points = (np.vstack([mean + half, mean - half])) * unit
+    known = Scatter.of(points, geom.hull(points), shrinkage)
+    assert (known.mean == mean * unit).all()
+    return known
+
+
+@given(
+    seed=st.integers(0, 2**20),
+    kind=st.sampled_from(KINDS),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    other=st.sampled_from([1e-6, 1.0, 1e6]),
+    shrinkage=st.sampled_from([None, 1e-9, 0.1, 1.0]),
+    flat=st.booleans(),
+)
+@settings(max_examples=60)
+def test_every_state_that_says_a_token_is_as_far_as_its_bounds_say(
+    seed: int, kind: str, scale: float, other: float, shrinkage: float | None, flat: bool
+) -> None:
+    """Any weights bound the exact length of any point that wins, from below, and it from above."""
+    rng = np.random.default_rng(seed)
+    asked = drawn(kind, seed, scale=scale)
+    known = habits(seed, other, shrinkage, flat)
+    token = int(rng.integers(asked.readout.V))
+    lows, squares = [0.0], []
+    for y in points(asked, 4, seed):
+        ids = np.delete(np.arange(asked.readout.V), token)
+        lam = np.ldexp(rng.exponential(size=ids.size) ** 4, int(rng.integers(-30, 30)))
+        low, high = surprise_bounds(asked, token, Finding(y, Weights(ids, lam)), known)
+        alone = surprise_bounds(asked, token, Finding(y), known)[0]
+        if low == math.inf:
+            continue
+        lows += [low, alone]
+        logits = exact_logits(asked, y)
+        if all(z < logits[token] for j, z in enumerate(logits) if j != token):
+            frame = asked.domain.frame
+            assert frame is not None
+            x = list(asked.domain.exact_vector(y).fractions())
+            squares.append(exact_square(x, known))
+            assert Fraction(high) ** 2 >= squares[-1]
+    assert all(Fraction(low) ** 2 <= square for low in lows for square in squares)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_point_alone_proves_how_far_a_domain_is_from_the_mean(kind: str) -> None:
+    """At the domain's nearest point both ends are its length, and weights add nothing."""
+    known = habits(3, 1.0, 0.1, flat=False)
+    far = 8.0 * np.ones(3)
+    found = geom.hull([known.mean + far]) if kind == "hull" else None
+    if found is None:
+        # the ball of a metric around a far centre: its nearest point is on the way to the mean
+        root = np.linalg.cholesky(known.covariance).T
+        found = geom.ellipsoid(known.mean + far, root, 1.0)
+        away = np.linalg.solve(root.T, far)
+        y = found.fit(-away / np.linalg.norm(away))
+        true = math.sqrt(float(exact_square([Fraction(e) for e in known.mean + far], known))) - 1.0
+    else:
+        y = np.ones(1)
+        true = math.sqrt(float(exact_square([Fraction(e) for e in known.mean + far], known)))
+    asked = problem([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [1.0, 0.0], found)
+    low, high = surprise_bounds(asked, 0, Finding(y), known)
+    assert low <= true * (1 + 1e-9)
+    assert high >= true * (1 - 1e-9)
+    assert high - low <= 1e-8 * true
+
+
 # Questions in coordinates
 
 
@@ -304,10 +406,7 @@ def test_a_proof_is_about_the_question_asked_and_not_about_rounded_rows() -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_about_lengths_and_angles_refuses_it_in_either_form(kind: str) -> None:
     exact, nothing = drawn(kind, 0), Finding()
-    sample = Scatter.of(cloud(9, 3, seed=2), exact.domain)
     for asked in (exact, exact.in_coordinates):
         for refused in (angle_bounds, ball_bounds, freeing_bounds, silencing_bounds):
             with pytest.raises(InputError, match=f"is not made for domain {kind}"):
                 refused(asked, 0, nothing)  # type: ignore[operator]
-        with pytest.raises(InputError, match=f"surprise is not made for domain {kind}"):
-            surprise_bounds(asked, 0, nothing, sample)

@@ -48,11 +48,11 @@ def test_a_loose_bound_does_not_stand_at_the_head() -> None:
 
 def test_the_unspeakable_and_the_undecided_come_first_and_do_not_count() -> None:
     rows = [row(0, 1.0, 1.0), row(1, None, None, "undecided"), row(2, -1.0, 0.0, "unspeakable")]
-    found = ranking(rows)
-    assert [r.token_id for r in found.rows] == [2, 1, 0]
-    assert found.proven == 1
+    found = ranking([*rows, row(3, 2.0, 2.0)])
+    assert [r.token_id for r in found.rows] == [2, 1, 0, 3]
+    assert found.proven == 2
     assert found.about == "the hard tokens are in proven order, the hardest first"
-    assert ranking(rows[1:]).about == ""
+    assert ranking(rows).about == ranking(rows[1:]).about == ""  # one has no order
 
 
 def test_the_head_is_proven_up_to_the_first_that_another_may_be_below() -> None:

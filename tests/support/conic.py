@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from geom.model.frames import Frame
+
 Floats = NDArray[np.float64]
 
 
@@ -165,3 +167,33 @@ def least_mahalanobis(
         cones += [clarabel.NonnegativeConeT(2 * d)]
     found = solve(np.append(np.zeros(k), 1.0), np.vstack(A), np.concatenate(b), cones)
     return float(found[-1])
+
+
+def least_mahalanobis_of_image(
+    a: Floats, c: Floats, mean: Floats, S: Floats, shape: str, radius: float, frame: Frame
+) -> float:
+    """Return ``min |S^(-1/2) (x - mean)|`` over ``a_j . x + c_j <= 0`` and the image of a set.
+
+    The set is that of mixtures (``simplex``) or a ball; the unknowns are its coordinates and the
+    length.
+    """
+    axes, (n, d), k = frame.axes, a.shape, len(frame.axes)
+    centre = np.zeros(d) if frame.centre is None else frame.centre
+    root = np.linalg.cholesky(np.linalg.inv(S)).T
+    eye = np.eye(k + 1)
+    A = [
+        np.column_stack([a @ axes.T, np.zeros(n)]),
+        -eye[k:],
+        -np.column_stack([root @ axes.T, np.zeros(d)]),
+    ]
+    b = [-(c + a @ centre), np.zeros(1), root @ (centre - mean)]
+    cones: list[Any] = [clarabel.NonnegativeConeT(n), clarabel.SecondOrderConeT(d + 1)]
+    if shape == "ball":
+        A += [np.zeros((1, k + 1)), -eye[:k]]
+        b += [np.array([radius]), np.zeros(k)]
+        cones += [clarabel.SecondOrderConeT(k + 1)]
+    else:
+        A += [np.append(np.ones(k), 0.0)[None], -eye[:k]]
+        b += [np.ones(1), np.zeros(k)]
+        cones += [clarabel.ZeroConeT(1), clarabel.NonnegativeConeT(k)]
+    return float(solve(eye[k], np.vstack(A), np.concatenate(b), cones)[-1])

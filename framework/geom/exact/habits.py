@@ -16,6 +16,11 @@ With ``q = 0`` this is the distance of ``m`` from a half-space. If the nearest p
 border of the domain, q is a normal there, and needs no storing: on a ball it is a multiple of
 ``x``, the best one by a closed formula. On a box it is what is left of ``-r - S^-1 (x - m)``, which
 vanishes at the optimum, where walls are touched.
+
+On the hull of points and on an ellipsoid, x is the exact vector that coordinates stand for, and q
+is all of ``-r - S^-1 (x - m)``: at the optimum it is normal to the domain, and it is bounded there
+in all directions. Where the token wins at the domain's own point nearest to m, the weights are
+zero, and the point alone proves both bounds.
 """
 
 from __future__ import annotations
@@ -41,6 +46,10 @@ _TOUCHED = 1e-4
 """A wall of a box is touched if the room before it is a smaller share of the radius."""
 
 
+_NOTHING = Weights(np.zeros(0, dtype=np.int64), np.zeros(0))
+"""No weights at all, whose sums are zero."""
+
+
 def surprise_bounds(
     problem: Problem, token: int, finding: Finding, sample: Scatter, widen: float = CLAIM
 ) -> tuple[float, float]:
@@ -55,8 +64,8 @@ def surprise_bounds(
     finding : Finding
         As ``x`` a point where the token wins, near the sample's mean; as ``weights`` the ``lam`` of
         `geom.exact.habits`: the multipliers of the nearest point, themselves and not scaled. A
-        missing part proves nothing. Weights that prove the token unspeakable prove that the length
-        is infinite.
+        missing part proves nothing, except that on a domain with a frame missing weights count as
+        zero. Weights that prove the token unspeakable prove that the length is infinite.
     sample : Scatter
         The mean and the covariance, as the domain sees them.
     widen : float, optional
@@ -71,8 +80,6 @@ def surprise_bounds(
 
     Raises
     ------
-    InputError
-        On a domain with a frame: the hull of points or an ellipsoid.
     ArithmeticModeError
         If the process flushes subnormal numbers to zero.
 
@@ -81,40 +88,57 @@ def surprise_bounds(
     Formula (1) of `geom.exact.habits`; P. C. Mahalanobis, On the generalised distance in
     statistics, Proc. National Institute of Sciences of India 2, 1936.
     """
-    problem.asked.domain.refuse_frame("surprise", "measure it on the model's own domain")
+    problem = problem.asked
     verdict = judge(problem, token, finding, widen).name
     if verdict == "unspeakable":
         return math.inf, math.inf
     low, high = 0.0, math.inf
     if verdict == "speakable" and finding.x is not None:
-        high = sample.length_above(finding.x, widen) * (1.0 + widen * _OTHERS)
-    weights = finding.weights
-    if high > 0.0 and weights is not None and is_weights(problem, token, weights):
-        x = finding.x if is_point(problem, finding.x) else None
-        low = _below(problem, token, weights, x, sample, widen) * (1.0 - widen * _OTHERS)
+        x, off = problem.domain.vectors(finding.x[None])
+        length = sample.length_above(x[0], widen, float(off[0]))
+        high = length * (1.0 + widen * _OTHERS)
+    weights = finding.weights if is_weights(problem, token, finding.weights) else None
+    point = finding.x if is_point(problem, finding.x) else None
+    if high > 0.0:
+        low = _below(problem, token, weights, point, sample, widen) * (1.0 - widen * _OTHERS)
     return low, high
 
 
 def _below(
     problem: Problem,
     token: int,
-    weights: Weights,
-    x: Floats | None,
+    weights: Weights | None,
+    point: Floats | None,
     sample: Scatter,
     widen: float,
 ) -> float:
     """Return the best of (1) over the candidates for ``q``, rounded down; 0 if it says nothing."""
-    unit = normalised(weights)
+    framed = problem.domain.frame is not None
+    if weights is None and not framed:
+        return 0.0
+    exponent = 0
+    unit = _NOTHING
+    if weights is not None:
+        exponent = problem.exponent + math.frexp(float(weights.values.max()))[1]
+        unit = normalised(weights)
     sums = combine(problem.unit, token, unit).widened(widen)
     candidates = [np.zeros(problem.readout.d)]
-    if x is not None:
+    if point is not None:
         with np.errstate(all="ignore"):
-            if problem.domain.shape == "ball":
+            x = problem.domain.vector(point)
+            if framed:
+                candidates.append(_whole(x, sums, sample, exponent))
+            elif problem.domain.shape == "ball":
                 candidates.append(_along(x, sums, sample, problem.domain))
             elif problem.domain.shape == "box":
-                exponent = problem.exponent + math.frexp(float(weights.values.max()))[1]
                 candidates.append(_at_walls(x, sums, sample, problem.domain, exponent))
     return max(_bound(q, sums, sample, problem.domain, widen) for q in candidates)
+
+
+def _whole(x: Floats, sums: Sums, sample: Scatter, exponent: int) -> Floats:
+    """Return ``-r - S^-1 (x - m)``, rounded; ``r`` is that of the weights over ``2**exponent``."""
+    q = -sums.r - np.ldexp(sample.precision @ (x - sample.mean), -exponent)
+    return np.where(np.isfinite(q), q, 0.0)
 
 
 def _along(x: Floats, sums: Sums, sample: Scatter, domain: Domain) -> Floats:
@@ -147,12 +171,12 @@ def _bound(q: Floats, sums: Sums, sample: Scatter, domain: Domain, widen: float)
     """Return (1) for one ``q``, rounded down, and at least 0."""
     m, d = sample.mean, q.size
     with np.errstate(over="ignore", invalid="ignore"):
-        reach = reach_above(domain, -q, np.zeros(d)) if q.any() else 0.0
+        reach = reach_above(domain, -q, np.zeros(d), widen) if q.any() else 0.0
         v = sums.r + q
         error = sums.r_error + 2 * widen * U * np.abs(v)
         ahead = float(v @ m)
         sizes = float(norm_above(v) * norm_above(m))
-        slip = gamma(d + 4) * sizes + 8 * U * (abs(ahead) + abs(sums.g) + reach)
+        slip = gamma(d + 4) * sizes + 8 * U * (abs(ahead) + abs(sums.g) + abs(reach))
         slip = widen * (slip + 4 * d * TINY * (1.0 + sizes))
         slip += float(norm_above(error) * norm_above(m)) + sums.g_error
         top = ahead + sums.g - reach - slip * UP

@@ -202,20 +202,22 @@ class Scatter:
             square = share * along**2 + self.shrinkage * self.variance * length**2 * UP
             return (math.sqrt(square * UP) + self._longest * off * UP) * UP + TINY
 
-    def length_above(self, x: Floats, widen: float) -> float:
+    def length_above(self, x: Floats, widen: float, error: float = 0.0) -> float:
         """Bound the Mahalanobis length ``|S^(-1/2) (x - m)|`` from above.
 
         Parameters
         ----------
         x : ndarray of shape (d,), float64
-            The point.
+            The point, nearly.
         widen : float
             Multiplies the bounds on rounding, as in `geom.judge`.
+        error : float, optional
+            A bound on the distance of the point from ``x``.
 
         Returns
         -------
         float
-            The bound, in standard deviations.
+            The bound, in standard deviations, which holds for every such point.
 
         Notes
         -----
@@ -223,9 +225,10 @@ class Scatter:
         ``|z|^2 = n / (1 - rho) |p|^2 + |f|^2 / (rho mu)``, and no other z is shorter than the one
         whose ``p_i`` are ``(1 - rho) / n y_i . S^-1 (x - m)``. An error of these p changes the
         length by its square, so the inverse need not be accurate. ``f`` carries n + 2 roundings of
-        its terms, whose sizes sum to at most ``|p|`` times the root of ``sum |y_i|^2``.
+        its terms, whose sizes sum to at most ``|p|`` times the root of ``sum |y_i|^2``, and all of
+        ``error``.
         """
-        if bool((x == self.mean).all()):
+        if error == 0.0 and bool((x == self.mean).all()):
             return 0.0
         n, d = self.centred.shape
         with np.errstate(over="ignore", invalid="ignore"):
@@ -234,7 +237,7 @@ class Scatter:
             p = share * (self.centred @ (self.precision @ off))
             f = off - p @ self.centred
             size = float(norm_above(p))
-            slip = gamma(n + 4) * (float(norm_above(off)) + size * self._size)
+            slip = gamma(n + 4) * (float(norm_above(off)) + size * self._size) + error
             slip += self.centred.size * TINY * (1.0 + size + self._size)
             if self.zero_sum:
                 slip += (2 * U + gamma(d + 2)) * float(norm_above(f))

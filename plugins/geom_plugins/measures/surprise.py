@@ -3,9 +3,11 @@
 The domain holds every vector that the final norm can emit. A network emits few of them. A sample of
 the vectors that it does emit, on some text (`geom activations`), has a mean m and a covariance S.
 The surprise of a token is the least Mahalanobis length ``|S^(-1/2) (x - m)|`` of a point of the
-domain at which the token wins: 0 if the mean itself says it, infinite if nothing does. The bounds
-are proven for the m and S of this sample, with the shrinkage that `geom.exact.scatter` defines, and
-say nothing of how well a sample stands for the network.
+domain at which the token wins: 0 if the mean itself says it, infinite if nothing does. The hull of
+points and an ellipsoid need not contain the mean; a token that wins at their own point nearest to
+the mean has the length of that point. The bounds are proven for the m and S of this sample, with
+the shrinkage that `geom.exact.scatter` defines, and say nothing of how well a sample stands for the
+network.
 
 The nearest point is found by `geom_plugins.solvers.nearest_point`, and proven to be near by
 `geom.proofs.surprise_bounds`: its multipliers are the weights. If rounding leaves the point just
@@ -17,19 +19,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import Meta
 
-from geom import Finding, Floats, Measure, Measurement, Problem, Weights, hookimpl, judge
+from geom import Domain, Finding, Floats, Measure, Measurement, Problem, Weights, hookimpl, judge
 from geom.proofs import Scatter, surprise_bounds
 from geom_plugins.measures.bounds import between
 from geom_plugins.measures.sample_file import file_digest, sample_path, scatter
 from geom_plugins.measures.verdicts import settled
-from geom_plugins.solvers.nearest_point import Nearest, nearest
+from geom_plugins.solvers.nearest_point import Nearest, nearest, nearest_to_mean
 
 MOVES = (0.0, *(10.0**-k for k in range(14, 0, -1)), 1.0)
 """The shares of the way towards a point inside, tried in turn."""
+
+HABIT_GAP = 1e-9
+"""The relative gap to which the domain's point nearest to the mean is sought."""
 
 DUST = 1e-9
 """Weights below this share of the largest are left out."""
@@ -57,11 +63,13 @@ class SurpriseOptions:
 def surprise(problem: Problem, token: int, prior: Finding, options: SurpriseOptions) -> Measurement:
     """Measure the least Mahalanobis length, in standard deviations; ``x`` is the nearest point."""
     sample = _sample(problem, options)
-    at_mean = Finding(sample.mean)
-    if judge(problem, token, at_mean).name == "speakable":
-        ends = surprise_bounds(problem, token, at_mean, sample)
-        return between(*ends, "the mean of the sample says it", at_mean.x)
-    found, verdict = settled(problem, token, prior)
+    framed = problem.domain.frame is not None
+    habit = Finding(_habit(problem.domain, sample) if framed else sample.mean)
+    if judge(problem, token, habit).name == "speakable":
+        ends = surprise_bounds(problem, token, habit, sample)
+        who = "the domain's point nearest to the mean" if framed else "the mean"
+        return between(*ends, f"{who} of the sample says it", habit.x)
+    found, verdict = settled(problem.in_coordinates, token, prior)
     if verdict.name == "unspeakable":
         return between(math.inf, math.inf, "unspeakable", None, found.weights)
     if verdict.name == "undecided" or found.x is None:
@@ -92,9 +100,14 @@ def proven(
 
 
 def _sample(problem: Problem, options: SurpriseOptions) -> Scatter:
-    problem.domain.refuse_frame("surprise", "measure it on the model's own domain")
     path = sample_path(options.activations, "surprise")
     return scatter(path, options.sha256, problem.domain, options.shrinkage)
+
+
+@lru_cache(maxsize=2)
+def _habit(domain: Domain, sample: Scatter) -> Floats:
+    """Return the point of a domain with a frame that is nearest to the mean."""
+    return nearest_to_mean(domain, sample, HABIT_GAP)
 
 
 def _placed(

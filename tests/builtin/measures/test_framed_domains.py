@@ -301,13 +301,11 @@ def exact_logits_at_points(asked: Problem) -> list[list[Fraction]]:
 
 
 @pytest.mark.parametrize("kind", ["hull", "ellipsoid"])
-def test_what_is_not_made_for_such_a_domain_says_so_by_name(kind: str, tmp_path: Path) -> None:
+def test_what_is_not_made_for_such_a_domain_says_so_by_name(kind: str) -> None:
     asked = drawn(0, hull(0) if kind == "hull" else ellipsoid(0))
-    sample = tmp_path / "sample.npy"
-    np.save(sample, cloud(9, D, seed=1))
-    given = {"measure.surprise.activations": str(sample)}
-    with pytest.raises(geom.InputError, match=f"^surprise is not made for domain {kind}: "):
-        measure(asked.readout, "surprise", "0", given, domain=asked.domain)
+    (row,) = measure(asked.readout, "perturbation", "0", domain=asked.domain)
+    assert row.value is None
+    assert f"perturbation is not made for domain {kind}: measure it on" in str(row.note)
 
 
 REFUSED = {
@@ -318,7 +316,6 @@ REFUSED = {
         "chebyshev-radius",
         "perturbation",
         "solid-angle",
-        "surprise",
     },
 }
 """What refuses a hull and an ellipsoid: measures of lengths and angles, detectors whose steps are
@@ -364,15 +361,20 @@ def test_these_refuse_it_in_one_line_with_a_remedy_and_all_others_serve_it(
 def test_verify_proves_them_again_and_finds_an_edit(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     asked = drawn(0, hull(0) if kind == "hull" else ellipsoid(0))
-    names = ["min-p", "max-probability", "best-rank"]
+    names = ["min-p", "max-probability", "best-rank", "surprise"]
+    np.save(tmp_path / "sample.npy", cloud(9, D, seed=1))
+    given = {"measure.surprise.activations": str(tmp_path / "sample.npy")}
     geom.run(asked.readout, tokens="all", domain=asked.domain, out=path).close()
     with geom.open_run(path) as run:
         run.find_readout = lambda run: asked.readout
-        table = measure(run, names, "all")
+        table = measure(run, names, "all", given)
         assert all(row.proven for row in table)
+        assert sum(row.measure == "surprise" and 0.0 < row.value < 9e9 for row in table) > 2
         assert geom.verify(run, asked.readout).ok
     for name in names:
-        edit(path, "UPDATE measures SET value = value + 0.4 WHERE measure = ?", name)
+        edit(
+            path, "UPDATE measures SET value = value + 0.4 WHERE measure = ? AND value < 9e9", name
+        )
         with geom.open_run(path) as run:
             faults = [str(fault) for fault in geom.verify(run, asked.readout).faults]
         assert any(name in fault for fault in faults)

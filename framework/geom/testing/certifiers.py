@@ -10,6 +10,8 @@ import numpy as np
 from geom.certificates import Finding
 from geom.errors import InputError
 from geom.exact import is_point, is_weights, judge
+from geom.plugins.chosen import Chosen
+from geom.plugins.selection import prepare
 from geom.testing.asked import Asked
 from geom.testing.known import Known, known_problems
 
@@ -110,14 +112,12 @@ def _speakable(asked: Asked) -> Iterator[tuple[Known, int]]:
 
 def _served(asked: Asked) -> Iterator[Known]:
     """Yield the known problems, except those that the certifier refuses before a run begins."""
+    certifier = Chosen(asked.kind, asked.record, asked.options)
     for known in known_problems():
-        if known.domain.shape == "simplex" and not asked.record.mixtures:
+        try:
+            prepare(known.problem, [certifier])
+        except InputError:
             continue
-        if asked.record.prepare is not None:
-            try:
-                asked.record.prepare(known.problem, asked.options)
-            except InputError:
-                continue
         yield known
 
 

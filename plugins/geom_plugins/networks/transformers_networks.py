@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from geom import Readout
     from geom_plugins.architectures.record import Config
     from geom_plugins.networks.stage import Stage
+
+T = TypeVar("T")
 
 
 def checkpoint_network(folder: Folder, *, adapted: bool = False) -> Network:
@@ -68,32 +70,25 @@ def _tokenizer_by_name(model: Any) -> Any:
     """Return the tokenizer of the checkpoint that a model names. Raises InputError if it cannot."""
     from geom_plugins.networks.texts import read_tokenizer
 
-    name, kind = model.name_or_path, type(model).__name__
-    if not name:
-        raise InputError(
-            f"a {kind} in memory that names no checkpoint comes without its tokenizer: give "
-            "tokenizer=..."
-        )
-    try:
-        return read_tokenizer(name)
-    except InputError as error:
-        raise InputError(f"the {kind} has no tokenizer: {error}, or give tokenizer=...") from error
+    return _by_name(model, "tokenizer", read_tokenizer, "tokenizer=...")
 
 
 def _readout_by_name(model: Any, load: Callable[[str], Readout]) -> Readout:
     """Load the readout of the checkpoint that a model names. Raises InputError if it cannot."""
+    return _by_name(model, "readout", load, "readout=geom.load(...)")
+
+
+def _by_name(model: Any, part: str, read: Callable[[str], T], remedy: str) -> T:
+    """Read a part of the checkpoint that a model names; ``remedy`` is the argument for it."""
     name, kind = model.name_or_path, type(model).__name__
     if not name:
         raise InputError(
-            f"a {kind} in memory that names no checkpoint comes without its readout: give "
-            "readout=geom.load(...)"
+            f"a {kind} in memory that names no checkpoint comes without its {part}: give {remedy}"
         )
     try:
-        return load(name)
+        return read(name)
     except InputError as error:
-        raise InputError(
-            f"the {kind} has no readout: {error}, or give readout=geom.load(...)"
-        ) from error
+        raise InputError(f"the {kind} has no {part}: {error}, or give {remedy}") from error
 
 
 def model_network(model: Any, tokenizer: Any) -> Network:

@@ -40,6 +40,16 @@ def hull(seed: int, n: int, away: float = 0.0, scale: float = 1.0) -> Domain:
     return geom.hull((cloud(n, D, seed) + away) * scale)
 
 
+def least(asked: Problem, token: int, known: Scatter) -> float:
+    """Return Clarabel's length."""
+    domain = asked.domain
+    assert domain.frame is not None
+    shape = domain.shape, domain.radius, domain.frame
+    return conic.least_mahalanobis_of_image(
+        *rivals(asked, token), known.mean, known.covariance, *shape
+    )
+
+
 DOMAINS = {
     "a flat ellipsoid": lambda seed, scale: ellipsoid(seed, 2, 1.25, scale),
     "an ellipsoid": lambda seed, scale: ellipsoid(seed, 4, 1.25, scale),
@@ -78,14 +88,7 @@ def test_it_is_the_length_that_clarabel_finds_at_any_scale(name: str, tmp_path: 
             if lengths[0] == math.inf:
                 assert lengths == [math.inf] * 3
                 continue
-            truth = conic.least_mahalanobis_of_image(
-                *rivals(asked, token),
-                known.mean,
-                known.covariance,
-                domain.shape,
-                domain.radius,
-                domain.frame,
-            )
+            truth = least(asked, token, known)
             assert lengths == pytest.approx([truth] * 3, rel=3e-6, abs=1e-7)
             seen += 1
     assert seen > 3
@@ -102,9 +105,7 @@ def test_of_many_points_only_some_are_needed(tmp_path: Path) -> None:
         found = measured(asked, token, points, tmp_path)
         if found.value == math.inf:
             continue
-        truth = conic.least_mahalanobis_of_image(
-            *rivals(asked, token), known.mean, known.covariance, "simplex", 1.0, domain.frame
-        )
+        truth = least(asked, token, known)
         low, high = ends(found)
         assert low <= truth * (1 + 1e-7) + 1e-8
         assert truth <= high * (1 + 1e-7) + 1e-8
@@ -190,14 +191,7 @@ def test_of_a_sample_on_a_line_every_bound_holds(kind: str, tmp_path: Path) -> N
         found = measured(asked, token, points, tmp_path)
         if found.value == math.inf:
             continue
-        truth = conic.least_mahalanobis_of_image(
-            *rivals(asked, token),
-            known.mean,
-            known.covariance,
-            domain.shape,
-            domain.radius,
-            domain.frame,
-        )
+        truth = least(asked, token, known)
         low, high = ends(found)
         assert low <= truth * (1 + 1e-6) + 1e-8
         assert truth <= high * (1 + 1e-6) + 1e-8
